@@ -1,0 +1,98 @@
+//! What the command line means. `cli` makes it, everything else reads it; nothing after `cli` has
+//! heard of clap.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::format::Format;
+
+/// One run of the bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients are met (`LOCALPORT`, `-a`, right half of `-p`).
+    pub client: Endpoint,
+    /// Where the server is met (`SERVERPORT`, `-s`, left half of `-p`).
+    pub server: Endpoint,
+    /// Every output in the order of the command line; the display on stdout, if any, comes first.
+    pub outputs: Vec<Output>,
+    /// `-F`: sessions at the same time, at least 1.
+    pub at_once: u32,
+    /// `-m`: sessions in all; `None` is no limit.
+    pub sessions: Option<u64>,
+    /// `-b`: bytes in a session, both ways together; `None` is no limit.
+    pub bytes: Option<u64>,
+    /// `-n`: numbers instead of names.
+    pub numeric: bool,
+    pub verbosity: Verbosity,
+    /// `-d`
+    pub daemon: bool,
+    /// `-u`
+    pub user: Option<String>,
+    /// `--connect-timeout`
+    pub connect_timeout: Duration,
+    /// `--idle-timeout`; `None` is no limit.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// One side of the bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub approach: Approach,
+    pub family: Family,
+    /// As typed; `None` is the default of the approach: any address to listen on, the local host
+    /// to connect to.
+    pub host: Option<String>,
+    pub port: Port,
+}
+
+/// Who makes the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approach {
+    /// We wait for the peer.
+    Listen,
+    /// We connect to the peer.
+    Connect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// No `-p`: IPv4 first, IPv6 where only that fits.
+    Any,
+    Ipv4,
+    Ipv6,
+    Unix,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// 0 or absent: the kernel chooses.
+    Dynamic,
+    Number(u16),
+    /// A name for the resolver.
+    Service(String),
+    /// A Unix socket: a path, or an abstract name where the first byte is `@`.
+    Path(OsString),
+}
+
+/// One `-o`, or the display on stdout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub target: Target,
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Stdout,
+    /// A path, possibly with `%` templates.
+    File(OsString),
+}
+
+/// `-q` and `-v`, in the order given: starts at `Normal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    Quiet,
+    Normal,
+    Verbose,
+    Debug,
+}

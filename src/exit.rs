@@ -1,0 +1,49 @@
+//! How the program ends: the documented exit statuses, and the one error type that carries them.
+//!
+//! The numbers are those of sysexits.h (BSD); `EX_*` in brackets.
+
+use std::fmt;
+
+/// Exit statuses, as in the man page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The command line makes no sense. \[`EX_USAGE`\]
+    Usage = 64,
+    /// A host name is unknown. \[`EX_NOHOST`\]
+    NoHost = 68,
+    /// A service or a role that is needed is not there. \[`EX_UNAVAILABLE`\]
+    Unavailable = 69,
+    /// We broke our own rules. \[`EX_SOFTWARE`\]
+    Software = 70,
+    /// The system refused what it normally grants. \[`EX_OSERR`\]
+    Os = 71,
+    /// An output cannot be created. \[`EX_CANTCREAT`\]
+    CannotCreate = 73,
+    /// An output cannot be written. \[`EX_IOERR`\]
+    Io = 74,
+    /// Not permitted. \[`EX_NOPERM`\]
+    NoPermission = 77,
+    /// The configuration cannot work on this system. \[`EX_CONFIG`\]
+    Config = 78,
+}
+
+/// Why the program cannot start or go on: one or more lines for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub status: Status,
+    pub text: String,
+}
+
+impl Failure {
+    pub fn new(status: Status, text: impl Into<String>) -> Self {
+        Failure { status, text: text.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
