@@ -1,0 +1,220 @@
+//! A channel between two processes: a SEQPACKET pair, so that one message is one `recvmsg`.
+//!
+//! The two ends have different types: what one may send is what the other expects. The receiver checks
+//! size and descriptors, then decodes; whether the message is allowed *now* is for the caller's state to
+//! say. Any [`ChannelError`] but `Full` and `System` means that the peer broke the rules: drop it.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::sys::{self, Fds};
+use crate::wire::{self, WireError};
+
+/// One end of a channel.
+pub struct Channel<Out, In> {
+    socket: OwnedFd,
+    messages: PhantomData<fn(Out) -> In>,
+}
+
+/// What a channel has for us.
+pub enum Incoming<In> {
+    Message(In, Fds),
+    /// The other end is closed.
+    Closed,
+    /// Nothing yet (only where the call does not wait).
+    Nothing,
+}
+
+/// Bytes received as they are, for those who decode in place.
+pub enum Frame {
+    Bytes(usize),
+    Closed,
+    Nothing,
+}
+
+/// Why a message could not be sent or accepted.
+#[derive(Debug)]
+pub enum ChannelError {
+    Wire(WireError),
+    /// Larger than any message may be.
+    TooLong,
+    /// Descriptors that were cut off, unknown control data, or more of them than allowed.
+    Descriptors,
+    /// The other end does not keep up (only where the call does not wait).
+    Full,
+    System(io::Error),
+}
+
+impl fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChannelError::Wire(error) => error.fmt(f),
+            ChannelError::TooLong => f.write_str("message too long"),
+            ChannelError::Descriptors => f.write_str("message with descriptors that do not belong to it"),
+            ChannelError::Full => f.write_str("channel full"),
+            ChannelError::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ChannelError {}
+
+impl From<WireError> for ChannelError {
+    fn from(error: WireError) -> Self {
+        ChannelError::Wire(error)
+    }
+}
+
+impl From<io::Error> for ChannelError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => ChannelError::Full,
+            _ => ChannelError::System(error),
+        }
+    }
+}
+
+/// Whether a call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    Yes,
+    No,
+}
+
+impl Wait {
+    fn flag(self) -> MsgFlags {
+        match self {
+            Wait::Yes => MsgFlags::empty(),
+            Wait::No => MsgFlags::MSG_DONTWAIT,
+        }
+    }
+}
+
+impl<Out, In> Channel<Out, In> {
+    /// Two ends that belong together. Both are close-on-exec.
+    pub fn pair() -> io::Result<(Channel<Out, In>, Channel<In, Out>)> {
+        let (one, other) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok((Channel::from_socket(one), Channel::from_socket(other)))
+    }
+
+    /// An end that arrived from elsewhere.
+    pub fn from_socket(socket: OwnedFd) -> Self {
+        Channel { socket, messages: PhantomData }
+    }
+
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Sends bytes that are a whole message already.
+    pub fn send_frame(&self, bytes: &[u8]) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        loop {
+            match nix::sys::socket::send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(sent) if sent == bytes.len() => return Ok(()),
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            }
+        }
+    }
+
+    /// Receives the bytes of one message; descriptors that come with it are closed by the kernel.
+    pub fn receive_frame(&self, buffer: &mut [u8], wait: Wait) -> Result<Frame, ChannelError> {
+        use std::os::fd::AsRawFd;
+        // MSG_TRUNC makes the kernel tell the true length, so a message that did not fit is known.
+        let flags = MsgFlags::MSG_TRUNC | wait.flag();
+        loop {
+            return match nix::sys::socket::recv(self.socket.as_raw_fd(), buffer, flags) {
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Ok(Frame::Nothing),
+                // The peer vanished with messages of ours unread: the end, all the same.
+                Err(Errno::ECONNRESET) | Ok(0) => Ok(Frame::Closed),
+                Err(errno) => Err(ChannelError::System(errno.into())),
+                Ok(length) if length > buffer.len() => Err(ChannelError::TooLong),
+                Ok(length) => Ok(Frame::Bytes(length)),
+            };
+        }
+    }
+
+    /// Tells the other end that nothing more comes from here; it may go on sending.
+    pub fn finish_sending(&self) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        Ok(nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)?)
+    }
+}
+
+impl<Out: Serialize, In> Channel<Out, In> {
+    /// Sends a message, waiting for room.
+    pub fn send(&self, message: &Out) -> Result<(), ChannelError> {
+        self.send_with(message, &[], Wait::Yes)
+    }
+
+    /// Sends a message with descriptors.
+    pub fn send_with(&self, message: &Out, fds: &[BorrowedFd<'_>], wait: Wait) -> Result<(), ChannelError> {
+        let mut buffer = [0; wire::LIMIT];
+        let length = wire::encode(message, &mut buffer)?;
+        loop {
+            match sys::send(self.socket.as_fd(), &buffer[..length], fds, wait.flag().bits()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map_err(ChannelError::from),
+            }
+        }
+    }
+}
+
+impl<Out, In: DeserializeOwned> Channel<Out, In> {
+    /// Receives one message with its descriptors.
+    pub fn receive(&self, wait: Wait) -> Result<Incoming<In>, ChannelError> {
+        let mut buffer = [0; wire::LIMIT];
+        let received = loop {
+            match sys::receive(self.socket.as_fd(), &mut buffer, wait.flag().bits()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Incoming::Nothing),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Incoming::Closed),
+                Err(error) => return Err(error.into()),
+                Ok(received) => break received,
+            }
+        };
+        if !received.intact {
+            return Err(ChannelError::Descriptors);
+        }
+        if received.bytes == 0 && received.fds.iter().all(Option::is_none) {
+            return Ok(Incoming::Closed);
+        }
+        let message = wire::decode(&buffer[..received.bytes])?;
+        Ok(Incoming::Message(message, received.fds))
+    }
+}
+
+/// The descriptors of a message that must come with none.
+pub fn no_fds(fds: Fds) -> Result<(), ChannelError> {
+    let [None, None] = fds else { return Err(ChannelError::Descriptors) };
+    Ok(())
+}
+
+/// The descriptor of a message that must come with one.
+pub fn one_fd(fds: Fds) -> Result<OwnedFd, ChannelError> {
+    let [Some(fd), None] = fds else { return Err(ChannelError::Descriptors) };
+    Ok(fd)
+}
+
+/// The descriptors of a message that must come with two.
+pub fn two_fds(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
+    let [Some(one), Some(other)] = fds else { return Err(ChannelError::Descriptors) };
+    Ok((one, other))
+}
+
+impl<Out, In> AsFd for Channel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,88 @@
+//! Landlock: the second belt. Best effort, because kernels differ; its status is told, never assumed.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use serde::{Deserialize, Serialize};
+
+/// The newest interface we have rules for (Linux 6.12).
+const ABI_KNOWN: ABI = ABI::V6;
+
+/// What a role may still reach; everything else in the file system is out of reach.
+#[derive(Default)]
+pub struct Landlock<'a> {
+    /// May be read: files and directories beneath these.
+    pub read: &'a [BorrowedFd<'a>],
+    /// Files beneath these may be created, truncated and written.
+    pub write: &'a [BorrowedFd<'a>],
+    /// Files beneath these may be removed.
+    pub remove: &'a [BorrowedFd<'a>],
+    pub connect: Connect<'a>,
+}
+
+/// Where new TCP connections may go. Binding to a TCP port is always out.
+#[derive(Default)]
+pub enum Connect<'a> {
+    #[default]
+    Nowhere,
+    Ports(&'a [u16]),
+    Anywhere,
+}
+
+/// How much of it this kernel enforces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    Full,
+    Partial,
+    None,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Full => "full",
+            Status::Partial => "partial",
+            Status::None => "none",
+        }
+    }
+}
+
+/// Restricts the calling thread, and the threads and processes it makes later.
+pub fn restrict(rules: &Landlock<'_>) -> io::Result<Status> {
+    apply(rules).map_err(io::Error::other)
+}
+
+fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
+    let net = match rules.connect {
+        Connect::Anywhere => AccessNet::BindTcp.into(),
+        Connect::Nowhere | Connect::Ports(_) => AccessNet::from_all(ABI_KNOWN),
+    };
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(ABI_KNOWN))?
+        .handle_access(net)?
+        .scope(Scope::from_all(ABI_KNOWN))?
+        .create()?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
+    let remove = AccessFs::RemoveFile;
+    for (places, access) in [(rules.read, read), (rules.write, write), (rules.remove, remove.into())] {
+        for place in places {
+            ruleset = ruleset.add_rule(PathBeneath::new(place, access))?;
+        }
+    }
+    if let Connect::Ports(ports) = rules.connect {
+        for &port in ports {
+            ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+        }
+    }
+    Ok(match ruleset.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced => Status::Full,
+        RulesetStatus::PartiallyEnforced => Status::Partial,
+        RulesetStatus::NotEnforced => Status::None,
+    })
+}

@@ -1,0 +1,63 @@
+//! The first moments of a process that was started as a role.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
+
+use crate::channel::Channel;
+use crate::sys;
+
+/// Where a role finds its channel.
+pub const CHANNEL_FD: i32 = 3;
+
+/// Proof that this process was started as a role by [`crate::spawn::Program::start`].
+pub struct Entry {
+    socket: std::os::fd::OwnedFd,
+}
+
+/// Why a process is no role, whatever its command line says.
+#[derive(Debug)]
+pub struct NotARole;
+
+impl Entry {
+    /// Checks that we were started by our own program before anything is read.
+    ///
+    /// The starter always sets `no_new_privs` before it executes the role; whoever types the role's
+    /// hidden argument by hand either has not (and is refused) or has, and then a set-uid bit or file
+    /// capability of the binary granted nothing.
+    pub fn check() -> Result<Entry, NotARole> {
+        if !nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
+            return Err(NotARole);
+        }
+        let socket = sys::inherited(CHANNEL_FD).map_err(|_| NotARole)?;
+        let seqpacket = getsockopt(&socket, sockopt::SockType).is_ok_and(|kind| kind == SockType::SeqPacket);
+        let unix = getsockname::<SockaddrStorage>(socket.as_raw_fd())
+            .is_ok_and(|name| name.family() == Some(AddressFamily::Unix));
+        if !(seqpacket && unix) {
+            return Err(NotARole);
+        }
+        Ok(Entry { socket })
+    }
+
+    /// Closes whatever else was inherited, names the process, and opens the channel.
+    pub fn open<Out, In>(self, name: &std::ffi::CStr) -> io::Result<Channel<Out, In>> {
+        sys::close_from(CHANNEL_FD + 1)?;
+        sys::set_name(name)?;
+        nix::fcntl::fcntl(&self.socket, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+        Ok(Channel::from_socket(self.socket))
+    }
+}
+
+/// How a role's hidden argument is written: brackets, which no port or option can have.
+pub fn argument(role: &str) -> String {
+    format!("[{role}]")
+}
+
+/// The role that `argument` asks for, if it is a role's hidden argument at all.
+pub fn asked_for(argument: &OsStr) -> Option<&str> {
+    argument.to_str()?.strip_prefix('[')?.strip_suffix(']')
+}

@@ -1,0 +1,145 @@
+//! System call filters from tables that say who needs each call: the only module that uses seccompiler.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+/// What `PR_GET_SECCOMP` answers under a filter.
+pub const MODE_FILTER: i32 = 2;
+
+/// One system call that a role may make, and who in it needs that.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    pub name: &'static str,
+    pub number: i64,
+    /// All must hold; several rows for one call are alternatives.
+    pub arguments: &'static [Argument],
+    pub reason: &'static str,
+}
+
+/// A condition on one argument, counted from 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    pub index: u8,
+    pub is: Is,
+}
+
+/// How an argument is compared.
+#[derive(Clone, Copy, Debug)]
+pub enum Is {
+    /// An `int`: the low 32 bits.
+    Int(u32),
+    /// A pointer, size or long: all 64 bits.
+    Long(u64),
+    /// None of these bits of an `int`.
+    Without(u32),
+}
+
+/// A call that is refused with an error instead of death, because libc asks for it and copes.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    pub name: &'static str,
+    pub number: i64,
+    pub errno: i32,
+    pub reason: &'static str,
+}
+
+/// Writes a table of [`Allowed`] calls:
+/// `SYS_read => "who needs it"`, or `SYS_ioctl(1 is Int(5)) => "…"`.
+#[macro_export]
+macro_rules! allow {
+    ($($(#[$meta:meta])* $name:ident $(($($index:literal is $is:expr),+))? => $reason:literal),* $(,)?) => {
+        &[$($(#[$meta])* $crate::seccomp::Allowed {
+            name: stringify!($name),
+            #[allow(clippy::unnecessary_cast)]
+            number: $crate::libc::$name as i64,
+            arguments: &[$($($crate::seccomp::Argument { index: $index, is: $is }),+)?],
+            reason: $reason,
+        }),*]
+    };
+}
+
+/// Writes a table of [`Refused`] calls: `SYS_clone3 with ENOSYS => "who asks"`.
+#[macro_export]
+macro_rules! refuse {
+    ($($(#[$meta:meta])* $name:ident with $errno:ident => $reason:literal),* $(,)?) => {
+        &[$($(#[$meta])* $crate::seccomp::Refused {
+            name: stringify!($name),
+            number: $crate::libc::$name as i64,
+            errno: $crate::libc::$errno,
+            reason: $reason,
+        }),*]
+    };
+}
+
+/// A compiled filter: whatever is not in its tables kills the process.
+pub struct Filter {
+    /// One per errno; installed before `kill`, for the strongest action wins and `kill` allows these calls.
+    refuse: Vec<BpfProgram>,
+    kill: BpfProgram,
+}
+
+impl Filter {
+    /// Compiles tables for the architecture that this program was built for.
+    pub fn new(allowed: &[&[Allowed]], refused: &[Refused]) -> io::Result<Filter> {
+        let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+        for row in allowed.iter().copied().flatten() {
+            let alternatives = rules.entry(row.number).or_default();
+            if !row.arguments.is_empty() {
+                alternatives.push(rule(row.arguments)?);
+            }
+        }
+        for row in refused {
+            rules.insert(row.number, Vec::new());
+        }
+        let kill = program(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?;
+        let mut by_errno: BTreeMap<i32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
+        for row in refused {
+            by_errno.entry(row.errno).or_default().insert(row.number, Vec::new());
+        }
+        let refuse = by_errno
+            .into_iter()
+            .map(|(errno, rules)| {
+                program(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), architecture)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Filter { refuse, kill })
+    }
+
+    /// Installs it for every thread of this process.
+    pub fn install(&self) -> io::Result<()> {
+        for program in self.refuse.iter().chain([&self.kill]) {
+            seccompiler::apply_filter_all_threads(program).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+}
+
+fn rule(arguments: &[Argument]) -> io::Result<SeccompRule> {
+    let conditions = arguments.iter().map(condition).collect::<io::Result<_>>()?;
+    SeccompRule::new(conditions).map_err(io::Error::other)
+}
+
+fn condition(argument: &Argument) -> io::Result<SeccompCondition> {
+    let (length, operation, value) = match argument.is {
+        Is::Int(value) => (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into()),
+        Is::Long(value) => (SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value),
+        Is::Without(bits) => (SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits.into()), 0),
+    };
+    SeccompCondition::new(argument.index, length, operation, value).map_err(io::Error::other)
+}
+
+fn program(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    matched: SeccompAction,
+    architecture: TargetArch,
+) -> io::Result<BpfProgram> {
+    let filter = SeccompFilter::new(rules, otherwise, matched, architecture).map_err(io::Error::other)?;
+    filter.try_into().map_err(io::Error::other)
+}

@@ -1,0 +1,99 @@
+//! Starting a role: this program, executed again, with nothing but a channel and its standard streams.
+//!
+//! Executed and not merely forked, so that a role's memory holds nothing of its parent's.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::unistd::{ForkResult, Pid, Uid, setresuid};
+
+use crate::channel::Channel;
+use crate::role;
+use crate::sys;
+
+/// The lowest number that the open program may have.
+const BINARY_FD: i32 = 10;
+
+/// The program, held open: replacing or deleting the file does not mix versions.
+pub struct Program {
+    binary: OwnedFd,
+    name: CString,
+    null: File,
+}
+
+/// What a role gets as descriptors 0, 1 and 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// `/dev/null` three times.
+    Null,
+    /// `/dev/null` to read; our stdout and stderr to write.
+    Output,
+}
+
+impl Program {
+    /// This very program.
+    pub fn current(name: &str) -> io::Result<Program> {
+        let binary = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/proc/self/exe")?;
+        // Away from the low numbers, onto which a child moves its standard streams and its channel.
+        let binary = nix::fcntl::fcntl(&binary, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(BINARY_FD))?;
+        let binary = sys::inherited(binary)?;
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        Ok(Program { binary, name: CString::new(name)?, null })
+    }
+
+    /// Starts `role` and returns our end of its channel.
+    ///
+    /// `environment` is all the environment it gets. The process must have one thread.
+    pub fn start<Out, In>(
+        &self,
+        role: &str,
+        streams: Streams,
+        environment: &[CString],
+    ) -> io::Result<(Pid, Channel<Out, In>)> {
+        let (ours, theirs) = Channel::<Out, In>::pair()?;
+        let arguments = [self.name.clone(), CString::new(role::argument(role))?];
+        match sys::fork()? {
+            ForkResult::Parent { child } => Ok((child, ours)),
+            ForkResult::Child => {
+                let error = self.become_role(theirs.into_socket(), streams, &arguments, environment);
+                eprintln!("{}: cannot start the {role}: {error}", self.name.to_string_lossy());
+                sys::exit_now(71)
+            }
+        }
+    }
+
+    /// The new process between fork and exec; comes back only with an error.
+    fn become_role(
+        &self,
+        socket: OwnedFd,
+        streams: Streams,
+        arguments: &[CString],
+        environment: &[CString],
+    ) -> io::Error {
+        let prepared = || -> io::Result<()> {
+            // A set-uid start has a caller's real uid beside root's effective one. With all three alike
+            // the kernel does not treat the exec as a change of privilege.
+            if Uid::effective().is_root() {
+                setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))?;
+            } else {
+                // A file capability would survive the exec, even under no_new_privs.
+                crate::confine::clear_capabilities()?;
+            }
+            nix::sys::prctl::set_no_new_privs()?;
+            sys::move_to(self.null.as_fd(), 0)?;
+            if streams == Streams::Null {
+                sys::move_to(self.null.as_fd(), 1)?;
+                sys::move_to(self.null.as_fd(), 2)?;
+            }
+            // The last use of a number above 2: everything else is close-on-exec, `binary` included.
+            sys::move_to(socket.as_fd(), role::CHANNEL_FD)
+        };
+        match prepared() {
+            Err(error) => error,
+            Ok(()) => sys::execute(self.binary.as_fd(), arguments, environment),
+        }
+    }
+}

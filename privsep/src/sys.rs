@@ -1,0 +1,275 @@
+//! The operating system: everything `unsafe`, behind functions that are safe to call.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::unistd::{ForkResult, Pid};
+
+/// Most descriptors that one message may carry.
+pub const MAX_FDS: usize = 2;
+
+/// `SIOCATMARK` of asm-generic/sockios.h, which the libc crate lacks.
+pub const SIOCATMARK: libc::c_ulong = 0x8905;
+
+/// Room for the control message of [`MAX_FDS`] descriptors and no more, aligned as `cmsghdr` wants it.
+const CONTROL_WORDS: usize = 4;
+
+/// The descriptors of one message, in order.
+pub type Fds = [Option<OwnedFd>; MAX_FDS];
+
+/// What one `recvmsg` brought.
+pub struct Received {
+    /// Bytes of the message; 0 is the end of the channel.
+    pub bytes: usize,
+    pub fds: Fds,
+    /// Bytes or descriptors did not fit, or the control data was not of the one kind we expect.
+    pub intact: bool,
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn check_size(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Receives one message with its descriptors.
+///
+/// Every descriptor that the kernel installed is owned before anything about the message is judged:
+/// whatever the sender tried, none is leaked.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
+    let mut control = [0u64; CONTROL_WORDS];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: msghdr is plain data for which zero is valid on every platform.
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: header points at live buffers of the lengths it states, for the time of the call.
+    let bytes = check_size(unsafe {
+        libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags | libc::MSG_CMSG_CLOEXEC)
+    })?;
+    let mut fds: Fds = [const { None }; MAX_FDS];
+    let mut intact = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0;
+    let mut count = 0;
+    // SAFETY: the kernel filled header and control; the CMSG_ functions walk within msg_controllen.
+    let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+    while !cmsg.is_null() {
+        // SAFETY: cmsg came from CMSG_FIRSTHDR or CMSG_NXTHDR and is not null.
+        let (level, kind, length, data) = unsafe {
+            ((*cmsg).cmsg_level, (*cmsg).cmsg_type, (*cmsg).cmsg_len as usize, libc::CMSG_DATA(cmsg))
+        };
+        if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
+            // SAFETY: CMSG_LEN only computes.
+            let payload = length.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+            for index in 0..payload / size_of::<RawFd>() {
+                // SAFETY: the kernel wrote that many descriptors there, and they are ours alone from now on.
+                let fd = unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) };
+                match fds.get_mut(count) {
+                    Some(slot) => *slot = Some(fd),
+                    None => intact = false,
+                }
+                count += 1;
+            }
+        } else {
+            intact = false;
+        }
+        // SAFETY: as above.
+        cmsg = unsafe { libc::CMSG_NXTHDR(&raw const header, cmsg) };
+    }
+    Ok(Received { bytes, fds, intact })
+}
+
+/// Sends one message with descriptors.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: libc::c_int,
+) -> io::Result<()> {
+    assert!(fds.len() <= MAX_FDS, "a message carries at most {MAX_FDS} descriptors");
+    let mut control = [0u64; CONTROL_WORDS];
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: msghdr is plain data for which zero is valid.
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    if !fds.is_empty() {
+        let length = size_of_val(fds);
+        header.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: CMSG_SPACE only computes; MAX_FDS descriptors fit in CONTROL_WORDS.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(length as u32) } as _;
+        // SAFETY: control is large enough for one header and its descriptors, and aligned.
+        unsafe {
+            let cmsg = libc::CMSG_FIRSTHDR(&raw const header);
+            (*cmsg).cmsg_level = libc::SOL_SOCKET;
+            (*cmsg).cmsg_type = libc::SCM_RIGHTS;
+            (*cmsg).cmsg_len = libc::CMSG_LEN(length as u32) as _;
+            let data = libc::CMSG_DATA(cmsg).cast::<RawFd>();
+            for (index, fd) in fds.iter().enumerate() {
+                data.add(index).write_unaligned(fd.as_raw_fd());
+            }
+        }
+    }
+    // SAFETY: header points at live buffers for the time of the call.
+    let sent = check_size(unsafe {
+        libc::sendmsg(socket.as_raw_fd(), &raw const header, flags | libc::MSG_NOSIGNAL)
+    })?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Takes over a descriptor that the process was started with.
+///
+/// Call it once for a number, at the start, before anything else can have used the number.
+pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_GETFD reads a flag; it fails on a closed descriptor.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: it is open, and by the contract above nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: RawFd) -> io::Result<()> {
+    // SAFETY: closing is safe for memory; the callers do it before they own any descriptor.
+    check(unsafe { libc::close_range(first as libc::c_uint, libc::c_uint::MAX, 0) }).map(drop)
+}
+
+/// Makes descriptor `to` a copy of `from` that survives exec.
+pub fn move_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+    if from.as_raw_fd() == to {
+        // SAFETY: clears the close-on-exec flag of an open descriptor.
+        return check(unsafe { libc::fcntl(to, libc::F_SETFD, 0) }).map(drop);
+    }
+    // SAFETY: dup2 is safe for memory; used between fork and exec, where nothing owns `to` any more.
+    check(unsafe { libc::dup3(from.as_raw_fd(), to, 0) }).map(drop)
+}
+
+/// Forks. Only for processes of one thread.
+pub fn fork() -> io::Result<ForkResult> {
+    // SAFETY: with one thread no lock can be held by somebody who does not exist in the child.
+    Ok(unsafe { nix::unistd::fork() }?)
+}
+
+/// Ends the process without running exit handlers.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: never returns, touches nothing.
+    unsafe { libc::_exit(status) }
+}
+
+/// Restores the default action of SIGCHLD: where it was inherited as ignored, children cannot be
+/// waited for.
+pub fn default_sigchld() -> io::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler is installed; SIG_DFL runs no code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Puts 0, 1 or 2 on descriptor numbers that are closed, so that no socket ever gets one of them.
+///
+/// Rust's runtime does the same before `main`; here it is ours to rely on.
+pub fn fill_standard_descriptors() -> io::Result<()> {
+    for fd in 0..=2 {
+        // SAFETY: reads a flag.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+            // SAFETY: the path is a C string; the lowest free number, `fd`, is taken and kept for ever.
+            check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) })?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the kernel keeps this process's command line, for [`Title::set`].
+pub struct Title {
+    start: usize,
+    length: usize,
+}
+
+impl Title {
+    /// Finds the last argument of the command line.
+    pub fn find() -> io::Result<Title> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        // proc(5): arg_start and arg_end are fields 48 and 49; the name, field 2, may hold blanks.
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_ascii_whitespace().collect())
+            .unwrap_or_default();
+        let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<usize>().ok());
+        let last = std::env::args_os().last().map_or(0, |argument| argument.len());
+        match (field(48), field(49)) {
+            (Some(start), Some(end)) if start < end && last < end - start && last > 0 => {
+                Ok(Title { start: end - last - 1, length: last })
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Replaces the last argument, as `ps` shows it. A longer text is cut, a shorter one padded.
+    pub fn set(&self, text: &str) {
+        let padded = text.bytes().chain(std::iter::repeat(b' '));
+        for (offset, byte) in padded.take(self.length).enumerate() {
+            // SAFETY: the kernel says that this process's arguments lie there; they are writable, end
+            // with a NUL that is kept, and Rust holds no reference into them (std copies arguments out).
+            unsafe { ((self.start + offset) as *mut u8).write_volatile(byte) };
+        }
+    }
+}
+
+/// The name of the process in `/proc/PID/comm`.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_name(name)?)
+}
+
+/// Drops one capability from the bounding set; `Ok(false)` if the kernel knows none of that number.
+pub fn drop_bounding(capability: u32) -> io::Result<bool> {
+    // SAFETY: PR_CAPBSET_DROP takes a number.
+    match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The seccomp mode of this thread: 2 is a filter.
+pub fn seccomp_mode() -> io::Result<i32> {
+    // SAFETY: PR_GET_SECCOMP takes no argument.
+    check(unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) })
+}
+
+/// Whether the next byte of the socket is the urgent one (`sockatmark(3)`).
+pub fn at_mark(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: SIOCATMARK writes one int.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCATMARK as _, &raw mut answer) })?;
+    Ok(answer != 0)
+}
+
+/// Starts the program that `binary` is open on.
+pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CString]) -> io::Error {
+    match nix::unistd::execveat(binary, c"", arguments, environment, nix::fcntl::AtFlags::AT_EMPTY_PATH) {
+        Ok(never) => match never {},
+        Err(errno) => errno.into(),
+    }
+}
+
+/// The process that started this one.
+pub fn parent() -> Pid {
+    nix::unistd::getppid()
+}
+
+/// Accepts a connection; the socket does not block and is close-on-exec.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no address is asked for, so nothing is written.
+    let fd = check(unsafe {
+        libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags)
+    })?;
+    // SAFETY: the kernel just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,104 @@
+//! How a message looks in bytes: the only module that uses bincode.
+//!
+//! Fixed-width little-endian integers, a size limit, no trailing bytes. bincode is pinned to 2.0.1: the
+//! crate is no longer maintained (RUSTSEC-2025-0141) and 3.0.0 is an empty shell, so everything it does
+//! for us goes through these functions and another encoder can take its place here.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// No encoded message is longer than this, payload not counted.
+pub const LIMIT: usize = 16 * 1024;
+
+/// A message that is not one.
+#[derive(Debug)]
+pub enum WireError {
+    Encode(bincode::error::EncodeError),
+    Decode(bincode::error::DecodeError),
+    /// So many bytes follow a complete message.
+    Trailing(usize),
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Encode(error) => write!(f, "message cannot be encoded: {error}"),
+            WireError::Decode(error) => write!(f, "malformed message: {error}"),
+            WireError::Trailing(bytes) => write!(f, "malformed message: {bytes} bytes too many"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
+
+/// Writes `message` to the front of `into` and says how long it is.
+pub fn encode<T: Serialize>(message: &T, into: &mut [u8]) -> Result<usize, WireError> {
+    bincode::serde::encode_into_slice(message, into, config()).map_err(WireError::Encode)
+}
+
+/// Reads a message that fills `bytes` exactly.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let (message, used) = decode_head(bytes)?;
+    match bytes.len() - used {
+        0 => Ok(message),
+        rest => Err(WireError::Trailing(rest)),
+    }
+}
+
+/// Reads a message from the front of `bytes`; the payload begins at the index returned.
+pub fn decode_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), WireError> {
+    bincode::serde::decode_from_slice(bytes, config()).map_err(WireError::Decode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    enum Message {
+        Number(u32),
+        Text(String),
+    }
+
+    fn bytes(message: &Message) -> Vec<u8> {
+        let mut buffer = vec![0; LIMIT];
+        let used = encode(message, &mut buffer).expect("encodes");
+        buffer.truncate(used);
+        buffer
+    }
+
+    #[test]
+    fn a_message_comes_back() {
+        for message in [Message::Number(7), Message::Text("héllo".into())] {
+            assert_eq!(decode::<Message>(&bytes(&message)).expect("decodes"), message);
+        }
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut long = bytes(&Message::Number(7));
+        long.push(0);
+        assert!(matches!(decode::<Message>(&long), Err(WireError::Trailing(1))));
+    }
+
+    #[test]
+    fn every_shorter_message_is_refused() {
+        let whole = bytes(&Message::Text("text".into()));
+        for end in 0..whole.len() {
+            assert!(decode::<Message>(&whole[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_beyond_the_limit_is_refused_before_memory_is_taken() {
+        let mut lie = 1u32.to_le_bytes().to_vec();
+        lie.extend((1u64 << 30).to_le_bytes());
+        assert!(decode::<Message>(&lie).is_err());
+    }
+}
