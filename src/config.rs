@@ -8,46 +8,46 @@ use crate::format::Format;
 
 /// One run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where clients are met (`LOCALPORT`, `-a`, right half of `-p`).
-    pub client: Endpoint,
+    pub(crate) client: Endpoint,
     /// Where the server is met (`SERVERPORT`, `-s`, left half of `-p`).
-    pub server: Endpoint,
+    pub(crate) server: Endpoint,
     /// Every output in the order of the command line; the display on stdout, if any, comes first.
-    pub outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     /// `-F`: sessions at the same time, at least 1.
-    pub at_once: u32,
+    pub(crate) at_once: u32,
     /// `-m`: sessions in all; `None` is no limit.
-    pub sessions: Option<u64>,
+    pub(crate) sessions: Option<u64>,
     /// `-b`: bytes in a session, both ways together; `None` is no limit.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// `-n`: numbers instead of names.
-    pub numeric: bool,
-    pub verbosity: Verbosity,
+    pub(crate) numeric: bool,
+    pub(crate) verbosity: Verbosity,
     /// `-d`
-    pub daemon: bool,
+    pub(crate) daemon: bool,
     /// `-u`
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// `--connect-timeout`
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// `--idle-timeout`; `None` is no limit.
-    pub idle_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 /// One side of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub approach: Approach,
-    pub family: Family,
+pub(crate) struct Endpoint {
+    pub(crate) approach: Approach,
+    pub(crate) family: Family,
     /// As typed; `None` is the default of the approach: any address to listen on, the local host
     /// to connect to.
-    pub host: Option<String>,
-    pub port: Port,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Port,
 }
 
 /// Who makes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Approach {
+pub(crate) enum Approach {
     /// We wait for the peer.
     Listen,
     /// We connect to the peer.
@@ -55,7 +55,7 @@ pub enum Approach {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// No `-p`: IPv4 first, IPv6 where only that fits.
     Any,
     Ipv4,
@@ -64,7 +64,7 @@ pub enum Family {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Port {
+pub(crate) enum Port {
     /// 0 or absent: the kernel chooses.
     Dynamic,
     Number(u16),
@@ -76,13 +76,13 @@ pub enum Port {
 
 /// One `-o`, or the display on stdout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    pub target: Target,
-    pub format: Format,
+pub(crate) struct Output {
+    pub(crate) target: Target,
+    pub(crate) format: Format,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     Stdout,
     /// A path, possibly with `%` templates.
     File(OsString),
@@ -90,7 +90,7 @@ pub enum Target {
 
 /// `-q` and `-v`, in the order given: starts at `Normal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     Quiet,
     Normal,
     Verbose,

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Exit statuses, as in the man page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// The command line makes no sense. \[`EX_USAGE`\]
     Usage = 64,
     /// A host name is unknown. \[`EX_NOHOST`\]
@@ -29,13 +29,13 @@ pub enum Status {
 
 /// Why the program cannot start or go on: one or more lines for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub status: Status,
-    pub text: String,
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) text: String,
 }
 
 impl Failure {
-    pub fn new(status: Status, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: Status, text: impl Into<String>) -> Self {
         Failure { status, text: text.into() }
     }
 }

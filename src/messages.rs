@@ -1,10 +1,314 @@
-//! Every message that crosses a process boundary.
+//! Every message that crosses a process boundary. One enum per direction, named after its reader.
+//!
+//! ```text
+//!            ToResolver ─────► resolver ◄───── NameQuestion ┐
+//!           │                     │ NameAnswer ────────────►│
+//!   parent ─┼─ ToLogger ─────────────────────────────────► logger
+//!     ▲     ├─ ToZygote ─────► zygote                       ▲
+//!     │     └─ ToWorker ─────► worker ── Record + bytes ────┘
+//!     └─────── ToParent ◄───── resolver, logger, zygote
+//! ```
+//!
+//! Nothing here but [`Record`] carries monitored bytes, and none of it reaches the parent.
 
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use privsep::confine::Identity;
+use privsep::landlock;
 use serde::{Deserialize, Serialize};
+
+use crate::format::{Format, Need};
+
+/// Raised with every change of a message: roles of different builds refuse each other.
+pub(crate) const VERSION: u32 = 1;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Side {
+pub(crate) enum Side {
     Client,
     Server,
+}
+
+/// An address of a peer, or one that we listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Address {
+    V4 {
+        host: Ipv4Addr,
+        port: u16,
+    },
+    V6 {
+        host: Ipv6Addr,
+        port: u16,
+        scope: u32,
+    },
+    /// A path, an abstract name with `@` for its NUL, or nothing for a peer that did not bind.
+    Unix(Vec<u8>),
+}
+
+impl Address {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match *self {
+            Address::V4 { host, .. } => Some(host.into()),
+            Address::V6 { host, .. } => Some(host.into()),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// Node and service in numbers, as the frame shows them.
+    pub(crate) fn numeric(&self) -> Name {
+        let (node, service) = match self {
+            Address::V4 { host, port } => (host.to_string(), port.to_string()),
+            Address::V6 { host, port, scope: 0 } => (host.to_string(), port.to_string()),
+            Address::V6 { host, port, scope } => (format!("{host}%{scope}"), port.to_string()),
+            Address::Unix(path) if path.is_empty() => (String::new(), "(unnamed)".into()),
+            Address::Unix(path) => (String::new(), path.escape_ascii().to_string()),
+        };
+        Name { node, service }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.numeric().fmt(f)
+    }
+}
+
+/// Node and service of an address, in words or numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Name {
+    pub(crate) node: String,
+    pub(crate) service: String,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} port {}", self.node, self.service)
+    }
+}
+
+/// The first message to every role that is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Prepare {
+    pub(crate) version: u32,
+    pub(crate) parent: i32,
+    #[serde(with = "IdentityOnTheWire")]
+    pub(crate) identity: Identity,
+}
+
+/// `Identity` belongs to privsep, which need not know that it is sent.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Identity")]
+enum IdentityOnTheWire {
+    Keep,
+    Become { uid: u32, gid: u32 },
+}
+
+/// What a role tells the parent. The parent refuses what this role, or this moment, does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ToParent {
+    /// Any role: confined.
+    Ready { landlock: landlock::Status },
+    /// Any role: a step of the preparation failed.
+    Failed(Problem),
+    /// Resolver: the answer to [`ToResolver::Find`], best first.
+    Found(Vec<Address>),
+    /// Resolver: likewise, with the words of `gai_strerror(3)`.
+    NotFound { reason: String },
+    /// Zygote: a worker is ready; the descriptor is the other end of its channel.
+    Born { pid: i32 },
+    /// Zygote: no worker could be made.
+    Stillborn { errno: i32 },
+    /// Zygote: a worker ended.
+    Exited { pid: i32, end: End },
+    /// Logger: an output can no longer be written. The operator has been told.
+    OutputLost,
+    /// Logger: everything is written.
+    Finished,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
+    Status(i32),
+    Signal(i32),
+}
+
+/// A step of a role's preparation that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Problem {
+    /// Confinement: the step and why.
+    Confine(String),
+    /// An output cannot be opened.
+    Output { errno: i32, name: Vec<u8> },
+    /// The name of an output is wrong in itself.
+    Template { reason: String },
+}
+
+/// Parent to resolver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ToResolver {
+    /// With the logger's channel, unless names are not wanted.
+    Prepare(Prepare),
+    Find(Find),
+}
+
+/// A name to look up at the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Find {
+    /// `None` with `listen` is every address, without it this host.
+    pub(crate) host: Option<String>,
+    /// A service name; `None` is port 0.
+    pub(crate) service: Option<String>,
+    pub(crate) family: FindFamily,
+    pub(crate) listen: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FindFamily {
+    Any,
+    Ipv4,
+    Ipv6,
+}
+
+/// Parent to zygote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ToZygote {
+    Prepare(Prepare),
+    /// So many more workers.
+    Fork(u32),
+}
+
+/// Parent to an idle worker; the only message it ever gets, with client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    Session { need: Need, bytes: Option<u64>, idle_ms: Option<u32> },
+}
+
+/// Parent to logger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ToLogger {
+    /// With the resolver's channel, unless names are not wanted.
+    Prepare {
+        prepare: Prepare,
+        sharing: Sharing,
+        notices: Notices,
+    },
+    /// One more output, in the order of the command line.
+    Output {
+        target: OutputTarget,
+        format: Format,
+    },
+    /// That was the last output.
+    Serve,
+    /// A session begins; the descriptor is the channel on which its records arrive.
+    Session {
+        number: u64,
+        client: Address,
+        server: Address,
+    },
+    /// The worker of a session did not end by itself.
+    Died {
+        number: u64,
+        end: End,
+    },
+    /// Make the worker of this session end.
+    Stop {
+        number: u64,
+    },
+    Notice {
+        level: Level,
+        text: String,
+    },
+    /// We listen there; shown with names if names are wanted.
+    Listening(Address),
+    /// No more sessions: write everything, answer `Finished`.
+    Finish,
+}
+
+/// How sessions share an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Sharing {
+    /// One after the other.
+    Serial,
+    /// Several at a time: lines carry the session's number.
+    Labelled,
+}
+
+/// What of the notices is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Notices {
+    /// Errors only.
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Level {
+    /// Told even with `-q`.
+    Error,
+    Normal,
+    /// Told with `-v`.
+    Detail,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OutputTarget {
+    Stdout,
+    File(Vec<u8>),
+}
+
+/// Logger to resolver: what is this address called?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NameQuestion {
+    /// Comes back with the answer.
+    pub(crate) id: u64,
+    pub(crate) address: Address,
+}
+
+/// Resolver to logger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NameAnswer {
+    pub(crate) id: u64,
+    pub(crate) name: Name,
+}
+
+/// Worker to logger: what happened in the session, as it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Record {
+    /// The bytes that follow in the same message came from this side.
+    Data { from: Side, urgent: bool },
+    /// So many bytes passed, which no output wants to see.
+    Passed { from: Side, bytes: u64 },
+    /// This side sends no more; so many bytes came from it.
+    Ended { from: Side, total: u64 },
+    /// The session is over. The last record.
+    Closed(Cause),
+}
+
+impl Record {
+    /// No encoded record is longer: the payload of `Data` begins within this.
+    pub(crate) const MAX_HEAD: usize = 16;
+
+    /// No message with a record is longer, payload included.
+    pub(crate) const LONGEST: usize = 256 * 1024;
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cause {
+    /// Both sides had sent all they had.
+    Done,
+    /// This side reset its connection, and the reset was passed on.
+    Reset(Side),
+    /// `-b`
+    Limit,
+    /// `--idle-timeout`
+    Idle,
+    /// The operator ended it.
+    Stopped,
+    /// The system failed us.
+    Failed { errno: i32 },
 }
