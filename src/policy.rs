@@ -1,0 +1,244 @@
+//! What each role may do. The page an auditor reads first.
+//!
+//! | role     | does                                      | never                                       |
+//! |----------|-------------------------------------------|---------------------------------------------|
+//! | parent   | binds, then drops; accepts, dials, hands sockets out | reads a byte from a peer, opens a file |
+//! | resolver | asks DNS and NSS                          | writes a file, accepts a connection         |
+//! | logger   | writes the outputs                        | has a network socket                        |
+//! | zygote   | forks workers                             | opens a file, has a network socket          |
+//! | worker   | forwards one session                      | opens, connects, binds, forks, executes     |
+//!
+//! All of them run as the same unprivileged user, without capabilities, groups or core dumps, with
+//! `no_new_privs`, not dumpable, each under its own filter below. A call that is not in the table kills
+//! the process.
+
+use std::io;
+
+use nix::libc;
+use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
+use privsep::confine::Root;
+use privsep::seccomp::{Allowed, Filter, Is, Refused};
+use privsep::{allow, refuse};
+
+/// A process of ours. Workers are born with the zygote's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Parent,
+    Resolver,
+    Logger,
+    Zygote,
+}
+
+impl Role {
+    pub(crate) const EXECUTED: [Role; 3] = [Role::Resolver, Role::Logger, Role::Zygote];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Role::Parent => "parent",
+            Role::Resolver => "resolver",
+            Role::Logger => "logger",
+            Role::Zygote => "zygote",
+        }
+    }
+
+    /// What it sees of the file system when it was started with root's power. Without it, Landlock has to do.
+    pub(crate) const fn root(self) -> Root {
+        match self {
+            Role::Zygote => Root::Nothing,
+            // The parent removes the sockets it made, the resolver reads /etc, the logger reopens outputs.
+            Role::Parent | Role::Resolver | Role::Logger => Root::Keep,
+        }
+    }
+
+    /// Limits beside the core size, which is 0 for all.
+    pub(crate) const fn limits(self) -> &'static [(Resource, u64)] {
+        match self {
+            // A worker has three streams, a channel, two sockets and at most two pipes.
+            Role::Zygote => &[(Resource::RLIMIT_NOFILE, 16), (Resource::RLIMIT_FSIZE, 0)],
+            Role::Resolver => &[(Resource::RLIMIT_NOFILE, 64), (Resource::RLIMIT_FSIZE, 0)],
+            // One descriptor per session: the parent has set what is needed.
+            Role::Parent | Role::Logger => &[],
+        }
+    }
+
+    /// What it gets when the parent dies, besides the end of its channel.
+    pub(crate) const fn parent_death_signal(self) -> Signal {
+        match self {
+            // Taken as an order to finish: what has been recorded is still to be written.
+            Role::Logger => Signal::SIGTERM,
+            Role::Parent | Role::Resolver | Role::Zygote => Signal::SIGKILL,
+        }
+    }
+
+    /// The tables that make up its filter.
+    pub(crate) const fn allowed(self) -> &'static [&'static [Allowed]] {
+        match self {
+            Role::Parent => &[RUNTIME, MEMORY, CHANNEL, PARENT],
+            Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, THREADS, RESOLVER],
+            Role::Logger => &[RUNTIME, MEMORY, CHANNEL, THREADS, LOGGER],
+            Role::Zygote => &[RUNTIME, MEMORY, CHANNEL, ZYGOTE, WORKER],
+        }
+    }
+
+    /// Calls that libc makes and whose refusal it survives.
+    pub(crate) const fn refused(self) -> &'static [Refused] {
+        match self {
+            Role::Resolver => RESOLVER_REFUSED,
+            Role::Parent | Role::Logger | Role::Zygote => &[],
+        }
+    }
+
+    pub(crate) fn filter(self) -> io::Result<Filter> {
+        Filter::new(self.allowed(), self.refused())
+    }
+}
+
+const fn int(value: i32) -> Is {
+    Is::Int(value as u32)
+}
+
+/// No address: the datagram goes where the socket is connected.
+const NULL: Is = Is::Long(0);
+
+/// What Rust and libc need in every process, whatever it does.
+const RUNTIME: &[Allowed] = allow![
+    SYS_exit_group => "the end",
+    SYS_exit => "the end of a thread",
+    SYS_restart_syscall => "the kernel itself, after a stop in a call with a time-out",
+    SYS_rt_sigreturn => "return from the handler of a stack overflow",
+    SYS_rt_sigaction => "abort: default action of SIGABRT; stack overflow handler",
+    SYS_rt_sigprocmask => "abort and fork block signals",
+    SYS_sigaltstack => "end of a thread takes its signal stack away",
+    SYS_gettid => "abort: to whom",
+    SYS_getpid => "abort: to whom",
+    SYS_tgkill(2 is int(libc::SIGABRT)) => "abort",
+    SYS_futex => "locks of the standard library",
+    SYS_clock_gettime => "time, where the vDSO has none",
+    SYS_fcntl(1 is int(libc::F_GETFD)) => "debug builds check descriptors as they close them",
+    SYS_fcntl(1 is int(libc::F_GETFL)) => "the standard library asks whether a descriptor blocks",
+    SYS_close => "descriptors end",
+    SYS_write => "a panic's last words on stderr; the streams",
+    #[cfg(target_arch = "x86_64")]
+    SYS_poll => "waiting",
+    SYS_ppoll => "waiting",
+    SYS_getrandom => "seeds of hash maps",
+];
+
+/// The heap. Nothing can be made executable.
+const MEMORY: &[Allowed] = allow![
+    SYS_brk => "heap",
+    SYS_munmap => "heap",
+    SYS_mremap => "heap",
+    SYS_madvise => "heap and stacks give memory back",
+    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32)) => "heap",
+    SYS_mprotect(2 is Is::Without(libc::PROT_EXEC as u32)) => "heap grows into reserved memory",
+];
+
+/// Messages between our processes.
+const CHANNEL: &[Allowed] = allow![
+    SYS_sendmsg(2 is Is::Without(libc::MSG_FASTOPEN as u32)) => "messages, with descriptors",
+    SYS_recvmsg => "messages, with descriptors",
+    SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => "records and bytes to connected sockets",
+    SYS_recvfrom => "records and bytes",
+    SYS_shutdown => "the end of sending",
+];
+
+/// Roles with threads. They are made before the filter is on: none can be added.
+const THREADS: &[Allowed] = allow![
+    SYS_sched_yield => "crossbeam waits a moment before it sleeps",
+    SYS_clock_nanosleep => "waiting with a deadline",
+    SYS_rseq => "end of a thread",
+    SYS_set_robust_list => "end of a thread",
+    SYS_sched_getaffinity => "crossbeam asks how many processors there are",
+];
+
+const PARENT: &[Allowed] = allow![
+    SYS_accept4 => "clients; servers with -l",
+    SYS_socket => "to the server; clients with -c",
+    SYS_connect => "likewise",
+    SYS_getsockopt => "how a connection attempt ended",
+    SYS_setsockopt => "TCP_NODELAY; linger 0 for a reset",
+    SYS_getpeername => "who is connected",
+    SYS_getsockname => "where we listen",
+    SYS_read => "signals",
+    SYS_wait4 => "which role ended",
+    SYS_unlink => "our own Unix socket, at the end",
+    SYS_prlimit64(2 is NULL) => "how many descriptors we may have",
+];
+
+const LOGGER: &[Allowed] = allow![
+    SYS_epoll_wait => "which session has records",
+    SYS_epoll_ctl => "sessions come and go",
+    SYS_read => "signals",
+    SYS_alarm => "the last second, when the parent is gone",
+    SYS_setitimer => "the same: how libc makes an alarm",
+];
+
+/// Whatever glibc's NSS and resolver do, without files to write and programs to start. This role holds no
+/// secret and no session.
+const RESOLVER: &[Allowed] = allow![
+    SYS_openat => "configuration files and NSS libraries; Landlock allows reading only",
+    SYS_read => "configuration files, answers",
+    SYS_pread64 => "NSS libraries",
+    SYS_lseek => "configuration files",
+    SYS_fstat => "configuration files",
+    SYS_newfstatat => "configuration files: have they changed?",
+    SYS_statx => "likewise",
+    SYS_access => "NSS",
+    SYS_faccessat => "NSS",
+    SYS_readlinkat => "NSS",
+    SYS_getcwd => "NSS",
+    SYS_mmap => "NSS libraries are loaded when they are needed",
+    SYS_mprotect => "likewise",
+    SYS_socket => "to name servers and NSS daemons",
+    SYS_connect => "likewise",
+    SYS_bind => "netlink: which addresses have we",
+    SYS_getsockname => "which source address would be used",
+    SYS_getpeername => "NSS",
+    SYS_getsockopt => "NSS",
+    SYS_setsockopt => "name servers' sockets",
+    SYS_sendmmsg => "two questions at a time",
+    SYS_sendto => "netlink",
+    SYS_ioctl(1 is Is::Int(0x541B)) => "FIONREAD: how long an answer is",
+    SYS_fcntl => "sockets that do not block",
+    SYS_uname => "libraries",
+    SYS_getuid => "NSS",
+    SYS_geteuid => "NSS",
+    SYS_getgid => "NSS",
+    SYS_getegid => "NSS",
+    SYS_epoll_create1 => "NSS daemons' libraries",
+    SYS_epoll_ctl => "likewise",
+    SYS_epoll_wait => "likewise",
+    SYS_gettimeofday => "deadlines",
+    SYS_prlimit64(2 is NULL) => "NSS daemons' libraries",
+    SYS_getdents64 => "NSS",
+];
+
+const RESOLVER_REFUSED: &[Refused] = refuse![
+    SYS_clone3 with ENOSYS => "libraries that would like a thread",
+];
+
+/// The zygote itself. Its workers inherit this: `RLIMIT_NPROC` 0 keeps them from forking.
+const ZYGOTE: &[Allowed] = allow![
+    SYS_clone(0 is Is::Long((libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u64))
+        => "fork, as glibc writes it; no thread, no namespace",
+    SYS_wait4 => "which worker ended",
+    SYS_socketpair(0 is int(libc::AF_UNIX)) => "a worker's channel",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => "room for large records",
+    SYS_read => "signals",
+    SYS_set_robust_list => "libc in a forked child",
+];
+
+/// One session.
+const WORKER: &[Allowed] = allow![
+    SYS_getppid => "newborn: is the zygote still there?",
+    SYS_prctl(0 is int(libc::PR_SET_PDEATHSIG), 1 is Is::Long(libc::SIGKILL as u64)) => "newborn: die with the zygote",
+    SYS_prctl(0 is int(libc::PR_SET_NAME)) => "newborn: its name in ps",
+    SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NPROC as i32)) => "newborn: never fork; a limit only falls",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a reset is passed on as a reset",
+    SYS_ioctl(1 is Is::Int(privsep::sys::SIOCATMARK as u32)) => "the place of urgent data",
+    SYS_splice => "bytes that no output wants",
+    SYS_pipe2 => "splice goes through a pipe",
+    SYS_fcntl(1 is int(libc::F_SETPIPE_SZ)) => "a large one",
+];

@@ -1,0 +1,127 @@
+//! What all executed roles have in common: the first message, the turns of the ratchet, and how
+//! trouble is told.
+
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use privsep::channel::{Channel, ChannelError, Incoming, Wait};
+use privsep::confine::{self, Dropped, Fenced, Locked, Privileges};
+use privsep::landlock::Landlock;
+use privsep::sys::Fds;
+use serde::de::DeserializeOwned;
+
+use crate::messages::{Prepare, Problem, ToParent, VERSION};
+use crate::policy::Role;
+
+/// Why a role ends before its time. The parent sees that it ended and says so; this is for its status.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The parent, or another role, sent what makes no sense now.
+    Protocol,
+    /// Told to the parent already.
+    Told,
+    Channel(ChannelError),
+    System(io::Error),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Protocol => f.write_str("message out of order"),
+            Trouble::Told => f.write_str("told already"),
+            Trouble::Channel(error) => error.fmt(f),
+            Trouble::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<ChannelError> for Trouble {
+    fn from(error: ChannelError) -> Self {
+        Trouble::Channel(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Trouble::System(error)
+    }
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Self {
+        Trouble::System(errno.into())
+    }
+}
+
+/// The next message, which must come.
+pub(crate) fn first<Out, In: DeserializeOwned>(channel: &Channel<Out, In>) -> Result<(In, Fds), Trouble> {
+    match channel.receive(Wait::Yes)? {
+        Incoming::Message(message, fds) => Ok((message, fds)),
+        Incoming::Closed | Incoming::Nothing => Err(Trouble::Protocol),
+    }
+}
+
+/// Tells the parent of a problem, and passes on what is none.
+pub(crate) fn tell<T, In>(parent: &Channel<ToParent, In>, result: Result<T, Problem>) -> Result<T, Trouble> {
+    result.or_else(|problem| {
+        parent.send(&ToParent::Failed(problem))?;
+        Err(Trouble::Told)
+    })
+}
+
+fn confine_problem(error: impl fmt::Display) -> Problem {
+    Problem::Confine(error.to_string())
+}
+
+/// The first turn: identity, capabilities and limits.
+pub(crate) fn drop_privileges<In>(
+    role: Role,
+    prepare: &Prepare,
+    parent: &Channel<ToParent, In>,
+) -> Result<Dropped, Trouble> {
+    if prepare.version != VERSION {
+        return tell(parent, Err(confine_problem("started by another version of the program")));
+    }
+    let privileges = Privileges {
+        identity: prepare.identity,
+        root: role.root(),
+        limits: role.limits(),
+        parent: Some((Pid::from_raw(prepare.parent), role.parent_death_signal())),
+    };
+    tell(parent, confine::drop_privileges(&privileges).map_err(confine_problem))
+}
+
+/// The second turn: Landlock. Threads are made after it.
+pub(crate) fn fence<In>(
+    dropped: Dropped,
+    landlock: &Landlock<'_>,
+    parent: &Channel<ToParent, In>,
+) -> Result<Fenced, Trouble> {
+    tell(parent, dropped.fence(landlock).map_err(confine_problem))
+}
+
+/// The third turn: seccomp; then the parent is told that we are ready.
+pub(crate) fn lock<In>(
+    role: Role,
+    fenced: Fenced,
+    parent: &Channel<ToParent, In>,
+) -> Result<Locked, Trouble> {
+    let filter = tell(parent, role.filter().map_err(confine_problem))?;
+    let locked = tell(parent, fenced.lock(&filter).map_err(confine_problem))?;
+    parent.send(&ToParent::Ready { landlock: locked.landlock })?;
+    Ok(locked)
+}
+
+/// Signals that are the parent's business: a terminal sends them to all of us.
+pub(crate) const FOR_THE_PARENT: [Signal; 7] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGCHLD,
+];
