@@ -1,0 +1,83 @@
+//! A worker serves one session. It is forked by the zygote, already locked; it receives two connected
+//! sockets, forwards between them, and tells the logger everything before it passes it on.
+//!
+//! It opens, connects, binds and executes nothing, and uses no heap that it did not inherit.
+
+mod bridge;
+mod flow;
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use privsep::channel::{Channel, Incoming, Wait, two_fds};
+use privsep::confine::{Locked, lower_limit};
+use privsep::sys;
+
+use crate::messages::{Cause, Record, ToWorker};
+use bridge::Bridge;
+pub(crate) use flow::Buffer;
+
+/// What a worker inherits from the zygote besides its channel.
+pub(crate) struct Inheritance {
+    pub(crate) client: Buffer,
+    pub(crate) server: Buffer,
+    pub(crate) zygote: Pid,
+}
+
+/// The whole life of a worker. `_locked` proves that it was born inside the cage.
+pub(crate) fn live(channel: &Channel<Record, ToWorker>, inheritance: Inheritance, _locked: &Locked) -> i32 {
+    match settle(inheritance.zygote).and_then(|()| accept(channel)) {
+        Some((session, client, server)) => {
+            serve(channel, session, (client, inheritance.client), (server, inheritance.server))
+        }
+        None => 0,
+    }
+}
+
+/// What fork does not hand on: the end with our parent, and that we cannot fork in turn.
+fn settle(zygote: Pid) -> Option<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).ok()?;
+    if sys::parent() != zygote {
+        return None;
+    }
+    lower_limit(Resource::RLIMIT_NPROC, 0).ok()?;
+    nix::sys::prctl::set_name(c"tcpreen-worker").ok()
+}
+
+/// Waits for the session.
+fn accept(channel: &Channel<Record, ToWorker>) -> Option<(ToWorker, OwnedFd, OwnedFd)> {
+    match channel.receive(Wait::Yes) {
+        Ok(Incoming::Message(session, fds)) => {
+            let (client, server) = two_fds(fds).ok()?;
+            Some((session, client, server))
+        }
+        Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
+    }
+}
+
+fn serve(
+    channel: &Channel<Record, ToWorker>,
+    session: ToWorker,
+    client: (OwnedFd, Buffer),
+    server: (OwnedFd, Buffer),
+) -> i32 {
+    let ToWorker::Session { need, bytes, idle_ms } = session;
+    let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
+    let mut bridge = Bridge::new(channel, need, bytes, client, server);
+    match bridge.run(idle) {
+        Ok(cause) => match bridge.finish(cause) {
+            Ok(()) => 0,
+            Err(_) => 1,
+        },
+        // Only what concerns the channel comes here: the logger is gone, and nobody would see what we
+        // forward from now on.
+        Err(_) if bridge.logger_lost() => 1,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(0);
+            bridge.finish(Cause::Failed { errno }).map_or(1, |()| 1)
+        }
+    }
+}

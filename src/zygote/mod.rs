@@ -1,0 +1,144 @@
+//! The zygote forks workers. It is executed afresh, so its memory holds nothing of the parent's; it locks
+//! itself into what a worker may do, plus fork and wait, once; every worker inherits that cage.
+//!
+//! It is told nothing but how many workers to make, and says nothing but who was born and who ended.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+use privsep::channel::{Channel, Incoming, Wait, no_fds};
+use privsep::confine::Locked;
+use privsep::landlock::Landlock;
+use privsep::role::Entry;
+use privsep::sys::{self, Title};
+
+use crate::messages::{End, Record, ToParent, ToWorker, ToZygote};
+use crate::policy::Role;
+use crate::role::{self, Trouble};
+use crate::worker::{self, Buffer, Inheritance};
+
+type Parent = Channel<ToParent, ToZygote>;
+
+/// What the channel of a worker may hold; the kernel doubles it for its own needs. Where
+/// `net.core.wmem_max` allows less, records become smaller.
+const CHANNEL: usize = 1 << 20;
+
+/// What a message needs in a socket's buffer besides its bytes.
+const OVERHEAD: usize = 4096;
+
+/// What a new worker has that the zygote has not.
+struct Newborn {
+    channel: Channel<Record, ToWorker>,
+    zygote: Pid,
+}
+
+/// The whole life of the zygote; and, in its children, of a worker.
+pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
+    let parent: Parent = entry.open(c"tcpreen-zygote")?;
+    let ToZygote::Prepare(prepare) = role::first(&parent)?.0 else { return Err(Trouble::Protocol) };
+    let title = Title::find().ok();
+    let children = SigSet::from(Signal::SIGCHLD);
+    children.thread_block()?;
+    let children = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    // Made here and never touched: every worker inherits the same untouched memory.
+    let record = longest_record()?;
+    let (client, server) = (Buffer::new(record), Buffer::new(record));
+    let dropped = role::drop_privileges(Role::Zygote, &prepare, &parent)?;
+    let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
+    let locked = role::lock(Role::Zygote, fenced, &parent)?;
+    let Some(newborn) = serve(&parent, &children, &locked)? else { return Ok(()) };
+    drop((parent, children));
+    if let Some(title) = title {
+        title.set(&privsep::role::argument("worker"));
+    }
+    let inheritance = Inheritance { client, server, zygote: newborn.zygote };
+    sys::exit_now(worker::live(&newborn.channel, inheritance, &locked))
+}
+
+/// The longest record that the channel of a worker takes in one message.
+fn longest_record() -> Result<usize, Trouble> {
+    let (end, _) = workers_channel()?;
+    let room = getsockopt(&end, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
+    Ok(Record::LONGEST.min(room))
+}
+
+type WorkersChannel = (Channel<Record, ToWorker>, Channel<ToWorker, Record>);
+
+fn workers_channel() -> Result<WorkersChannel, Trouble> {
+    let (theirs, ours) = Channel::pair()?;
+    setsockopt(&theirs, sockopt::SndBuf, &CHANNEL)?;
+    Ok((theirs, ours))
+}
+
+/// Serves the parent; comes back with a newborn in the worker, with nothing when the parent is gone.
+fn serve(parent: &Parent, children: &SignalFd, _locked: &Locked) -> Result<Option<Newborn>, Trouble> {
+    loop {
+        let mut fds = [
+            PollFd::new(parent.as_fd(), PollFlags::POLLIN),
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let [asked, ended] = fds.map(|fd| fd.any().unwrap_or(false));
+        if ended {
+            reap(parent, children)?;
+        }
+        if asked {
+            match parent.receive(Wait::No)? {
+                Incoming::Message(ToZygote::Fork(count), fds) => {
+                    no_fds(fds)?;
+                    for _ in 0..count {
+                        if let Some(newborn) = bear(parent)? {
+                            return Ok(Some(newborn));
+                        }
+                    }
+                }
+                Incoming::Message(ToZygote::Prepare(_), _) => return Err(Trouble::Protocol),
+                Incoming::Closed => return Ok(None),
+                Incoming::Nothing => {}
+            }
+        }
+    }
+}
+
+/// Makes one worker and hands the other end of its channel to the parent.
+fn bear(parent: &Parent) -> Result<Option<Newborn>, Trouble> {
+    let (theirs, ours) = workers_channel()?;
+    let zygote = Pid::this();
+    match sys::fork() {
+        Ok(ForkResult::Child) => Ok(Some(Newborn { channel: theirs, zygote })),
+        Ok(ForkResult::Parent { child }) => {
+            let born = ToParent::Born { pid: child.as_raw() };
+            parent.send_with(&born, &[ours.as_fd()], Wait::Yes)?;
+            Ok(None)
+        }
+        // The system has no process for us now. The parent knows who is missing, and asks again.
+        Err(error) => {
+            parent.send(&ToParent::Stillborn { errno: error.raw_os_error().unwrap_or(0) })?;
+            Ok(None)
+        }
+    }
+}
+
+/// Tells the parent of every worker that ended. One signal may stand for many.
+fn reap(parent: &Parent, children: &SignalFd) -> Result<(), Trouble> {
+    while children.read_signal()?.is_some() {}
+    loop {
+        let (pid, end) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) => (pid, End::Status(status)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, End::Signal(signal as i32)),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        parent.send(&ToParent::Exited { pid: pid.as_raw(), end })?;
+    }
+}
