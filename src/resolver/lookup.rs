@@ -1,0 +1,78 @@
+//! Names and addresses: the only module that uses dns-lookup, that is, the C library's resolver.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo, getnameinfo};
+use nix::libc;
+
+use crate::messages::{Address, Find, FindFamily, Name, ToParent};
+
+/// The answer holds no more addresses than this.
+const MOST: usize = 32;
+
+/// Addresses for a host and service, IPv4 before IPv6.
+pub(super) fn find(find: &Find) -> ToParent {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        address: match find.family {
+            FindFamily::Any => 0,
+            FindFamily::Ipv4 => AddrFamily::Inet.into(),
+            FindFamily::Ipv6 => AddrFamily::Inet6.into(),
+        },
+        flags: if find.listen { libc::AI_PASSIVE } else { 0 },
+        ..AddrInfoHints::default()
+    };
+    // getaddrinfo wants at least one of the two.
+    let service = find.service.as_deref().or(Some("0"));
+    let found = match getaddrinfo(find.host.as_deref(), service, Some(hints)) {
+        Ok(found) => found,
+        Err(error) => return ToParent::NotFound { reason: reason(error) },
+    };
+    let mut addresses: Vec<Address> =
+        found.filter_map(|info| info.ok()).map(|info| address(info.sockaddr)).take(MOST).collect();
+    addresses.sort_by_key(|address| matches!(address, Address::V6 { .. }));
+    if addresses.is_empty() {
+        return ToParent::NotFound { reason: "No address associated with hostname".into() };
+    }
+    ToParent::Found(addresses)
+}
+
+/// `gai_strerror(3)` without the prefix that the crate puts before it.
+fn reason(error: LookupError) -> String {
+    let text = std::io::Error::from(error).to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
+}
+
+fn address(socket: SocketAddr) -> Address {
+    match socket {
+        SocketAddr::V4(v4) => Address::V4 { host: *v4.ip(), port: v4.port() },
+        SocketAddr::V6(v6) => Address::V6 { host: *v6.ip(), port: v6.port(), scope: v6.scope_id() },
+    }
+}
+
+/// Node and service in words. A name that does not lead back to the address is not used: whoever
+/// controls the reverse zone can claim any.
+pub(super) fn name(address: &Address) -> Name {
+    let numeric = address.numeric();
+    let socket = match *address {
+        Address::V4 { host, port } => SocketAddr::from((host, port)),
+        Address::V6 { host, port, scope } => SocketAddrV6::new(host, port, 0, scope).into(),
+        Address::Unix(_) => return numeric,
+    };
+    let numeric_host = if socket.ip().is_unspecified() { libc::NI_NUMERICHOST } else { 0 };
+    match getnameinfo(&socket, numeric_host) {
+        Ok((node, service)) if node == numeric.node || leads_back(&node, socket.ip()) => {
+            Name { node, service }
+        }
+        Ok((_, service)) => Name { service, ..numeric },
+        Err(_) => numeric,
+    }
+}
+
+fn leads_back(node: &str, ip: IpAddr) -> bool {
+    // What looks like a number was not looked up, or pretends.
+    if node.parse::<IpAddr>().is_ok() {
+        return false;
+    }
+    dns_lookup::lookup_host(node).is_ok_and(|found| found.into_iter().any(|other| other == ip))
+}
