@@ -1,0 +1,106 @@
+//! Batches carry what happened from the reader to the writers: memory that is made once and goes round.
+
+use std::sync::Arc;
+
+use crate::messages::{Name, Record, Side};
+
+/// The longest frame that a worker's channel can bring.
+pub(super) const FRAME: usize = Record::LONGEST;
+
+/// A batch with this much in it is handed on.
+const FULL: usize = 256 * 1024;
+
+/// Events in a batch, at the most.
+const MOST_EVENTS: usize = 4096;
+
+/// Batches in all. With their size, this is the logger's memory: about 4 MiB.
+pub(super) const COUNT: usize = 8;
+
+/// What happened in a session.
+#[derive(Debug)]
+pub(super) enum What {
+    Begin {
+        client: Name,
+        server: Name,
+    },
+    /// The bytes are in the batch, from `start` to `end`.
+    Data {
+        from: Side,
+        urgent: bool,
+        start: usize,
+        end: usize,
+    },
+    Passed {
+        from: Side,
+        bytes: u64,
+    },
+    Ended {
+        from: Side,
+        total: u64,
+    },
+    Note(String),
+    Close,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) session: u64,
+    pub(super) what: What,
+}
+
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    used: usize,
+    pub(super) events: Vec<Event>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Batch {
+        Batch { bytes: vec![0; FULL + FRAME], used: 0, events: Vec::with_capacity(64) }
+    }
+
+    /// Where the next frame is received.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        let used = self.used;
+        &mut self.bytes[used..used + FRAME]
+    }
+
+    /// The frame that was received into [`Batch::space`].
+    pub(super) fn frame(&self, length: usize) -> &[u8] {
+        &self.bytes[self.used..self.used + length]
+    }
+
+    /// Keeps the frame just received, whose payload begins at `head`; says where the payload is.
+    pub(super) fn keep(&mut self, head: usize, length: usize) -> (usize, usize) {
+        let (start, end) = (self.used + head, self.used + length);
+        self.used = end;
+        (start, end)
+    }
+
+    /// Copies bytes in.
+    pub(super) fn copy(&mut self, bytes: &[u8]) -> (usize, usize) {
+        self.space()[..bytes.len()].copy_from_slice(bytes);
+        self.keep(0, bytes.len())
+    }
+
+    pub(super) fn payload(&self, start: usize, end: usize) -> &[u8] {
+        &self.bytes[start..end]
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.used >= FULL || self.events.len() >= MOST_EVENTS
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+        self.events.clear();
+    }
+}
+
+/// A batch on its way to the writers.
+pub(super) type Shared = Arc<Batch>;

@@ -1,0 +1,261 @@
+//! How an output shows a session. Pure code: bytes in, bytes appended to a buffer; no descriptor, no
+//! clock. Each output has one [`SessionFormat`] for each session that it shows.
+
+mod c;
+mod count;
+mod hex;
+mod password;
+mod text;
+mod visible;
+
+use crate::format::Format;
+use crate::messages::Side;
+
+use count::quantity;
+use password::Watch;
+
+/// One session as one output shows it.
+pub(crate) struct SessionFormat {
+    /// What every line starts with: `[7] `, or nothing.
+    label: Box<[u8]>,
+    body: Body,
+}
+
+/// What becomes of a record. `password` alone has no frame around it and looks at more than one
+/// record at a time.
+enum Body {
+    C,
+    Hex,
+    Count,
+    Null,
+    Raw,
+    /// `raw` for the eyes: what a terminal would obey is shown instead.
+    Visible,
+    Strip,
+    Password(Box<Watch>),
+}
+
+impl Body {
+    fn new(format: Format, label: &[u8], terminal: bool) -> Self {
+        match format {
+            Format::C => Body::C,
+            Format::Hex => Body::Hex,
+            Format::Count => Body::Count,
+            Format::Null => Body::Null,
+            Format::Raw if terminal => Body::Visible,
+            Format::Raw => Body::Raw,
+            Format::Strip => Body::Strip,
+            Format::Password => Body::Password(Box::new(Watch::new(label))),
+        }
+    }
+}
+
+impl SessionFormat {
+    /// `label` is the session's number where several sessions may share the output at one time.
+    /// `terminal` tells that the output is one, so that `raw` must not be taken literally.
+    pub(crate) fn new(format: Format, label: Option<u64>, terminal: bool) -> Self {
+        let label = label.map(|number| format!("[{number}] ")).unwrap_or_default().into_bytes();
+        let body = Body::new(format, &label, terminal);
+        SessionFormat { label: label.into(), body }
+    }
+
+    /// The head of the frame; a peer is (node, service).
+    pub(crate) fn begin(&mut self, client: (&str, &str), server: (&str, &str), out: &mut Vec<u8>) {
+        self.peer("Connection from: ", client, out);
+        self.peer("Connection to: ", server, out);
+        self.frame(out, |out| out.extend_from_slice(b"Transmission follows..."));
+    }
+
+    /// One record.
+    pub(crate) fn piece(&mut self, from: Side, urgent: bool, bytes: &[u8], out: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let start = Start { label: &self.label, urgent, from };
+        match &mut self.body {
+            Body::C => c::record(start, bytes, out),
+            Body::Hex => hex::record(start, bytes, out),
+            Body::Count => count::record(start, bytes.len() as u64, out),
+            Body::Null => {}
+            Body::Raw => text::raw(start, bytes, out),
+            Body::Visible => text::visible(start, bytes, out),
+            Body::Strip => text::strip(start, bytes, out),
+            // An urgent byte is no part of the stream that the peer reads its commands from.
+            Body::Password(_) if urgent => {}
+            Body::Password(watch) => watch.piece(from, bytes, out),
+        }
+    }
+
+    /// Traffic of which only the length is known.
+    pub(crate) fn passed(&mut self, from: Side, bytes: u64, out: &mut Vec<u8>) {
+        if matches!(self.body, Body::Count) && bytes > 0 {
+            count::record(Start { label: &self.label, urgent: false, from }, bytes, out);
+        }
+    }
+
+    /// End of file from one side, which sent `total` bytes.
+    pub(crate) fn ended(&mut self, from: Side, total: u64, out: &mut Vec<u8>) {
+        if let Body::Password(watch) = &mut self.body {
+            watch.ended(from, out);
+        }
+        let (head, tail) = match from {
+            Side::Client => ("End of input: ", " received."),
+            Side::Server => ("End of output: ", " sent."),
+        };
+        self.frame(out, |out| {
+            out.extend_from_slice(head.as_bytes());
+            quantity(total, out);
+            out.extend_from_slice(tail.as_bytes());
+        });
+    }
+
+    /// A line of the frame that says why the session did not end by itself.
+    pub(crate) fn note(&mut self, text: &str, out: &mut Vec<u8>) {
+        self.frame(out, |out| visible::append(text.as_bytes(), false, out));
+    }
+
+    /// The end of the session, however it came.
+    pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
+        if let Body::Password(watch) = &mut self.body {
+            watch.close(out);
+        }
+        self.frame(out, |out| out.extend_from_slice(b"End of transmission."));
+    }
+
+    fn peer(&self, head: &str, (node, service): (&str, &str), out: &mut Vec<u8>) {
+        self.frame(out, |out| {
+            out.extend_from_slice(head.as_bytes());
+            visible::append(node.as_bytes(), false, out);
+            out.extend_from_slice(b" port ");
+            visible::append(service.as_bytes(), false, out);
+        });
+    }
+
+    fn frame(&self, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
+        if matches!(self.body, Body::Password(_)) {
+            return;
+        }
+        out.extend_from_slice(&self.label);
+        text(out);
+        out.push(b'\n');
+    }
+}
+
+/// How a record starts.
+#[derive(Clone, Copy)]
+struct Start<'a> {
+    label: &'a [u8],
+    urgent: bool,
+    from: Side,
+}
+
+impl Start<'_> {
+    fn append(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.label);
+        if self.urgent {
+            out.extend_from_slice(b"(OOB)");
+        }
+        out.extend_from_slice(match self.from {
+            Side::Client => b"<<< ",
+            Side::Server => b">>> ",
+        });
+    }
+
+    /// Whether other sessions write into the same output, so that no record may leave a line open.
+    fn shares_output(self) -> bool {
+        !self.label.is_empty()
+    }
+}
+
+/// Where the first `needle` is. Eight bytes are looked at in one step: in a word from which the needle
+/// has been taken away, the lowest byte that borrows from its top bit is the first zero.
+fn find(needle: u8, bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOP: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word) ^ (LOW * u64::from(needle));
+        let zeros = word.wrapping_sub(LOW) & !word & TOP;
+        if zeros != 0 {
+            return Some(index * 8 + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&byte| byte == needle).map(|at| words.len() * 8 + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session with all there can be, in one format.
+    fn session(format: Format, label: Option<u64>, terminal: bool) -> String {
+        let mut out = Vec::new();
+        let mut session = SessionFormat::new(format, label, terminal);
+        session.begin(("127.0.0.1", "33116"), ("::1", "80"), &mut out);
+        session.piece(Side::Client, false, b"a\r\nb", &mut out);
+        session.piece(Side::Server, true, b"!", &mut out);
+        session.passed(Side::Server, 3, &mut out);
+        session.ended(Side::Server, 1, &mut out);
+        session.ended(Side::Client, 256, &mut out);
+        session.note("Reset by the client", &mut out);
+        session.close(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    const HEAD: &str =
+        "Connection from: 127.0.0.1 port 33116\nConnection to: ::1 port 80\nTransmission follows...\n";
+    const TAIL: &str = "End of output: 1 byte sent.\nEnd of input: 256 bytes received.\n\
+                        Reset by the client\nEnd of transmission.\n";
+
+    #[test]
+    fn frame_is_that_of_the_original() {
+        assert_eq!(session(Format::Null, None, false), format!("{HEAD}{TAIL}"));
+        assert_eq!(session(Format::C, None, false), format!("{HEAD}<<< a\\r\\nb\n(OOB)>>> !\n{TAIL}"));
+        let counted = "<<< 4 bytes\n(OOB)>>> 1 byte\n>>> 3 bytes\n";
+        assert_eq!(session(Format::Count, None, false), format!("{HEAD}{counted}{TAIL}"));
+        assert_eq!(session(Format::Raw, None, false), format!("{HEAD}<<< a\r\nb(OOB)>>> !{TAIL}"));
+        assert_eq!(session(Format::Raw, None, true), format!("{HEAD}<<< a\nb(OOB)>>> !{TAIL}"));
+        assert_eq!(session(Format::Strip, None, false), format!("{HEAD}<<< a\nb(OOB)>>> !{TAIL}"));
+    }
+
+    #[test]
+    fn password_has_no_frame() {
+        assert_eq!(session(Format::Password, Some(1), false), "");
+    }
+
+    #[test]
+    fn label_starts_every_line() {
+        for format in [Format::C, Format::Hex, Format::Count, Format::Null, Format::Strip] {
+            let shown = session(format, Some(7), false);
+            assert!(shown.lines().all(|line| line.starts_with("[7] ")), "{shown}");
+        }
+        let shown = session(Format::Raw, Some(7), true);
+        assert!(shown.lines().all(|line| line.starts_with("[7] ")), "{shown}");
+        let labelled: String = session(Format::Hex, Some(7), false).replace("[7] ", "");
+        assert_eq!(labelled, session(Format::Hex, None, false));
+    }
+
+    #[test]
+    fn names_and_notes_cannot_forge() {
+        let mut out = Vec::new();
+        let mut session = SessionFormat::new(Format::Null, None, true);
+        session.begin(("", "a\nEnd\x1b[m"), ("\u{9b}", "\u{202e}x\t\u{e9}"), &mut out);
+        session.note("a\nb", &mut out);
+        let shown = String::from_utf8(out).unwrap();
+        assert_eq!(
+            shown,
+            "Connection from:  port a\\012End\\033[m\nConnection to: \\302\\233 port \\342\\200\\256x\\011\u{e9}\n\
+             Transmission follows...\na\\012b\n"
+        );
+    }
+
+    #[test]
+    fn find_agrees_with_position() {
+        let mut bytes = vec![b'x'; 200];
+        assert_eq!(find(b'y', &bytes), None);
+        for at in (0..200).rev() {
+            bytes[at] = b'y';
+            assert_eq!(find(b'y', &bytes), Some(at));
+        }
+    }
+}

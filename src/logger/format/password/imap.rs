@@ -1,0 +1,244 @@
+//! IMAP: commands with tags, so that answers find them in any order, and literals: announced bytes
+//! that may be anything.
+
+use super::ledger::{Found, Ledger, Protocol, Verdict};
+use super::lines::{LIMIT, Next};
+use super::sasl::{Sasl, Step};
+use super::words::{number, word, words};
+
+/// Longer ones are refused everywhere.
+const TAG: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Imap {
+    /// Of the command that is being sent.
+    tag: Vec<u8>,
+    stage: Stage,
+    refused: bool,
+}
+
+/// What comes next from the client.
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Command,
+    /// More of LOGIN, after these arguments.
+    Login(Vec<Vec<u8>>),
+    /// LOGIN's next argument.
+    LoginLiteral(Vec<Vec<u8>>),
+    /// More of a command that does not matter.
+    Tail,
+    Sasl(Sasl),
+}
+
+impl Imap {
+    pub(super) fn client(&mut self, item: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        match std::mem::take(&mut self.stage) {
+            Stage::Command => self.command(item, ledger, out),
+            Stage::Login(arguments) => self.login(arguments, item, ledger, out),
+            Stage::LoginLiteral(mut arguments) => {
+                arguments.push(item.to_vec());
+                self.stage = Stage::Login(arguments);
+                Next::Line
+            }
+            Stage::Tail => self.pass_over(item),
+            Stage::Sasl(exchange) => {
+                self.step(exchange.line(item), ledger, out);
+                Next::Line
+            }
+        }
+    }
+
+    /// Whether a command has been refused of which a literal had still to come.
+    pub(super) fn literal_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+
+    fn command(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let (tag, rest) = word(line);
+        let (verb, arguments) = word(rest);
+        self.tag.clear();
+        self.tag.extend_from_slice(&tag[..tag.len().min(TAG)]);
+        if verb.eq_ignore_ascii_case(b"LOGIN") {
+            self.login(Vec::new(), arguments, ledger, out)
+        } else if verb.eq_ignore_ascii_case(b"AUTHENTICATE") {
+            let (mechanism, initial) = word(arguments);
+            let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
+            self.step(Sasl::begin(mechanism, initial), ledger, out);
+            Next::Line
+        } else {
+            self.pass_over(line)
+        }
+    }
+
+    fn login(
+        &mut self,
+        mut arguments: Vec<Vec<u8>>,
+        line: &[u8],
+        ledger: &mut Ledger,
+        out: &mut Vec<u8>,
+    ) -> Next {
+        let Some(end) = read_arguments(line, &mut arguments) else { return self.pass_over(line) };
+        match (end, arguments.as_slice()) {
+            (End::Literal(length @ ..=LIMIT), [] | [_]) => {
+                self.stage = Stage::LoginLiteral(arguments);
+                Next::Take(length)
+            }
+            (End::Line, [user, password]) => {
+                ledger.expect_tag(&self.tag, Protocol::Imap, Found::password(user, password), out);
+                Next::Line
+            }
+            _ => self.pass_over(line),
+        }
+    }
+
+    /// The rest of a command that does not matter, with the literals that may be in it.
+    fn pass_over(&mut self, line: &[u8]) -> Next {
+        let Some(length) = literal_at_end(line) else { return Next::Line };
+        self.stage = Stage::Tail;
+        Next::Skip(length)
+    }
+
+    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        if let Some(found) = found {
+            ledger.expect_tag(&self.tag, Protocol::Imap, found, out);
+        }
+        self.stage = exchange.map_or(Stage::Command, Stage::Sasl);
+    }
+
+    pub(super) fn server(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let (tag, rest) = word(line);
+        if let Some(verdict) = verdict(word(rest).0).filter(|_| !matches!(tag, b"*" | b"+")) {
+            ledger.answer_tag(tag, verdict, out);
+            if tag == self.tag {
+                let stage = std::mem::take(&mut self.stage);
+                self.refused = matches!(stage, Stage::LoginLiteral(_) | Stage::Tail);
+            }
+        }
+        literal_at_end(line).map_or(Next::Line, Next::Skip)
+    }
+}
+
+fn verdict(status: &[u8]) -> Option<Verdict> {
+    let is = |name: &[u8]| status.eq_ignore_ascii_case(name);
+    if is(b"OK") { Some(Verdict::Accepted) } else { (is(b"NO") || is(b"BAD")).then_some(Verdict::Refused) }
+}
+
+pub(super) fn is_greeting(line: &[u8]) -> bool {
+    let (star, rest) = word(line);
+    star == b"*" && [b"OK".as_slice(), b"PREAUTH", b"BYE"].contains(&word(rest).0)
+}
+
+/// A login that can be told even before the server has said a word.
+pub(super) fn is_login(line: &[u8]) -> bool {
+    let mut words = words(line);
+    let (Some(tag), Some(verb)) = (words.next(), words.next()) else { return false };
+    tag.iter().all(u8::is_ascii_alphanumeric)
+        && (verb.eq_ignore_ascii_case(b"LOGIN") && words.next().is_some()
+            || verb.eq_ignore_ascii_case(b"AUTHENTICATE") && matches!(words.count(), 1 | 2))
+}
+
+/// How a line with arguments ends.
+enum End {
+    Line,
+    Literal(usize),
+}
+
+/// Appends the arguments on `line`; None if it is no list of arguments, or one longer than LOGIN's.
+fn read_arguments(mut line: &[u8], arguments: &mut Vec<Vec<u8>>) -> Option<End> {
+    loop {
+        line = line.trim_ascii_start();
+        let (argument, rest) = match line {
+            [] => return Some(End::Line),
+            [b'{', ..] => return literal_at_end(line)?.try_into().ok().map(End::Literal),
+            [b'"', quoted @ ..] => unquote(quoted)?,
+            atom => {
+                let (atom, rest) = word(atom);
+                (atom.to_vec(), rest)
+            }
+        };
+        if arguments.len() == 2 {
+            return None;
+        }
+        arguments.push(argument);
+        line = rest;
+    }
+}
+
+/// The text up to the closing quote, and what follows.
+fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut text = Vec::new();
+    let mut bytes = quoted.iter();
+    loop {
+        match bytes.next()? {
+            b'"' => return Some((text, bytes.as_slice())),
+            b'\\' => text.push(*bytes.next()?),
+            &byte => text.push(byte),
+        }
+    }
+}
+
+/// `{310}`, `{310+}` (the client does not wait for leave), `~{310}` (binary).
+fn literal_at_end(line: &[u8]) -> Option<u64> {
+    let inner = line.strip_suffix(b"}")?;
+    let start = inner.iter().rposition(|&byte| byte == b'{')? + 1;
+    number(inner[start..].strip_suffix(b"+").unwrap_or(&inner[start..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overheard;
+
+    const HELLO: &str = ">* OK IMAP4rev1 ready\r\n";
+
+    #[test]
+    fn login() {
+        let said = [HELLO, "<a1 LOGIN bob s3cret\r\n", ">* CAPABILITY x\r\na1 OK done\r\n"];
+        assert_eq!(overheard(&said), "IMAP: bob:s3cret (accepted)\n");
+        let said = [
+            HELLO,
+            "<a login \"b\\\"o b\" \"a\\\\b\"\r\n",
+            ">a NO no\r\n",
+            "<b LOGIN a b c\r\n",
+            ">b BAD x\r\n",
+        ];
+        assert_eq!(overheard(&said), "IMAP: b\"o b:a\\b (refused)\n");
+        assert_eq!(overheard(&["<a LOGIN bob pw\r\n"]), "IMAP: bob:pw\n");
+    }
+
+    #[test]
+    fn answers_may_come_in_any_order() {
+        let said = [HELLO, "<a LOGIN b c\r\nb LOGIN d e\r\n", ">b OK\r\na NO\r\n"];
+        assert_eq!(overheard(&said), "IMAP: d:e (accepted)\nIMAP: b:c (refused)\n");
+    }
+
+    #[test]
+    fn literals_may_hold_anything() {
+        let said = [HELLO, "<a LOGIN {5}\r\n", ">+ go on\r\n", "<b\r\nob {2+}\r\npw\r\n", ">a OK\r\n"];
+        assert_eq!(overheard(&said), "IMAP: b\\015\\012ob:pw (accepted)\n");
+        let said = [HELLO, "<a LOGIN {3}\r\n", ">a BAD no literals\r\n", "<b LOGIN bob pw\r\n", ">b OK\r\n"];
+        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
+    }
+
+    #[test]
+    fn mails_are_not_read() {
+        let said = [HELLO, "<a APPEND x {15+}\r\nb LOGIN bob pw\r\n\r\nb LOGIN x y\r\n"];
+        assert_eq!(overheard(&said), "IMAP: x:y\n");
+        let said = [HELLO, "<a LOGIN x y\r\n", ">* 1 FETCH (BODY {7}\r\na NO x\n)\r\na OK\r\n"];
+        assert_eq!(overheard(&said), "IMAP: x:y (accepted)\n");
+    }
+
+    #[test]
+    fn authenticate() {
+        let said = [HELLO, "<a AUTHENTICATE PLAIN\r\n", ">+ \r\n", "<AGJvYgBwdw==\r\n", ">a OK\r\n"];
+        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
+        let said = [HELLO, "<a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n", ">a NO\r\n"];
+        assert_eq!(overheard(&said), "IMAP: bob:pw (refused)\n");
+        let said =
+            [HELLO, "<a AUTHENTICATE LOGIN\r\n", ">+ x\r\n", "<*\r\n", ">a BAD\r\n", "<b LOGIN a b\r\n"];
+        assert_eq!(overheard(&said), "IMAP: a:b\n");
+        let said =
+            [HELLO, "<a AUTHENTICATE SCRAM-SHA-1 biwsbj1ib2Iscj14\r\n", ">+ x\r\n", "<Yz1i\r\n", ">a OK\r\n"];
+        assert_eq!(overheard(&said), "IMAP: bob (SCRAM-SHA-1) (accepted)\n");
+    }
+}

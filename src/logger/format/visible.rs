@@ -1,0 +1,67 @@
+//! Text from strangers, made fit for the eyes: names, passwords, and `raw` on a terminal.
+
+use super::c::octal;
+
+/// Appends `bytes`: printable characters as they are; whatever could move a cursor, end a line, turn
+/// the direction of writing, or is no UTF-8, in octal. A tab may pass where it does no harm.
+pub(super) fn append(bytes: &[u8], tabs: bool, out: &mut Vec<u8>) {
+    for chunk in bytes.utf8_chunks() {
+        text(chunk.valid(), tabs, out);
+        spell(chunk.invalid(), out);
+    }
+}
+
+fn text(mut text: &str, tabs: bool, out: &mut Vec<u8>) {
+    let hidden = |c: char| acts(c) && !(tabs && c == '\t');
+    while let Some((at, character)) = text.char_indices().find(|&(_, c)| hidden(c)) {
+        let (seen, rest) = text.split_at(at);
+        let (hidden, rest) = rest.split_at(character.len_utf8());
+        out.extend_from_slice(seen.as_bytes());
+        spell(hidden.as_bytes(), out);
+        text = rest;
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn spell(bytes: &[u8], out: &mut Vec<u8>) {
+    for &byte in bytes {
+        out.extend_from_slice(&octal(byte));
+    }
+}
+
+/// Whether a character does something instead of being seen.
+fn acts(character: char) -> bool {
+    match character {
+        ' '..='~' => false,
+        // Direction marks, embeddings, overrides and isolates; line and paragraph separators.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => true,
+        // Interlinear annotations, and tags: unseen copies of ASCII.
+        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        other => other.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(bytes: &[u8], tabs: bool) -> String {
+        let mut out = Vec::new();
+        append(bytes, tabs, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_passes() {
+        let text = "Grüße, 世界 🙂 \\033";
+        assert_eq!(shown(text.as_bytes(), false), text);
+    }
+
+    #[test]
+    fn what_acts_is_spelled_out() {
+        assert_eq!(shown(b"a\x1b]0;x\x07\n\r\t", false), "a\\033]0;x\\007\\012\\015\\011");
+        assert_eq!(shown(b"\ta", true), "\ta");
+        assert_eq!(shown("\u{85}\u{2028}\u{202e}\u{e0041}".as_bytes(), true).matches('\\').count(), 12);
+        assert_eq!(shown(b"\xff\xc3", true), "\\377\\303");
+    }
+}
