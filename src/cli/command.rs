@@ -1,0 +1,229 @@
+//! The options, in the order of `--help`: what is typed, and nothing about what it means.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
+use clap::{Arg, ArgAction, Command};
+
+use super::values;
+use crate::exit::Failure;
+
+/// The program's name, in texts and where the caller gives none.
+pub(super) const NAME: &str = "tcpreen";
+
+/// One option.
+struct Opt {
+    short: Option<char>,
+    /// The long names; the first is also the id.
+    long: &'static [&'static str],
+    takes: Takes,
+    help: &'static str,
+}
+
+/// What an option does with what follows it.
+enum Takes {
+    Nothing,
+    /// Nothing, and no other option or port is there either.
+    Alone,
+    /// Nothing, but where and how often it stands matters.
+    Position,
+    /// A value, the last of which counts.
+    Value(&'static str, fn() -> ValueParser),
+    /// A value, all of which count.
+    Values(&'static str, fn() -> ValueParser),
+    Help,
+    Version,
+}
+
+use Takes::{Alone, Nothing, Position, Value, Values};
+
+/// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
+const NEW: [&str; 3] = ["connect-timeout", "idle-timeout", "demo"];
+
+static GROUPS: [(&str, &[Opt]); 4] =
+    [("Where", &WHERE), ("What is shown", &SHOWN), ("How much", &HOW_MUCH), ("Other", &OTHER)];
+
+static WHERE: [Opt; 5] = [
+    opt(
+        'a',
+        &["accept", "bind"],
+        Value("ADDR", || parser(values::host)),
+        "listen for clients on this address",
+    ),
+    opt('s', &["server"], Value("HOST", || parser(values::host)), "the server's host [default: this one]"),
+    opt(
+        'p',
+        &["protocol"],
+        Value("PROTO", || parser(values::protocol)),
+        "protocol of both sides, or SERVER/CLIENT",
+    ),
+    opt('c', &["connect"], Nothing, "connect to the client at -a ADDR, LOCALPORT"),
+    opt('l', &["listen"], Nothing, "wait for the server to connect to SERVERPORT"),
+];
+
+static SHOWN: [Opt; 5] = [
+    opt(
+        'f',
+        &["format"],
+        Values("FORMAT", || parser(values::format)),
+        "format of the outputs (-o) that follow",
+    ),
+    opt(
+        'o',
+        &["output"],
+        Values("FILE", || parser(values::target)),
+        "write the sessions to FILE; - is stdout",
+    ),
+    opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
+    opt('q', &["quiet"], Position, "show nothing, only write the outputs"),
+    opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
+];
+
+static HOW_MUCH: [Opt; 5] = [
+    opt('b', &["bytes"], Value("BYTES", || parser(values::bytes)), "end a session after so many (k, M, G)"),
+    opt(
+        'F',
+        &["fork"],
+        Value("N", || parser(values::at_once)),
+        "sessions at a time [default: 1, with -d 64]",
+    ),
+    opt('m', &["maxconn", "max"], Value("N", || parser(values::sessions)), "end after N sessions"),
+    timeout(&["connect-timeout"], "give up connecting after TIME [default: 30s]"),
+    timeout(&["idle-timeout"], "end a session after TIME without data"),
+];
+
+static OTHER: [Opt; 5] = [
+    opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
+    opt('u', &["user"], Value("USER", || parser(values::user)), "become this user after binding (root only)"),
+    Opt { short: None, long: &["demo"], takes: Alone, help: "watch a session of built-in peers" },
+    opt('h', &["help"], Takes::Help, "tell this and exit"),
+    opt('V', &["version"], Takes::Version, "tell version and licence and exit"),
+];
+
+const fn opt(short: char, long: &'static [&'static str], takes: Takes, help: &'static str) -> Opt {
+    Opt { short: Some(short), long, takes, help }
+}
+
+/// `500ms`, `5s`, `2m`, `1h`, or seconds.
+const fn timeout(long: &'static [&'static str], help: &'static str) -> Opt {
+    Opt { short: None, long, takes: Value("TIME", || parser(values::duration)), help }
+}
+
+fn parser<T: Clone + Send + Sync + 'static>(read: fn(OsString) -> Result<T, Failure>) -> ValueParser {
+    ValueParser::new(OsStringValueParser::new().try_map(read))
+}
+
+/// The command line as clap knows it. Besides `parse`, it is there for what must agree with it: the
+/// test that compares the options with the man page and README, and shell completions. The
+/// abbreviations are hidden aliases; what is visible is what is documented.
+pub(crate) fn command() -> Command {
+    let abbreviations = abbreviations();
+    let mut command = Command::new(NAME)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .override_usage("tcpreen [OPTION]... SERVERPORT [LOCALPORT]")
+        .after_help(format!(
+            "TIME: 500ms, 5s, 2m, 1h, or seconds\nProtocols: {}\nFormats: {}",
+            values::protocol_names(),
+            values::format_names()
+        ))
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .term_width(0)
+        .arg(positional("SERVERPORT").required(true).help("the server's port, HOST:PORT or unix:PATH"))
+        .arg(positional("LOCALPORT").help("the clients' port or ADDR:PORT [default: any free]"))
+        // Refused, but by us, and after everything that is wrong with the options.
+        .arg(positional("extra").num_args(1..).action(ArgAction::Append).hide(true));
+    for (heading, options) in &GROUPS {
+        for option in *options {
+            let shortened = abbreviations.iter().filter(|(_, owner)| **owner == Some(option.long[0]));
+            command =
+                command.arg(arg(option).help_heading(*heading).aliases(shortened.map(|(name, _)| *name)));
+        }
+    }
+    command
+}
+
+fn positional(name: &'static str) -> Arg {
+    Arg::new(name).value_name(name).value_parser(OsStringValueParser::new())
+}
+
+fn arg(option: &Opt) -> Arg {
+    let arg = Arg::new(option.long[0]).long(option.long[0]).help(option.help);
+    let arg = arg.visible_aliases(option.long[1..].iter().copied()).short(option.short);
+    // As getopt: whatever follows an option that takes a value is its value.
+    let value = |arg: Arg, name, parser: fn() -> ValueParser| {
+        arg.value_name(name).value_parser(parser()).allow_hyphen_values(true)
+    };
+    match option.takes {
+        Nothing => arg.action(ArgAction::SetTrue),
+        Alone => arg.action(ArgAction::SetTrue).exclusive(true),
+        Position => arg.action(ArgAction::Append).num_args(0).default_missing_value(""),
+        Value(name, parser) => value(arg, name, parser).action(ArgAction::Set),
+        Values(name, parser) => value(arg, name, parser).action(ArgAction::Append),
+        Takes::Help => arg.action(ArgAction::HelpShort),
+        Takes::Version => arg.action(ArgAction::Version),
+    }
+}
+
+/// Every long name, aliases included, abbreviations not.
+pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
+    options().flat_map(|option| option.long.iter().copied())
+}
+
+fn options() -> impl Iterator<Item = &'static Opt> {
+    GROUPS.iter().flat_map(|(_, options)| options.iter())
+}
+
+/// Every abbreviation with the option it stands for, or `None` where it is ambiguous.
+///
+/// clap can infer long options too, but it would let a new option take an abbreviation away from an
+/// old one: `--con` and `--d` have to stay what they were in 1.4.4. So its options come first, and
+/// the new ones get what is left.
+fn abbreviations() -> BTreeMap<&'static str, Option<&'static str>> {
+    let mut all = BTreeMap::new();
+    for is_new in [false, true] {
+        let mut these: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        for option in options().filter(|option| NEW.contains(&option.long[0]) == is_new) {
+            let id = option.long[0];
+            for name in option.long {
+                for end in 1..name.len() {
+                    let owner = these.entry(&name[..end]).or_insert(Some(id));
+                    *owner = owner.filter(|owner| *owner == id);
+                }
+            }
+        }
+        for (name, owner) in these {
+            all.entry(name).or_insert(owner);
+        }
+    }
+    // A name in full is itself, even where it also begins another: `--max`.
+    for name in long_names() {
+        all.remove(name);
+    }
+    all
+}
+
+/// What `--version` tells: also what a bug report needs.
+pub(super) fn version() -> String {
+    let env = if cfg!(target_env = "musl") {
+        "-musl"
+    } else if cfg!(target_env = "gnu") {
+        "-gnu"
+    } else {
+        ""
+    };
+    format!(
+        "{NAME} {}\n{}.\nThe successor of the tcpreen that Remi Denis-Courmont wrote, up to 1.4.4.\n\
+         Licence: {}. There is no warranty.\nBuilt for {}-{}{env}, {}.\n",
+        env!("CARGO_PKG_VERSION"),
+        env!("CARGO_PKG_DESCRIPTION"),
+        env!("CARGO_PKG_LICENSE"),
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        if cfg!(debug_assertions) { "for debugging" } else { "optimised" },
+    )
+}

@@ -1,0 +1,231 @@
+//! The command line: what was typed, and what it means.
+//!
+//! The habits are getopt_long's, because 1.4.4's users and scripts have them: options after
+//! positionals, bundles, `--`, abbreviations, and of an option given twice the last one. [`command`]
+//! is the list of options; this file is the only place where options meet each other; everything
+//! behind it reads [`Config`] and has not heard of clap.
+
+mod command;
+mod place;
+#[cfg(test)]
+mod tests;
+mod values;
+mod wording;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use clap::error::ErrorKind;
+
+use crate::config::{Approach, Config, Endpoint, Family, Output, Target, Verbosity};
+use crate::exit::{Failure, Status};
+use crate::format::Format;
+
+pub(crate) use command::command;
+use place::Given;
+use wording::{refusal, shown, usage};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Run(Box<Config>),
+    /// Show the main job on a built-in server and client.
+    Demo,
+    /// Text for stdout, line ends included; success.
+    Help(String),
+    /// Text for stdout, line ends included; success.
+    Version(String),
+}
+
+/// Sessions at the same time where `-F` does not say.
+const AT_ONCE: u32 = 1;
+/// The same for a daemon, which has nobody to keep the output readable for.
+const AT_ONCE_DAEMON: u32 = 64;
+/// How long a connection may take to come up where `--connect-timeout` does not say.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads a command line, the program's name first (which a hostile caller may leave out).
+///
+/// `may_select_user` is whether `-u` is allowed: only where the *caller* is root, so not for a
+/// set-uid start.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    may_select_user: bool,
+) -> Result<Action, Failure> {
+    let mut args = args.into_iter();
+    let program = match args.next() {
+        Some(name) if !name.is_empty() => shown(&name),
+        _ => command::NAME.to_owned(),
+    };
+    let args: Vec<OsString> = args.collect();
+    match command().try_get_matches_from(&args) {
+        Ok(typed) => Line { typed, program, may_select_user }.action(),
+        // clap stops at the first of these two on the line, as getopt's users do.
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => Ok(Action::Help(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => Ok(Action::Version(command::version())),
+        Err(error) => Err(refusal(&error, &args, &program)),
+    }
+}
+
+/// A line whose options are all known and have sensible values, each on its own.
+struct Line {
+    typed: ArgMatches,
+    program: String,
+    may_select_user: bool,
+}
+
+impl Line {
+    fn action(&self) -> Result<Action, Failure> {
+        if self.flag("demo") {
+            return Ok(Action::Demo);
+        }
+        Ok(Action::Run(Box::new(self.config()?)))
+    }
+
+    fn config(&self) -> Result<Config, Failure> {
+        if let Some(extra) = self.typed.get_one::<OsString>("extra") {
+            return Err(usage(format!("{}: unexpected extra parameter.", shown(extra))));
+        }
+        let daemon = self.flag("daemon");
+        let verbosity = if daemon { Verbosity::Quiet } else { self.verbosity() };
+        Ok(Config {
+            server: self.server()?,
+            client: self.client()?,
+            outputs: self.outputs(verbosity, daemon)?,
+            at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
+            sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),
+            bytes: self.value("bytes"),
+            numeric: self.flag("numeric"),
+            verbosity,
+            daemon,
+            user: self.user()?,
+            connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
+            idle_timeout: self.value("idle-timeout"),
+        })
+    }
+
+    fn server(&self) -> Result<Endpoint, Failure> {
+        // clap has seen to it that there is one; an empty one is refused all the same.
+        let place = self.typed.get_one::<OsString>("SERVERPORT").map_or(OsStr::new(""), |place| place);
+        let approach = if self.flag("listen") { Approach::Listen } else { Approach::Connect };
+        place::endpoint(Given { approach, family: self.families().0, host: self.value("server"), place })
+    }
+
+    /// No port is the same as port 0, except where there is nothing to choose from: for a client
+    /// that we have to connect to, and for a Unix socket, which has no numbers.
+    fn client(&self) -> Result<Endpoint, Failure> {
+        let approach = if self.flag("connect") { Approach::Connect } else { Approach::Listen };
+        let family = self.families().1;
+        let place = match self.typed.get_one::<OsString>("LOCALPORT") {
+            Some(place) => place.as_os_str(),
+            None if approach == Approach::Connect => {
+                return Err(self.complaint("no client port specified with -c option."));
+            }
+            None if family == Family::Unix => {
+                return Err(self.complaint("no path specified for the Unix socket."));
+            }
+            None => OsStr::new("0"),
+        };
+        place::endpoint(Given { approach, family, host: self.value("accept"), place })
+    }
+
+    /// Of the server and of the client.
+    fn families(&self) -> (Family, Family) {
+        self.value("protocol").unwrap_or((Family::Any, Family::Any))
+    }
+
+    /// `-q` starts again from nothing, each `-v` after it is one more.
+    fn verbosity(&self) -> Verbosity {
+        let quiet = self.indices("quiet").max();
+        let louder = self.indices("verbose").filter(|&index| quiet.is_none_or(|quiet| index > quiet)).count();
+        match louder.saturating_add(usize::from(quiet.is_none())) {
+            0 => Verbosity::Quiet,
+            1 => Verbosity::Normal,
+            2 => Verbosity::Verbose,
+            _ => Verbosity::Debug,
+        }
+    }
+
+    /// Every `-o` with the `-f` before it, and in front of them the display, if there is one.
+    fn outputs(&self, verbosity: Verbosity, daemon: bool) -> Result<Vec<Output>, Failure> {
+        let formats = self.placed::<Format>("format");
+        let format_at = |index: usize| {
+            let before = formats.iter().rev().find(|&&(at, _)| at < index);
+            before.map_or(Format::C, |&(_, format)| format)
+        };
+        let mut outputs: Vec<Output> = Vec::new();
+        for (index, target) in self.placed::<Target>("output") {
+            let target = if daemon { in_background(target)? } else { target };
+            refuse_twice(&target, &outputs)?;
+            outputs.push(Output { target, format: format_at(index) });
+        }
+        let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
+        if verbosity > Verbosity::Quiet && !to_stdout {
+            let unasked =
+                if outputs.is_empty() && verbosity < Verbosity::Verbose { Format::Null } else { Format::C };
+            let format = formats.last().map_or(unasked, |&(_, format)| format);
+            outputs.insert(0, Output { target: Target::Stdout, format });
+        }
+        Ok(outputs)
+    }
+
+    /// Names are looked up later, and whoever turns out to be uid 0 is refused then; this is what
+    /// can be said without looking.
+    fn user(&self) -> Result<Option<String>, Failure> {
+        let Some(user) = self.value::<String>("user") else { return Ok(None) };
+        let name = shown(user.as_ref());
+        if !self.may_select_user {
+            let refused = usage(format!("{name}: only root can select an user."));
+            return Err(Failure { status: Status::NoPermission, ..refused });
+        }
+        if user == "root" || user.bytes().all(|digit| digit == b'0') {
+            return Err(usage(format!("{name}: not an unprivileged user.")));
+        }
+        Ok(Some(user))
+    }
+
+    /// A fault of the line as a whole, which 1.4.4 tells under the program's name.
+    fn complaint(&self, text: &str) -> Failure {
+        usage(format!("{}: {text}", self.program))
+    }
+
+    fn flag(&self, id: &str) -> bool {
+        self.typed.get_flag(id)
+    }
+
+    fn value<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Option<T> {
+        self.typed.get_one::<T>(id).cloned()
+    }
+
+    /// Where on the line an option stands.
+    fn indices(&self, id: &str) -> impl Iterator<Item = usize> {
+        self.typed.indices_of(id).into_iter().flatten()
+    }
+
+    /// Every value of a repeated option, and where on the line it stands.
+    fn placed<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Vec<(usize, T)> {
+        let values = self.typed.get_many::<T>(id).into_iter().flatten().cloned();
+        self.indices(id).zip(values).collect()
+    }
+}
+
+/// A daemon works in `/`, which is where daemon(3) and the manual want relative names to be; and
+/// its stdout is gone, so that an output there would lose everything without a word.
+fn in_background(target: Target) -> Result<Target, Failure> {
+    match target {
+        Target::File(path) => Ok(Target::File(Path::new("/").join(path).into_os_string())),
+        Target::Stdout => Err(usage("-: a daemon has no standard output.".to_owned())),
+    }
+}
+
+/// Two outputs in one file would overwrite each other. On stdout they alternate, as in 1.4.4.
+fn refuse_twice(target: &Target, earlier: &[Output]) -> Result<(), Failure> {
+    match target {
+        Target::File(path) if earlier.iter().any(|output| output.target == *target) => {
+            Err(usage(format!("{}: given for two outputs.", shown(path))))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,171 @@
+//! The values of single options, each with 1.4.4's words for one that makes no sense.
+
+use std::ffi::{OsStr, OsString};
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::wording::{shown, usage};
+use crate::config::{Family, Target};
+use crate::exit::Failure;
+use crate::format::Format;
+
+/// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
+const MOST_AT_ONCE: u32 = 4 << 20;
+/// What poll(2) can wait for, about 24 days.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+/// A domain name, or an IPv6 address with the name of an interface.
+const LONGEST_HOST: usize = 255;
+
+/// Every protocol name, and what it stands for; the first of each family is the one that is listed.
+/// Case matters, as in 1.4.4.
+pub(super) const PROTOCOLS: [(&str, Family); 9] = [
+    ("tcp", Family::Ipv4),
+    ("tcpip", Family::Ipv4),
+    ("tcp4", Family::Ipv4),
+    ("tcpip4", Family::Ipv4),
+    ("tcp6", Family::Ipv6),
+    ("tcpip6", Family::Ipv6),
+    ("unix", Family::Unix),
+    ("local", Family::Unix),
+    ("file", Family::Unix),
+];
+
+/// The names that `--help` and the errors list.
+pub(super) fn protocol_names() -> String {
+    let main = |(index, (name, family)): (usize, &(&'static str, Family))| {
+        (index == 0 || PROTOCOLS[index - 1].1 != *family).then_some(*name)
+    };
+    PROTOCOLS.iter().enumerate().filter_map(main).collect::<Vec<_>>().join(" ")
+}
+
+/// The names that `--help` and the errors list.
+pub(super) fn format_names() -> String {
+    Format::ALL.map(|format| format.names()[0]).join(" ")
+}
+
+/// `-f`
+pub(super) fn format(text: OsString) -> Result<Format, Failure> {
+    text.to_str().and_then(Format::by_name).ok_or_else(|| {
+        usage(format!("{}: Unrecognized log format.\nLog formats are: {}", shown(&text), format_names()))
+    })
+}
+
+/// `-p`: the server's family and the client's.
+pub(super) fn protocol(text: OsString) -> Result<(Family, Family), Failure> {
+    let by_name = |name: &str| PROTOCOLS.iter().find(|known| known.0 == name).map(|known| known.1);
+    let families = text.to_str().and_then(|text| match text.split_once('/') {
+        Some((server, client)) => by_name(server).zip(by_name(client)),
+        None => by_name(text).map(|both| (both, both)),
+    });
+    families.ok_or_else(|| {
+        usage(format!(
+            "{}: unknown or unsupported protocol(s).\nProtocols are: {}",
+            shown(&text),
+            protocol_names()
+        ))
+    })
+}
+
+/// `-o`: `-` is stdout; any other bytes are a file name.
+pub(super) fn target(text: OsString) -> Result<Target, Failure> {
+    match text.as_encoded_bytes() {
+        b"-" => Ok(Target::Stdout),
+        b"" => Err(usage("'': no file name.".to_owned())),
+        _ => Ok(Target::File(text)),
+    }
+}
+
+/// `-b`
+pub(super) fn bytes(text: OsString) -> Result<u64, Failure> {
+    let size = |text: &str| {
+        let unit: u64 = match text.bytes().last()? {
+            b'k' | b'K' => 1 << 10,
+            b'M' => 1 << 20,
+            b'G' => 1 << 30,
+            _ => return decimal(text),
+        };
+        decimal::<u64>(&text[..text.len() - 1])?.checked_mul(unit)
+    };
+    text.to_str().and_then(size).ok_or_else(|| bad_number(&text))
+}
+
+/// `-F`
+pub(super) fn at_once(text: OsString) -> Result<u32, Failure> {
+    let count = text.to_str().and_then(decimal).filter(|count| (1..=MOST_AT_ONCE).contains(count));
+    count.ok_or_else(|| bad_number(&text))
+}
+
+/// `-m`; 0 sessions are possible, and what 1.4.4 made of them: nothing.
+pub(super) fn sessions(text: OsString) -> Result<u64, Failure> {
+    text.to_str().and_then(decimal).ok_or_else(|| bad_number(&text))
+}
+
+/// `--connect-timeout` and `--idle-timeout`. 0 is refused, because for half of the world it means
+/// "at once" and for the other half "never".
+pub(super) fn duration(text: OsString) -> Result<Duration, Failure> {
+    let span = |text: &str| {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (count, unit) = text.split_at(digits);
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "" | "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        decimal::<u64>(count)?.checked_mul(millis).map(Duration::from_millis)
+    };
+    let duration = text.to_str().and_then(span);
+    duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(|| {
+        usage(format!("{}: invalid duration (like 500ms, 5s, 2m, 1h; up to 24 days).", shown(&text)))
+    })
+}
+
+/// `-u`: only what cannot be an account's name at all is refused here.
+pub(super) fn user(text: OsString) -> Result<String, Failure> {
+    let possible = |name: &&str| !name.is_empty() && !name.contains([':', '/']) && is_plain(name);
+    let name = text.to_str().filter(possible).map(str::to_owned);
+    name.ok_or_else(|| usage(format!("{}: invalid user.", shown(&text))))
+}
+
+/// `-a` and `-s`: a host name, an address or an interface. That it is one, the resolver finds out.
+pub(super) fn host(text: OsString) -> Result<String, Failure> {
+    let host = text.to_str().map(|text| bracketed(text).unwrap_or(text));
+    let host = host.filter(|host| is_host(host)).map(str::to_owned);
+    host.ok_or_else(|| usage(format!("{}: invalid host name.", shown(&text))))
+}
+
+/// What the resolver is bothered with.
+pub(super) fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= LONGEST_HOST
+        && is_plain(text)
+        && !text.contains(['/', '[', ']'])
+        && (!text.contains(':') || is_ipv6(text))
+}
+
+/// The address in `[::1]`.
+pub(super) fn bracketed(text: &str) -> Option<&str> {
+    text.strip_prefix('[')?.strip_suffix(']').filter(|address| is_ipv6(address))
+}
+
+/// An IPv6 address, possibly with a scope.
+fn is_ipv6(text: &str) -> bool {
+    let (address, scope) = text.split_once('%').unwrap_or((text, "-"));
+    address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty()
+}
+
+/// No blanks and nothing that does not print.
+fn is_plain(text: &str) -> bool {
+    !text.contains(|char: char| char.is_control() || char.is_whitespace())
+}
+
+/// Digits and nothing else: no sign, no blank, and 010 is ten.
+pub(super) fn decimal<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+fn bad_number(text: &OsStr) -> Failure {
+    usage(format!("{}: invalid number (or capacity exceeded).", shown(text)))
+}

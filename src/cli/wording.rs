@@ -1,0 +1,112 @@
+//! What is said about a command line that makes no sense: 1.4.4's texts, and getopt's.
+
+use std::error::Error as _;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::command;
+use crate::exit::{Failure, Status};
+
+/// The last line of every usage error.
+const TRY: &str = "Try \"tcpreen --help\" for more information.";
+
+/// As much of an argument as an error repeats; nobody reads more of it.
+const LONGEST_SHOWN: usize = 200;
+
+/// A usage error: what is wrong, and where to look.
+pub(super) fn usage(text: String) -> Failure {
+    Failure::new(Status::Usage, format!("{text}\n{TRY}"))
+}
+
+/// An argument as an error may show it: on one line, harmless to a terminal, never invisible.
+pub(super) fn shown(text: &OsStr) -> String {
+    if text.is_empty() {
+        return "''".to_owned();
+    }
+    let mut out = String::new();
+    for chunk in text.as_encoded_bytes().utf8_chunks() {
+        chunk.valid().chars().for_each(|char| push_char(&mut out, char));
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}"); // a String takes everything
+        }
+        if out.len() > LONGEST_SHOWN {
+            let end = (0..=LONGEST_SHOWN).rev().find(|&end| out.is_char_boundary(end)).unwrap_or(0);
+            out.truncate(end);
+            out.push_str("...");
+            break;
+        }
+    }
+    out
+}
+
+/// Escapes what std's own escape knows to be unprintable, direction marks included; quotes and
+/// backslashes stay as they are, since 1.4.4's texts have them so.
+fn push_char(out: &mut String, char: char) {
+    if matches!(char, '\\' | '\'' | '"') {
+        out.push(char);
+    } else {
+        out.extend(char.escape_debug());
+    }
+}
+
+/// What getopt, or one of our values, has against the line.
+pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> Failure {
+    let subject = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => arg.as_str(),
+        _ => "",
+    };
+    // For an option that it knows, clap adds the name of the value.
+    let option = subject.split(' ').next().unwrap_or_default();
+    let value = error.source().and_then(|source| source.downcast_ref::<Failure>());
+    match (error.kind(), value) {
+        (_, Some(failure)) => failure.clone(),
+        (ErrorKind::UnknownArgument, _) => usage(format!("{program}: {}", unknown(subject, args))),
+        (ErrorKind::InvalidValue, _) => usage(format!("{program}: {}", missing(option, args))),
+        (ErrorKind::MissingRequiredArgument, _) => usage(format!("{program}: no server port specified.")),
+        (ErrorKind::ArgumentConflict, _) => usage(format!("{program}: --demo takes nothing else with it.")),
+        (ErrorKind::TooManyValues, _) => {
+            usage(format!("{program}: option '{option}' doesn't allow an argument"))
+        }
+        // Nothing that we know of ends here; clap's words are better than none.
+        _ => usage(format!(
+            "{program}: {}",
+            shown(error.to_string().lines().next().unwrap_or_default().as_ref())
+        )),
+    }
+}
+
+/// `subject` is the option alone; the argument it came from is shown whole, as getopt does.
+fn unknown(subject: &str, args: &[OsString]) -> String {
+    let whole = args.iter().find(|arg| arg.to_string_lossy().split('=').next() == Some(subject));
+    let Some((name, whole)) = subject.strip_prefix("--").zip(whole) else {
+        let letter: String = subject.chars().nth(1).into_iter().collect();
+        return format!("invalid option -- '{}'", shown(letter.as_ref()));
+    };
+    let whole = shown(whole);
+    let possible: Vec<String> = command::long_names()
+        .filter(|long| !name.is_empty() && long.starts_with(name))
+        .map(|long| format!(" '--{long}'"))
+        .collect();
+    if possible.is_empty() {
+        return format!("unrecognized option '{whole}'");
+    }
+    format!("option '{whole}' is ambiguous; possibilities:{}", possible.concat())
+}
+
+/// Only the last argument can lack its value, and it tells whether the option was typed short or
+/// long, which clap does not.
+fn missing(option: &str, args: &[OsString]) -> String {
+    let typed = args.last().map(|last| last.to_string_lossy()).unwrap_or_default();
+    match typed.strip_prefix("--") {
+        Some(name) if command::long_names().any(|long| long == name) => {
+            format!("option '{typed}' requires an argument")
+        }
+        Some(_) => format!("option '{option}' requires an argument"),
+        None => {
+            let letter: String = typed.chars().last().into_iter().collect();
+            format!("option requires an argument -- '{}'", shown(letter.as_ref()))
+        }
+    }
+}
