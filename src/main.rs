@@ -1,0 +1,81 @@
+//! tcpreen: a bridge that shows and records what passes between TCP clients and a server.
+//!
+//! One binary, five kinds of process; `ls src` shows them. This file only finds out which one it is.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod exit;
+mod format;
+mod logger;
+mod messages;
+mod parent;
+mod policy;
+mod resolver;
+mod role;
+mod signals;
+mod worker;
+mod zygote;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use cli::Action;
+use exit::{Failure, Status};
+use parent::Start;
+use policy::Role;
+use role::Trouble;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let [_, only] = arguments.as_slice() {
+        if let Some(name) = privsep::role::asked_for(only) {
+            return be(name);
+        }
+    }
+    match command(arguments) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            // Whoever closed stderr still gets the status.
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            ExitCode::from(failure.status as u8)
+        }
+    }
+}
+
+/// Runs what the command line asks for.
+fn command(arguments: Vec<OsString>) -> Result<u8, Failure> {
+    let start = parent::tidy_up()?;
+    match cli::parse(arguments, start == Start::Root)? {
+        Action::Run(config) => parent::run(*config, start),
+        Action::Help(text) | Action::Version(text) => show(&text),
+        Action::Demo => Err(Failure::new(Status::Software, "not built yet")),
+    }
+}
+
+fn show(text: &str) -> Result<u8, Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map(|()| 0).map_err(|error| Failure::new(Status::Io, format!("standard output: {error}")))
+}
+
+/// Runs a role. A role that ends in trouble has told the parent, or has no parent: the status is for the
+/// parent alone.
+fn be(name: &str) -> ExitCode {
+    let Ok(entry) = privsep::role::Entry::check() else {
+        let _ = writeln!(std::io::stderr(), "[{name}] is no port: a role is started by tcpreen itself.");
+        return ExitCode::from(Status::Usage as u8);
+    };
+    let role = Role::EXECUTED.into_iter().find(|role| role.name() == name);
+    let result = match role {
+        Some(Role::Resolver) => resolver::live(entry),
+        Some(Role::Logger) => logger::live(entry),
+        Some(Role::Zygote) => zygote::live(entry),
+        Some(Role::Parent) | None => Err(Trouble::Protocol),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(Status::Software as u8),
+    }
+}

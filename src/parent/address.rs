@@ -1,0 +1,154 @@
+//! From what was typed to addresses: numbers here, names through the resolver.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::ifaddrs::getifaddrs;
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+
+use super::roles::{Awaited, Running};
+use crate::config::{Approach, Endpoint, Family, Port};
+use crate::exit::{Failure, Status};
+use crate::messages::{Address, Find, FindFamily, ToParent, ToResolver};
+
+/// How 1.4.4 names an endpoint in an error: `[NODE ]port SERVICE`, as typed.
+pub(super) fn label(endpoint: &Endpoint) -> String {
+    let port = match &endpoint.port {
+        Port::Dynamic => "0".into(),
+        Port::Number(number) => number.to_string(),
+        Port::Service(name) => name.escape_debug().to_string(),
+        Port::Path(path) => path.as_bytes().escape_ascii().to_string(),
+    };
+    match &endpoint.host {
+        Some(host) => format!("{} port {port}", host.escape_debug()),
+        None => format!("port {port}"),
+    }
+}
+
+/// The failure of an endpoint.
+pub(super) fn failure(endpoint: &Endpoint, status: Status, reason: &str) -> Failure {
+    Failure::new(status, format!("{}: {reason}", label(endpoint)))
+}
+
+/// Every address that an endpoint stands for, best first.
+pub(super) fn find(
+    endpoint: &Endpoint,
+    resolver: &Running<ToResolver>,
+    signals: &SignalFd,
+) -> Result<Result<Vec<Address>, Signal>, Failure> {
+    let port = match &endpoint.port {
+        Port::Path(path) => return Ok(Ok(vec![Address::Unix(path.as_bytes().to_vec())])),
+        Port::Dynamic => Some(0),
+        Port::Number(number) => Some(*number),
+        Port::Service(_) => None,
+    };
+    if let (Some(port), Some(addresses)) = (port, without_resolver(endpoint)?) {
+        return Ok(Ok(addresses.into_iter().map(|host| with_port(host, port)).collect()));
+    }
+    ask(endpoint, resolver, signals)
+}
+
+/// An address without a port.
+#[derive(Clone, Copy)]
+struct Host {
+    ip: IpAddr,
+    scope: u32,
+}
+
+fn with_port(host: Host, port: u16) -> Address {
+    match host.ip {
+        IpAddr::V4(ip) => Address::V4 { host: ip, port },
+        IpAddr::V6(ip) => Address::V6 { host: ip, port, scope: host.scope },
+    }
+}
+
+/// What needs no lookup: defaults, numbers, and the names of our own interfaces.
+fn without_resolver(endpoint: &Endpoint) -> Result<Option<Vec<Host>>, Failure> {
+    let host = |ip| Host { ip, scope: 0 };
+    let Some(name) = &endpoint.host else {
+        let (v4, v6) = match endpoint.approach {
+            Approach::Listen => (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+            Approach::Connect => (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+        };
+        let (v4, v6) = (host(v4.into()), host(v6.into()));
+        return Ok(Some(match endpoint.family {
+            Family::Ipv4 => vec![v4],
+            Family::Ipv6 => vec![v6],
+            Family::Any | Family::Unix => vec![v4, v6],
+        }));
+    };
+    if let Some(number) = number(name) {
+        return match (number.ip, endpoint.family) {
+            (IpAddr::V6(_), Family::Ipv4) | (IpAddr::V4(_), Family::Ipv6) => {
+                Err(failure(endpoint, Status::NoHost, "Address family for hostname not supported"))
+            }
+            _ => Ok(Some(vec![number])),
+        };
+    }
+    Ok(match endpoint.approach {
+        Approach::Listen => interface(name, endpoint.family),
+        Approach::Connect => None,
+    })
+}
+
+/// `127.0.0.1`, `::1`, `fe80::1%eth0`.
+fn number(text: &str) -> Option<Host> {
+    let (ip, zone) = match text.split_once('%') {
+        Some((ip, zone)) => (ip, Some(zone)),
+        None => (text, None),
+    };
+    let ip: IpAddr = ip.parse().ok()?;
+    let scope = match zone {
+        None => 0,
+        Some(zone) => zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?,
+    };
+    Some(Host { ip, scope })
+}
+
+/// The addresses of one of our network interfaces, IPv4 first.
+fn interface(name: &str, family: Family) -> Option<Vec<Host>> {
+    let mut found: Vec<Host> = getifaddrs()
+        .ok()?
+        .filter(|interface| interface.interface_name == name)
+        .filter_map(|interface| interface.address)
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|v4| Host { ip: v4.ip().into(), scope: 0 });
+            v4.or_else(|| {
+                address.as_sockaddr_in6().map(|v6| Host { ip: v6.ip().into(), scope: v6.scope_id() })
+            })
+        })
+        .filter(|host| match family {
+            Family::Ipv4 => host.ip.is_ipv4(),
+            Family::Ipv6 => host.ip.is_ipv6(),
+            Family::Any | Family::Unix => true,
+        })
+        .collect();
+    found.sort_by_key(|host| host.ip.is_ipv6());
+    (!found.is_empty()).then_some(found)
+}
+
+fn ask(
+    endpoint: &Endpoint,
+    resolver: &Running<ToResolver>,
+    signals: &SignalFd,
+) -> Result<Result<Vec<Address>, Signal>, Failure> {
+    let service = match &endpoint.port {
+        Port::Service(name) => Some(name.clone()),
+        Port::Number(number) => Some(number.to_string()),
+        Port::Dynamic | Port::Path(_) => None,
+    };
+    let family = match endpoint.family {
+        Family::Any | Family::Unix => FindFamily::Any,
+        Family::Ipv4 => FindFamily::Ipv4,
+        Family::Ipv6 => FindFamily::Ipv6,
+    };
+    let listen = endpoint.approach == Approach::Listen;
+    resolver.send(&ToResolver::Find(Find { host: endpoint.host.clone(), service, family, listen }))?;
+    match resolver.wait(signals)? {
+        Awaited::Message(ToParent::Found(addresses)) => Ok(Ok(addresses)),
+        Awaited::Message(ToParent::NotFound { reason }) => Err(failure(endpoint, Status::NoHost, &reason)),
+        Awaited::Message(_) => Err(resolver.nonsense()),
+        Awaited::Interrupted(signal) => Ok(Err(signal)),
+    }
+}

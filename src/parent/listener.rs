@@ -1,0 +1,134 @@
+//! Listening sockets: the only thing that privilege is needed for.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, bind, connect, getsockname, listen, setsockopt,
+    socket, sockopt,
+};
+
+use super::socket::{address_of, family_of, peer_of, with_sockaddr};
+use crate::messages::Address;
+
+/// A socket that peers connect to. Removes the file of a Unix socket when it goes.
+pub(super) struct Listener {
+    socket: OwnedFd,
+    pub(super) address: Address,
+    file: Option<PathBuf>,
+}
+
+impl Listener {
+    /// Binds to the first address that can be bound.
+    pub(super) fn bind(addresses: &[Address]) -> Result<Listener, Errno> {
+        let mut last = Errno::EADDRNOTAVAIL;
+        for address in addresses {
+            match Listener::bind_one(address) {
+                Ok(listener) => return Ok(listener),
+                // Only a family that this machine does not have is worth another try: a port in use must
+                // not make us listen somewhere else.
+                Err(errno @ (Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)) => last = errno,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(last)
+    }
+
+    fn bind_one(address: &Address) -> Result<Listener, Errno> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>)?;
+        if let Address::V6 { host, .. } = address {
+            // `::` means everybody, whatever the system's default.
+            setsockopt(&socket, sockopt::Ipv6V6Only, &!host.is_unspecified())?;
+        }
+        let file = match address {
+            Address::Unix(path) => {
+                make_room(path)?;
+                with_sockaddr(address, |sockaddr| bind(socket.as_raw_fd(), sockaddr))?;
+                (path.first() != Some(&b'@')).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(path)))
+            }
+            _ => {
+                setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+                with_sockaddr(address, |sockaddr| bind(socket.as_raw_fd(), sockaddr))?;
+                None
+            }
+        };
+        listen(&socket, Backlog::MAXCONN)?;
+        let address = match address {
+            Address::Unix(_) => address.clone(),
+            // A dynamic port is known only now.
+            _ => address_of(&getsockname(socket.as_raw_fd())?),
+        };
+        Ok(Listener { socket, address, file })
+    }
+
+    /// The next peer, if one is waiting.
+    pub(super) fn accept(&self) -> io::Result<Option<(OwnedFd, Address)>> {
+        let peer = match privsep::sys::accept(self.socket.as_fd()) {
+            Ok(peer) => peer,
+            Err(error) => {
+                return match error.raw_os_error().map(Errno::from_raw) {
+                    // The peer left before we came, or the network had something to say about it.
+                    Some(
+                        Errno::EAGAIN
+                        | Errno::EINTR
+                        | Errno::ECONNABORTED
+                        | Errno::EPROTO
+                        | Errno::ENETDOWN
+                        | Errno::ENETUNREACH
+                        | Errno::EHOSTUNREACH
+                        | Errno::EHOSTDOWN
+                        | Errno::ENONET
+                        | Errno::ENOPROTOOPT
+                        | Errno::EOPNOTSUPP,
+                    ) => Ok(None),
+                    _ => Err(error),
+                };
+            }
+        };
+        // Gone again already: nothing to serve.
+        Ok(peer_of(&peer).ok().map(|address| (peer, address)))
+    }
+}
+
+impl Listener {
+    /// Where the file stands that this listener removes in the end.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        let parent = self.file.as_ref()?.parent()?;
+        Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = nix::unistd::unlink(file);
+        }
+    }
+}
+
+/// Takes the place of a socket that nobody listens on. Anything else at the path stays, and is an error.
+fn make_room(path: &[u8]) -> Result<(), Errno> {
+    use std::os::unix::fs::FileTypeExt;
+    let file = Path::new(std::ffi::OsStr::from_bytes(path));
+    let stale = file.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
+    if path.first() == Some(&b'@') || !stale {
+        return Ok(());
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None::<SockProtocol>)?;
+    let address = Address::Unix(path.to_vec());
+    match with_sockaddr(&address, |sockaddr| connect(probe.as_raw_fd(), sockaddr)) {
+        Err(Errno::ECONNREFUSED) => nix::unistd::unlink(file),
+        _ => Err(Errno::EADDRINUSE),
+    }
+}

@@ -1,0 +1,173 @@
+//! The parent: binds while it may, starts the roles, drops everything, then accepts, dials and hands
+//! sockets out. It never reads a byte from a peer.
+
+mod address;
+mod dial;
+mod identity;
+mod limits;
+mod listener;
+mod pair;
+mod roles;
+mod socket;
+mod supervisor;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use privsep::confine::{self, Identity, Privileges};
+use privsep::landlock::{Connect, Landlock};
+use privsep::spawn::Program;
+use privsep::sys;
+
+use crate::config::{Approach, Config, Endpoint, Port};
+use crate::exit::{Failure, Status};
+use crate::messages::{Address, Level, ToLogger};
+use crate::policy::Role;
+use crate::role::FOR_THE_PARENT;
+pub(crate) use identity::Start;
+use identity::Target;
+use listener::Listener;
+use roles::Starter;
+use supervisor::{Peers, Roles, Supervisor};
+
+/// What must be right before anything else is done: the process may have been started by anybody.
+pub(crate) fn tidy_up() -> Result<Start, Failure> {
+    let os = |what: &str, error: std::io::Error| Failure::new(Status::Os, format!("{what}: {error}"));
+    sys::fill_standard_descriptors().map_err(|error| os("standard streams", error))?;
+    sys::close_from(3).map_err(|error| os("inherited descriptors", error))?;
+    sys::default_sigchld().map_err(|error| os("signals", error))?;
+    Start::find()
+}
+
+/// Runs the bridge to its end; says with which status.
+pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
+    let signals = block_signals()?;
+    let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+    let target = Target::choose(start, config.user.as_deref())?;
+    let shortage = limits::raise(&mut config);
+    let starter = Starter { program: &program, identity: target.identity };
+
+    // First of the roles: the names in the command line may be needed to bind.
+    let (resolver, names) = starter.resolver(config.numeric)?;
+    let find = |endpoint: &Endpoint| address::find(endpoint, &resolver, &signals);
+    let (server, client) = match (find(&config.server)?, find(&config.client)?) {
+        (Ok(server), Ok(client)) => (server, client),
+        (Err(signal), _) | (_, Err(signal)) => return Ok(interrupted(signal)),
+    };
+    let listen =
+        |endpoint: &Endpoint, addresses: &[Address]| bind(endpoint, addresses, start, target.identity);
+    let client_listener = listen(&config.client, &client)?;
+    let server_listener = listen(&config.server, &server)?;
+
+    // The logger after binding: a second start on the same port must not truncate the outputs of the first.
+    let logger = starter.logger(&config, names)?;
+    let zygote = starter.zygote()?;
+    let mut cages = Vec::new();
+    for ready in [resolver.ready(&signals)?, logger.ready(&signals)?, zygote.ready(&signals)?] {
+        match ready {
+            Ok(landlock) => cages.push(landlock),
+            Err(signal) => return Ok(interrupted(signal)),
+        }
+    }
+
+    let privileges = Privileges {
+        identity: target.identity,
+        root: Role::Parent.root(),
+        limits: Role::Parent.limits(),
+        parent: None,
+    };
+    let unconfined = |error: confine::StepError| {
+        Failure::new(Status::Os, format!("the parent cannot be confined: {error}"))
+    };
+    let dropped = start
+        .with_privilege(|| confine::drop_privileges(&privileges))
+        .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", errno.desc())));
+    let dropped = dropped?.map_err(unconfined)?;
+    let places = directories_of([&client_listener, &server_listener])?;
+    let remove: Vec<_> = places.iter().map(std::os::fd::AsFd::as_fd).collect();
+    let landlock = Landlock { remove: &remove, connect: Connect::Anywhere, ..Landlock::default() };
+    let fenced = dropped.fence(&landlock).map_err(unconfined)?;
+    let filter = Role::Parent.filter().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+    let locked = fenced.lock(&filter).map_err(unconfined)?;
+    cages.push(locked.landlock);
+    drop(places);
+
+    let peers = Peers { client, server, client_listener, server_listener };
+    let roles = Roles { resolver, logger, zygote };
+    let mut supervisor = Supervisor::new(&config, peers, roles, &signals, &locked);
+    if let Some(text) = shortage {
+        supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
+    }
+    if let Some(account) = target.fallback {
+        let text = format!("Started as root: going on as {account} (choose a user with -u)");
+        supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
+    }
+    for (role, landlock) in Role::EXECUTED.into_iter().chain([Role::Parent]).zip(cages) {
+        let text =
+            format!("{}: {}, seccomp on, Landlock {}", role.name(), who(target.identity), landlock.name());
+        supervisor.tell(ToLogger::Notice { level: Level::Detail, text });
+    }
+    supervisor.announce(config.verbosity);
+    supervisor.run()
+}
+
+fn who(identity: Identity) -> String {
+    match identity {
+        Identity::Keep => format!("uid {}", nix::unistd::getuid()),
+        Identity::Become { uid, .. } => format!("uid {uid}"),
+    }
+}
+
+/// All signals that mean something to us become readable.
+fn block_signals() -> Result<SignalFd, Failure> {
+    let set: SigSet = FOR_THE_PARENT.into_iter().collect();
+    set.thread_set_mask()
+        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
+        .map_err(|errno| Failure::new(Status::Os, format!("signals: {}", errno.desc())))
+}
+
+/// The signals that have come.
+fn signals_of(signals: &SignalFd) -> impl Iterator<Item = Signal> {
+    std::iter::from_fn(|| signals.read_signal().ok().flatten())
+        .filter_map(|info| Signal::try_from(info.ssi_signo as i32).ok())
+}
+
+/// The exit status after a signal, as shells know it.
+fn interrupted(signal: Signal) -> u8 {
+    128 + signal as u8
+}
+
+/// Listens where we have to wait for the peer.
+fn bind(
+    endpoint: &Endpoint,
+    addresses: &[Address],
+    start: Start,
+    identity: Identity,
+) -> Result<Option<Listener>, Failure> {
+    if endpoint.approach == Approach::Connect {
+        return Ok(None);
+    }
+    let bound = match endpoint.port {
+        // A file is the user's own business.
+        Port::Path(_) => start.as_user(identity, || Listener::bind(addresses)),
+        _ => start.with_privilege(|| Listener::bind(addresses)),
+    };
+    let bound = bound.map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", errno.desc())))?;
+    bound.map(Some).map_err(|errno| {
+        let status = match errno {
+            nix::errno::Errno::EACCES | nix::errno::Errno::EPERM => Status::NoPermission,
+            _ => Status::Unavailable,
+        };
+        address::failure(endpoint, status, errno.desc())
+    })
+}
+
+/// Where the sockets stand that we have to remove in the end.
+fn directories_of(listeners: [&Option<Listener>; 2]) -> Result<Vec<std::fs::File>, Failure> {
+    let directories = listeners.into_iter().flatten().filter_map(Listener::directory);
+    directories
+        .map(|directory| {
+            std::fs::File::open(&directory)
+                .map_err(|error| Failure::new(Status::Os, format!("{}: {error}", directory.display())))
+        })
+        .collect()
+}

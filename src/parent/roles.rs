@@ -1,0 +1,211 @@
+//! The three roles that live as long as the parent: started, waited for, missed.
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use privsep::channel::{Channel, Incoming, Wait};
+use privsep::confine::Identity;
+use privsep::landlock;
+use privsep::spawn::{Program, Streams};
+use privsep::sys::Fds;
+use serde::Serialize;
+
+use super::signals_of;
+use crate::config::{Config, Target as ConfigTarget, Verbosity};
+use crate::exit::{Failure, Status};
+use crate::messages::{
+    NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Sharing, ToLogger, ToParent,
+    ToResolver, ToZygote, VERSION,
+};
+use crate::policy::Role;
+use crate::signals;
+
+/// A role that is running.
+pub(super) struct Running<Out> {
+    pub(super) role: Role,
+    pub(super) pid: Pid,
+    pub(super) channel: Channel<Out, ToParent>,
+}
+
+/// What glibc's resolver does with name servers that do not answer: less than by default.
+const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
+
+/// Starts roles.
+pub(super) struct Starter<'a> {
+    pub(super) program: &'a Program,
+    pub(super) identity: Identity,
+}
+
+impl Starter<'_> {
+    fn start<Out: Serialize>(
+        &self,
+        role: Role,
+        streams: Streams,
+        environment: &[CString],
+    ) -> Result<Running<Out>, Failure> {
+        let (pid, channel) = self.program.start(role.name(), streams, environment).map_err(|error| {
+            Failure::new(Status::Os, format!("Process creation: {error} ({})", role.name()))
+        })?;
+        Ok(Running { role, pid, channel })
+    }
+
+    fn prepare(&self) -> Prepare {
+        Prepare { version: VERSION, parent: Pid::this().as_raw(), identity: self.identity }
+    }
+
+    /// The resolver, and the logger's end of the channel between the two, unless names are unwanted.
+    pub(super) fn resolver(
+        &self,
+        numeric: bool,
+    ) -> Result<(Running<ToResolver>, Option<Channel<NameQuestion, NameAnswer>>), Failure> {
+        let environment = [CString::new(RESOLVER_ENVIRONMENT).unwrap_or_default()];
+        let resolver = self.start(Role::Resolver, Streams::Null, &environment)?;
+        let prepare = ToResolver::Prepare(self.prepare());
+        if numeric {
+            resolver.send(&prepare)?;
+            return Ok((resolver, None));
+        }
+        let (questions, answers) =
+            Channel::pair().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+        resolver.send_with(&prepare, &[answers.as_fd()])?;
+        Ok((resolver, Some(questions)))
+    }
+
+    /// The logger, which opens its outputs.
+    pub(super) fn logger(
+        &self,
+        config: &Config,
+        names: Option<Channel<NameQuestion, NameAnswer>>,
+    ) -> Result<Running<ToLogger>, Failure> {
+        let logger = self.start(Role::Logger, Streams::Output, &[])?;
+        let prepare = ToLogger::Prepare {
+            prepare: self.prepare(),
+            sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
+            notices: match config.verbosity {
+                Verbosity::Quiet => Notices::Quiet,
+                Verbosity::Normal => Notices::Normal,
+                Verbosity::Verbose | Verbosity::Debug => Notices::Verbose,
+            },
+        };
+        let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();
+        logger.send_with(&prepare, &fds)?;
+        for output in &config.outputs {
+            let target = match &output.target {
+                ConfigTarget::Stdout => OutputTarget::Stdout,
+                ConfigTarget::File(name) => OutputTarget::File(name.as_encoded_bytes().to_vec()),
+            };
+            logger.send(&ToLogger::Output { target, format: output.format })?;
+        }
+        logger.send(&ToLogger::Serve)?;
+        Ok(logger)
+    }
+
+    pub(super) fn zygote(&self) -> Result<Running<ToZygote>, Failure> {
+        let zygote = self.start(Role::Zygote, Streams::Null, &[])?;
+        zygote.send(&ToZygote::Prepare(self.prepare()))?;
+        Ok(zygote)
+    }
+}
+
+/// What came while we waited for a role.
+pub(super) enum Awaited {
+    Message(ToParent),
+    /// The operator has changed their mind.
+    Interrupted(Signal),
+}
+
+impl<Out: Serialize> Running<Out> {
+    pub(super) fn send(&self, message: &Out) -> Result<(), Failure> {
+        self.send_with(message, &[])
+    }
+
+    fn send_with(&self, message: &Out, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), Failure> {
+        self.channel.send_with(message, fds, Wait::Yes).map_err(|_| self.lost())
+    }
+
+    /// A message, if there is one; a role that is gone or talks nonsense is lost.
+    pub(super) fn receive(&self) -> Result<Option<(ToParent, Fds)>, Failure> {
+        match self.channel.receive(Wait::No) {
+            Ok(Incoming::Message(message, fds)) => Ok(Some((message, fds))),
+            Ok(Incoming::Nothing) => Ok(None),
+            Ok(Incoming::Closed) => Err(self.lost()),
+            Err(error) => Err(Failure::new(Status::Software, format!("the {}: {error}", self.role.name()))),
+        }
+    }
+
+    /// A message of a role that may not have come, at this moment.
+    pub(super) fn nonsense(&self) -> Failure {
+        Failure::new(Status::Software, format!("the {}: message out of order", self.role.name()))
+    }
+
+    /// Waits for the next message, or a signal that ends us.
+    pub(super) fn wait(&self, signals: &SignalFd) -> Result<Awaited, Failure> {
+        loop {
+            let mut fds = [
+                PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::new(Status::Os, errno.desc())),
+            }
+            if let Some((message, fds)) = self.receive()? {
+                return match fds {
+                    [None, None] => Ok(Awaited::Message(message)),
+                    _ => Err(self.nonsense()),
+                };
+            }
+            if let Some(signal) = signals_of(signals).find(|signal| *signal != Signal::SIGCHLD) {
+                return Ok(Awaited::Interrupted(signal));
+            }
+        }
+    }
+
+    /// Waits until the role is confined.
+    pub(super) fn ready(&self, signals: &SignalFd) -> Result<Result<landlock::Status, Signal>, Failure> {
+        match self.wait(signals)? {
+            Awaited::Message(ToParent::Ready { landlock }) => Ok(Ok(landlock)),
+            Awaited::Message(ToParent::Failed(problem)) => Err(self.failed(problem)),
+            Awaited::Message(_) => Err(self.nonsense()),
+            Awaited::Interrupted(signal) => Ok(Err(signal)),
+        }
+    }
+
+    fn failed(&self, problem: Problem) -> Failure {
+        match problem {
+            Problem::Confine(step) => Failure::new(
+                Status::Os,
+                format!(
+                    "the {} cannot be confined: {step}; nothing is forwarded without it",
+                    self.role.name()
+                ),
+            ),
+            Problem::Output { errno, name } => {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                let reason = nix::errno::Errno::from_raw(errno).desc();
+                Failure::new(Status::CannotCreate, format!("Log file error: {reason} ({name})"))
+            }
+            Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
+        }
+    }
+
+    /// The failure that the end of this role is.
+    pub(super) fn lost(&self) -> Failure {
+        let how = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                format!(" (killed by signal {}, {})", signal as i32, signals::describe(signal as i32))
+            }
+            Ok(WaitStatus::Exited(_, status)) => format!(" (exit status {status})"),
+            _ => String::new(),
+        };
+        Failure::new(
+            Status::Unavailable,
+            format!("lost the {}{how}: nothing is forwarded without it", self.role.name()),
+        )
+    }
+}
