@@ -6,6 +6,7 @@
 
 mod cli;
 mod config;
+mod demo;
 mod exit;
 mod format;
 mod logger;
@@ -51,7 +52,7 @@ fn command(arguments: Vec<OsString>) -> Result<u8, Failure> {
     match cli::parse(arguments, start == Start::Root)? {
         Action::Run(config) => parent::run(*config, start),
         Action::Help(text) | Action::Version(text) => show(&text),
-        Action::Demo => Err(Failure::new(Status::Software, "not built yet")),
+        Action::Demo => demo::run(start),
     }
 }
 

@@ -250,7 +250,7 @@ pub(crate) enum Level {
     /// Told even with `-q`.
     Error,
     Normal,
-    /// Told with `-v`.
+    /// Told with `-v -v`.
     Detail,
 }
 

@@ -162,7 +162,8 @@ const PARENT: &[Allowed] = allow![
     SYS_getpeername => "who is connected",
     SYS_getsockname => "where we listen",
     SYS_read => "signals",
-    SYS_wait4 => "which role ended",
+    SYS_waitid => "has a role ended",
+    SYS_wait4 => "how",
     SYS_unlink => "our own Unix socket, at the end",
     SYS_prlimit64(2 is NULL) => "how many descriptors we may have",
 ];
@@ -171,6 +172,7 @@ const LOGGER: &[Allowed] = allow![
     SYS_epoll_wait => "which session has records",
     SYS_epoll_ctl => "sessions come and go",
     SYS_read => "signals",
+    SYS_getppid => "is the parent still there",
     SYS_alarm => "the last second, when the parent is gone",
     SYS_setitimer => "the same: how libc makes an alarm",
 ];

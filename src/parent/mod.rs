@@ -13,6 +13,7 @@ mod supervisor;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Gid, Uid};
 use privsep::confine::{self, Identity, Privileges};
 use privsep::landlock::{Connect, Landlock};
 use privsep::spawn::Program;
@@ -48,6 +49,10 @@ pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
 
     // First of the roles: the names in the command line may be needed to bind.
     let (resolver, names) = starter.resolver(config.numeric)?;
+    let resolver_ready = match resolver.ready(&signals)? {
+        Ok(landlock) => landlock,
+        Err(signal) => return Ok(interrupted(signal)),
+    };
     let find = |endpoint: &Endpoint| address::find(endpoint, &resolver, &signals);
     let (server, client) = match (find(&config.server)?, find(&config.client)?) {
         (Ok(server), Ok(client)) => (server, client),
@@ -61,14 +66,15 @@ pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names)?;
     let zygote = starter.zygote()?;
-    let mut cages = Vec::new();
-    for ready in [resolver.ready(&signals)?, logger.ready(&signals)?, zygote.ready(&signals)?] {
+    let mut cages = vec![resolver_ready];
+    for ready in [logger.ready(&signals)?, zygote.ready(&signals)?] {
         match ready {
             Ok(landlock) => cages.push(landlock),
             Err(signal) => return Ok(interrupted(signal)),
         }
     }
 
+    let who = who(target.identity);
     let privileges = Privileges {
         identity: target.identity,
         root: Role::Parent.root(),
@@ -102,12 +108,21 @@ pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
         supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
     }
     for (role, landlock) in Role::EXECUTED.into_iter().chain([Role::Parent]).zip(cages) {
-        let text =
-            format!("{}: {}, seccomp on, Landlock {}", role.name(), who(target.identity), landlock.name());
+        let text = format!("{}: {who}, seccomp on, Landlock {}", role.name(), landlock.name());
         supervisor.tell(ToLogger::Notice { level: Level::Detail, text });
     }
     supervisor.announce(config.verbosity);
     supervisor.run()
+}
+
+/// Who a plain start would become; nobody else if it was unprivileged.
+pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
+    Ok(match Target::choose(start, None)?.identity {
+        Identity::Become { uid, gid } if start == Start::Root => {
+            Some((Uid::from_raw(uid), Gid::from_raw(gid)))
+        }
+        Identity::Become { .. } | Identity::Keep => None,
+    })
 }
 
 fn who(identity: Identity) -> String {

@@ -88,8 +88,8 @@ impl Starter<'_> {
             sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
             notices: match config.verbosity {
                 Verbosity::Quiet => Notices::Quiet,
-                Verbosity::Normal => Notices::Normal,
-                Verbosity::Verbose | Verbosity::Debug => Notices::Verbose,
+                Verbosity::Normal | Verbosity::Verbose => Notices::Normal,
+                Verbosity::Debug => Notices::Verbose,
             },
         };
         let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();

@@ -97,7 +97,7 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
 
 fn serve(
     parent: &Arc<Parent>,
-    logger: Option<&Arc<Logger>>,
+    mut logger: Option<&Arc<Logger>>,
     jobs: &SyncSender<Job>,
     _locked: &Locked,
 ) -> Result<(), Trouble> {
@@ -117,14 +117,14 @@ fn serve(
             Incoming::Closed => return Ok(()),
             Incoming::Nothing => {}
         }
-        if let Some(logger) = logger {
-            match logger.receive(Wait::No)? {
+        if let Some(asking) = logger {
+            match asking.receive(Wait::No)? {
                 Incoming::Message(question, fds) => {
                     no_fds(fds)?;
-                    enqueue(jobs, Job::Name(question, Arc::clone(logger)))?;
+                    enqueue(jobs, Job::Name(question, Arc::clone(asking)))?;
                 }
-                // The parent sees that the logger is gone, and ends us.
-                Incoming::Closed => return Ok(()),
+                // The logger is gone; what that means is for the parent to say.
+                Incoming::Closed => logger = None,
                 Incoming::Nothing => {}
             }
         }

@@ -14,34 +14,30 @@ pub(super) fn raw(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
 /// What `raw` becomes on a terminal: line ends and tabs do their work, printable text is shown, and
 /// whatever else the terminal might obey is spelled out.
 pub(super) fn visible(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
-    lines(start, bytes, out, |line, out| {
-        let (line, end) = match line {
-            [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => (line, true),
-            line => (line, false),
-        };
-        visible::append(line, true, out);
-        if end {
-            out.push(b'\n');
-        }
-    });
+    record(start, bytes, out, harmless);
 }
 
 /// Printable ASCII and line feeds; carriage returns vanish and the rest are dots.
 pub(super) fn strip(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
-    lines(start, bytes, out, stripped);
+    record(start, bytes, out, stripped);
 }
 
 /// Alone in its output, a record is one run, as in the original. Where sessions share the output,
 /// each line starts as the record does, or a peer could forge lines of another session or of the
 /// frame; and the last line is ended, as the next may be another session's.
-fn lines(start: Start, bytes: &[u8], out: &mut Vec<u8>, show: impl Fn(&[u8], &mut Vec<u8>)) {
+fn record(start: Start, bytes: &[u8], out: &mut Vec<u8>, show: fn(&[u8], &mut Vec<u8>)) {
+    let beginning = out.len();
+    start.append(out);
     if !start.shares_output() {
-        start.append(out);
-        each_line(bytes, |line| show(line, out));
+        show(bytes, out);
         return;
     }
+    let mark = beginning..out.len();
+    let mut first = true;
     each_line(bytes, |line| {
-        start.append(out);
+        if !std::mem::take(&mut first) {
+            out.extend_from_within(mark.clone());
+        }
         show(line, out);
     });
     if bytes.last() != Some(&b'\n') {
@@ -57,6 +53,17 @@ fn each_line(mut bytes: &[u8], mut with: impl FnMut(&[u8])) {
         with(line);
         bytes = rest;
     }
+}
+
+fn harmless(bytes: &[u8], out: &mut Vec<u8>) {
+    each_line(bytes, |line| {
+        let (text, end): (_, &[u8]) = match line {
+            [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, b"\n"),
+            text => (text, b""),
+        };
+        visible::append(text, true, out);
+        out.extend_from_slice(end);
+    });
 }
 
 fn stripped(bytes: &[u8], out: &mut Vec<u8>) {

@@ -197,11 +197,9 @@ impl Bits {
 /// `GET / HTTP/1.1`
 pub(super) fn is_request(line: &[u8]) -> bool {
     let line = line.trim_ascii_end();
-    let method = word(line).0;
-    let version = line.len().checked_sub(b" HTTP/1.1".len()).map(|at| &line[at..]);
-    version.is_some_and(|version| version.starts_with(b" HTTP/1."))
-        && !method.is_empty()
-        && method.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-' || *byte == b'_')
+    let Some(start) = line.len().checked_sub(b" HTTP/1.1".len()) else { return false };
+    let is_method = |word: &[u8]| word.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-');
+    line[start..].starts_with(b" HTTP/1.") && is_method(word(line).0)
 }
 
 /// Whether this is the header that says who asks.

@@ -132,10 +132,10 @@ pub(super) fn is_greeting(line: &[u8]) -> bool {
 /// A login that can be told even before the server has said a word.
 pub(super) fn is_login(line: &[u8]) -> bool {
     let mut words = words(line);
-    let (Some(tag), Some(verb)) = (words.next(), words.next()) else { return false };
-    tag.iter().all(u8::is_ascii_alphanumeric)
-        && (verb.eq_ignore_ascii_case(b"LOGIN") && words.next().is_some()
-            || verb.eq_ignore_ascii_case(b"AUTHENTICATE") && matches!(words.count(), 1 | 2))
+    let tag = words.next().filter(|tag| tag.iter().all(u8::is_ascii_alphanumeric));
+    let (Some(_), Some(verb)) = (tag, words.next()) else { return false };
+    verb.eq_ignore_ascii_case(b"LOGIN") && words.next().is_some()
+        || verb.eq_ignore_ascii_case(b"AUTHENTICATE") && matches!(words.count(), 1 | 2)
 }
 
 /// How a line with arguments ends.

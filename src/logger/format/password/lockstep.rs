@@ -9,7 +9,7 @@ use super::words::{number, word, words};
 #[derive(Default)]
 pub(super) struct Lockstep {
     user: Option<Vec<u8>>,
-    /// The client has talked of mail: SMTP, in which USER and PASS mean nothing.
+    /// The client has talked of mail, so that DATA and every AUTH are those of SMTP.
     mail: bool,
     stage: Stage,
     /// The code that will end a reply of several lines.
@@ -88,13 +88,13 @@ impl Lockstep {
         let number = ledger.ask();
         let (verb, rest) = word(line);
         match Verb::of(verb) {
-            Some(Verb::User) if !self.mail => self.user = Some(rest.trim_ascii_end().to_vec()),
-            Some(Verb::Pass) if !self.mail => {
+            Some(Verb::User) => self.user = Some(rest.trim_ascii_end().to_vec()),
+            Some(Verb::Pass) => {
                 if let Some(user) = &self.user {
                     ledger.expect(number, Protocol::Login, Found::password(user, rest), out);
                 }
             }
-            Some(Verb::Apop) if !self.mail => {
+            Some(Verb::Apop) => {
                 ledger.expect(number, Protocol::Pop3, Found::scheme(word(rest).0, b"APOP"), out);
             }
             Some(Verb::Auth) => self.auth(number, rest, ledger, out),
@@ -156,8 +156,8 @@ impl Lockstep {
         let first = std::mem::replace(&mut ledger.speech, Speech::Codes) == Speech::Unheard;
         let greeting = first && &code == b"220";
         let verdict = match code[0] {
-            b'1' => return,                                          // another reply will follow
-            b'3' if matches!(self.stage, Stage::Sasl(..)) => return, // a challenge
+            b'1' => return, // another reply will follow
+            b'3' if self.is_challenge(code) => return,
             b'2' => Verdict::Accepted,
             b'5' => Verdict::Refused,
             _ => Verdict::Untold,
@@ -165,6 +165,11 @@ impl Lockstep {
         if !greeting {
             self.replied(Some(code), verdict, ledger, out);
         }
+    }
+
+    /// Whether this is no answer yet. FTP, where AUTH has no lines after it, uses the code otherwise.
+    fn is_challenge(&self, code: [u8; 3]) -> bool {
+        &code == b"334" && (self.mail || matches!(self.stage, Stage::Sasl(..)))
     }
 
     fn replied(&mut self, code: Option<[u8; 3]>, verdict: Verdict, ledger: &mut Ledger, out: &mut Vec<u8>) {
@@ -287,6 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn smtp_clients_need_not_wait() {
+        let said = [
+            ">220 x\r\n",
+            "<EHLO me\r\nAUTH LOGIN\r\nYm9i\r\ncHc=\r\nQUIT\r\n",
+            ">250 x\r\n334 x\r\n334 x\r\n535 no\r\n221 x\r\n",
+        ];
+        assert_eq!(overheard(&said), "SMTP: bob:pw (refused)\n");
+    }
+
+    #[test]
     fn smtp_exchanges_can_be_given_up_or_refused() {
         let said = [
             ">220 x\r\n",
@@ -306,7 +321,9 @@ mod tests {
 
     #[test]
     fn greetings_are_no_names() {
-        assert_eq!(overheard(&["<HELO bob pw\r\nEHLO bob\r\nUSER bob\r\nPASS pw\r\n"]), "");
+        assert_eq!(overheard(&["<HELO bob pw\r\nEHLO bob\r\nPASS pw\r\n"]), "");
+        let said = [">220 hi\r\n", "<HELO x\r\nDATA\r\n", ">500 x\r\n500 x\r\n", "<USER bob\r\nPASS pw\r\n"];
+        assert_eq!(overheard(&said), "FTP: bob:pw\n");
     }
 
     #[test]

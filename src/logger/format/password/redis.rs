@@ -29,12 +29,12 @@ struct Command {
 }
 
 impl Command {
-    /// How long the next argument may be.
-    fn room(&self) -> u64 {
+    /// Whether an argument of this length can be the next in a command that matters.
+    fn expects(&self, length: u64) -> bool {
         match self.arguments.len() {
-            0 => b"HELLO".len() as u64,
-            ..ARGUMENTS => ARGUMENT,
-            _ => 0,
+            0 => matches!(length, 4 | 5), // AUTH, HELLO
+            ARGUMENTS.. => false,
+            _ => length <= ARGUMENT,
         }
     }
 }
@@ -70,7 +70,7 @@ impl Redis {
             return Next::Line;
         };
         command.left -= 1;
-        command.matters &= length <= command.room();
+        command.matters &= command.expects(length);
         if command.matters {
             command.awaited = true;
             return Next::Take(length as usize);
@@ -134,10 +134,14 @@ pub(super) fn is_command(line: &[u8]) -> bool {
         return number(count).is_some();
     }
     let (verb, rest) = word(line);
-    let first = word(rest).0;
+    is(b"HELLO", verb) && number(word(rest).0).is_some() || is(b"AUTH", verb) && are_credentials(rest)
+}
+
+/// Whether these are not the arguments of some other protocol's AUTH.
+fn are_credentials(arguments: &[u8]) -> bool {
+    let first = word(arguments).0;
     let tls = is(b"TLS", first) || is(b"SSL", first);
-    is(b"HELLO", verb) && number(first).is_some()
-        || is(b"AUTH", verb) && !is_mechanism(first) && !tls && matches!(words(rest).count(), 1 | 2)
+    !tls && !is_mechanism(first) && matches!(words(arguments).count(), 1 | 2)
 }
 
 /// Replies that no other server gives.
