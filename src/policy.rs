@@ -8,6 +8,7 @@
 //! | zygote   | forks workers                             | opens a file, has a network socket          |
 //! | worker   | forwards one session                      | opens, connects, binds, forks, executes     |
 //!
+//! A worker holds three streams on `/dev/null`, its channel, the two sockets and at most two pipes.
 //! All of them run as the same unprivileged user, without capabilities, groups or core dumps, with
 //! `no_new_privs`, not dumpable, each under its own filter below. A call that is not in the table kills
 //! the process.
@@ -54,8 +55,9 @@ impl Role {
     /// Limits beside the core size, which is 0 for all.
     pub(crate) const fn limits(self) -> &'static [(Resource, u64)] {
         match self {
-            // A worker has three streams, a channel, two sockets and at most two pipes.
-            Role::Zygote => &[(Resource::RLIMIT_NOFILE, 16), (Resource::RLIMIT_FSIZE, 0)],
+            // Not RLIMIT_NOFILE: it also bounds how many descriptors of the user may be on their way
+            // between processes. A worker lowers its own.
+            Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0)],
             Role::Resolver => &[(Resource::RLIMIT_NOFILE, 64), (Resource::RLIMIT_FSIZE, 0)],
             // One descriptor per session: the parent has set what is needed.
             Role::Parent | Role::Logger => &[],
@@ -93,6 +95,9 @@ impl Role {
         Filter::new(self.allowed(), self.refused())
     }
 }
+
+/// Descriptors of a worker.
+pub(crate) const WORKER_DESCRIPTORS: u64 = 16;
 
 const fn int(value: i32) -> Is {
     Is::Int(value as u32)
@@ -238,6 +243,7 @@ const WORKER: &[Allowed] = allow![
     SYS_prctl(0 is int(libc::PR_SET_PDEATHSIG), 1 is Is::Long(libc::SIGKILL as u64)) => "newborn: die with the zygote",
     SYS_prctl(0 is int(libc::PR_SET_NAME)) => "newborn: its name in ps",
     SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NPROC as i32)) => "newborn: never fork; a limit only falls",
+    SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NOFILE as i32)) => "newborn: few descriptors; likewise",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a reset is passed on as a reset",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCATMARK as u32)) => "the place of urgent data",
     SYS_splice => "bytes that no output wants",

@@ -2,7 +2,7 @@
 //!
 //! The two ends have different types: what one may send is what the other expects. The receiver checks
 //! size and descriptors, then decodes; whether the message is allowed *now* is for the caller's state to
-//! say. Any [`ChannelError`] but `Full` and `System` means that the peer broke the rules: drop it.
+//! say. Any [`ChannelError`] but `Full`, `Crowded` and `System` means that the peer broke the rules: drop it.
 
 use std::fmt;
 use std::io;
@@ -49,6 +49,8 @@ pub enum ChannelError {
     Descriptors,
     /// The other end does not keep up (only where the call does not wait).
     Full,
+    /// This user has too many descriptors on their way between processes (`ETOOMANYREFS`); soon fewer.
+    Crowded,
     System(io::Error),
 }
 
@@ -59,6 +61,7 @@ impl fmt::Display for ChannelError {
             ChannelError::TooLong => f.write_str("message too long"),
             ChannelError::Descriptors => f.write_str("message with descriptors that do not belong to it"),
             ChannelError::Full => f.write_str("channel full"),
+            ChannelError::Crowded => f.write_str("too many descriptors on their way"),
             ChannelError::System(error) => error.fmt(f),
         }
     }
@@ -76,6 +79,7 @@ impl From<io::Error> for ChannelError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock => ChannelError::Full,
+            _ if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => ChannelError::Crowded,
             _ => ChannelError::System(error),
         }
     }
@@ -134,10 +138,11 @@ impl<Out, In> Channel<Out, In> {
         let flags = MsgFlags::MSG_TRUNC | wait.flag();
         loop {
             return match nix::sys::socket::recv(self.socket.as_raw_fd(), buffer, flags) {
-                Err(Errno::EINTR) => continue,
+                // The peer went away with messages of ours unread. The kernel says so once, and before
+                // the messages that it left for us.
+                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(Errno::EAGAIN) => Ok(Frame::Nothing),
-                // The peer vanished with messages of ours unread: the end, all the same.
-                Err(Errno::ECONNRESET) | Ok(0) => Ok(Frame::Closed),
+                Ok(0) => Ok(Frame::Closed),
                 Err(errno) => Err(ChannelError::System(errno.into())),
                 Ok(length) if length > buffer.len() => Err(ChannelError::TooLong),
                 Ok(length) => Ok(Frame::Bytes(length)),
@@ -178,8 +183,9 @@ impl<Out, In: DeserializeOwned> Channel<Out, In> {
         let received = loop {
             match sys::receive(self.socket.as_fd(), &mut buffer, wait.flag().bits()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // As in `receive_frame`: told once, before the messages that are still to come.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Incoming::Nothing),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Incoming::Closed),
                 Err(error) => return Err(error.into()),
                 Ok(received) => break received,
             }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::unistd::{ForkResult, Pid, Uid, setresuid};
+use nix::unistd::{ForkResult, Pid, Uid, getresuid, setresuid};
 
 use crate::channel::Channel;
 use crate::role;
@@ -76,7 +76,7 @@ impl Program {
         let prepared = || -> io::Result<()> {
             // A set-uid start has a caller's real uid beside root's effective one. With all three alike
             // the kernel does not treat the exec as a change of privilege.
-            if Uid::effective().is_root() {
+            if may_be_root()? {
                 setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))?;
             } else {
                 // A file capability would survive the exec, even under no_new_privs.
@@ -96,4 +96,10 @@ impl Program {
             Ok(()) => sys::execute(self.binary.as_fd(), arguments, environment),
         }
     }
+}
+
+/// Whether one of our user ids is root's, even if it is not the effective one just now.
+fn may_be_root() -> io::Result<bool> {
+    let ids = getresuid()?;
+    Ok([ids.real, ids.effective, ids.saved].iter().any(|id| id.is_root()))
 }

@@ -14,9 +14,6 @@ use nix::unistd::Uid;
 use crate::format::Format;
 use crate::messages::{OutputTarget, Problem};
 
-/// What the operator knows stdout by.
-pub(super) const STDOUT: &str = "standard output";
-
 /// An open output.
 pub(super) struct Output {
     pub(super) file: File,
@@ -30,7 +27,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn open(target: OutputTarget, format: Format) -> Result<Output, Problem> {
         let name = match &target {
-            OutputTarget::Stdout => STDOUT.to_owned(),
+            OutputTarget::Stdout => "standard output".to_owned(),
             OutputTarget::File(path) => path.escape_ascii().to_string(),
         };
         let file = match target {

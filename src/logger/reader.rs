@@ -15,7 +15,6 @@ use super::Parent;
 use super::batch::{Batch, Event, What};
 use super::names::{Names, Resolver};
 use super::notice::Notes;
-use super::output;
 use super::session::{Held, Session, epitaph};
 use super::writer::{Trouble as Lost, Writers};
 use crate::messages::{Address, Level, Name, Record, Sharing, Side, ToLogger, ToParent};
@@ -471,10 +470,6 @@ impl<'a> Reader<'a> {
 }
 
 fn tell_lost(notes: &mut Notes, lost: &Lost) {
-    // `tcpreen … | head` ends because the reader has had enough: nothing to complain about.
-    if lost.error.raw_os_error() == Some(nix::libc::EPIPE) && lost.output == output::STDOUT {
-        return;
-    }
     let reason = lost.error.raw_os_error().map_or("cannot be written", |code| Errno::from_raw(code).desc());
     notes.tell(Level::Error, &format!("Log file error: {reason} ({})", lost.output));
 }

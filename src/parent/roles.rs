@@ -194,8 +194,13 @@ impl<Out: Serialize> Running<Out> {
         }
     }
 
-    /// The failure that the end of this role is.
+    /// The failure that the end of this role is: what it had to say about it, if it had.
     pub(super) fn lost(&self) -> Failure {
+        while let Ok(Incoming::Message(message, _)) = self.channel.receive(Wait::No) {
+            if let ToParent::Failed(problem) = message {
+                return self.failed(problem);
+            }
+        }
         let how = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Signaled(_, signal, _)) => {
                 format!(" (killed by signal {}, {})", signal as i32, signals::describe(signal as i32))

@@ -31,6 +31,9 @@ const SPARE: u32 = 4;
 /// How long sessions may take to end in order.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// After too many descriptors were on their way: so long until the next attempt.
+const CROWD: Duration = Duration::from_millis(20);
+
 /// How long the logger may take to write the rest.
 const WRITE_OUT: Duration = Duration::from_secs(60);
 
@@ -289,11 +292,12 @@ impl<'a> Supervisor<'a> {
         let mut index = 0;
         while index < self.pairs.len() {
             match self.pairs[index].advance() {
-                Outcome::NotYet => index += 1,
-                Outcome::Complete => {
+                Outcome::Complete if !self.idle.is_empty() && self.starved.is_none() => {
                     let pair = self.pairs.swap_remove(index);
                     self.hand_over(pair);
                 }
+                // A complete pair may have to wait for a worker.
+                Outcome::NotYet | Outcome::Complete => index += 1,
                 Outcome::Failed(side, errno) => {
                     self.pairs.swap_remove(index).refuse();
                     self.unreached(side, errno);
@@ -323,20 +327,30 @@ impl<'a> Supervisor<'a> {
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
         let session = ToWorker::Session { need: self.need, bytes: self.config.bytes, idle_ms };
         while let Some(worker) = self.idle.pop_front() {
-            // A worker that died while it was idle is told of later: the next one will do.
-            if worker.channel.send_with(&session, &[client.as_fd(), server.as_fd()], Wait::No).is_ok() {
-                let number = self.next_session;
-                self.next_session += 1;
-                self.running.insert(worker.pid, number);
-                let message = ToLogger::Session { number, client: client_address, server: server_address };
-                self.outbox.push_back((message, Some(worker.channel.into_socket())));
-                return;
+            match worker.channel.send_with(&session, &[client.as_fd(), server.as_fd()], Wait::No) {
+                Ok(()) => {
+                    let number = self.next_session;
+                    self.next_session += 1;
+                    self.running.insert(worker.pid, number);
+                    let message =
+                        ToLogger::Session { number, client: client_address, server: server_address };
+                    self.outbox.push_back((message, Some(worker.channel.into_socket())));
+                    return;
+                }
+                Err(ChannelError::Crowded) => {
+                    self.idle.push_front(worker);
+                    self.starved = Some(Instant::now() + CROWD);
+                    break;
+                }
+                // It died while it was idle, which is told of later: the next one will do.
+                Err(_) => {}
             }
         }
-        let pair =
-            Pair { client: Half::There(client, client_address), server: Half::There(server, server_address) };
-        pair.refuse();
-        self.notice(Level::Error, "Process creation: no worker is left for a session".into());
+        // No worker just now: the pair waits for one.
+        self.pairs.push(Pair {
+            client: Half::There(client, client_address),
+            server: Half::There(server, server_address),
+        });
     }
 
     /// Keeps as many workers ready as sessions may soon begin.
@@ -362,6 +376,10 @@ impl<'a> Supervisor<'a> {
             match self.roles.logger.channel.send_with(message, &fds, Wait::No) {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(ChannelError::Full) => return Ok(()),
+                Err(ChannelError::Crowded) => {
+                    self.starved = Some(Instant::now() + CROWD);
+                    return Ok(());
+                }
                 Err(_) => return Err(self.roles.logger.lost()),
             }
         }
@@ -428,8 +446,11 @@ impl<'a> Supervisor<'a> {
     fn wait(&mut self) -> Result<Vec<Found>, Failure> {
         self.flush_outbox()?;
         let mut tokens = vec![Found::Signal, Found::Resolver, Found::Logger, Found::Zygote];
-        let logger =
-            if self.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+        let logger = if self.outbox.is_empty() || self.starved.is_some() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        };
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
             readable(self.signals.as_fd()),

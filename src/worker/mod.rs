@@ -17,6 +17,7 @@ use privsep::confine::{Locked, lower_limit};
 use privsep::sys;
 
 use crate::messages::{Cause, Record, ToWorker};
+use crate::policy::WORKER_DESCRIPTORS;
 use bridge::Bridge;
 pub(crate) use flow::Buffer;
 
@@ -44,6 +45,7 @@ fn settle(zygote: Pid) -> Option<()> {
         return None;
     }
     lower_limit(Resource::RLIMIT_NPROC, 0).ok()?;
+    lower_limit(Resource::RLIMIT_NOFILE, WORKER_DESCRIPTORS).ok()?;
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
 

@@ -6,13 +6,14 @@
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
-use privsep::channel::{Channel, Incoming, Wait, no_fds};
+use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds};
 use privsep::confine::Locked;
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
@@ -117,15 +118,23 @@ fn bear(parent: &Parent) -> Result<Option<Newborn>, Trouble> {
         Ok(ForkResult::Child) => Ok(Some(Newborn { channel: theirs, zygote })),
         Ok(ForkResult::Parent { child }) => {
             let born = ToParent::Born { pid: child.as_raw() };
-            parent.send_with(&born, &[ours.as_fd()], Wait::Yes)?;
+            match parent.send_with(&born, &[ours.as_fd()], Wait::Yes) {
+                // The worker sees that nobody has the other end, and ends.
+                Err(ChannelError::Crowded) => parent.send(&stillborn(libc::ETOOMANYREFS))?,
+                result => result?,
+            }
             Ok(None)
         }
         // The system has no process for us now. The parent knows who is missing, and asks again.
         Err(error) => {
-            parent.send(&ToParent::Stillborn { errno: error.raw_os_error().unwrap_or(0) })?;
+            parent.send(&stillborn(error.raw_os_error().unwrap_or(0)))?;
             Ok(None)
         }
     }
+}
+
+fn stillborn(errno: i32) -> ToParent {
+    ToParent::Stillborn { errno }
 }
 
 /// Tells the parent of every worker that ended. One signal may stand for many.

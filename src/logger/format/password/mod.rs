@@ -209,7 +209,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(100000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn pieces_do_not_matter(said in session(), piece in 1..12_usize) {
