@@ -1,0 +1,79 @@
+//! Connect, one byte there and back again, reset: what a session costs that carries nothing. Without sslsplit, where the
+//! first byte gets stuck now and then if it comes while the server is still being connected.
+
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use crate::load::{self, EchoServer};
+use crate::peers::{Contender, Program};
+use crate::report::{Column, Target, Verdict, table};
+use crate::rounds;
+use crate::workshop::Workshop;
+use crate::{Result, tree};
+
+const RATE: usize = 0;
+const COST: usize = 1;
+
+pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
+    let contenders = workshop.programs.present(vec![
+        Contender::new(Program::Ours, "-q -F 64 -f null -o DIR/null"),
+        Contender::new(Program::Direct, ""),
+        Contender::new(Program::Original, "-q -F 16 -f null"),
+        // A file for each connection, as it has no other way.
+        Contender::new(Program::Original, "-q -F 16 -f null -o DIR/null"),
+        Contender::new(Program::Socat, "").many().label("socat `fork`"),
+        Contender::new(Program::Haproxy, ""),
+        Contender::new(Program::Rinetd, ""),
+        Contender::new(Program::Simpleproxy, ""),
+    ]);
+    let sessions = workshop.options.scaled(1600);
+    let results = rounds::run(&workshop.options, "connections", contenders.len(), |at| {
+        let dir = workshop.run_dir()?;
+        let server = EchoServer::start()?;
+        let bridge = contenders[at].start(&workshop.programs, server.port, dir.path())?;
+        for _ in 0..sessions / 20 {
+            visit(bridge.port)?;
+        }
+        let cpu = tree::cpu_seconds()?;
+        let start = Instant::now();
+        for _ in 0..sessions {
+            visit(bridge.port)?;
+        }
+        let elapsed = start.elapsed().as_secs_f64();
+        let cpu = tree::cpu_seconds()? - cpu;
+        Ok(vec![sessions as f64 / elapsed, cpu * 1e6 / sessions as f64])
+    });
+
+    let bridged = |at: usize| (contenders[at].program != Program::Direct).then_some(());
+    let labels: Vec<_> = contenders.iter().map(|contender| contender.label.clone()).collect();
+    table(
+        &format!("Connect, one byte, reset: {sessions} sessions, one after the other"),
+        &labels,
+        &results,
+        &[
+            Column::new("per second", 0, |at| results.figure(at, RATE)),
+            Column::new("CPU µs each", 0, |at| bridged(at).and(results.figure(at, COST))),
+            Column::new("per second, ours ÷ it", 2, |at| results.ratio(0, at, RATE)),
+            Column::new("CPU, ours ÷ it", 2, |at| bridged(at).and(results.ratio(0, at, COST))),
+        ],
+    );
+    // Of the original's two rows the first, the faster one.
+    let verdict = |program: Program, target| {
+        let other = contenders.iter().position(|contender| contender.program == program);
+        let measured = other.and_then(|other| results.ratio(0, other, RATE));
+        let work = "connect + 1 byte + reset, recording `null`, per second";
+        Verdict::new(work, program.name(), measured, Target::Least(target))
+    };
+    Ok(vec![
+        verdict(Program::Simpleproxy, 1.15),
+        verdict(Program::Original, 1.5),
+        verdict(Program::Haproxy, 0.65),
+    ])
+}
+
+fn visit(port: u16) -> Result<()> {
+    let mut client = load::connect(port)?;
+    client.write_all(b"x")?;
+    client.read_exact(&mut [0])?;
+    load::reset(client)
+}

@@ -1,0 +1,90 @@
+//! 16 bytes there and back again, one after the other: what a bridge adds to every round trip.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Instant;
+
+use crate::peers::{Contender, Program};
+use crate::report::{Column, Target, Verdict, table};
+use crate::rounds;
+use crate::workshop::Workshop;
+use crate::{Result, load};
+
+const P50: usize = 0;
+const P99: usize = 1;
+
+const DIRECT: usize = 0;
+const RECORDING: usize = 2;
+
+pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
+    let contenders = workshop.programs.present(vec![
+        Contender::new(Program::Direct, ""),
+        Contender::new(Program::Ours, "-q -f null"),
+        Contender::new(Program::Ours, "-q -f raw -o DIR/raw"),
+        Contender::new(Program::Original, "-q -f null"),
+        Contender::new(Program::Original, "-q -f raw -o DIR/raw"),
+        Contender::new(Program::Socat, ""),
+        Contender::new(Program::Haproxy, ""),
+        Contender::new(Program::Rinetd, ""),
+        Contender::new(Program::Simpleproxy, ""),
+        Contender::new(Program::Sslsplit, "").label("sslsplit `tcp`"),
+    ]);
+    let trips = usize::try_from(workshop.options.scaled(8000))?;
+    let results = rounds::run(&workshop.options, "pingpong", contenders.len(), |at| {
+        let dir = workshop.run_dir()?;
+        let server = load::listen()?;
+        let bridge = contenders[at].start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+        let (client, server) = load::session(bridge.port, &server)?;
+        let mut times = thread::scope(|scope| {
+            // Its end is the end of the connection, however that comes about.
+            scope.spawn(|| load::echo(&server));
+            let times = round_trips(&client, trips / 10).and_then(|_| round_trips(&client, trips));
+            client.shutdown(Shutdown::Both)?;
+            times
+        })?;
+        times.sort_by(f64::total_cmp);
+        Ok(vec![times[trips / 2], times[trips * 99 / 100]])
+    });
+
+    let added = |at| results.median(|round| Some(round.get(at, P50)? - round.get(DIRECT, P50)?));
+    // Both sides of the fraction may be next to nothing; then it says nothing either.
+    let ours_to = |at: usize| {
+        results.median(|round| {
+            let direct = round.get(DIRECT, P50)?;
+            Some((round.get(RECORDING, P50)? - direct) / (round.get(at, P50)? - direct))
+        })
+    };
+    let labels: Vec<_> = contenders.iter().map(|contender| contender.label.clone()).collect();
+    table(
+        &format!("Ping-pong of 16 bytes ({trips} round trips)"),
+        &labels,
+        &results,
+        &[
+            Column::new("p50 µs", 1, |at| results.figure(at, P50)),
+            Column::new("p99 µs", 1, |at| results.figure(at, P99)),
+            Column::new("p50 added µs", 1, |at| if at == DIRECT { None } else { added(at) }),
+            Column::new("added, ours recording ÷ it", 2, |at| if at == DIRECT { None } else { ours_to(at) }),
+        ],
+    );
+    let haproxy = contenders.iter().position(|contender| contender.program == Program::Haproxy);
+    Ok(vec![Verdict::new(
+        "ping-pong, recording `raw`, p50 added over direct",
+        "haproxy, not recording",
+        haproxy.and_then(ours_to),
+        Target::Most(1.0),
+    )])
+}
+
+/// The times of so many round trips, in microseconds.
+fn round_trips(mut client: &TcpStream, trips: usize) -> Result<Vec<f64>> {
+    let mut message = *b"sixteen bytes...";
+    let mut times = Vec::with_capacity(trips);
+    for _ in 0..trips {
+        let start = Instant::now();
+        client.write_all(&message)?;
+        client.read_exact(&mut message)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(times)
+}

@@ -1,0 +1,198 @@
+//! One session, one direction, as fast as it goes, every byte into a file. The time runs until the record is complete:
+//! whoever records behind the session's back has to catch up first.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::peers::{Contender, Program};
+use crate::report::{Column, Target, Verdict, table};
+use crate::rounds::{self, Results};
+use crate::workshop::Workshop;
+use crate::{Result, load, tree};
+
+const THROUGHPUT: usize = 0;
+const COST: usize = 1;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a complete record is told.
+#[derive(Clone, Copy)]
+enum Complete {
+    /// tcpreen closes its records with a line, after the session.
+    EndLine,
+    /// The others' hold the bytes; the last few may wait in a buffer of theirs.
+    AllBytes,
+}
+
+struct Row {
+    contender: Contender,
+    /// The records it makes: beginnings of file names.
+    files: Vec<&'static str>,
+    complete: Complete,
+    /// How much to send: what is written of it differs by a factor of a million.
+    total: u64,
+    /// Which of our rows it is to be compared with.
+    beside: usize,
+}
+
+/// Formats of both tcpreens in the order of their rows, the MiB to send, and the target against the original.
+const FORMATS: [(&str, u64, f64); 5] =
+    [("raw", 256, 2.0), ("C", 128, 4.0), ("strip", 128, 4.0), ("hex", 64, 4.0), ("count", 512, 1.5)];
+const RAW: usize = 0;
+const C: usize = 1;
+const HEX: usize = 3;
+const THREE: usize = 5;
+
+pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
+    let rows = rows(workshop);
+    let results = rounds::run(&workshop.options, "recorded", rows.len(), |at| run(workshop, &rows[at]));
+
+    let labels: Vec<_> = rows.iter().map(|row| row.contender.label.clone()).collect();
+    table(
+        "Bulk, recorded into a file",
+        &labels,
+        &results,
+        &[
+            Column::new("MiB", 0, |at| Some((rows[at].total >> 20) as f64)),
+            Column::new("MB/s", 0, |at| results.figure(at, THROUGHPUT)),
+            Column::new("CPU s/GB", 2, |at| results.figure(at, COST)),
+            Column::new("MB/s, ours ÷ it", 2, |at| results.ratio(rows[at].beside, at, THROUGHPUT)),
+            Column::new("CPU, ours ÷ it", 2, |at| results.ratio(rows[at].beside, at, COST)),
+        ],
+    );
+    println!("\nTime and CPU until the record is complete. Programs are compared within one format.");
+    Ok(verdicts(&rows, &results))
+}
+
+fn rows(workshop: &Workshop) -> Vec<Row> {
+    let total = |mib: u64| workshop.options.scaled(mib << 20);
+    let mut rows = Vec::new();
+    for program in [Program::Ours, Program::Original] {
+        for (beside, (format, mib, _)) in FORMATS.into_iter().enumerate() {
+            let contender = Contender::new(program, &format!("-q -f {format} -o DIR/{format}"));
+            rows.push(Row {
+                contender,
+                files: vec![format],
+                complete: Complete::EndLine,
+                total: total(mib),
+                beside,
+            });
+        }
+        if program == Program::Ours {
+            rows.push(Row {
+                contender: Contender::new(program, "-q -f raw -o DIR/raw -f C -o DIR/C -f hex -o DIR/hex"),
+                files: vec!["raw", "C", "hex"],
+                complete: Complete::EndLine,
+                total: total(FORMATS[HEX].1),
+                beside: THREE,
+            });
+        }
+    }
+    for (program, options) in [
+        (Program::Socat, "-b 262144 -r DIR/raw -R DIR/answers"),
+        (Program::Simpleproxy, "-t DIR/raw"),
+        (Program::Sslsplit, "-L DIR/raw"),
+    ] {
+        rows.push(Row {
+            contender: Contender::new(program, options),
+            files: vec!["raw"],
+            complete: Complete::AllBytes,
+            total: total(FORMATS[RAW].1),
+            beside: RAW,
+        });
+    }
+    rows.retain(|row| workshop.programs.has(row.contender.program));
+    rows
+}
+
+fn run(workshop: &Workshop, row: &Row) -> Result<Vec<f64>> {
+    let dir = workshop.run_dir()?;
+    let server = load::listen()?;
+    let bridge = row.contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let (client, server) = load::session(bridge.port, &server)?;
+    let cpu = tree::cpu_seconds()?;
+    let start = Instant::now();
+    load::pour(&client, &server, &workshop.payload, row.total)?;
+    if let Complete::EndLine = row.complete {
+        drop((client, server));
+        await_records(dir.path(), row)?;
+    } else {
+        await_records(dir.path(), row)?;
+        drop((client, server));
+    }
+    let elapsed = start.elapsed();
+    let cpu = tree::cpu_seconds()? - cpu;
+    Ok(vec![row.total as f64 / 1e6 / elapsed.as_secs_f64(), cpu / (row.total as f64 / 1e9)])
+}
+
+fn await_records(dir: &Path, row: &Row) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for name in &row.files {
+        while !is_complete(dir, name, row).unwrap_or(false) {
+            if Instant::now() > deadline {
+                return Err(format!("the record `{name}` isn't complete after {PATIENCE:?}").into());
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+    Ok(())
+}
+
+fn is_complete(dir: &Path, name: &str, row: &Row) -> Result<bool> {
+    let file = File::open(record(dir, name)?)?;
+    let len = file.metadata()?.len();
+    match row.complete {
+        Complete::AllBytes => Ok(len + (64 << 10) >= row.total),
+        Complete::EndLine => {
+            let mut tail = [0; 64];
+            let n = file.read_at(&mut tail, len.saturating_sub(64))?;
+            Ok(String::from_utf8_lossy(&tail[..n]).contains("End of transmission."))
+        }
+    }
+}
+
+/// The file of a record: as it was asked for, or with the original's suffix of address and port.
+fn record(dir: &Path, name: &str) -> Result<PathBuf> {
+    let suffixed = format!("{name}-");
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name() == name || entry.file_name().to_string_lossy().starts_with(&suffixed) {
+            return Ok(entry.path());
+        }
+    }
+    Err("no record yet".into())
+}
+
+fn verdicts(rows: &[Row], results: &Results) -> Vec<Verdict> {
+    let against = |program, beside| {
+        let other = rows.iter().position(|row| row.contender.program == program && row.beside == beside)?;
+        results.ratio(beside, other, THROUGHPUT)
+    };
+    let mut verdicts: Vec<_> = FORMATS
+        .into_iter()
+        .enumerate()
+        .map(|(beside, (format, _, target))| {
+            let work = format!("bulk, `-f {format} -o`, throughput");
+            let measured = against(Program::Original, beside);
+            Verdict::new(&work, Program::Original.name(), measured, Target::Least(target))
+        })
+        .collect();
+    verdicts.push(Verdict::new(
+        "bulk, `-f raw -o`, throughput",
+        "socat `-b 262144 -r -R`",
+        against(Program::Socat, RAW),
+        Target::Least(1.0),
+    ));
+    verdicts.push(Verdict::new(
+        "three outputs at once (raw, C, hex)",
+        "our own slowest of the three",
+        results.median(|round| {
+            Some(round.get(THREE, THROUGHPUT)? / round.best(&[RAW, C, HEX], THROUGHPUT, f64::min)?)
+        }),
+        Target::Least(0.8),
+    ));
+    verdicts
+}

@@ -1,0 +1,62 @@
+//! What every measurement works with: the options, the programs, the bytes to send, a place for files.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::unistd::geteuid;
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::options::Options;
+use crate::peers::Programs;
+
+pub(crate) struct Workshop {
+    pub(crate) options: Options,
+    pub(crate) programs: Programs,
+    pub(crate) payload: Vec<u8>,
+    scratch: TempDir,
+}
+
+impl Workshop {
+    pub(crate) fn open(options: Options) -> Result<Self> {
+        let scratch = tempfile::Builder::new().prefix("tcpreen-bench-").tempdir()?;
+        // Started as root, a bridge that gives root up still has to reach its run's directory.
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o711))?;
+        Ok(Self { options, programs: Programs::find()?, payload: payload(), scratch })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A directory for one run of one program, which goes with all that was recorded into it.
+    pub(crate) fn run_dir(&self) -> Result<TempDir> {
+        let dir = TempDir::new_in(self.path())?;
+        if geteuid().is_root() {
+            // Whom the bridge becomes is its own affair; it may be anyone.
+            fs::set_permissions(dir.path(), Permissions::from_mode(0o777))?;
+        }
+        Ok(dir)
+    }
+}
+
+/// 1 MiB that is the same on every machine: lines of printable text, and every fourth block of 256 bytes
+/// pseudo-random, so that formats which escape have both the easy and the hard case to deal with.
+fn payload() -> Vec<u8> {
+    const TEXT: &[u8; 64] = b"etaoin shrdlu cmfwyp vbgkqjxz ETAOIN SHRDLU 0123456789 .,:;-()!?";
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..1 << 20)
+        .map(|at| match at {
+            _ if at / 256 % 4 == 3 => random(),
+            _ if at % 72 == 71 => b'\n',
+            _ => TEXT[usize::from(random() % 64)],
+        })
+        .collect()
+}
