@@ -1,0 +1,213 @@
+//! What the cage promises, tried from inside: this binary starts itself as a role, locks itself, and does
+//! the forbidden thing. Without libtest, whose threads a fork must not meet.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds, one_fd};
+use privsep::confine::{Identity, Locked, Privileges, Root, StepError, drop_privileges};
+use privsep::landlock::Landlock;
+use privsep::role::{Entry, argument, asked_for};
+use privsep::seccomp::{Allowed, Filter, Is, Refused};
+use privsep::spawn::{Program, Streams};
+use privsep::{allow, refuse};
+
+const ALLOWED: &[Allowed] = allow![
+    SYS_exit_group => "the end",
+    SYS_write => "last words",
+    SYS_sendmsg => "messages",
+    SYS_recvmsg => "messages",
+    SYS_close => "descriptors end",
+    SYS_fcntl => "debug builds look at descriptors",
+    SYS_munmap => "heap",
+    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32)) => "heap, never executable",
+    SYS_brk => "heap",
+    SYS_madvise => "heap",
+    SYS_futex => "threads",
+    SYS_sigaltstack => "end of main",
+    SYS_rt_sigprocmask => "abort",
+    SYS_rt_sigaction => "abort",
+    SYS_gettid => "abort",
+    SYS_getpid => "abort",
+    SYS_tgkill(2 is Is::Int(libc::SIGABRT as u32)) => "abort",
+    SYS_prctl(0 is Is::Int(libc::PR_GET_SECCOMP as u32)) => "the probe that asks for it",
+];
+
+const REFUSED: &[Refused] = refuse![SYS_getcwd with ENOSYS => "the probe that asks for it"];
+
+/// What a probe does once it is locked; `true` if it came back and all is well.
+type Probe = fn(&Channel<u32, u32>) -> bool;
+
+const PROBES: &[(&str, Probe, Expected)] = &[
+    ("sends and receives", answers, Expected::Fine),
+    ("is under a filter", |_| privsep::confine::filtered().is_ok_and(|on| on), Expected::Fine),
+    ("is refused softly", |_| std::env::current_dir().is_err(), Expected::Fine),
+    ("opens a file", |_| File::open("/dev/null").is_ok(), Expected::Killed),
+    ("makes a socket", |_| std::net::UdpSocket::bind("127.0.0.1:0").is_ok(), Expected::Killed),
+    ("makes a process", |_| std::process::Command::new("/bin/true").spawn().is_ok(), Expected::Killed),
+    ("makes a thread", |_| std::thread::Builder::new().spawn(|| ()).is_ok(), Expected::Killed),
+    ("kills", |_| nix::sys::signal::kill(nix::unistd::Pid::this(), None).is_ok(), Expected::Killed),
+    ("calls with a forbidden argument", |_| nix::sys::prctl::get_dumpable().is_ok(), Expected::Killed),
+    ("aborts", |_| std::process::abort(), Expected::Aborted),
+];
+
+/// How a probe must end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expected {
+    Fine,
+    Killed,
+    Aborted,
+}
+
+fn answers(channel: &Channel<u32, u32>) -> bool {
+    matches!(channel.receive(Wait::Yes), Ok(Incoming::Message(7, _))) && channel.send(&8).is_ok()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(name) = arguments.get(1).and_then(|only| asked_for(only)) {
+        return be(name);
+    }
+    let mut failed = 0;
+    let mut run = |name: &str, test: &dyn Fn()| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
+        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
+        failed += u32::from(result.is_err());
+    };
+    for (name, _, expected) in PROBES {
+        run(&format!("a locked role that {name}: {expected:?}"), &|| probe(name, *expected));
+    }
+    for (name, test) in TESTS {
+        run(name, test);
+    }
+    let passed = (PROBES.len() + TESTS.len()) as u32 - failed;
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Starts a probe, talks to it, and looks at its end.
+fn probe(name: &str, expected: Expected) {
+    let program = Program::current("cage").expect("the program");
+    let (pid, channel) = program.start::<u32, u32>(name, Streams::Output, &[]).expect("a role");
+    let _ = channel.send(&7);
+    let status = waitpid(pid, None).expect("its end");
+    let ended = match status {
+        WaitStatus::Exited(_, 0) => Expected::Fine,
+        WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGSYS, _) => Expected::Killed,
+        WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGABRT, _) => Expected::Aborted,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ended, expected);
+}
+
+/// The life of a probe.
+fn be(name: &str) -> ExitCode {
+    let Ok(entry) = Entry::check() else { return ExitCode::from(64) };
+    let channel = entry.open::<u32, u32>(c"probe").expect("the channel");
+    let in_time = mpsc::channel::<()>();
+    let started = mpsc::channel::<()>();
+    // Lives before the filter, acts after it: the filter has to cover it, too.
+    let thread = (name == "thread").then(|| {
+        let (go, up) = (in_time.1, started.0);
+        std::thread::spawn(move || {
+            let _ = up.send(());
+            let _ = go.recv();
+            File::open("/dev/null").is_ok()
+        })
+    });
+    if thread.is_some() {
+        let _ = started.1.recv();
+    }
+    let locked: Locked = lock().unwrap_or_else(|error| panic!("{error}"));
+    let _ = locked;
+    if let Some(thread) = thread {
+        drop(in_time.0);
+        return ExitCode::from(u8::from(thread.join().is_err()) + 1);
+    }
+    let probe = PROBES.iter().find(|(probe, ..)| *probe == name).expect("a known probe").1;
+    ExitCode::from(u8::from(!probe(&channel)))
+}
+
+fn lock() -> Result<Locked, StepError> {
+    let root = nix::unistd::geteuid().is_root();
+    let identity = if root { Identity::Become { uid: 65534, gid: 65534 } } else { Identity::Keep };
+    let privileges = Privileges { identity, root: Root::Keep, limits: &[], parent: None };
+    let filter = Filter::new(&[ALLOWED], REFUSED).expect("a filter");
+    drop_privileges(&privileges)?.fence(&Landlock::default())?.lock(&filter)
+}
+
+const TESTS: &[(&str, fn())] = &[
+    ("a thread that was there before the filter is inside it", || probe("thread", Expected::Killed)),
+    ("a role started by hand is none", role_by_hand),
+    ("a descriptor arrives as what it was", descriptor_arrives),
+    ("descriptors beyond the two that may come are closed, and the message is refused", too_many_descriptors),
+    ("a message longer than any is refused", too_long),
+    ("what a peer said before it vanished is still heard", last_words),
+];
+
+fn role_by_hand() {
+    let status = std::process::Command::new(std::env::current_exe().expect("us"))
+        .arg(argument("sends and receives"))
+        .status()
+        .expect("it runs");
+    assert_eq!(status.code(), Some(64));
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+fn descriptor_arrives() {
+    let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
+    let null = File::open("/dev/null").expect("null");
+    one.send_with(&5, &[null.as_fd()], Wait::Yes).expect("sent");
+    let Ok(Incoming::Message(5, fds)) = other.receive(Wait::Yes) else { panic!("no message") };
+    let found = File::from(one_fd(fds).expect("one descriptor")).metadata().expect("it");
+    let null = null.metadata().expect("null");
+    assert_eq!(std::os::unix::fs::MetadataExt::rdev(&found), std::os::unix::fs::MetadataExt::rdev(&null));
+}
+
+fn too_many_descriptors() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::os::fd::AsRawFd;
+    for count in [1, 2, 3, 4, 100, 253] {
+        let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
+        let before = open_descriptors();
+        let fds = vec![one.as_fd().as_raw_fd(); count];
+        let bytes = 5u32.to_le_bytes();
+        let part = [std::io::IoSlice::new(&bytes)];
+        let control = [ControlMessage::ScmRights(&fds)];
+        sendmsg::<()>(one.as_fd().as_raw_fd(), &part, &control, MsgFlags::empty(), None).expect("sent");
+        match other.receive(Wait::Yes) {
+            Ok(Incoming::Message(5, fds)) => {
+                assert!(count <= 2, "{count} descriptors came through");
+                assert!(no_fds(fds).is_err());
+            }
+            Err(ChannelError::Descriptors) => assert!(count > 2),
+            _ => panic!("{count}: neither a message nor an error"),
+        }
+        assert_eq!(open_descriptors(), before, "{count} descriptors: some stayed open");
+    }
+}
+
+fn too_long() {
+    let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
+    one.send_frame(&vec![0; privsep::wire::LIMIT + 1]).expect("sent");
+    assert!(matches!(other.receive(Wait::Yes), Err(ChannelError::Descriptors)));
+}
+
+fn last_words() {
+    let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
+    other.send(&1).expect("something that is never read");
+    one.send(&9).expect("the last words");
+    drop(one);
+    assert!(matches!(other.receive(Wait::Yes), Ok(Incoming::Message(9, _))));
+    assert!(matches!(other.receive(Wait::Yes), Ok(Incoming::Closed)));
+}
