@@ -1,0 +1,177 @@
+//! A process that is lost takes with it what depends on it, nothing else, and nobody is left over.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::support::peer::echo_server;
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use crate::support::under_test::known_to_fail_on_original;
+use crate::support::wait::within;
+use crate::support::{Bridged, bridge, proc};
+
+fn kill_9(pid: Pid) {
+    nix::sys::signal::kill(pid, Signal::SIGKILL).expect("kill");
+}
+
+#[track_caller]
+fn all_gone(processes: &[Pid], limit: Duration) {
+    within(limit, "the end of all processes", || {
+        (!processes.iter().any(|pid| proc::is_alive(*pid))).then_some(())
+    });
+}
+
+#[test]
+fn a_killed_worker_ends_its_session_and_the_record_says_so() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return; // Only root may look into our processes for the one to kill.
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
+    client.send("before");
+    server.expect("before");
+    kill_9(tcpreen.busy_worker());
+    client.expect_hang_up();
+    server.expect_hang_up();
+    let stdout = tcpreen.stdout_with("End of transmission.\n");
+    assert!(stdout.contains("<<< before\n"), "{stdout}");
+    assert!(stdout.contains("signal 9"), "{stdout}");
+}
+
+#[test]
+fn a_killed_worker_ends_no_other_session() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).at_once(2).start();
+    let mut first = tcpreen.connect();
+    first.send("one");
+    first.expect("one");
+    let worker = tcpreen.busy_worker();
+    let mut second = tcpreen.connect();
+    second.send("two");
+    second.expect("two");
+    kill_9(worker);
+    first.expect_hang_up();
+    second.send("still here");
+    second.expect("still here");
+    let mut third = tcpreen.connect();
+    third.send("three");
+    third.expect("three");
+}
+
+fn a_lost_role_ends_everything(role: &str) {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let Bridged { mut client, mut server, mut tcpreen } = bridge(|it| it);
+    let processes = tcpreen.processes();
+    kill_9(tcpreen.role(role));
+    let status = tcpreen.wait_within(Duration::from_secs(2));
+    assert!(!status.success(), "{status}");
+    assert_eq!(tcpreen.stderr().matches(role).count(), 1, "{}", tcpreen.stderr());
+    client.expect_hang_up();
+    server.expect_hang_up();
+    all_gone(&processes, Duration::from_secs(1));
+}
+
+#[test]
+fn a_lost_logger_ends_everything() {
+    a_lost_role_ends_everything("logger");
+}
+
+#[test]
+fn a_lost_resolver_ends_everything() {
+    a_lost_role_ends_everything("resolver");
+}
+
+#[test]
+fn a_lost_zygote_ends_everything() {
+    a_lost_role_ends_everything("zygote");
+}
+
+#[test]
+fn a_lost_parent_ends_everything() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
+    client.send("words");
+    server.expect("words");
+    let processes = tcpreen.processes();
+    kill_9(tcpreen.pid());
+    all_gone(&processes, Duration::from_secs(1));
+    client.expect_hang_up();
+    server.expect_hang_up();
+    tcpreen.stdout_with("<<< words\n");
+}
+
+fn ends_in_order(signal: Signal, name: &str) {
+    known_to_fail_on_original("it exits with 0", || {
+        let scratch = Scratch::new();
+        let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.output(scratch.path("record")));
+        client.send("words");
+        server.expect("words");
+        let processes = tcpreen.processes();
+        tcpreen.signal(signal);
+        client.expect_hang_up();
+        server.expect_hang_up();
+        let outcome = tcpreen.finish();
+        assert_eq!(outcome.code(), 128 + signal as i32, "{outcome:?}");
+        assert!(outcome.stderr.contains(&format!("Caught signal: {name}\n")), "{outcome:?}");
+        all_gone(&processes, Duration::from_secs(1));
+        let record = scratch.record("record");
+        assert!(record.contains("<<< words\n"), "{record}");
+        assert!(record.ends_with("End of transmission.\n"), "{record}");
+    });
+}
+
+#[test]
+fn an_interrupt_ends_it_in_order() {
+    ends_in_order(Signal::SIGINT, "Interrupt");
+}
+
+#[test]
+fn a_termination_ends_it_in_order() {
+    ends_in_order(Signal::SIGTERM, "Terminated");
+}
+
+#[test]
+fn a_hang_up_ends_it_in_order() {
+    ends_in_order(Signal::SIGHUP, "Hangup");
+}
+
+#[test]
+fn nothing_is_left_after_the_last_session() {
+    let Bridged { client, server, mut tcpreen } = bridge(|it| it.sessions(1));
+    let processes = tcpreen.processes();
+    drop((client, server));
+    assert!(tcpreen.wait().success());
+    all_gone(&processes, Duration::from_secs(1));
+}
+
+#[test]
+fn an_idle_bridge_ends_at_once() {
+    let echo = echo_server();
+    let mut tcpreen = Tcpreen::to(echo.port).start();
+    let processes = tcpreen.processes();
+    tcpreen.signal(Signal::SIGTERM);
+    tcpreen.wait_within(Duration::from_secs(2));
+    all_gone(&processes, Duration::from_secs(1));
+}
+
+#[test]
+fn children_that_end_together_are_all_replaced() {
+    known_to_fail_on_original("it waits for one child at each SIGCHLD", || {
+        let echo = echo_server();
+        let tcpreen = Tcpreen::to(echo.port).at_once(4).start();
+        for _ in 0..60 {
+            let mut clients: Vec<_> = (0..4).map(|_| tcpreen.connect()).collect();
+            clients.iter_mut().for_each(|client| client.send("hello"));
+            clients.iter_mut().for_each(|client| client.expect("hello"));
+        }
+    });
+}

@@ -1,0 +1,17 @@
+//! The program seen from outside: real processes and real sockets, everything on loopback.
+//!
+//! Three actors take part in a test: a [`Client`](support::peer::Peer), the bridge
+//! ([`Tcpreen`](support::tcpreen::Tcpreen)) and a [`Server`](support::peer::Server). Nothing waits
+//! for a time to pass, only for something to happen, with a deadline. `TCPREEN_UNDER_TEST` names
+//! another program to test, such as Debian's tcpreen 1.4.4; `TCPREEN_LONG=1` moves gigabytes.
+
+#![allow(unreachable_pub, reason = "`support` is a library for the modules beside it")]
+
+mod clients;
+mod diagnostics;
+mod formats;
+mod limits;
+mod loss;
+mod relay;
+mod roles;
+mod support;

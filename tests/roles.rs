@@ -1,0 +1,208 @@
+//! The confinement of every process, read from the system while a client is connected.
+
+use std::collections::BTreeMap;
+
+use nix::unistd::{Gid, Pid, Uid};
+
+use crate::support::peer::{Peer, Server};
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::{Running, Tcpreen};
+use crate::support::{Bridged, bridge, low_port, nobody, proc};
+
+type Roles = BTreeMap<String, Vec<Pid>>;
+
+#[track_caller]
+fn every_role_is_there(roles: &Roles) {
+    let names: Vec<&str> = roles.keys().map(String::as_str).collect();
+    assert_eq!(names, ["logger", "parent", "resolver", "worker", "zygote"]);
+}
+
+/// Looks at each thread of each process.
+#[track_caller]
+fn each_thread(roles: &Roles, check: impl Fn(&str, &proc::Status)) {
+    for (role, pids) in roles {
+        for pid in pids {
+            let threads = proc::threads(*pid);
+            assert!(!threads.is_empty(), "{role} {pid} is gone");
+            threads.iter().for_each(|thread| check(role, thread));
+        }
+    }
+}
+
+#[track_caller]
+fn is_confined(roles: &Roles) {
+    every_role_is_there(roles);
+    each_thread(roles, |role, thread| {
+        assert_eq!(thread.get("Seccomp"), "2", "{role} runs under a filter");
+        assert_eq!(thread.get("NoNewPrivs"), "1", "{role}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(thread.get(set), "0000000000000000", "{set} of {role}");
+        }
+    });
+}
+
+#[track_caller]
+fn is_account(roles: &Roles, (uid, gid): (Uid, Gid)) {
+    each_thread(roles, |role, thread| {
+        assert_eq!(thread.ids("Uid"), [uid.as_raw(); 4], "users of {role}");
+        assert_eq!(thread.ids("Gid"), [gid.as_raw(); 4], "groups of {role}");
+        assert_eq!(thread.get("Groups"), "", "more groups of {role}");
+    });
+}
+
+/// A client is connected and has not said anything.
+fn with_a_silent_client(tcpreen: &Running, server: &Server) -> (Peer, Peer) {
+    let client = tcpreen.connect();
+    (client, server.accept())
+}
+
+#[test]
+fn once_it_listens_no_process_of_root_is_root() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).start();
+    let roles = tcpreen.roles();
+    is_confined(&roles);
+    each_thread(&roles, |role, thread| {
+        assert!(!thread.ids("Uid").contains(&0), "{role} is root");
+        assert!(!thread.ids("Gid").contains(&0), "{role} is in the group of root");
+        assert_eq!(thread.get("Groups"), "", "{role}");
+    });
+}
+
+#[test]
+fn started_by_root_every_process_becomes_the_user_named() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let Bridged { client, server, tcpreen } = bridge(|it| it.args(["-u", "nobody"]));
+    let roles = tcpreen.roles();
+    is_confined(&roles);
+    is_account(&roles, nobody());
+    drop((client, server));
+}
+
+#[test]
+fn started_through_sudo_every_process_becomes_its_caller() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let caller = (Uid::from_raw(4711), Gid::from_raw(4712));
+    let Bridged { client, server, tcpreen } = bridge(|it| it.env("SUDO_UID", "4711").env("SUDO_GID", "4712"));
+    let roles = tcpreen.roles();
+    is_confined(&roles);
+    is_account(&roles, caller);
+    drop((client, server));
+}
+
+#[test]
+fn a_port_of_root_is_served_without_root() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).listen_at(low_port()).args(["-u", "nobody"]).start();
+    is_account(&tcpreen.roles(), nobody());
+    let (mut client, mut server) = with_a_silent_client(&tcpreen, &server);
+    is_confined(&tcpreen.roles());
+    is_account(&tcpreen.roles(), nobody());
+    client.send("question");
+    server.expect("question");
+}
+
+#[test]
+fn started_by_nobody_every_process_is_confined_as_well() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let program = scratch.copy_of_program(0o755);
+    let Bridged { client, server, tcpreen } = bridge(|it| it.binary(program).account(nobody()));
+    let roles = tcpreen.roles();
+    is_confined(&roles);
+    is_account(&roles, nobody());
+    drop((client, server));
+}
+
+#[test]
+fn started_by_whoever_runs_the_tests_every_process_is_confined() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let Bridged { client, server, tcpreen } = bridge(|it| it);
+    is_confined(&tcpreen.roles());
+    drop((client, server));
+}
+
+#[test]
+fn a_set_uid_start_gives_up_root_for_good() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let program = scratch.copy_of_program(0o4755);
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).binary(program).account(nobody()).listen_at(low_port()).start();
+    let (client, server) = with_a_silent_client(&tcpreen, &server);
+    let roles = tcpreen.roles();
+    is_confined(&roles);
+    is_account(&roles, nobody());
+    drop((client, server));
+}
+
+#[test]
+fn a_worker_holds_its_session_and_nothing_else() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
+    client.send("question");
+    server.expect("question");
+    let descriptors = proc::descriptors(tcpreen.busy_worker());
+    let (streams, others): (Vec<_>, Vec<_>) = descriptors.iter().partition(|(number, _)| **number <= 2);
+    assert!(streams.iter().all(|(_, target)| *target == "/dev/null"), "{descriptors:?}");
+    assert_eq!(streams.len(), 3, "{descriptors:?}");
+    let tcp = proc::tcp_sockets();
+    let (sockets, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|(_, target)| tcp.contains(*target));
+    assert_eq!(sockets.len(), 2, "client and server: {descriptors:?}");
+    assert_eq!(others.len(), 1, "the channel: {descriptors:?}");
+    assert!(others[0].1.starts_with("socket:"), "{descriptors:?}");
+}
+
+#[test]
+fn nobody_but_the_parent_and_the_worker_holds_a_socket_of_the_network() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it);
+    client.send("question");
+    server.expect("question");
+    let tcp = proc::tcp_sockets();
+    let busy = tcpreen.busy_worker();
+    for (role, pids) in tcpreen.roles() {
+        for pid in pids.into_iter().filter(|pid| *pid != busy) {
+            let held = proc::descriptors(pid).values().filter(|target| tcp.contains(*target)).count();
+            let expected = usize::from(role == "parent"); // its listener
+            assert_eq!(held, expected, "{role}");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_program_leaves_no_core_and_cannot_be_traced() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let Bridged { client, server, tcpreen } = bridge(|it| it);
+    for (role, pids) in tcpreen.roles() {
+        for pid in pids {
+            assert!(proc::core_limit(pid).starts_with("0 "), "{role}");
+            assert_eq!(proc::owner(pid), 0, "/proc/{pid} of {role} belongs to root: not dumpable");
+        }
+    }
+    drop((client, server));
+}

@@ -1,0 +1,68 @@
+//! What the tests are told with.
+
+pub mod payload;
+pub mod peer;
+pub mod proc;
+pub mod record;
+pub mod scratch;
+pub mod skip;
+pub mod tcpreen;
+pub mod under_test;
+pub mod wait;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use nix::unistd::{Gid, Uid, User};
+use peer::{Peer, Server};
+use tcpreen::{Running, Tcpreen};
+
+/// A client, the bridge, and a server, with one session between them.
+pub struct Bridged {
+    pub client: Peer,
+    pub tcpreen: Running,
+    pub server: Peer,
+}
+
+/// Starts `tcpreen` in front of a new server and opens one session through it.
+pub fn bridge(tcpreen: impl FnOnce(Tcpreen) -> Tcpreen) -> Bridged {
+    let listener = Server::listen();
+    let tcpreen = tcpreen(Tcpreen::to(listener.port())).start();
+    let client = tcpreen.connect();
+    Bridged { client, server: listener.accept(), tcpreen }
+}
+
+/// Plays the scenario over a direct connection, then through the bridge, which must not make a
+/// difference. The scenario gets the client's end and the server's end.
+pub fn same_as_direct(scenario: impl Fn(Peer, Peer)) {
+    let listener = Server::listen();
+    scenario(Peer::connect(listener.port()), listener.accept());
+
+    let Bridged { client, server, tcpreen } = bridge(|it| it);
+    scenario(client, server);
+    drop(tcpreen);
+}
+
+/// An address of loopback and a port there that no other test uses.
+pub fn place_of_our_own() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    let address = Ipv4Addr::new(127, 7, 7, NEXT.fetch_add(1, Ordering::Relaxed));
+    let listener = TcpListener::bind((address, 0)).expect("a port of the kernel's choice");
+    listener.local_addr().expect("getsockname")
+}
+
+/// A place that only root may listen on, below port 1024.
+pub fn low_port() -> SocketAddr {
+    let address = place_of_our_own().ip();
+    (600..1024)
+        .rev()
+        .map(|port| SocketAddr::new(address, port))
+        .find(|place| TcpListener::bind(place).is_ok())
+        .expect("a free port below 1024")
+}
+
+/// The account with the least power.
+pub fn nobody() -> (Uid, Gid) {
+    let user = User::from_name("nobody").expect("the accounts").expect("an account called nobody");
+    (user.uid, user.gid)
+}

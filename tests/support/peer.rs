@@ -1,0 +1,358 @@
+//! The two peers of a session. Every read has a deadline; both ends log length and digest.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{Linger, OobInline};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, recv, send,
+    setsockopt, socket,
+};
+
+use super::payload::{Digest, Hasher, Payload};
+use super::under_test::is_original;
+use super::wait::{PATIENCE, until};
+
+/// One end of a connection, client's or server's.
+pub struct Peer {
+    stream: TcpStream,
+    sent: Hasher,
+    received: Hasher,
+}
+
+/// What one end saw of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    pub sent: Digest,
+    pub received: Digest,
+}
+
+impl Peer {
+    #[track_caller]
+    pub fn connect(port: u16) -> Self {
+        Peer::connect_to((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    #[track_caller]
+    pub fn connect_to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE);
+        Peer::over(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")))
+    }
+
+    /// `None` when nobody listens there yet.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        TcpStream::connect(address).ok().map(Peer::over)
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        stream.set_write_timeout(Some(PATIENCE)).expect("SO_SNDTIMEO");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Peer { stream, sent: Hasher::default(), received: Hasher::default() }
+    }
+
+    pub fn local_port(&self) -> u16 {
+        self.stream.local_addr().expect("getsockname").port()
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        Traffic { sent: self.sent.digest(), received: self.received.digest() }
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("send");
+        self.sent.add(bytes.as_ref());
+    }
+
+    /// Whether the connection still takes something.
+    pub fn try_send(&mut self, bytes: &str) -> bool {
+        self.stream.write_all(bytes.as_bytes()).is_ok()
+    }
+
+    /// Says that nothing more will come: FIN.
+    #[track_caller]
+    pub fn finish(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("shutdown");
+    }
+
+    /// Hangs up with RST.
+    pub fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, Linger, &linger).expect("SO_LINGER");
+    }
+
+    /// Reads exactly as many bytes as are expected, and compares.
+    #[track_caller]
+    pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
+        let mut buffer = vec![0; bytes.as_ref().len()];
+        self.stream.read_exact(&mut buffer).expect("receive");
+        assert_eq!(buffer.escape_ascii().to_string(), bytes.as_ref().escape_ascii().to_string());
+        self.received.add(&buffer);
+    }
+
+    /// The rest of the stream; the other side must end it with FIN.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).expect("receive until the end");
+        self.received.add(&rest);
+        rest
+    }
+
+    /// What has come within `limit`, if anything.
+    pub fn words_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(limit)).expect("SO_RCVTIMEO");
+        let mut buffer = vec![0; 4096];
+        let length = self.stream.read(&mut buffer).ok().filter(|&length| length > 0)?;
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        assert_eq!(self.rest().escape_ascii().to_string(), "", "nothing but the end");
+    }
+
+    /// The other side must hang up with RST; what it sent before may be lost.
+    #[track_caller]
+    pub fn expect_reset(&mut self) {
+        assert_eq!(self.end().map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    }
+
+    /// The end that a client sees when the server refused: a reset, which the original does not know.
+    #[track_caller]
+    pub fn expect_refusal(&mut self) {
+        if is_original() { self.expect_hang_up() } else { self.expect_reset() }
+    }
+
+    /// The other side must hang up, it does not matter how.
+    #[track_caller]
+    pub fn expect_hang_up(&mut self) {
+        match self.end() {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("still connected after {PATIENCE:?}")
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) -> io::Result<u64> {
+        io::copy(&mut self.stream, &mut io::sink())
+    }
+
+    /// Nothing has arrived, and the connection is open.
+    #[track_caller]
+    pub fn expect_silence(&mut self, duration: Duration) {
+        self.stream.set_read_timeout(Some(duration)).expect("SO_RCVTIMEO");
+        let error = self.stream.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(error, Err(ErrorKind::WouldBlock));
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+    }
+
+    #[track_caller]
+    pub fn send_urgent(&mut self, byte: u8) {
+        send(self.stream.as_raw_fd(), &[byte], MsgFlags::MSG_OOB).expect("send urgent data");
+    }
+
+    /// Waits for an urgent byte, out of band.
+    #[track_caller]
+    pub fn urgent(&mut self) -> u8 {
+        until("urgent data", || {
+            let mut byte = [0];
+            match recv(self.stream.as_raw_fd(), &mut byte, MsgFlags::MSG_OOB | MsgFlags::MSG_DONTWAIT) {
+                Ok(1) => Some(byte[0]),
+                Ok(_) | Err(Errno::EAGAIN | Errno::EINVAL) => None,
+                Err(error) => panic!("receive urgent data: {error}"),
+            }
+        })
+    }
+
+    /// Urgent bytes from now on stay at their place in the stream.
+    pub fn keep_urgent_inline(&self) {
+        setsockopt(&self.stream, OobInline, &true).expect("SO_OOBINLINE");
+    }
+
+    /// Sends until nothing has been taken for half a second; returns how much went out.
+    #[track_caller]
+    pub fn send_until_stalled(&mut self, payload: &mut Payload, most: u64) -> u64 {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("SO_SNDTIMEO");
+        let before = self.sent.digest().length;
+        let mut chunk = vec![0; 64 * 1024];
+        let stalled = loop {
+            let sent = self.sent.digest().length - before;
+            assert!(sent < most, "nobody reads, and yet {sent} bytes went out");
+            let length = payload.read(&mut chunk).expect("a payload never fails");
+            let (taken, stalled) = self.send_what_goes(&chunk[..length]);
+            self.sent.add(&chunk[..taken]);
+            if stalled {
+                break sent + taken as u64;
+            }
+        };
+        self.stream.set_write_timeout(Some(PATIENCE)).expect("SO_SNDTIMEO");
+        stalled
+    }
+
+    fn send_what_goes(&mut self, chunk: &[u8]) -> (usize, bool) {
+        let mut taken = 0;
+        while taken < chunk.len() {
+            match self.stream.write(&chunk[taken..]) {
+                Ok(length) => taken += length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return (taken, true),
+                Err(error) => panic!("send: {error}"),
+            }
+        }
+        (taken, false)
+    }
+
+    /// Sends `payload` then FIN while reading to the end.
+    pub fn exchange(mut self, payload: Payload) -> io::Result<Traffic> {
+        let mut sending = self.stream.try_clone()?;
+        let sender = thread::spawn(move || send_all(&mut sending, payload));
+        let received = self.hash_to_end();
+        let sent = sender.join().expect("no panic")?;
+        received.map(|()| Traffic { sent, received: self.received.digest() })
+    }
+
+    /// Reads to the end without keeping the bytes.
+    #[track_caller]
+    pub fn read_to_end_hashing(&mut self) {
+        self.hash_to_end().expect("receive");
+    }
+
+    fn hash_to_end(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match self.stream.read(&mut buffer)? {
+                0 => return Ok(()),
+                length => self.received.add(&buffer[..length]),
+            }
+        }
+    }
+
+    /// Sends back whatever comes, until the other side ends.
+    pub fn echo(mut self) -> Traffic {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = self.stream.read(&mut buffer) {
+            self.received.add(&buffer[..length]);
+            if self.stream.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+            self.sent.add(&buffer[..length]);
+        }
+        self.traffic()
+    }
+}
+
+fn send_all(stream: &mut TcpStream, mut payload: Payload) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        let length = payload.read(&mut chunk)?;
+        if length == 0 {
+            stream.shutdown(Shutdown::Write)?;
+            return Ok(hasher.digest());
+        }
+        stream.write_all(&chunk[..length])?;
+        hasher.add(&chunk[..length]);
+    }
+}
+
+/// Where the bridge connects to.
+pub struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    pub fn listen() -> Self {
+        Server::over(TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice"))
+    }
+
+    pub fn over(listener: TcpListener) -> Self {
+        listener.set_nonblocking(true).expect("O_NONBLOCK");
+        Server { listener }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().expect("getsockname").port()
+    }
+
+    #[track_caller]
+    pub fn accept(&self) -> Peer {
+        until("a connection to the server", || self.accept_now())
+    }
+
+    /// The connection that is already there, if any.
+    pub fn accept_now(&self) -> Option<Peer> {
+        match self.listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("O_NONBLOCK");
+                Some(Peer::over(stream))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("accept: {error}"),
+        }
+    }
+
+    /// Serves every client in a thread of its own, until the test ends.
+    pub fn serve<T: Send + 'static>(
+        self,
+        session: impl Fn(Peer) -> T + Clone + Send + 'static,
+    ) -> Service<T> {
+        let port = self.port();
+        let (report, results) = mpsc::channel();
+        self.listener.set_nonblocking(false).expect("O_NONBLOCK");
+        thread::spawn(move || {
+            while let Ok((stream, _)) = self.listener.accept() {
+                let (report, session) = (report.clone(), session.clone());
+                thread::spawn(move || report.send(session(Peer::over(stream))));
+            }
+        });
+        Service { port, results }
+    }
+}
+
+/// A port that refuses every connection, until it listens.
+pub struct Refusing(OwnedFd);
+
+impl Refusing {
+    pub fn new() -> Self {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("a socket");
+        bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("a port of the kernel's choice");
+        Refusing(socket)
+    }
+
+    pub fn port(&self) -> u16 {
+        getsockname::<SockaddrIn>(self.0.as_raw_fd()).expect("getsockname").port()
+    }
+
+    pub fn listen(self) -> Server {
+        listen(&self.0, Backlog::MAXCONN).expect("listen");
+        Server::over(self.0.into())
+    }
+}
+
+/// A server at work, and what it has to tell of each session.
+pub struct Service<T> {
+    pub port: u16,
+    results: Receiver<T>,
+}
+
+impl<T> Service<T> {
+    /// The report of the session that ended next.
+    #[track_caller]
+    pub fn result(&self) -> T {
+        self.results.recv_timeout(PATIENCE).expect("a session at the server")
+    }
+}
+
+/// A server that sends back what it gets.
+pub fn echo_server() -> Service<Traffic> {
+    Server::listen().serve(Peer::echo)
+}

@@ -1,0 +1,115 @@
+//! What `/proc` says of a process: read from the system, not claimed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use nix::unistd::Pid;
+
+fn file(pid: Pid, name: &str) -> PathBuf {
+    format!("/proc/{pid}/{name}").into()
+}
+
+/// The fields of `/proc/PID/status` or of one thread's.
+#[derive(Debug)]
+pub struct Status(BTreeMap<String, String>);
+
+impl Status {
+    fn parse(text: &str) -> Self {
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        Status(fields.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect())
+    }
+
+    #[track_caller]
+    pub fn get(&self, field: &str) -> &str {
+        self.0.get(field).unwrap_or_else(|| panic!("no {field} in /proc/PID/status"))
+    }
+
+    /// The real, effective, saved and file system id of `Uid` or `Gid`.
+    #[track_caller]
+    pub fn ids(&self, field: &str) -> Vec<u32> {
+        self.get(field).split_whitespace().map(|id| id.parse().expect("a number")).collect()
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let kilobytes = self.0.get("VmRSS").and_then(|size| size.split_whitespace().next());
+        kilobytes.map_or(0, |number| number.parse::<u64>().expect("a number") * 1024)
+    }
+}
+
+/// `None` when there is no such process.
+pub fn status(pid: Pid) -> Option<Status> {
+    fs::read_to_string(file(pid, "status")).ok().map(|text| Status::parse(&text))
+}
+
+/// The status of every thread.
+pub fn threads(pid: Pid) -> Vec<Status> {
+    let Ok(entries) = fs::read_dir(file(pid, "task")) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path().join("status"));
+    paths.filter_map(|path| fs::read_to_string(path).ok()).map(|text| Status::parse(&text)).collect()
+}
+
+/// Whether the process runs: neither gone nor a zombie.
+pub fn is_alive(pid: Pid) -> bool {
+    status(pid).is_some_and(|status| !status.get("State").starts_with('Z'))
+}
+
+/// Everything the process has open, as `/proc/PID/fd` shows it, by descriptor.
+pub fn descriptors(pid: Pid) -> BTreeMap<i32, String> {
+    let Ok(entries) = fs::read_dir(file(pid, "fd")) else { return BTreeMap::new() };
+    let entries = entries.flatten().filter_map(|entry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+    });
+    entries.collect()
+}
+
+/// `socket:[N]` of every TCP socket over IPv4 on this machine.
+pub fn tcp_sockets() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+    let inodes = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9));
+    inodes.map(|inode| format!("socket:[{inode}]")).collect()
+}
+
+/// The name of the role in square brackets, as `ps` shows it, or `None` for a program without.
+pub fn role(pid: Pid) -> Option<String> {
+    let title = fs::read(file(pid, "cmdline")).ok()?;
+    let title = String::from_utf8_lossy(&title).into_owned();
+    Some(title.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// All descendants of `pid`, children first.
+pub fn descendants(pid: Pid) -> Vec<Pid> {
+    let parents: Vec<(Pid, Pid)> = processes().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut family = vec![pid];
+    let mut next = 0;
+    while next < family.len() {
+        let children = parents.iter().filter(|(_, parent)| *parent == family[next]).map(|(child, _)| *child);
+        family.extend(children.collect::<Vec<_>>());
+        next += 1;
+    }
+    family.split_off(1)
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    Some(Pid::from_raw(status(pid)?.get("PPid").parse().ok()?))
+}
+
+/// The soft and hard limit of core dumps.
+pub fn core_limit(pid: Pid) -> String {
+    let limits = fs::read_to_string(file(pid, "limits")).expect("/proc/PID/limits");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a line");
+    line.trim().to_owned()
+}
+
+/// Who owns `/proc/PID/fd`: root, when the process is not dumpable.
+pub fn owner(pid: Pid) -> u32 {
+    fs::metadata(file(pid, "fd")).expect("/proc/PID/fd").uid()
+}

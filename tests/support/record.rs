@@ -1,0 +1,100 @@
+//! Reads the program's records back into the bytes they stand for.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+
+use super::payload::{Digest, Hasher, Payload};
+
+/// What a record holds of one session, each way.
+#[derive(Clone, Default)]
+pub struct Recorded {
+    from_client: Hasher,
+    from_server: Hasher,
+}
+
+impl Recorded {
+    /// What the client sent.
+    pub fn client(&self) -> Digest {
+        self.from_client.digest()
+    }
+
+    /// What the server sent.
+    pub fn server(&self) -> Digest {
+        self.from_server.digest()
+    }
+
+    fn side(&mut self, marker: &[u8]) -> &mut Hasher {
+        match marker {
+            b"<<< " => &mut self.from_client,
+            b">>> " => &mut self.from_server,
+            other => panic!("no marker: {}", other.escape_ascii()),
+        }
+    }
+}
+
+/// A `raw` record of one session whose traffic was [`Payload`] alone.
+pub fn read_raw(record: impl Read) -> Recorded {
+    let mut record = BufReader::with_capacity(1 << 20, record);
+    let mut recorded = Recorded::default();
+    let mut marker = [0; 4];
+    while record.read_exact(&mut marker).is_ok() {
+        if marker[0].is_ascii_uppercase() {
+            let mut line_of_frame = Vec::new();
+            record.read_until(b'\n', &mut line_of_frame).expect("a line");
+        } else {
+            read_payload(&mut record, recorded.side(&marker));
+        }
+    }
+    recorded
+}
+
+fn read_payload(record: &mut impl BufRead, side: &mut Hasher) {
+    loop {
+        let buffer = record.fill_buf().expect("the record");
+        let length = buffer.iter().position(|&byte| !Payload::is_payload(byte)).unwrap_or(buffer.len());
+        side.add(&buffer[..length]);
+        let at_end = length == 0;
+        record.consume(length);
+        if at_end {
+            return;
+        }
+    }
+}
+
+/// A `C` record of several sessions at once, whose traffic was [`Payload`] alone, by session.
+pub fn read_labelled_c(record: impl Read) -> BTreeMap<u64, Recorded> {
+    let mut sessions: BTreeMap<u64, Recorded> = BTreeMap::new();
+    for line in BufReader::with_capacity(1 << 20, record).split(b'\n') {
+        let line = line.expect("a line");
+        let (session, line) = label(&line);
+        if let Some((marker @ (b"<<< " | b">>> "), body)) = line.split_at_checked(4) {
+            sessions.entry(session).or_default().side(marker).add(body);
+        }
+    }
+    sessions
+}
+
+/// `[7] rest` → `(7, rest)`
+fn label(line: &[u8]) -> (u64, &[u8]) {
+    let end = line.iter().position(|&byte| byte == b']').expect("every line starts with its session");
+    let number = std::str::from_utf8(&line[1..end]).expect("digits");
+    (number.parse().expect("a number"), &line[end + 2..])
+}
+
+/// The bytes a hex dump stands for, one way: the rows between a header with `marker` and its length.
+pub fn read_hex(record: &str, marker: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut wanted = false;
+    for line in record.lines() {
+        if let Some((start, _)) = line.split_once("|  0  1  2") {
+            wanted = start.starts_with(marker);
+        } else if let (true, Some((offset, rest))) = (wanted, line.split_once(" | "))
+            && offset.starts_with("0x")
+        {
+            let row = rest.split(" | ").next().expect("sixteen columns");
+            bytes
+                .extend(row.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("two digits")));
+        }
+    }
+    bytes
+}
