@@ -31,10 +31,10 @@ use role::Trouble;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let [_, only] = arguments.as_slice() {
-        if let Some(name) = privsep::role::asked_for(only) {
-            return be(name);
-        }
+    if let [_, only] = arguments.as_slice()
+        && let Some(name) = privsep::role::asked_for(only)
+    {
+        return be(name);
     }
     match command(arguments) {
         Ok(status) => ExitCode::from(status),

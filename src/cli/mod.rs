@@ -1,7 +1,7 @@
 //! The command line: what was typed, and what it means.
 //!
 //! The habits are getopt_long's, because 1.4.4's users and scripts have them: options after
-//! positionals, bundles, `--`, abbreviations, and of an option given twice the last one. [`command`]
+//! positionals, bundles, `--`, abbreviations, and of an option given twice the last one. [`command()`]
 //! is the list of options; this file is the only place where options meet each other; everything
 //! behind it reads [`Config`] and has not heard of clap.
 

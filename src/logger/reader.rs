@@ -308,11 +308,11 @@ impl<'a> Reader<'a> {
         }
         self.sessions.remove(&number);
         self.turn.retain(|&other| other != number);
-        if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front()) {
-            if self.start(next).is_err() {
-                self.notes.tell(Level::Error, &format!("session {next} cannot be recorded"));
-                self.end_abnormally(next, "Session ended abnormally: not recorded.".into());
-            }
+        if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front())
+            && self.start(next).is_err()
+        {
+            self.notes.tell(Level::Error, &format!("session {next} cannot be recorded"));
+            self.end_abnormally(next, "Session ended abnormally: not recorded.".into());
         }
     }
 

@@ -25,6 +25,9 @@ use crate::messages::{
 use crate::policy::Role;
 use crate::signals;
 
+/// The logger's end of its channel to the resolver.
+type Names = Channel<NameQuestion, NameAnswer>;
+
 /// A role that is running.
 pub(super) struct Running<Out> {
     pub(super) role: Role,
@@ -59,10 +62,7 @@ impl Starter<'_> {
     }
 
     /// The resolver, and the logger's end of the channel between the two, unless names are unwanted.
-    pub(super) fn resolver(
-        &self,
-        numeric: bool,
-    ) -> Result<(Running<ToResolver>, Option<Channel<NameQuestion, NameAnswer>>), Failure> {
+    pub(super) fn resolver(&self, numeric: bool) -> Result<(Running<ToResolver>, Option<Names>), Failure> {
         let environment = [CString::new(RESOLVER_ENVIRONMENT).unwrap_or_default()];
         let resolver = self.start(Role::Resolver, Streams::Null, &environment)?;
         let prepare = ToResolver::Prepare(self.prepare());
@@ -77,11 +77,7 @@ impl Starter<'_> {
     }
 
     /// The logger, which opens its outputs.
-    pub(super) fn logger(
-        &self,
-        config: &Config,
-        names: Option<Channel<NameQuestion, NameAnswer>>,
-    ) -> Result<Running<ToLogger>, Failure> {
+    pub(super) fn logger(&self, config: &Config, names: Option<Names>) -> Result<Running<ToLogger>, Failure> {
         let logger = self.start(Role::Logger, Streams::Output, &[])?;
         let prepare = ToLogger::Prepare {
             prepare: self.prepare(),

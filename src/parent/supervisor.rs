@@ -520,11 +520,12 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, found: Found) -> Result<Option<u8>, Failure> {
         match found {
             Found::Signal => return self.heed_signals(),
-            Found::Resolver => match self.roles.resolver.receive()? {
-                // It has nothing to tell us once the addresses are known.
-                Some(_) => return Err(self.roles.resolver.nonsense()),
-                None => {}
-            },
+            // The resolver has nothing to tell us once the addresses are known.
+            Found::Resolver => {
+                if self.roles.resolver.receive()?.is_some() {
+                    return Err(self.roles.resolver.nonsense());
+                }
+            }
             Found::Logger => return self.hear_logger(),
             Found::Zygote => self.hear_zygote()?,
             Found::Listener(side) => self.accept(side),

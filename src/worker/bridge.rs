@@ -118,10 +118,10 @@ impl<'a> Bridge<'a> {
 
     fn react(&mut self, index: usize, events: PollFlags) -> io::Result<Option<Cause>> {
         let trouble = PollFlags::POLLERR | PollFlags::POLLHUP;
-        if events.contains(PollFlags::POLLOUT) {
-            if let Some(cause) = self.write(1 - index)? {
-                return Ok(Some(cause));
-            }
+        if events.contains(PollFlags::POLLOUT)
+            && let Some(cause) = self.write(1 - index)?
+        {
+            return Ok(Some(cause));
         }
         let flow = &self.flows[index];
         if flow.is_empty() && !flow.ended && !self.full {

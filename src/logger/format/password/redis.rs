@@ -111,7 +111,7 @@ impl Redis {
     }
 }
 
-/// A whole command: AUTH [user] password, or HELLO version AUTH user password. The first kind may
+/// A whole command: AUTH \[user\] password, or HELLO version AUTH user password. The first kind may
 /// name no user, and then none is shown.
 fn commanded(arguments: &[&[u8]], ledger: &mut Ledger, out: &mut Vec<u8>) {
     let number = ledger.ask();
