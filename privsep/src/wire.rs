@@ -9,8 +9,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No encoded message is longer than this, payload not counted.
-pub const LIMIT: usize = 16 * 1024;
+/// No encoded message is longer than this, payload not counted: a path of `PATH_MAX` and a little more. It
+/// is a buffer on the stack of every process, so small.
+pub const LIMIT: usize = 4096 + 512;
 
 /// A message that is not one.
 #[derive(Debug)]

@@ -35,6 +35,9 @@ pub(super) struct Running<Out> {
     pub(super) channel: Channel<Out, ToParent>,
 }
 
+/// The longest path, with its NUL (`PATH_MAX` of linux/limits.h).
+const PATH_MAX: usize = 4096;
+
 /// What glibc's resolver does with name servers that do not answer: less than by default.
 const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
 
@@ -93,6 +96,10 @@ impl Starter<'_> {
         for output in &config.outputs {
             let target = match &output.target {
                 ConfigTarget::Stdout => OutputTarget::Stdout,
+                // A message must hold it; the system would not take it, either.
+                ConfigTarget::File(name) if name.len() >= PATH_MAX => {
+                    return Err(Failure::new(Status::CannotCreate, "Log file error: File name too long"));
+                }
                 ConfigTarget::File(name) => OutputTarget::File(name.as_encoded_bytes().to_vec()),
             };
             logger.send(&ToLogger::Output { target, format: output.format })?;

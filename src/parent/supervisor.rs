@@ -25,6 +25,9 @@ use crate::format::Need;
 use crate::messages::{Address, End, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
 use crate::signals::describe;
 
+/// The longest notice, in bytes.
+const NOTICE: usize = 2000;
+
 /// Workers kept ready for the next sessions.
 const SPARE: u32 = 4;
 
@@ -152,7 +155,9 @@ impl<'a> Supervisor<'a> {
         self.outbox.push_back((message, None));
     }
 
-    fn notice(&mut self, level: Level, text: String) {
+    fn notice(&mut self, level: Level, mut text: String) {
+        // A message has an end; what an operator typed may have none.
+        text.truncate(text.floor_char_boundary(NOTICE));
         self.tell(ToLogger::Notice { level, text });
     }
 
