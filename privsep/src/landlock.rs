@@ -17,11 +17,13 @@ const ABI_KNOWN: ABI = ABI::V6;
 pub struct Landlock<'a> {
     /// May be read: files and directories beneath these.
     pub read: &'a [BorrowedFd<'a>],
-    /// Files beneath these may be created, truncated and written.
+    /// Files beneath these may be created and written.
     pub write: &'a [BorrowedFd<'a>],
     /// Files beneath these may be removed.
     pub remove: &'a [BorrowedFd<'a>],
     pub connect: Connect<'a>,
+    /// Abstract Unix sockets of processes outside may be connected to.
+    pub abstract_sockets: bool,
 }
 
 /// Where new TCP connections may go. Binding to a TCP port is always out.
@@ -61,14 +63,18 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
         Connect::Anywhere => AccessNet::BindTcp.into(),
         Connect::Nowhere | Connect::Ports(_) => AccessNet::from_all(ABI_KNOWN),
     };
+    let scope = match rules.abstract_sockets {
+        true => Scope::Signal.into(),
+        false => Scope::from_all(ABI_KNOWN),
+    };
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI_KNOWN))?
         .handle_access(net)?
-        .scope(Scope::from_all(ABI_KNOWN))?
+        .scope(scope)?
         .create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let write = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
+    let write = AccessFs::WriteFile | AccessFs::MakeReg;
     let remove = AccessFs::RemoveFile;
     for (places, access) in [(rules.read, read), (rules.write, write), (rules.remove, remove.into())] {
         for place in places {

@@ -88,11 +88,13 @@ impl Filter {
     pub fn new(allowed: &[&[Allowed]], refused: &[Refused]) -> io::Result<Filter> {
         let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-        for row in allowed.iter().copied().flatten() {
-            let alternatives = rules.entry(row.number).or_default();
-            if !row.arguments.is_empty() {
-                alternatives.push(rule(row.arguments)?);
-            }
+        for row in allowed.iter().copied().flatten().filter(|row| !row.arguments.is_empty()) {
+            rules.entry(row.number).or_default().push(rule(row.arguments)?);
+        }
+        // Last, because a call that one row allows with any arguments is allowed, whatever other rows say;
+        // to seccompiler that is a call with no rule.
+        for row in allowed.iter().copied().flatten().filter(|row| row.arguments.is_empty()) {
+            rules.insert(row.number, Vec::new());
         }
         for row in refused {
             rules.insert(row.number, Vec::new());

@@ -5,6 +5,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::unistd::{ForkResult, Pid};
@@ -148,6 +149,14 @@ pub fn move_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     }
     // SAFETY: dup2 is safe for memory; used between fork and exec, where nothing owns `to` any more.
     check(unsafe { libc::dup3(from.as_raw_fd(), to, 0) }).map(drop)
+}
+
+/// Makes these of descriptors 0, 1 and 2 copies of `null`.
+///
+/// Nothing owns those numbers: [`fill_standard_descriptors`] has seen to it that they are always open.
+pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> io::Result<()> {
+    assert!(*streams.start() >= 0 && *streams.end() <= 2, "only the standard streams");
+    streams.into_iter().try_for_each(|stream| move_to(null, stream))
 }
 
 /// Forks. Only for processes of one thread.

@@ -35,6 +35,8 @@ const ALLOWED: &[Allowed] = allow![
     SYS_getpid => "abort",
     SYS_tgkill(2 is Is::Int(libc::SIGABRT as u32)) => "abort",
     SYS_prctl(0 is Is::Int(libc::PR_GET_SECCOMP as u32)) => "the probe that asks for it",
+    SYS_getppid(0 is Is::Int(1), 1 is Is::Int(1)) => "never true: the row below is what counts",
+    SYS_getppid => "the probe that asks for it",
 ];
 
 const REFUSED: &[Refused] = refuse![SYS_getcwd with ENOSYS => "the probe that asks for it"];
@@ -46,6 +48,11 @@ const PROBES: &[(&str, Probe, Expected)] = &[
     ("sends and receives", answers, Expected::Fine),
     ("is under a filter", |_| privsep::confine::filtered().is_ok_and(|on| on), Expected::Fine),
     ("is refused softly", |_| std::env::current_dir().is_err(), Expected::Fine),
+    (
+        "calls what one row allows and another restricts",
+        |_| privsep::sys::parent().as_raw() > 0,
+        Expected::Fine,
+    ),
     ("opens a file", |_| File::open("/dev/null").is_ok(), Expected::Killed),
     ("makes a socket", |_| std::net::UdpSocket::bind("127.0.0.1:0").is_ok(), Expected::Killed),
     ("makes a process", |_| std::process::Command::new("/bin/true").spawn().is_ok(), Expected::Killed),
