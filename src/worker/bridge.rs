@@ -138,7 +138,8 @@ impl<'a> Bridge<'a> {
 
     fn read(&mut self, index: usize, urgent: bool) -> io::Result<Option<Cause>> {
         let ends = ends(self.channel, &self.client, &self.server, index);
-        let step = self.flows[index].read(&ends, urgent);
+        let last = self.flows[1 - index].ended;
+        let step = self.flows[index].read(&ends, urgent, last);
         self.full = self.limit.is_some_and(|limit| self.flows[0].total + self.flows[1].total >= limit);
         self.judge(step)
     }
@@ -162,14 +163,12 @@ impl<'a> Bridge<'a> {
 
     /// Ends the session in order: the record first, then the connections.
     pub(super) fn finish(&mut self, cause: Cause) -> io::Result<()> {
-        if !matches!(cause, Cause::Stopped | Cause::Failed { .. }) {
-            for flow in &self.flows {
-                if !flow.ended {
-                    report(self.channel, &Record::Ended { from: flow.from, total: flow.total })?;
-                }
-            }
-        }
-        report(self.channel, &Record::Closed(cause))?;
+        let told = !matches!(cause, Cause::Stopped | Cause::Failed { .. });
+        let totals = [0, 1].map(|index| {
+            let flow = &self.flows[index];
+            (told && !flow.reported).then_some(flow.total)
+        });
+        report(self.channel, &Record::Closed { cause, totals })?;
         if let Cause::Reset(side) = cause {
             let other = match side {
                 Side::Client => &self.server,

@@ -75,6 +75,8 @@ pub(super) struct Flow {
     limited: bool,
     pub(super) total: u64,
     pub(super) ended: bool,
+    /// The logger knows that it has.
+    pub(super) reported: bool,
 }
 
 /// What a flow works with: the two sockets and the way to the logger.
@@ -96,6 +98,7 @@ impl Flow {
             limited,
             total: 0,
             ended: false,
+            reported: false,
         }
     }
 
@@ -111,15 +114,21 @@ impl Flow {
         self.held == Held::Nothing
     }
 
-    /// Reads once, records, and passes on what the receiver takes at once.
-    pub(super) fn read(&mut self, ends: &Ends<'_>, urgent: bool) -> io::Result<Step> {
-        if urgent && sys::at_mark(ends.source).unwrap_or(false) {
-            return self.read_urgent(ends);
+    /// Reads once, records, and passes on what the receiver takes at once. With `last`, the other flow has
+    /// ended, so that the end of this one is the end of the session.
+    pub(super) fn read(&mut self, ends: &Ends<'_>, urgent: bool, last: bool) -> io::Result<Step> {
+        let step = if urgent && sys::at_mark(ends.source).unwrap_or(false) {
+            self.read_urgent(ends)?
+        } else {
+            match self.pipe {
+                Some(_) => self.read_pipe(ends)?,
+                None => self.read_buffer(ends)?,
+            }
+        };
+        if step == Step::Ended {
+            self.end(ends, last)?;
         }
-        match self.pipe {
-            Some(_) => self.read_pipe(ends),
-            None => self.read_buffer(ends),
-        }
+        Ok(step)
     }
 
     /// Passes on what is held.
@@ -135,7 +144,7 @@ impl Flow {
         let most = if self.limited { LIMITED_READ + Record::MAX_HEAD } else { self.buffer.record };
         let room = &mut self.buffer.bytes[Record::MAX_HEAD..most.min(self.buffer.record)];
         match recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => self.end(ends),
+            Ok(0) => Ok(Step::Ended),
             Ok(length) => {
                 self.hold(length, false, ends)?;
                 if self.may_splice && length >= BULK {
@@ -230,7 +239,7 @@ impl Flow {
         let Some(pipe) = &self.pipe else { return Ok(Step::Blocked) };
         let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
         match splice(ends.source, None, pipe.write.as_fd(), None, PIPE as usize, flags) {
-            Ok(0) => self.end(ends),
+            Ok(0) => Ok(Step::Ended),
             Ok(length) => {
                 self.total += length as u64;
                 self.held = Held::Pipe(length);
@@ -259,13 +268,17 @@ impl Flow {
         }
     }
 
-    /// End of stream: told to the logger, then passed on as a half-close.
-    fn end(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
+    /// End of stream: told to the logger, then passed on as a half-close. The last one is told with the end
+    /// of the session, in one message.
+    fn end(&mut self, ends: &Ends<'_>, last: bool) -> io::Result<()> {
         self.ended = true;
-        report(ends.channel, &Record::Ended { from: self.from, total: self.total })?;
+        if !last {
+            report(ends.channel, &Record::Ended { from: self.from, total: self.total })?;
+            self.reported = true;
+        }
         // A receiver that is gone already shows itself when something is written to it.
         let _ = shutdown(ends.sink.as_raw_fd(), Shutdown::Write);
-        Ok(Step::Ended)
+        Ok(())
     }
 }
 

@@ -33,6 +33,10 @@ const CHANNEL: usize = 1 << 20;
 /// What a message needs in a socket's buffer besides its bytes.
 const OVERHEAD: usize = 4096;
 
+/// As `privsep::role::argument` would write it. Spelled out, because formatting would touch eight pages of
+/// memory in every worker.
+const WORKER_TITLE: &str = "[worker]";
+
 /// What a new worker has that the zygote has not.
 struct Newborn {
     channel: Channel<Record, ToWorker>,
@@ -52,11 +56,11 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let (client, server) = (Buffer::new(record), Buffer::new(record));
     let dropped = role::drop_privileges(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
-    let locked = role::lock(Role::Zygote, fenced, &parent)?;
+    let locked = role::lock(Role::Zygote, &[], fenced, &parent)?;
     let Some(newborn) = serve(&parent, &children, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
-        title.set(&privsep::role::argument("worker"));
+        title.set(WORKER_TITLE);
     }
     let inheritance = Inheritance { client, server, zygote: newborn.zygote };
     sys::exit_now(worker::live(&newborn.channel, inheritance, &locked))
