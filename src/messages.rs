@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +206,8 @@ pub(crate) enum ToLogger {
         number: u64,
         client: Address,
         server: Address,
+        /// Seconds since the epoch.
+        started: u64,
     },
     /// The worker of a session did not end by itself.
     Died {
@@ -235,13 +237,15 @@ pub(crate) enum Sharing {
     Labelled,
 }
 
-/// What of the notices is shown.
+/// Where the notices go, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Notices {
     /// Errors only.
     Quiet,
     Normal,
     Verbose,
+    /// To syslog, for a daemon: whom we serve as well.
+    Syslog,
 }
 
 /// How much a notice matters.
@@ -250,6 +254,8 @@ pub(crate) enum Level {
     /// Told even with `-q`.
     Error,
     Normal,
+    /// Something went wrong, for one session.
+    Warning,
     /// Told with `-v -v`.
     Detail,
 }
@@ -284,13 +290,14 @@ pub(crate) enum Record {
     Passed { from: Side, bytes: u64 },
     /// This side sends no more; so many bytes came from it.
     Ended { from: Side, total: u64 },
-    /// The session is over. The last record.
-    Closed(Cause),
+    /// The session is over, for both sides that have not ended yet: so many bytes came from client and
+    /// server, where that is to be told. The last record.
+    Closed { cause: Cause, totals: [Option<u64>; 2] },
 }
 
 impl Record {
     /// No encoded record is longer: the payload of `Data` begins within this.
-    pub(crate) const MAX_HEAD: usize = 16;
+    pub(crate) const MAX_HEAD: usize = 32;
 
     /// No message with a record is longer, payload included.
     pub(crate) const LONGEST: usize = 256 * 1024;
@@ -312,3 +319,6 @@ pub(crate) enum Cause {
     /// The system failed us.
     Failed { errno: i32 },
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ impl Role {
             // between processes. A worker lowers its own.
             Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0)],
             Role::Resolver => &[(Resource::RLIMIT_NOFILE, 64), (Resource::RLIMIT_FSIZE, 0)],
-            // One descriptor per session: the parent has set what is needed.
+            // A channel and files per session: the parent has set what is needed.
             Role::Parent | Role::Logger => &[],
         }
     }
@@ -91,10 +91,44 @@ impl Role {
         }
     }
 
-    pub(crate) fn filter(self) -> io::Result<Filter> {
-        Filter::new(self.allowed(), self.refused())
+    pub(crate) fn filter(self, extras: &[Extra]) -> io::Result<Filter> {
+        let extras = extras.iter().map(|extra| extra.allowed());
+        let tables: Vec<_> = self.allowed().iter().copied().chain(extras).collect();
+        Filter::new(&tables, self.refused())
     }
 }
+
+/// What a role may do only in a run that needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extra {
+    /// Logger: an output has files of its own for each session.
+    SessionFiles,
+    /// Logger: notices go to syslog.
+    Syslog,
+    /// Parent: somebody waits in the foreground until it listens.
+    Background,
+}
+
+impl Extra {
+    const fn allowed(self) -> &'static [Allowed] {
+        match self {
+            Extra::SessionFiles => SESSION_FILES,
+            Extra::Syslog => SYSLOG,
+            Extra::Background => BACKGROUND,
+        }
+    }
+}
+
+/// How a session's file is opened: a new one, never one that is there, never through a link.
+pub(crate) const NEW_FILE: i32 = libc::O_WRONLY
+    | libc::O_CREAT
+    | libc::O_EXCL
+    | libc::O_NOFOLLOW
+    | libc::O_APPEND
+    | libc::O_NOCTTY
+    | libc::O_CLOEXEC
+    // Which some libcs add unasked.
+    | libc::O_LARGEFILE;
 
 /// Descriptors of a worker.
 pub(crate) const WORKER_DESCRIPTORS: u64 = 16;
@@ -170,6 +204,7 @@ const PARENT: &[Allowed] = allow![
     SYS_waitid => "has a role ended",
     SYS_wait4 => "how",
     SYS_unlink => "our own Unix socket, at the end",
+    SYS_newfstatat => "is it still our own",
     SYS_prlimit64(2 is NULL) => "how many descriptors we may have",
 ];
 
@@ -180,6 +215,30 @@ const LOGGER: &[Allowed] = allow![
     SYS_getppid => "is the parent still there",
     SYS_alarm => "the last second, when the parent is gone",
     SYS_setitimer => "the same: how libc makes an alarm",
+];
+
+/// Where a file is made cannot be seen here: Landlock keeps it to the directories that were opened at the start.
+const SESSION_FILES: &[Allowed] = allow![
+    SYS_openat(2 is int(NEW_FILE)) => "a session's own file",
+];
+
+/// One kind of socket, and an address as long as that of `/dev/log`: the filter cannot read a path, and Landlock
+/// has no rule about connecting to a socket in the file system.
+const SYSLOG: &[Allowed] = allow![
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is int(SYSLOG_SOCKET), 2 is int(0)) => "syslogd was restarted",
+    SYS_connect(2 is Is::Int(SYSLOG_ADDRESS)) => "likewise",
+];
+
+/// Where syslogd listens.
+pub(crate) const SYSLOG_PATH: &str = "/dev/log";
+
+/// The size of that address: the family and the path, of which the kernel needs no NUL.
+const SYSLOG_ADDRESS: u32 = (size_of::<libc::sa_family_t>() + SYSLOG_PATH.len()) as u32;
+
+const SYSLOG_SOCKET: i32 = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+
+const BACKGROUND: &[Allowed] = allow![
+    SYS_dup3(1 is int(libc::STDERR_FILENO), 2 is int(0)) => "/dev/null takes the place of stderr",
 ];
 
 /// Whatever glibc's NSS and resolver do, without files to write and programs to start. This role holds no
@@ -208,6 +267,8 @@ const RESOLVER: &[Allowed] = allow![
     SYS_sendmmsg => "two questions at a time",
     SYS_sendto => "netlink",
     SYS_ioctl(1 is Is::Int(0x541B)) => "FIONREAD: how long an answer is",
+    SYS_ioctl(1 is Is::Int(0x8933)) => "SIOCGIFINDEX: the number of an interface in fe80::1%eth0",
+    SYS_ioctl(1 is Is::Int(0x8910)) => "SIOCGIFNAME: its name, for the way back",
     SYS_fcntl => "sockets that do not block",
     SYS_uname => "libraries",
     SYS_getuid => "NSS",

@@ -14,7 +14,7 @@ use privsep::sys::Fds;
 use serde::de::DeserializeOwned;
 
 use crate::messages::{Prepare, Problem, ToParent, VERSION};
-use crate::policy::Role;
+use crate::policy::{Extra, Role};
 
 /// Why a role ends before its time. The parent sees that it ended and says so; this is for its status.
 #[derive(Debug)]
@@ -106,10 +106,11 @@ pub(crate) fn fence<In>(
 /// The third turn: seccomp; then the parent is told that we are ready.
 pub(crate) fn lock<In>(
     role: Role,
+    extras: &[Extra],
     fenced: Fenced,
     parent: &Channel<ToParent, In>,
 ) -> Result<Locked, Trouble> {
-    let filter = tell(parent, role.filter().map_err(confine_problem))?;
+    let filter = tell(parent, role.filter(extras).map_err(confine_problem))?;
     let locked = tell(parent, fenced.lock(&filter).map_err(confine_problem))?;
     parent.send(&ToParent::Ready { landlock: locked.landlock })?;
     Ok(locked)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::template::Facts;
 use crate::messages::{Name, Record, Side};
 
 /// The longest frame that a worker's channel can bring.
@@ -22,6 +23,7 @@ pub(super) enum What {
     Begin {
         client: Name,
         server: Name,
+        facts: Facts,
     },
     /// The bytes are in the batch, from `start` to `end`.
     Data {

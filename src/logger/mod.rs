@@ -7,6 +7,9 @@
 //!                  └── batches come back when all writers are done ──┘
 //! ```
 //!
+//! An output is one file (`output`), or a series of files, new ones for every session (`series`); what is
+//! being written is a `sheet` either way.
+//!
 //! There is a fixed number of batches. When every one is waiting for a slow output, the reader stops
 //! reading, the channels fill, the workers stop reading, and TCP stops the peers: memory is bounded and
 //! nothing is dropped.
@@ -17,7 +20,11 @@ mod names;
 mod notice;
 mod output;
 mod reader;
+mod series;
 mod session;
+mod sheet;
+mod syslog;
+mod template;
 mod writer;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -27,11 +34,11 @@ use privsep::channel::{Channel, no_fds};
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
 
-use crate::messages::{Problem, ToLogger, ToParent};
-use crate::policy::Role;
+use crate::messages::{Notices, Problem, ToLogger, ToParent};
+use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 use notice::Notes;
-use output::Output;
+use output::{Output, Plan};
 use reader::Reader;
 use writer::Writers;
 
@@ -51,30 +58,38 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
     let opened = open_outputs(&parent)?;
     let outputs = role::tell(&parent, opened)?;
+    let notes = Notes::open(notices, Pid::from_raw(prepare.parent))?;
     let parent_died = SigSet::from(Signal::SIGTERM);
     parent_died.thread_block()?;
     let parent_died = SignalFd::with_flags(&parent_died, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
+    let directories: Vec<_> = outputs.iter().filter_map(Output::directory).collect();
+    let extras = [
+        (policy::Extra::SessionFiles, !directories.is_empty()),
+        (policy::Extra::Syslog, notices == Notices::Syslog),
+    ];
+    let extras: Vec<_> = extras.into_iter().filter(|(_, needed)| *needed).map(|(extra, _)| extra).collect();
+    let landlock = Landlock { write: &directories, ..Landlock::default() };
+    let fenced = role::fence(dropped, &landlock, &parent)?;
     let writers = Writers::start(outputs, sharing)?;
-    let notes = Notes::new(notices);
     let reader =
         Reader::new(&parent, Pid::from_raw(prepare.parent), &parent_died, resolver, sharing, writers, notes)?;
-    let locked = role::lock(Role::Logger, fenced, &parent)?;
+    let locked = role::lock(Role::Logger, &extras, fenced, &parent)?;
     reader.serve(&locked)
 }
 
-/// Opens each output that the parent names, until it says that this was the last one.
+/// Opens the outputs that the parent names, until it says that this was the last one; none of them before
+/// all of them make sense.
 fn open_outputs(parent: &Parent) -> Result<Result<Vec<Output>, Problem>, Trouble> {
-    let mut outputs = Vec::new();
+    let mut plans = Vec::new();
     loop {
         let (message, fds) = role::first(parent)?;
         no_fds(fds)?;
         match message {
-            ToLogger::Output { target, format } => match Output::open(target, format) {
-                Ok(output) => outputs.push(output),
+            ToLogger::Output { target, format } => match Plan::new(target, format) {
+                Ok(plan) => plans.push(plan),
                 Err(problem) => return Ok(Err(problem)),
             },
-            ToLogger::Serve => return Ok(Ok(outputs)),
+            ToLogger::Serve => return Ok(plans.into_iter().map(Plan::open).collect()),
             _ => return Err(Trouble::Protocol),
         }
     }

@@ -16,8 +16,11 @@ use super::batch::{Batch, Event, What};
 use super::names::{Names, Resolver};
 use super::notice::Notes;
 use super::session::{Held, Session, epitaph};
-use super::writer::{Trouble as Lost, Writers};
+use super::sheet::Trouble as Lost;
+use super::template::Facts;
+use super::writer::Writers;
 use crate::messages::{Address, Level, Name, Record, Sharing, Side, ToLogger, ToParent};
+use crate::reason::reason;
 use crate::role::Trouble;
 
 /// What epoll calls the descriptors that are not sessions; sessions are numbered from 1.
@@ -122,9 +125,9 @@ impl<'a> Reader<'a> {
         for _ in 0..TURN {
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
-                    ToLogger::Session { number, client, server } => {
+                    ToLogger::Session { number, client, server, started } => {
                         let channel = Channel::from_socket(one_fd(fds)?);
-                        self.open(number, channel, &client, &server)?;
+                        self.open(Facts { number, client, started }, channel, &server)?;
                     }
                     other => {
                         no_fds(fds)?;
@@ -168,16 +171,17 @@ impl<'a> Reader<'a> {
 
     fn open(
         &mut self,
-        number: u64,
+        facts: Facts,
         channel: Channel<crate::messages::ToWorker, Record>,
-        client: &Address,
         server: &Address,
     ) -> Result<(), Trouble> {
+        let number = facts.number;
         if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
             return Err(Trouble::Protocol);
         }
-        let mut session = Session::new(number, channel, client, server);
-        session.wait_for_names(self.names.ask(2 * number, client), self.names.ask(2 * number + 1, server));
+        let client_name = self.names.ask(2 * number, &facts.client);
+        let mut session = Session::new(facts, channel, server);
+        session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
         self.sessions.insert(number, session);
         self.turn.push_back(number);
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
@@ -200,6 +204,9 @@ impl<'a> Reader<'a> {
     fn begin(&mut self, number: u64) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let (begin, held) = session.begin();
+        if let What::Begin { client, server, .. } = &begin {
+            self.notes.session(client, server);
+        }
         self.record(number, begin);
         for Held { what, bytes } in held {
             let what = match what {
@@ -249,8 +256,13 @@ impl<'a> Reader<'a> {
             }
             Record::Passed { from, bytes } => self.note(number, What::Passed { from, bytes }),
             Record::Ended { from, total } => self.note(number, What::Ended { from, total }),
-            Record::Closed(cause) => {
+            Record::Closed { cause, totals } => {
                 session.closed();
+                for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
+                    if let Some(total) = total {
+                        self.note(number, What::Ended { from, total });
+                    }
+                }
                 self.close(number, epitaph(cause));
             }
         }
@@ -470,6 +482,6 @@ impl<'a> Reader<'a> {
 }
 
 fn tell_lost(notes: &mut Notes, lost: &Lost) {
-    let reason = lost.error.raw_os_error().map_or("cannot be written", |code| Errno::from_raw(code).desc());
+    let reason = lost.error.raw_os_error().map_or_else(|| "cannot be written".into(), reason);
     notes.tell(Level::Error, &format!("Log file error: {reason} ({})", lost.output));
 }

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use privsep::channel::Channel;
 
 use super::batch::What;
+use super::template::Facts;
 use crate::messages::{Address, Cause, End, Name, Record, Side, ToWorker};
+use crate::reason::reason;
 use crate::signals;
 
 /// What a session may hold back while its names are looked up. Beyond it, numbers are shown.
@@ -50,6 +51,7 @@ pub(super) struct Session {
     pub(super) channel: Channel<ToWorker, Record>,
     /// Client, server.
     names: [Name; 2],
+    facts: Facts,
     pending: Option<Pending>,
     ended: [bool; 2],
     worker: Worker,
@@ -57,16 +59,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        number: u64,
-        channel: Channel<ToWorker, Record>,
-        client: &Address,
-        server: &Address,
-    ) -> Session {
+    pub(super) fn new(facts: Facts, channel: Channel<ToWorker, Record>, server: &Address) -> Session {
         Session {
-            number,
+            number: facts.number,
             channel,
-            names: [client.numeric(), server.numeric()],
+            names: [facts.client.numeric(), server.numeric()],
+            facts,
             pending: None,
             ended: [false; 2],
             worker: Worker::Running,
@@ -122,7 +120,7 @@ impl Session {
     pub(super) fn begin(&mut self) -> (What, Vec<Held>) {
         let held = self.pending.take().map(|pending| pending.held).unwrap_or_default();
         let [client, server] = self.names.clone();
-        (What::Begin { client, server }, held)
+        (What::Begin { client, server, facts: self.facts.clone() }, held)
     }
 
     /// Whether the worker may say this now.
@@ -135,7 +133,10 @@ impl Session {
                 let first = !std::mem::replace(&mut self.ended[from as usize], true);
                 running && payload == 0 && first
             }
-            Record::Closed(_) => running && payload == 0,
+            Record::Closed { totals, .. } => {
+                let news = totals.iter().zip(self.ended).all(|(total, ended)| !(ended && total.is_some()));
+                running && payload == 0 && news
+            }
         }
     }
 
@@ -211,7 +212,82 @@ pub(super) fn epitaph(cause: Cause) -> Option<String> {
         Cause::Reset(Side::Server) => "connection reset by the server".into(),
         Cause::Limit => "byte limit reached".into(),
         Cause::Idle => "idle for too long".into(),
-        Cause::Failed { errno } => Errno::from_raw(errno).desc().to_owned(),
+        Cause::Failed { errno } => reason(errno),
     };
     Some(format!("Session ended: {why}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATA: Record = Record::Data { from: Side::Client, urgent: false };
+    const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
+    const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None, Some(0)] };
+
+    fn session() -> Session {
+        let (channel, _) = Channel::pair().expect("a pair");
+        let peer = Address::Unix(Vec::new());
+        Session::new(Facts { number: 1, client: peer.clone(), started: 0 }, channel, &peer)
+    }
+
+    #[test]
+    fn an_orderly_session_is_allowed() {
+        let mut session = session();
+        for (record, payload) in [(DATA, 1), (ENDED, 0), (CLOSED, 0)] {
+            assert!(session.allows(&record, payload), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn data_without_bytes_and_bytes_without_data_are_not_allowed() {
+        assert!(!session().allows(&DATA, 0));
+        assert!(!session().allows(&ENDED, 1));
+        assert!(!session().allows(&CLOSED, 1));
+    }
+
+    #[test]
+    fn a_side_ends_once_and_sends_nothing_afterwards() {
+        let mut session = session();
+        assert!(session.allows(&ENDED, 0));
+        assert!(!session.allows(&ENDED, 0));
+        assert!(!session.allows(&DATA, 1));
+        assert!(!session.allows(&Record::Closed { cause: Cause::Done, totals: [Some(1), None] }, 0));
+    }
+
+    #[test]
+    fn nothing_is_allowed_after_the_last_word() {
+        let mut session = session();
+        session.closed();
+        for (record, payload) in [(DATA, 1), (ENDED, 0), (CLOSED, 0)] {
+            assert!(!session.allows(&record, payload), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_death_is_told_whichever_comes_first_the_news_or_the_end_of_the_channel() {
+        let killed = End::Signal(9);
+        let mut session = session();
+        assert_eq!(session.died(killed), None);
+        let note = session.hung_up(Instant::now()).expect("a note");
+        assert_eq!(note, "Session ended abnormally: signal 9 (Killed).");
+
+        let mut session = self::session();
+        assert_eq!(session.hung_up(Instant::now()), None);
+        assert!(!session.is_gone());
+        assert_eq!(session.died(killed).as_deref(), Some(note.as_str()));
+        assert!(session.is_gone());
+    }
+
+    #[test]
+    fn what_waits_for_names_is_bounded() {
+        let mut session = session();
+        session.wait_for_names(Some(Instant::now()), None);
+        let mut held = 0;
+        while session.hold(What::Close, vec![0; 64 * 1024]) {
+            held += 1;
+            assert!(held < 100);
+        }
+        assert!(session.is_pending());
+    }
 }

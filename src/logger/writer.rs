@@ -1,8 +1,6 @@
 //! The writers: a thread per output, which formats and writes. The only module that uses crossbeam.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,19 +8,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::batch::{self, Batch, Event, Shared, What};
-use super::format::SessionFormat;
+use super::batch::{self, Batch, Shared};
 use super::output::Output;
+use super::sheet::{FLUSH, Trouble};
 use crate::messages::Sharing;
-
-/// Formatted text is written when there is this much of it, and at the end of every batch.
-const FLUSH: usize = 1 << 20;
-
-/// An output that can no longer be written.
-pub(super) struct Trouble {
-    pub(super) output: String,
-    pub(super) error: io::Error,
-}
 
 /// The reader's end of all writers.
 pub(super) struct Writers {
@@ -55,11 +44,10 @@ impl Writers {
             let writer = Writer {
                 output,
                 sharing,
-                formats: HashMap::new(),
                 text: Vec::with_capacity(2 * FLUSH),
                 report: report.clone(),
                 alarm: Arc::clone(&writers.alarm),
-                failed: false,
+                reported: false,
             };
             let give_back = writers.give_back.clone();
             let here = Arc::clone(&up);
@@ -126,92 +114,32 @@ impl Writers {
 struct Writer {
     output: Output,
     sharing: Sharing,
-    formats: HashMap<u64, SessionFormat>,
     text: Vec<u8>,
     report: Sender<Trouble>,
     alarm: Arc<EventFd>,
-    /// Nothing more can be written; batches are still taken, so that the other outputs go on.
-    failed: bool,
+    /// Something could not be written, and that has been told.
+    reported: bool,
 }
 
 impl Writer {
     fn run(mut self, batches: &Receiver<Shared>, give_back: &Sender<Shared>) {
+        // Batches are taken whatever has become of the output, so that the others go on.
         for batch in batches {
-            if !self.failed {
-                self.write_batch(&batch);
+            if let Err(trouble) = self.output.write(&batch, self.sharing, &mut self.text) {
+                self.tell(trouble);
             }
             let _ = give_back.send(batch);
         }
     }
 
-    fn write_batch(&mut self, batch: &Batch) {
-        for event in &batch.events {
-            self.format(batch, event);
-            if self.text.len() >= FLUSH {
-                self.flush();
-            }
-        }
-        self.flush();
-    }
-
-    fn format(&mut self, batch: &Batch, event: &Event) {
-        let text = &mut self.text;
-        if let What::Begin { client, server } = &event.what {
-            let label = (self.sharing == Sharing::Labelled).then_some(event.session);
-            let mut format = SessionFormat::new(self.output.format, label, self.output.terminal);
-            format.begin((&client.node, &client.service), (&server.node, &server.service), text);
-            self.formats.insert(event.session, format);
-            return;
-        }
-        let Some(format) = self.formats.get_mut(&event.session) else { return };
-        match &event.what {
-            What::Begin { .. } => {}
-            What::Data { from, urgent, start, end } => {
-                format.piece(*from, *urgent, batch.payload(*start, *end), text);
-            }
-            What::Passed { from, bytes } => format.passed(*from, *bytes, text),
-            What::Ended { from, total } => format.ended(*from, *total, text),
-            What::Note(note) => format.note(note, text),
-            What::Close => {
-                format.close(text);
-                self.formats.remove(&event.session);
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.text.is_empty() || self.failed {
-            return;
-        }
-        let result = write_all(&mut self.output.file, &self.text);
-        self.text.clear();
-        if let Err(error) = result {
-            self.failed = true;
-            let _ = self.report.send(Trouble { output: self.output.name.clone(), error });
+    /// Tells, once, of what could not be written. The file of a single session counts as much as one that
+    /// all share: what stands in its way (a full disk, no descriptors, a directory that is gone) is in the
+    /// way of the next session, too, and nothing is forwarded that is not recorded. So the parent ends every
+    /// session; those whose files are open are recorded to their end.
+    fn tell(&mut self, trouble: Trouble) {
+        if !std::mem::replace(&mut self.reported, true) {
+            let _ = self.report.send(trouble);
             let _ = self.alarm.write(1);
         }
-    }
-}
-
-/// Writes everything, also where somebody made the file non-blocking: stdout is often shared.
-fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file)?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn wait_writable(file: &File) -> io::Result<()> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
-    match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
     }
 }

@@ -14,11 +14,16 @@ use crate::messages::Side;
 use count::quantity;
 use password::Watch;
 
+/// A write of its own costs about as much as copying so many bytes.
+const LONG: usize = 16 * 1024;
+
 /// One session as one output shows it.
 pub(crate) struct SessionFormat {
     /// What every line starts with: `[7] `, or nothing.
     label: Box<[u8]>,
     body: Body,
+    /// The one side whose traffic is shown here, where each direction has an output of its own.
+    only: Option<Side>,
 }
 
 /// What becomes of a record. `password` alone has no frame around it and looks at more than one
@@ -29,6 +34,8 @@ enum Body {
     Count,
     Null,
     Raw,
+    /// `raw` of one direction: what the side sent and nothing else, so that it can be used as what it is.
+    Bytes,
     /// `raw` for the eyes: what a terminal would obey is shown instead.
     Visible,
     Strip,
@@ -56,7 +63,20 @@ impl SessionFormat {
     pub(crate) fn new(format: Format, label: Option<u64>, terminal: bool) -> Self {
         let label = label.map(|number| format!("[{number}] ")).unwrap_or_default().into_bytes();
         let body = Body::new(format, &label, terminal);
-        SessionFormat { label: label.into(), body }
+        SessionFormat { label: label.into(), body, only: None }
+    }
+
+    /// One direction, alone in a file. `raw` is the bytes; the other formats keep their frame, of which
+    /// what is about the other direction alone is left out. `password` looks at both all the same: what
+    /// the client says, the server answers.
+    pub(crate) fn one_way(format: Format, side: Side) -> Self {
+        let body = if format == Format::Raw { Body::Bytes } else { Body::new(format, b"", false) };
+        SessionFormat { label: Box::default(), body, only: Some(side) }
+    }
+
+    /// Whether this shows, or has to know, what comes from this side.
+    fn follows(&self, from: Side) -> bool {
+        matches!(self.body, Body::Password(_)) || self.only.is_none_or(|only| only == from)
     }
 
     /// The head of the frame; a peer is (node, service).
@@ -66,10 +86,17 @@ impl SessionFormat {
         self.frame(out, |out| out.extend_from_slice(b"Transmission follows..."));
     }
 
-    /// One record.
-    pub(crate) fn piece(&mut self, from: Side, urgent: bool, bytes: &[u8], out: &mut Vec<u8>) {
-        if bytes.is_empty() {
-            return;
+    /// One record. What comes back is the rest of it, to be written behind `out` as it is: a long piece of
+    /// `raw` is not worth a copy.
+    pub(crate) fn piece<'a>(
+        &mut self,
+        from: Side,
+        urgent: bool,
+        bytes: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> &'a [u8] {
+        if bytes.is_empty() || !self.follows(from) {
+            return b"";
         }
         let start = Start { label: &self.label, urgent, from };
         match &mut self.body {
@@ -77,18 +104,25 @@ impl SessionFormat {
             Body::Hex => hex::record(start, bytes, out),
             Body::Count => count::record(start, bytes.len() as u64, out),
             Body::Null => {}
+            Body::Raw if bytes.len() >= LONG => {
+                start.append(out);
+                return bytes;
+            }
+            Body::Bytes if bytes.len() >= LONG => return bytes,
             Body::Raw => text::raw(start, bytes, out),
+            Body::Bytes => out.extend_from_slice(bytes),
             Body::Visible => text::visible(start, bytes, out),
             Body::Strip => text::strip(start, bytes, out),
             // An urgent byte is no part of the stream that the peer reads its commands from.
             Body::Password(_) if urgent => {}
             Body::Password(watch) => watch.piece(from, bytes, out),
         }
+        b""
     }
 
     /// Traffic of which only the length is known.
     pub(crate) fn passed(&mut self, from: Side, bytes: u64, out: &mut Vec<u8>) {
-        if matches!(self.body, Body::Count) && bytes > 0 {
+        if matches!(self.body, Body::Count) && bytes > 0 && self.follows(from) {
             count::record(Start { label: &self.label, urgent: false, from }, bytes, out);
         }
     }
@@ -97,6 +131,9 @@ impl SessionFormat {
     pub(crate) fn ended(&mut self, from: Side, total: u64, out: &mut Vec<u8>) {
         if let Body::Password(watch) = &mut self.body {
             watch.ended(from, out);
+        }
+        if !self.follows(from) {
+            return;
         }
         let (head, tail) = match from {
             Side::Client => ("End of input: ", " received."),
@@ -132,7 +169,7 @@ impl SessionFormat {
     }
 
     fn frame(&self, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
-        if matches!(self.body, Body::Password(_)) {
+        if matches!(self.body, Body::Password(_) | Body::Bytes) {
             return;
         }
         out.extend_from_slice(&self.label);

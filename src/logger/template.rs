@@ -1,0 +1,251 @@
+//! Names with `%` in them: how an output gets files of its own for each session.
+//!
+//! Pure: bytes in, bytes out. What a peer has a say in (its address, its port) is shown in numbers, so no
+//! peer can bring a `/`, a NUL or a control character into a name, nor choose a file.
+
+use std::fmt;
+
+use crate::messages::{Address, Side};
+
+/// The longest name that file systems take (`NAME_MAX`).
+const LONGEST: usize = 255;
+
+/// The last second whose year has four digits, and what comes after it is shown as.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// What a name is told about a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) number: u64,
+    pub(super) client: Address,
+    /// Seconds since the epoch.
+    pub(super) started: u64,
+}
+
+/// What stands behind a `%`, `%%` aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    /// `%n`
+    Number,
+    /// `%a`
+    Address,
+    /// `%p`
+    Port,
+    /// `%t`
+    Start,
+    /// `%d`
+    Direction,
+}
+
+impl Field {
+    fn by_letter(letter: u8) -> Option<Field> {
+        Some(match letter {
+            b'n' => Field::Number,
+            b'a' => Field::Address,
+            b'p' => Field::Port,
+            b't' => Field::Start,
+            b'd' => Field::Direction,
+            _ => return None,
+        })
+    }
+
+    /// The most bytes that it can become.
+    const fn longest(self) -> usize {
+        match self {
+            Field::Number => "18446744073709551615".len(),
+            // Eight groups, and a scope.
+            Field::Address => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295".len(),
+            Field::Port => "65535".len(),
+            Field::Start => "20260131T235959Z".len(),
+            Field::Direction => "client".len(),
+        }
+    }
+
+    fn text(self, facts: &Facts, side: Side) -> String {
+        match self {
+            Field::Number => facts.number.to_string(),
+            // A Unix peer's path is its own choice, and it has no port.
+            Field::Address => match facts.client {
+                Address::Unix(_) => "unix".into(),
+                Address::V4 { .. } | Address::V6 { .. } => facts.client.numeric().node,
+            },
+            Field::Port => match facts.client {
+                Address::V4 { port, .. } | Address::V6 { port, .. } => port.to_string(),
+                Address::Unix(_) => "0".into(),
+            },
+            Field::Start => utc(facts.started),
+            Field::Direction => match side {
+                Side::Client => "client".into(),
+                Side::Server => "server".into(),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(Vec<u8>),
+    Field(Field),
+}
+
+/// What the operator typed behind `-o`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// One file for all sessions; every `%%` has become `%`.
+    Plain(Vec<u8>),
+    Template(Template),
+}
+
+impl Name {
+    pub(super) fn parse(typed: &[u8]) -> Result<Name, Mistake> {
+        let mut pieces = pieces(typed)?;
+        match pieces.as_mut_slice() {
+            [] => Ok(Name::Plain(Vec::new())),
+            [Piece::Literal(path)] => Ok(Name::Plain(std::mem::take(path))),
+            _ => Template::new(pieces).map(Name::Template),
+        }
+    }
+}
+
+/// Literals between which there is at least one field, or one literal alone.
+fn pieces(typed: &[u8]) -> Result<Vec<Piece>, Mistake> {
+    let mut pieces = Vec::new();
+    let mut literal = Vec::new();
+    let mut bytes = typed.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            literal.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            None => return Err(Mistake::Unfinished),
+            Some(b'%') => literal.push(b'%'),
+            Some(letter) => {
+                let field = Field::by_letter(letter).ok_or(Mistake::Unknown(letter))?;
+                if !literal.is_empty() {
+                    pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                }
+                pieces.push(Piece::Field(field));
+            }
+        }
+    }
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(literal));
+    }
+    Ok(pieces)
+}
+
+/// A name with at least one field in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    directory: Vec<u8>,
+    /// No `/` is in them.
+    pieces: Vec<Piece>,
+}
+
+impl Template {
+    /// Cuts off the directory. It has no fields: it is opened once, at the start, and to make directories
+    /// for a session would take rights that nothing else needs.
+    fn new(mut pieces: Vec<Piece>) -> Result<Template, Mistake> {
+        let has_slash = |piece: &Piece| matches!(piece, Piece::Literal(text) if text.contains(&b'/'));
+        let directory = match (pieces.iter().rposition(has_slash), pieces.first_mut()) {
+            (None, _) => b".".to_vec(),
+            (Some(0), Some(Piece::Literal(text))) => {
+                let end = text.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+                text.drain(..end).collect()
+            }
+            _ => return Err(Mistake::Directory),
+        };
+        pieces.retain(|piece| !matches!(piece, Piece::Literal(text) if text.is_empty()));
+        Ok(Template { directory, pieces })
+    }
+
+    /// Where the files are.
+    pub(super) fn directory(&self) -> &[u8] {
+        &self.directory
+    }
+
+    /// Whether each direction has a file of its own.
+    pub(super) fn is_one_way(&self) -> bool {
+        self.pieces.contains(&Piece::Field(Field::Direction))
+    }
+
+    /// Whether some session's name could be longer than a file system takes. Asked at the start, for it
+    /// must not turn out at the first client that comes over IPv6.
+    pub(super) fn is_too_long(&self) -> bool {
+        let lengths = self.pieces.iter().map(|piece| match piece {
+            Piece::Literal(text) => text.len(),
+            Piece::Field(field) => field.longest(),
+        });
+        let suffix = 2 + Field::Start.longest() + Field::Number.longest();
+        lengths.sum::<usize>() + suffix > LONGEST
+    }
+
+    /// The name for a session; `side` matters where the directions have files of their own.
+    pub(super) fn expand(&self, facts: &Facts, side: Side) -> Vec<u8> {
+        let mut name = Vec::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => name.extend_from_slice(text),
+                Piece::Field(field) => name.extend_from_slice(field.text(facts, side).as_bytes()),
+            }
+        }
+        name
+    }
+}
+
+/// What is added to a name for the last attempt, when it and all its numbered sisters are there already:
+/// no other session has this.
+pub(super) fn last_resort(facts: &Facts) -> String {
+    format!("-{}-{}", utc(facts.started), facts.number)
+}
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mistake {
+    /// `%` and something that means nothing.
+    Unknown(u8),
+    /// `%` at the end.
+    Unfinished,
+    /// A field before the last `/`.
+    Directory,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mistake::Unknown(letter) => write!(f, "%{} means nothing", letter.escape_ascii())?,
+            Mistake::Unfinished => f.write_str("% at the end means nothing")?,
+            Mistake::Directory => return f.write_str("% in the directory of a file is not possible"),
+        }
+        f.write_str(
+            "; a name may have %n (session number), %a (client address), %p (client port), \
+             %t (start time), %d (direction) and %% (a %)",
+        )
+    }
+}
+
+/// `20260131T235959Z`: sorts as time does, and has no colon, which some file systems refuse.
+fn utc(seconds: u64) -> String {
+    let seconds = seconds.min(LAST_SECOND);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// Year, month and day of a day since 1970. Years are counted from March here, so that the leap day is
+/// the last of its year and months have lengths that a line through them gives.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097; // days in 400 years
+    let days = days + 719_468; // since 1 March of the year 0
+    let (era, day_of_era) = (days / ERA, days % ERA);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / (ERA - 1)) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (400 * era + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests;

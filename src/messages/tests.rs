@@ -1,0 +1,74 @@
+//! What every decoder must take: its own messages back, and anything else without harm.
+
+use privsep::wire;
+use proptest::prelude::*;
+
+use super::*;
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Client), Just(Side::Server)]
+}
+
+fn cause() -> impl Strategy<Value = Cause> {
+    prop_oneof![
+        Just(Cause::Done),
+        side().prop_map(Cause::Reset),
+        Just(Cause::Limit),
+        Just(Cause::Idle),
+        Just(Cause::Stopped),
+        any::<i32>().prop_map(|errno| Cause::Failed { errno }),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let totals = [any::<Option<u64>>(), any::<Option<u64>>()];
+    prop_oneof![
+        (side(), any::<bool>()).prop_map(|(from, urgent)| Record::Data { from, urgent }),
+        (side(), any::<u64>()).prop_map(|(from, bytes)| Record::Passed { from, bytes }),
+        (side(), any::<u64>()).prop_map(|(from, total)| Record::Ended { from, total }),
+        (cause(), totals).prop_map(|(cause, totals)| Record::Closed { cause, totals }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_record_comes_back_from_the_room_that_is_kept_for_it(record in record()) {
+        let mut head = [0; Record::MAX_HEAD];
+        let used = wire::encode(&record, &mut head).expect("it fits");
+        prop_assert_eq!(wire::decode::<Record>(&head[..used]).expect("it decodes"), record);
+    }
+
+    #[test]
+    fn a_payload_is_left_alone(record in record(), payload in prop::collection::vec(any::<u8>(), 0..64)) {
+        let mut head = [0; Record::MAX_HEAD];
+        let used = wire::encode(&record, &mut head).expect("it fits");
+        let message = [&head[..used], &payload].concat();
+        let (found, start) = wire::decode_head::<Record>(&message).expect("it decodes");
+        prop_assert_eq!((found, &message[start..]), (record, payload.as_slice()));
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let _ = wire::decode_head::<Record>(&bytes);
+        let _ = wire::decode::<ToParent>(&bytes);
+        let _ = wire::decode::<ToLogger>(&bytes);
+        let _ = wire::decode::<ToResolver>(&bytes);
+        let _ = wire::decode::<ToZygote>(&bytes);
+        let _ = wire::decode::<ToWorker>(&bytes);
+        let _ = wire::decode::<NameQuestion>(&bytes);
+        let _ = wire::decode::<NameAnswer>(&bytes);
+    }
+}
+
+#[test]
+fn the_largest_answer_of_the_resolver_fits_in_a_message() {
+    let address = Address::V6 { host: Ipv6Addr::LOCALHOST, port: u16::MAX, scope: u32::MAX };
+    let mut room = [0; wire::LIMIT];
+    wire::encode(&ToParent::Found(vec![address; 32]), &mut room).expect("it fits");
+}
+
+#[test]
+fn a_unix_peer_without_a_name_says_so_and_one_with_a_hostile_name_is_escaped() {
+    assert_eq!(Address::Unix(Vec::new()).numeric().service, "(unnamed)");
+    assert_eq!(Address::Unix(b"a\nb\x1b".to_vec()).numeric().service, "a\\nb\\x1b");
+}
