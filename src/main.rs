@@ -13,6 +13,7 @@ mod logger;
 mod messages;
 mod parent;
 mod policy;
+mod reason;
 mod resolver;
 mod role;
 mod signals;

@@ -1,9 +1,10 @@
 //! Who we are at the start, and who we are to become.
 
-use nix::unistd::{Gid, Uid, User, getgid, getuid, seteuid};
+use nix::unistd::{Gid, Uid, User, getgid, getuid, setegid, seteuid, setgroups};
 use privsep::confine::Identity;
 
 use crate::exit::{Failure, Status};
+use crate::reason::reason;
 
 /// The accounts that a plain root start falls back to.
 const ACCOUNTS: [&str; 2] = ["tcpreen", "nobody"];
@@ -31,7 +32,8 @@ impl Start {
         if real.is_root() {
             return Ok(Start::Root);
         }
-        seteuid(real).map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", errno.desc())))?;
+        seteuid(real)
+            .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))))?;
         Ok(Start::SetUid { caller: real })
     }
 
@@ -51,10 +53,14 @@ impl Start {
     /// Does something as the user that we are going to be.
     pub(super) fn as_user<T>(self, identity: Identity, action: impl FnOnce() -> T) -> nix::Result<T> {
         match (self, identity) {
-            (Start::Root, Identity::Become { uid, .. }) => {
+            (Start::Root, Identity::Become { uid, gid }) => {
+                // Root's groups are never needed again.
+                setgroups(&[])?;
+                setegid(Gid::from_raw(gid))?;
                 seteuid(Uid::from_raw(uid))?;
                 let result = action();
                 seteuid(Uid::from_raw(0))?;
+                setegid(Gid::from_raw(0))?;
                 Ok(result)
             }
             _ => Ok(action()),
@@ -92,7 +98,11 @@ fn becoming(uid: Uid, gid: Gid) -> Result<Identity, Failure> {
 }
 
 fn unknown(name: &str) -> Failure {
-    Failure::new(Status::Usage, format!("{}: invalid user.", name.escape_debug()))
+    let name = name.escape_debug();
+    Failure::new(
+        Status::Usage,
+        format!("{name}: invalid user.\nTry \"tcpreen --help\" for more information."),
+    )
 }
 
 fn by_name(name: &str) -> Result<Option<Identity>, Failure> {
@@ -100,7 +110,8 @@ fn by_name(name: &str) -> Result<Option<Identity>, Failure> {
         Ok(number) => User::from_uid(Uid::from_raw(number)),
         Err(_) => User::from_name(name),
     };
-    let user = lookup.map_err(|errno| Failure::new(Status::Os, format!("{name}: {}", errno.desc())))?;
+    let user =
+        lookup.map_err(|errno| Failure::new(Status::Os, format!("{name}: {}", reason(errno as i32))))?;
     user.map(|user| becoming(user.uid, user.gid)).transpose()
 }
 

@@ -10,6 +10,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, bind, connect, getsockname, listen, setsockopt,
     socket, sockopt,
 };
+use nix::sys::stat::lstat;
 
 use super::socket::{address_of, family_of, peer_of, with_sockaddr};
 use crate::messages::Address;
@@ -18,7 +19,29 @@ use crate::messages::Address;
 pub(super) struct Listener {
     socket: OwnedFd,
     pub(super) address: Address,
-    file: Option<PathBuf>,
+    file: Option<Own>,
+}
+
+/// The file of a Unix socket that we made: which one it is, so that no other is removed in its place.
+struct Own {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Own {
+    fn find(path: PathBuf) -> Result<Own, Errno> {
+        let found = lstat(&path)?;
+        Ok(Own { path, device: found.st_dev, inode: found.st_ino })
+    }
+
+    fn remove(&self) {
+        let still_ours =
+            lstat(&self.path).is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode));
+        if still_ours {
+            let _ = nix::unistd::unlink(&self.path);
+        }
+    }
 }
 
 impl Listener {
@@ -48,7 +71,8 @@ impl Listener {
             Address::Unix(path) => {
                 make_room(path)?;
                 with_sockaddr(address, |sockaddr| bind(socket.as_raw_fd(), sockaddr))?;
-                (path.first() != Some(&b'@')).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(path)))
+                let file = PathBuf::from(std::ffi::OsStr::from_bytes(path));
+                if path.first() == Some(&b'@') { None } else { Some(Own::find(file)?) }
             }
             _ => {
                 setsockopt(&socket, sockopt::ReuseAddr, &true)?;
@@ -97,7 +121,7 @@ impl Listener {
 impl Listener {
     /// Where the file stands that this listener removes in the end.
     pub(super) fn directory(&self) -> Option<PathBuf> {
-        let parent = self.file.as_ref()?.parent()?;
+        let parent = self.file.as_ref()?.path.parent()?;
         Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
     }
 }
@@ -111,7 +135,7 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            let _ = nix::unistd::unlink(file);
+            file.remove();
         }
     }
 }

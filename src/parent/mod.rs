@@ -2,6 +2,7 @@
 //! sockets out. It never reads a byte from a peer.
 
 mod address;
+mod daemon;
 mod dial;
 mod identity;
 mod limits;
@@ -22,8 +23,10 @@ use privsep::sys;
 use crate::config::{Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, ToLogger};
-use crate::policy::Role;
+use crate::policy::{Extra, Role};
+use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
+use daemon::{Foreground, Part};
 pub(crate) use identity::Start;
 use identity::Target;
 use listener::Listener;
@@ -39,8 +42,18 @@ pub(crate) fn tidy_up() -> Result<Start, Failure> {
     Start::find()
 }
 
-/// Runs the bridge to its end; says with which status.
+/// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
 pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
+    if !config.daemon {
+        return bridge(config, start, None);
+    }
+    match daemon::split(&mut config)? {
+        Part::Foreground(status) => Ok(status),
+        Part::Daemon(foreground) => bridge(config, start, Some(foreground)),
+    }
+}
+
+fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> Result<u8, Failure> {
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
     let target = Target::choose(start, config.user.as_deref())?;
@@ -86,20 +99,33 @@ pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
     };
     let dropped = start
         .with_privilege(|| confine::drop_privileges(&privileges))
-        .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", errno.desc())));
+        .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))));
     let dropped = dropped?.map_err(unconfined)?;
     let places = directories_of([&client_listener, &server_listener])?;
     let remove: Vec<_> = places.iter().map(std::os::fd::AsFd::as_fd).collect();
-    let landlock = Landlock { remove: &remove, connect: Connect::Anywhere, ..Landlock::default() };
+    let abstract_peer = [&config.client, &config.server].into_iter().any(dials_abstract);
+    let landlock = Landlock {
+        remove: &remove,
+        connect: Connect::Anywhere,
+        abstract_sockets: abstract_peer,
+        ..Landlock::default()
+    };
     let fenced = dropped.fence(&landlock).map_err(unconfined)?;
-    let filter = Role::Parent.filter().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+    let extras: &[Extra] = if foreground.is_some() { &[Extra::Background] } else { &[] };
+    let filter = Role::Parent.filter(extras).map_err(|error| Failure::new(Status::Os, error.to_string()))?;
     let locked = fenced.lock(&filter).map_err(unconfined)?;
     cages.push(locked.landlock);
     drop(places);
+    if let Some(foreground) = foreground {
+        foreground.listening()?;
+    }
 
     let peers = Peers { client, server, client_listener, server_listener };
     let roles = Roles { resolver, logger, zygote };
     let mut supervisor = Supervisor::new(&config, peers, roles, &signals, &locked);
+    if config.daemon {
+        supervisor.tell(ToLogger::Notice { level: Level::Normal, text: "starting".into() });
+    }
     if let Some(text) = shortage {
         supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
     }
@@ -132,12 +158,22 @@ fn who(identity: Identity) -> String {
     }
 }
 
+/// Whether a peer is met at an abstract Unix socket, which Landlock would put out of reach.
+fn dials_abstract(endpoint: &Endpoint) -> bool {
+    let named = matches!(&endpoint.port, Port::Path(path) if path.as_encoded_bytes().first() == Some(&b'@'));
+    named && endpoint.approach == Approach::Connect
+}
+
 /// All signals that mean something to us become readable.
 fn block_signals() -> Result<SignalFd, Failure> {
     let set: SigSet = FOR_THE_PARENT.into_iter().collect();
-    set.thread_set_mask()
+    // Blocked in every role, and read by none: a file that may not grow is an error of write, not a death.
+    let mut blocked = set;
+    blocked.add(Signal::SIGXFSZ);
+    blocked
+        .thread_set_mask()
         .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
-        .map_err(|errno| Failure::new(Status::Os, format!("signals: {}", errno.desc())))
+        .map_err(|errno| Failure::new(Status::Os, format!("signals: {}", reason(errno as i32))))
 }
 
 /// The signals that have come.
@@ -166,13 +202,14 @@ fn bind(
         Port::Path(_) => start.as_user(identity, || Listener::bind(addresses)),
         _ => start.with_privilege(|| Listener::bind(addresses)),
     };
-    let bound = bound.map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", errno.desc())))?;
+    let bound =
+        bound.map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))))?;
     bound.map(Some).map_err(|errno| {
         let status = match errno {
             nix::errno::Errno::EACCES | nix::errno::Errno::EPERM => Status::NoPermission,
             _ => Status::Unavailable,
         };
-        address::failure(endpoint, status, errno.desc())
+        address::failure(endpoint, status, &reason(errno as i32))
     })
 }
 

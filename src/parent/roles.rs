@@ -23,6 +23,7 @@ use crate::messages::{
     ToResolver, ToZygote, VERSION,
 };
 use crate::policy::Role;
+use crate::reason::reason;
 use crate::signals;
 
 /// The logger's end of its channel to the resolver.
@@ -40,6 +41,10 @@ const PATH_MAX: usize = 4096;
 
 /// What glibc's resolver does with name servers that do not answer: less than by default.
 const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
+
+/// One heap for all threads of the logger: glibc gives memory of a second one back only after it has read a
+/// file in `/proc`, which is not in the filter.
+const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
 
 /// Starts roles.
 pub(super) struct Starter<'a> {
@@ -81,11 +86,13 @@ impl Starter<'_> {
 
     /// The logger, which opens its outputs.
     pub(super) fn logger(&self, config: &Config, names: Option<Names>) -> Result<Running<ToLogger>, Failure> {
-        let logger = self.start(Role::Logger, Streams::Output, &[])?;
+        let environment = [CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
+        let logger = self.start(Role::Logger, Streams::Output, &environment)?;
         let prepare = ToLogger::Prepare {
             prepare: self.prepare(),
             sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
             notices: match config.verbosity {
+                _ if config.daemon => Notices::Syslog,
                 Verbosity::Quiet => Notices::Quiet,
                 Verbosity::Normal | Verbosity::Verbose => Notices::Normal,
                 Verbosity::Debug => Notices::Verbose,
@@ -155,7 +162,7 @@ impl<Out: Serialize> Running<Out> {
             ];
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(Failure::new(Status::Os, errno.desc())),
+                Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32))),
             }
             if let Some((message, fds)) = self.receive()? {
                 return match fds {
@@ -190,7 +197,7 @@ impl<Out: Serialize> Running<Out> {
             ),
             Problem::Output { errno, name } => {
                 let name = String::from_utf8_lossy(&name).into_owned();
-                let reason = nix::errno::Errno::from_raw(errno).desc();
+                let reason = crate::reason::reason(errno);
                 Failure::new(Status::CannotCreate, format!("Log file error: {reason} ({name})"))
             }
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),

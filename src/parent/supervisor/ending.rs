@@ -1,0 +1,144 @@
+//! How it ends: all sessions served, a signal, an output or a role lost.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::{Phase, Supervisor};
+use crate::exit::{Failure, Status};
+use crate::messages::{Level, Side, ToLogger};
+use crate::parent::{interrupted, signals_of};
+use crate::signals::describe;
+
+/// How long sessions may take to end in order.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the logger may take to write the rest.
+const WRITE_OUT: Duration = Duration::from_secs(60);
+
+impl Supervisor<'_> {
+    /// What follows from where we are; a status if it is over.
+    pub(super) fn progress(&mut self) -> Result<Option<u8>, Failure> {
+        let now = Instant::now();
+        if self.phase == Phase::Serving && self.remaining() == 0 {
+            // All that were asked for have come: the port is free for others.
+            self.close_listeners();
+            if self.pairs.is_empty() && self.running.is_empty() {
+                self.say_stopping();
+                let status = self.failed.map_or(0, |status| status as u8);
+                self.write_out(now, status);
+            }
+        }
+        match self.phase {
+            Phase::Draining { status, until } if self.running.is_empty() || until <= now => {
+                self.write_out(now, status);
+            }
+            Phase::WritingOut { until, .. } if until <= now => {
+                return Err(Failure::new(Status::Io, "the logger does not finish: records may be missing"));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        if self.awaiting(Side::Client).is_none() {
+            self.client_listener = None;
+        }
+        if self.awaiting(Side::Server).is_none() {
+            self.server_listener = None;
+        }
+    }
+
+    pub(super) fn write_out(&mut self, now: Instant, status: u8) {
+        self.phase = Phase::WritingOut { until: now + WRITE_OUT, status };
+        self.tell(ToLogger::Finish);
+        // It goes out with the next turn; nothing else is left to wake us.
+        self.idle.clear();
+    }
+
+    /// Ends every session in order, then ourselves.
+    pub(super) fn stop(&mut self, status: u8) {
+        self.say_stopping();
+        self.client_listener = None;
+        self.server_listener = None;
+        for pair in self.pairs.drain(..) {
+            pair.refuse();
+        }
+        let sessions: Vec<u64> = self.running.values().copied().collect();
+        for number in sessions {
+            self.tell(ToLogger::Stop { number });
+        }
+        self.phase = Phase::Draining { until: Instant::now() + DRAIN, status };
+    }
+
+    /// Nothing may be forwarded that an output does not get.
+    pub(super) fn output_lost(&mut self) {
+        let failed = Status::Io as u8;
+        match &mut self.phase {
+            Phase::Serving => self.stop(failed),
+            Phase::Draining { status, .. } | Phase::WritingOut { status, .. } => *status = failed,
+        }
+    }
+
+    /// A daemon has no stderr on which its end could be told: the logger, if it still is there, tells it.
+    pub(super) fn last_words(&mut self, failure: &Failure) {
+        self.notice(Level::Error, failure.text.clone());
+        if self.phase == Phase::Serving {
+            self.say_stopping();
+        }
+        let _ = self.flush_outbox();
+    }
+
+    /// Only a daemon says so.
+    pub(super) fn say_stopping(&mut self) {
+        if self.config.daemon {
+            self.notice(Level::Normal, "stopping".into());
+        }
+    }
+
+    pub(super) fn heed_signals(&mut self) -> Result<Option<u8>, Failure> {
+        let signals: Vec<Signal> = signals_of(self.signals).collect();
+        for signal in signals {
+            match signal {
+                Signal::SIGCHLD => self.check_roles()?,
+                Signal::SIGUSR1 | Signal::SIGUSR2 => {}
+                // There is no terminal that could have gone.
+                Signal::SIGHUP if self.config.daemon => {
+                    let text = "Caught signal: Hangup: ignored, outputs cannot be reopened yet";
+                    self.notice(Level::Warning, text.into());
+                }
+                signal => {
+                    let status = interrupted(signal);
+                    // The second time, at once: what is recorded is written all the same.
+                    if self.phase != Phase::Serving {
+                        return Ok(Some(status));
+                    }
+                    self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
+                    self.stop(status);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Our only children are the roles, and none of them may end before we say so.
+    pub(super) fn check_roles(&mut self) -> Result<(), Failure> {
+        let ended = |pid| {
+            use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
+        };
+        if ended(self.roles.resolver.pid) {
+            return Err(self.roles.resolver.lost());
+        }
+        if ended(self.roles.zygote.pid) {
+            return Err(self.roles.zygote.lost());
+        }
+        // The logger may end once everything is written; whether it was is in its channel.
+        if !matches!(self.phase, Phase::WritingOut { .. }) && ended(self.roles.logger.pid) {
+            return Err(self.roles.logger.lost());
+        }
+        Ok(())
+    }
+}

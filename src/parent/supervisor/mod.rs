@@ -1,0 +1,330 @@
+//! The parent's loop: peers arrive, connections stand, workers are born and end, signals come.
+
+mod ending;
+mod pairs;
+mod workers;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use privsep::channel::{Channel, ChannelError, Wait, no_fds};
+use privsep::confine::Locked;
+
+use super::listener::Listener;
+use super::pair::{Half, Pair};
+use super::roles::Running;
+use crate::config::{Config, Port, Verbosity};
+use crate::exit::{Failure, Status};
+use crate::format::Need;
+use crate::messages::{Address, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
+use crate::reason::reason;
+
+/// The longest notice, in bytes.
+const NOTICE: usize = 2000;
+
+/// After too many descriptors were on their way: so long until the next attempt.
+const CROWD: Duration = Duration::from_millis(20);
+
+/// After the system refused a descriptor or a process: so long until the next attempt.
+const RECOVERY: Duration = Duration::from_millis(500);
+
+/// Where the peers are.
+pub(super) struct Peers {
+    pub(super) client: Vec<Address>,
+    pub(super) server: Vec<Address>,
+    pub(super) client_listener: Option<Listener>,
+    pub(super) server_listener: Option<Listener>,
+}
+
+pub(super) struct Roles {
+    pub(super) resolver: Running<ToResolver>,
+    pub(super) logger: Running<ToLogger>,
+    pub(super) zygote: Running<ToZygote>,
+}
+
+/// A worker that waits for a session.
+struct Idle {
+    pid: i32,
+    channel: Channel<ToWorker, ()>,
+}
+
+/// How far we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// No new sessions; those that run end in order.
+    Draining {
+        until: Instant,
+        status: u8,
+    },
+    /// The logger writes the rest.
+    WritingOut {
+        until: Instant,
+        status: u8,
+    },
+}
+
+/// What poll found.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Signal,
+    Resolver,
+    Logger,
+    Zygote,
+    Listener(Side),
+    Pair(usize),
+}
+
+pub(super) struct Supervisor<'a> {
+    config: &'a Config,
+    client_addresses: Rc<[Address]>,
+    server_addresses: Rc<[Address]>,
+    client_listener: Option<Listener>,
+    server_listener: Option<Listener>,
+    roles: Roles,
+    signals: &'a SignalFd,
+    _locked: &'a Locked,
+    need: Need,
+    phase: Phase,
+    /// Sessions begun, also those whose peer could not be reached.
+    begun: u64,
+    /// A session failed: its peer could not be reached, or its worker died.
+    failed: Option<Status>,
+    /// In the order in which they began: the first that lacks a peer gets the next one.
+    pairs: Vec<Pair>,
+    /// Session by process.
+    running: HashMap<i32, u64>,
+    next_session: u64,
+    idle: VecDeque<Idle>,
+    /// Workers that the zygote owes us.
+    ordered: u32,
+    /// What the logger has not taken yet; while there is something, nobody is accepted.
+    outbox: VecDeque<(ToLogger, Option<OwnedFd>)>,
+    /// The system had no descriptors or processes for us: nothing is begun until then.
+    starved: Option<Instant>,
+    /// Too many descriptors are on their way between processes: nothing is handed out until then.
+    crowded: Option<Instant>,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        peers: Peers,
+        roles: Roles,
+        signals: &'a SignalFd,
+        locked: &'a Locked,
+    ) -> Supervisor<'a> {
+        let need = config.outputs.iter().map(|output| output.format.need()).max().unwrap_or(Need::Totals);
+        Supervisor {
+            config,
+            client_addresses: peers.client.into(),
+            server_addresses: peers.server.into(),
+            client_listener: peers.client_listener,
+            server_listener: peers.server_listener,
+            roles,
+            signals,
+            _locked: locked,
+            need,
+            phase: Phase::Serving,
+            begun: 0,
+            failed: None,
+            pairs: Vec::new(),
+            running: HashMap::new(),
+            next_session: 1,
+            idle: VecDeque::new(),
+            ordered: 0,
+            outbox: VecDeque::new(),
+            starved: None,
+            crowded: None,
+        }
+    }
+
+    /// Sends to the logger, as soon as it takes it.
+    pub(super) fn tell(&mut self, message: ToLogger) {
+        self.outbox.push_back((message, None));
+    }
+
+    fn notice(&mut self, level: Level, mut text: String) {
+        // A message has an end; what an operator typed may have none.
+        text.truncate(text.floor_char_boundary(NOTICE));
+        self.tell(ToLogger::Notice { level, text });
+    }
+
+    /// Says where we listen. With `-q` that is said only where nobody could know it otherwise.
+    pub(super) fn announce(&mut self, verbosity: Verbosity) {
+        for (listener, endpoint) in
+            [(&self.client_listener, &self.config.client), (&self.server_listener, &self.config.server)]
+        {
+            let Some(listener) = listener else { continue };
+            let message = if verbosity > Verbosity::Quiet || self.config.daemon {
+                ToLogger::Listening(listener.address.clone())
+            } else if endpoint.port == Port::Dynamic {
+                let text = format!("Listening on: {}", listener.address);
+                ToLogger::Notice { level: Level::Error, text }
+            } else {
+                continue;
+            };
+            self.outbox.push_back((message, None));
+        }
+    }
+
+    /// Serves until there is nothing more to serve.
+    pub(super) fn run(mut self) -> Result<u8, Failure> {
+        let result = self.serve();
+        if let (Err(failure), true) = (&result, self.config.daemon) {
+            self.last_words(failure);
+        }
+        result
+    }
+
+    fn serve(&mut self) -> Result<u8, Failure> {
+        loop {
+            self.recover();
+            self.advance_pairs();
+            self.flush_outbox()?;
+            self.begin_dialled_sessions()?;
+            self.order_workers()?;
+            if let Some(status) = self.progress()? {
+                return Ok(status);
+            }
+            for found in self.wait()? {
+                if let Some(status) = self.handle(found)? {
+                    return Ok(status);
+                }
+            }
+        }
+    }
+
+    /// Ends the waits whose time has come.
+    fn recover(&mut self) {
+        let now = Instant::now();
+        for wait in [&mut self.starved, &mut self.crowded] {
+            *wait = wait.filter(|until| *until > now);
+        }
+    }
+
+    fn flush_outbox(&mut self) -> Result<(), Failure> {
+        while let Some((message, fd)) = self.outbox.front() {
+            let fds: Vec<BorrowedFd<'_>> = fd.iter().map(AsFd::as_fd).collect();
+            match self.roles.logger.channel.send_with(message, &fds, Wait::No) {
+                Ok(()) => drop(self.outbox.pop_front()),
+                Err(ChannelError::Full) => return Ok(()),
+                Err(ChannelError::Crowded) => {
+                    self.crowded = Some(Instant::now() + CROWD);
+                    return Ok(());
+                }
+                Err(_) => return Err(self.roles.logger.lost()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to do.
+    fn wait(&mut self) -> Result<Vec<Found>, Failure> {
+        self.flush_outbox()?;
+        let mut tokens = vec![Found::Signal, Found::Resolver, Found::Logger, Found::Zygote];
+        let logger = if self.outbox.is_empty() || self.crowded.is_some() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        };
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![
+            readable(self.signals.as_fd()),
+            readable(self.roles.resolver.channel.as_fd()),
+            PollFd::new(self.roles.logger.channel.as_fd(), logger),
+            readable(self.roles.zygote.channel.as_fd()),
+        ];
+        for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
+        {
+            if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
+                tokens.push(Found::Listener(side));
+                fds.push(readable(listener.as_fd()));
+            }
+        }
+        for (index, pair) in self.pairs.iter().enumerate() {
+            for half in [&pair.client, &pair.server] {
+                let (fd, flags) = match half {
+                    Half::Awaited => continue,
+                    Half::Dialling(dial) => match dial.socket() {
+                        Some(socket) => (socket, PollFlags::POLLOUT),
+                        None => continue,
+                    },
+                    // Only to hear that it has gone.
+                    Half::There(socket, _) => (socket.as_fd(), PollFlags::empty()),
+                };
+                tokens.push(Found::Pair(index));
+                fds.push(PollFd::new(fd, flags));
+            }
+        }
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
+        }
+        let mut found: Vec<Found> = tokens
+            .into_iter()
+            .zip(&fds)
+            .filter(|(_, fd)| fd.any().unwrap_or(false))
+            .map(|(token, _)| token)
+            .collect();
+        // Pairs last, from the end: handling one may move those behind it.
+        found.sort_by_key(|found| match found {
+            Found::Pair(index) => usize::MAX - index,
+            _ => 0,
+        });
+        Ok(found)
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let dials =
+            self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|half| match half {
+                Half::Dialling(dial) => Some(dial.deadline),
+                Half::Awaited | Half::There(..) => None,
+            });
+        let phase = match self.phase {
+            Phase::Serving => None,
+            Phase::Draining { until, .. } | Phase::WritingOut { until, .. } => Some(until),
+        };
+        match dials.chain(phase).chain(self.starved).chain(self.crowded).min() {
+            None => PollTimeout::NONE,
+            Some(until) => {
+                let rest = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
+            }
+        }
+    }
+
+    fn handle(&mut self, found: Found) -> Result<Option<u8>, Failure> {
+        match found {
+            Found::Signal => return self.heed_signals(),
+            // The resolver has nothing to tell us once the addresses are known.
+            Found::Resolver => {
+                if self.roles.resolver.receive()?.is_some() {
+                    return Err(self.roles.resolver.nonsense());
+                }
+            }
+            Found::Logger => return self.hear_logger(),
+            Found::Zygote => self.hear_zygote()?,
+            Found::Listener(side) => self.accept(side),
+            Found::Pair(index) => self.look_at(index),
+        }
+        Ok(None)
+    }
+
+    fn hear_logger(&mut self) -> Result<Option<u8>, Failure> {
+        while let Some((message, fds)) = self.roles.logger.receive()? {
+            let bare = no_fds(fds).is_ok();
+            match (message, self.phase) {
+                (ToParent::OutputLost, _) if bare => self.output_lost(),
+                (ToParent::Finished, Phase::WritingOut { status, .. }) if bare => return Ok(Some(status)),
+                _ => return Err(self.roles.logger.nonsense()),
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,85 @@
+//! Workers: ordered ahead of need, missed when they end.
+
+use std::time::Instant;
+
+use privsep::channel::{Channel, one_fd};
+use privsep::sys::Fds;
+
+use super::{Idle, Phase, RECOVERY, Supervisor};
+use crate::exit::{Failure, Status};
+use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
+use crate::reason::reason;
+use crate::signals::describe;
+
+/// Workers kept ready for the next sessions.
+const SPARE: u32 = 4;
+
+impl Supervisor<'_> {
+    /// Keeps as many workers ready as sessions may soon begin.
+    pub(super) fn order_workers(&mut self) -> Result<(), Failure> {
+        if self.phase != Phase::Serving || self.starved.is_some() {
+            return Ok(());
+        }
+        let pairs = self.pairs.len() as u64;
+        let free = u64::from(self.config.at_once).saturating_sub(self.running.len() as u64);
+        // One more than may run, so that the next session need not wait for a fork.
+        let wanted = pairs + u64::from(SPARE).min(free + 1).min(self.remaining());
+        let missing = wanted.saturating_sub(self.idle.len() as u64 + u64::from(self.ordered)) as u32;
+        // By twos where there is time, which halves the messages; at once where a pair would have to wait.
+        let short = self.idle.len() + self.ordered as usize <= self.pairs.len();
+        if missing > 1 || missing > 0 && short {
+            self.roles.zygote.send(&ToZygote::Fork(missing))?;
+            self.ordered += missing;
+        }
+        Ok(())
+    }
+
+    pub(super) fn hear_zygote(&mut self) -> Result<(), Failure> {
+        while let Some((message, fds)) = self.roles.zygote.receive()? {
+            self.obey_zygote(message, fds)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn obey_zygote(&mut self, message: ToParent, fds: Fds) -> Result<(), Failure> {
+        match message {
+            ToParent::Born { pid } if self.ordered > 0 => {
+                let channel = one_fd(fds).map_err(|_| self.roles.zygote.nonsense())?;
+                self.ordered -= 1;
+                if self.phase == Phase::Serving {
+                    self.idle.push_back(Idle { pid, channel: Channel::from_socket(channel) });
+                }
+            }
+            ToParent::Stillborn { errno } if self.ordered > 0 => {
+                self.ordered -= 1;
+                if self.starved.is_none() {
+                    let reason = reason(errno);
+                    self.notice(Level::Error, format!("Process creation: {reason}"));
+                }
+                self.starved = Some(Instant::now() + RECOVERY);
+            }
+            ToParent::Exited { pid, end } => self.ended(pid, end),
+            _ => return Err(self.roles.zygote.nonsense()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn ended(&mut self, pid: i32, end: End) {
+        let Some(number) = self.running.remove(&pid) else {
+            self.idle.retain(|worker| worker.pid != pid);
+            return;
+        };
+        match end {
+            End::Status(0) => return,
+            End::Status(status) => {
+                self.notice(Level::Warning, format!("Child {pid} returned an error ({status})"));
+            }
+            End::Signal(signal) => {
+                let text = describe(signal);
+                self.notice(Level::Warning, format!("Child {pid} killed by signal {signal} ({text})"));
+            }
+        }
+        self.failed = Some(Status::Software);
+        self.tell(ToLogger::Died { number, end });
+    }
+}
