@@ -8,10 +8,16 @@
 #![allow(unreachable_pub, reason = "`support` is a library for the modules beside it")]
 
 mod clients;
+mod daemon;
 mod diagnostics;
 mod formats;
 mod limits;
 mod loss;
+mod manual;
+mod modes;
+mod names;
 mod relay;
 mod roles;
 mod support;
+mod templates;
+mod weaknesses;

@@ -8,6 +8,7 @@ use crate::support::peer::{Peer, Server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
+use crate::support::wait::until;
 use crate::support::{Bridged, bridge, low_port, nobody, proc};
 
 type Roles = BTreeMap<String, Vec<Pid>>;
@@ -64,7 +65,7 @@ fn once_it_listens_no_process_of_root_is_root() {
     }
     let server = Server::listen();
     let tcpreen = Tcpreen::to(server.port()).start();
-    let roles = tcpreen.roles();
+    let roles = until("a worker", || Some(tcpreen.roles()).filter(|roles| roles.contains_key("worker")));
     is_confined(&roles);
     each_thread(&roles, |role, thread| {
         assert!(!thread.ids("Uid").contains(&0), "{role} is root");

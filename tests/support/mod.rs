@@ -1,5 +1,9 @@
 //! What the tests are told with.
 
+pub mod daemon;
+pub mod leftovers;
+pub mod name_server;
+pub mod namespace;
 pub mod payload;
 pub mod peer;
 pub mod proc;
@@ -8,6 +12,7 @@ pub mod scratch;
 pub mod skip;
 pub mod tcpreen;
 pub mod under_test;
+pub mod unix;
 pub mod wait;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -50,9 +51,18 @@ impl Peer {
     }
 
     pub fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Peer::with_deadlines(stream)
+    }
+
+    /// All but urgent data is as over TCP.
+    pub fn over_unix(stream: UnixStream) -> Self {
+        Peer::with_deadlines(OwnedFd::from(stream).into())
+    }
+
+    fn with_deadlines(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
         stream.set_write_timeout(Some(PATIENCE)).expect("SO_SNDTIMEO");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
         Peer { stream, sent: Hasher::default(), received: Hasher::default() }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
@@ -91,6 +91,24 @@ pub fn descendants(pid: Pid) -> Vec<Pid> {
         next += 1;
     }
     family.split_off(1)
+}
+
+/// All processes of one program, and what they have started.
+pub fn of_program(program: &Path) -> Vec<Pid> {
+    let text = program.to_string_lossy();
+    let is_it = |pid: &Pid| {
+        // Who is not dumpable shows its program to root alone; its command line to everybody.
+        let command = fs::read(file(*pid, "cmdline")).unwrap_or_default();
+        fs::read_link(file(*pid, "exe")).is_ok_and(|exe| exe == program)
+            || String::from_utf8_lossy(&command).contains(&*text)
+    };
+    let mut found: Vec<Pid> = processes().filter(is_it).collect();
+    for pid in found.clone() {
+        found.extend(descendants(pid));
+    }
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn processes() -> impl Iterator<Item = Pid> {

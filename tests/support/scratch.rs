@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -54,8 +55,15 @@ impl Scratch {
 
     /// A copy of the program under test where any account may run it.
     pub fn copy_of_program(&self, mode: u32) -> PathBuf {
-        let copy = self.path("tcpreen");
-        fs::copy(binary(), &copy).expect("a copy of the program");
+        self.executable(&binary(), "tcpreen", mode)
+    }
+
+    /// A copy of a file that is to be executed. Made by another process: a child of another test could
+    /// inherit what we have open for writing, and the file would be busy.
+    pub fn executable(&self, file: &Path, name: &str, mode: u32) -> PathBuf {
+        let copy = self.path(name);
+        let status = Command::new("cp").arg(file).arg(&copy).status().expect("cp");
+        assert!(status.success(), "a copy of {}", file.display());
         fs::set_permissions(&copy, Permissions::from_mode(mode)).expect("chmod");
         copy
     }

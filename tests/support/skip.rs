@@ -1,6 +1,7 @@
 //! Tests that need something which is not everywhere say so, loudly, and not at all in CI.
 
 use std::env;
+use std::process::Command;
 
 use nix::unistd::{AccessFlags, Uid, access};
 
@@ -12,6 +13,8 @@ pub enum Need {
     Root,
     /// A program in the search path.
     Program(&'static str),
+    /// To be able to make a mount namespace.
+    MountNamespace,
     /// Our own program: the test is about something the original has never claimed.
     Ours,
 }
@@ -34,6 +37,7 @@ fn lacking(need: Need) -> Option<String> {
     match need {
         Need::Root => (!Uid::effective().is_root()).then(|| "this test needs root".into()),
         Need::Program(name) => (!is_installed(name)).then(|| format!("{name} is not installed")),
+        Need::MountNamespace => (!can_unshare()).then(|| "no mount namespace can be made here".into()),
         Need::Ours => is_original().then(|| "the original does not claim to do this".into()),
     }
 }
@@ -41,6 +45,11 @@ fn lacking(need: Need) -> Option<String> {
 /// Whether long tests are asked for.
 pub fn long() -> bool {
     env::var_os("TCPREEN_LONG").is_some()
+}
+
+fn can_unshare() -> bool {
+    let mount = ["--mount", "mount", "-t", "tmpfs", "none", "/tmp"];
+    Command::new("unshare").args(mount).output().is_ok_and(|output| output.status.success())
 }
 
 fn is_installed(name: &str) -> bool {

@@ -76,7 +76,7 @@ impl Tcpreen {
         self
     }
 
-    /// `-a`
+    /// `-a`; nothing, where it is `""`
     pub fn listen_on(mut self, address: &str) -> Self {
         self.address = address.into();
         self
@@ -87,9 +87,15 @@ impl Tcpreen {
         self.listen_on(&place.ip().to_string()).local_port(place.port())
     }
 
-    /// `-s`
+    /// `-s`; nothing, where it is `""`
     pub fn host(mut self, host: &str) -> Self {
         self.host = host.into();
+        self
+    }
+
+    /// Without `-n`.
+    pub fn with_names(mut self) -> Self {
+        self.options.retain(|option| option != "-n");
         self
     }
 
@@ -129,7 +135,8 @@ impl Tcpreen {
                 shell
             }
         };
-        command.args(&self.options).args(["-a", &self.address, "-s", &self.host]).args(&self.ports);
+        let hosts = [["-a", &self.address], ["-s", &self.host]].into_iter().filter(|it| !it[1].is_empty());
+        command.args(&self.options).args(hosts.flatten()).args(&self.ports);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some((uid, gid)) = self.account {
             command.uid(uid.as_raw()).gid(gid.as_raw());

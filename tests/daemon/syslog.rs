@@ -1,0 +1,147 @@
+//! What a daemon says to syslog, and that it never waits for it.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::Daemon;
+use crate::support::peer::{Refusing, Server, echo_server};
+use crate::support::skip::{Need, needs};
+use crate::support::wait::until;
+
+const NEEDS: [Need; 3] = [Need::Ours, Need::Root, Need::MountNamespace];
+
+#[test]
+fn the_life_of_a_daemon_is_told_with_its_priorities() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let server = Server::listen();
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    let outcome = daemon.start(daemon.command(server.port()).args(["-u", "nobody"]));
+    assert_eq!(outcome.stderr, "");
+    let parent = daemon.pid();
+    let says = |priority: u8, text: &str| {
+        assert_eq!(syslogd.next(), format!("<{priority}>tcpreen[{parent}]: {text}"));
+    };
+    says(29, "starting");
+    says(29, &format!("Listening on: {} port {}", daemon.place().ip(), daemon.place().port()));
+    let client = daemon.connect();
+    let _server = server.accept();
+    says(30, &format!("Connection from: 127.0.0.1 port {}", client.local_port()));
+    says(30, &format!("Connection to: 127.0.0.1 port {}", server.port()));
+    daemon.signal(Signal::SIGHUP);
+    says(28, "Caught signal: Hangup: ignored, outputs cannot be reopened yet");
+    daemon.signal(Signal::SIGTERM);
+    says(29, "Caught signal: Terminated");
+    says(29, "stopping");
+    daemon.all_gone();
+    assert_eq!(syslogd.pending(), [""; 0]);
+}
+
+#[test]
+fn errors_and_warnings_have_their_priorities() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let refusing = Refusing::new();
+    let port = refusing.port();
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    daemon.start(daemon.command(port));
+    daemon.expect_refusal();
+    let error = syslogd.next_with("refused");
+    assert!(error.starts_with("<27>tcpreen["), "{error}");
+    assert!(error.ends_with(&format!("]: 127.0.0.1 port {port}: Connection refused")), "{error}");
+
+    let server = refusing.listen();
+    let mut client = daemon.connect();
+    let _server = server.accept();
+    client.send("x");
+    daemon.kill("worker");
+    let warning = syslogd.next_with("Child");
+    assert!(warning.starts_with("<28>tcpreen["), "{warning}");
+    assert!(warning.ends_with(" killed by signal 9 (Killed)"), "{warning}");
+}
+
+#[test]
+fn a_lost_role_is_told_as_the_last_thing() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    daemon.start(daemon.command(80));
+    daemon.kill("resolver");
+    let error = syslogd.next_with("resolver");
+    assert!(error.starts_with("<27>tcpreen["), "{error}");
+    assert!(syslogd.next().ends_with("]: stopping"));
+    daemon.all_gone();
+}
+
+#[test]
+fn without_syslogd_it_starts_says_so_and_finds_it_later() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::with_dev_log();
+    let outcome = daemon.start(daemon.command(echo.port));
+    assert_eq!(outcome.stderr.matches("/dev/log").count(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("No such file or directory"), "{outcome:?}");
+    daemon.echo("nobody hears of it");
+    let syslogd = daemon.syslogd();
+    let heard = until("a message", || {
+        daemon.echo("somebody does");
+        Some(syslogd.pending()).filter(|messages| messages.len() > 1)
+    });
+    assert!(heard[0].starts_with("<28>"), "{heard:?}");
+    assert!(heard[0].ends_with(" messages could not be sent here"), "{heard:?}");
+    assert!(heard[1].contains("Connection "), "{heard:?}");
+}
+
+#[test]
+fn a_syslogd_that_is_restarted_is_found_again() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::with_dev_log();
+    let mut syslogd = daemon.syslogd();
+    daemon.start(daemon.command(echo.port));
+    for _ in 0..2 {
+        drop(syslogd);
+        daemon.echo("nobody hears of it");
+        syslogd = daemon.syslogd();
+        until("a message", || {
+            daemon.echo("somebody does");
+            syslogd.pending().into_iter().find(|message| message.contains("Connection "))
+        });
+    }
+}
+
+#[test]
+fn a_syslogd_that_is_stuck_delays_nothing() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    daemon.start_recording(echo.port);
+    let start = Instant::now();
+    for number in 0..100 {
+        daemon.echo(&format!("session {number}"));
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?} for 100 sessions", start.elapsed());
+    assert!(syslogd.pending().len() < 100, "it took what it could");
+    daemon.echo("it takes some again");
+    let heard = syslogd.next_with("messages could not be sent here");
+    assert!(heard.starts_with("<28>"), "{heard}");
+    syslogd.next_with("Connection from: ");
+    until("everything in the record", || {
+        let record = daemon.record();
+        (0..100).all(|number| record.contains(&format!("session {number}\n"))).then_some(())
+    });
+}

@@ -1,0 +1,29 @@
+//! Who comes to whom, and over what: `-c`, `-l`, both, and each side over IPv4, IPv6 or a Unix socket.
+
+mod connecting;
+mod internet;
+mod listening;
+mod socket_files;
+mod unix;
+
+use crate::support::peer::Peer;
+
+/// Traffic both ways, each end heard by the other.
+#[track_caller]
+fn converse(client: &mut Peer, server: &mut Peer) {
+    client.send("question");
+    server.expect("question");
+    server.send("answer");
+    client.expect("answer");
+}
+
+/// The same, to the end.
+#[track_caller]
+fn converse_and_part(mut client: Peer, mut server: Peer) {
+    converse(&mut client, &mut server);
+    client.finish();
+    server.expect_end();
+    server.send("late answer");
+    server.finish();
+    assert_eq!(client.rest(), b"late answer");
+}

@@ -1,0 +1,225 @@
+//! A bridge in the background, and a syslogd of the test's own.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+
+use super::peer::Peer;
+use super::scratch::Scratch;
+use super::tcpreen::{Outcome, Tcpreen};
+use super::wait::{PATIENCE, until};
+use super::{place_of_our_own, proc};
+
+/// A place, a directory and a copy of the program for one daemon. Dropping it ends every process of that copy,
+/// and no others.
+pub struct Daemon {
+    scratch: Scratch,
+    program: PathBuf,
+    starter: PathBuf,
+    place: SocketAddr,
+}
+
+impl Daemon {
+    pub fn new() -> Self {
+        let scratch = Scratch::new();
+        let program = scratch.copy_of_program(0o755);
+        Daemon { starter: program.clone(), program, scratch, place: place_of_our_own() }
+    }
+
+    /// Its `/dev` has nothing but `null` and a `log` that leads to [`Daemon::syslogd`].
+    pub fn with_dev_log() -> Self {
+        let mut daemon = Daemon::new();
+        let [dev, log] = ["dev", "log"].map(|name| daemon.scratch.path(name));
+        fs::create_dir(&dev).expect("mkdir");
+        let (dev, log, program) = (dev.display(), log.display(), daemon.program.display());
+        let script = format!(
+            "#!/bin/sh\n\
+             exec unshare --mount sh -ec '\n\
+             mount -t tmpfs -o mode=755 none {dev}\n\
+             mknod -m 666 {dev}/null c 1 3\n\
+             ln -s {log} {dev}/log\n\
+             mount --bind {dev} /dev\n\
+             exec {program} \"$@\"' sh \"$@\"\n"
+        );
+        let draft = daemon.scratch.path("script");
+        fs::write(&draft, script).expect("a script");
+        daemon.starter = daemon.scratch.executable(&draft, "start", 0o755);
+        daemon
+    }
+
+    pub fn place(&self) -> SocketAddr {
+        self.place
+    }
+
+    /// `tcpreen -d …`, not started.
+    pub fn command(&self, server: u16) -> Tcpreen {
+        Tcpreen::to(server).binary(self.starter.clone()).args(["-d"]).listen_at(self.place)
+    }
+
+    /// Runs the foreground to its end, which must be a success.
+    #[track_caller]
+    pub fn start(&self, command: Tcpreen) -> Outcome {
+        let outcome = command.run();
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+        assert_eq!(outcome.stdout(), "");
+        outcome
+    }
+
+    /// Starts it with a record.
+    #[track_caller]
+    pub fn start_recording(&self, server: u16) -> Outcome {
+        self.start(self.command(server).output(self.scratch.path("record")))
+    }
+
+    /// A pipe with a name, which nobody has opened.
+    pub fn pipe(&self) -> PathBuf {
+        let pipe = self.scratch.path("pipe");
+        mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+        fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");
+        pipe
+    }
+
+    #[track_caller]
+    pub fn record(&self) -> String {
+        self.scratch.record("record")
+    }
+
+    /// All its processes that run.
+    pub fn processes(&self) -> Vec<Pid> {
+        let mut processes = proc::of_program(&self.program);
+        processes.retain(|pid| proc::is_alive(*pid));
+        processes
+    }
+
+    /// Those with this role; `None` is the parent.
+    pub fn with_role(&self, role: Option<&str>) -> Vec<Pid> {
+        self.processes().into_iter().filter(|pid| proc::role(*pid).as_deref() == role).collect()
+    }
+
+    /// The parent of all the others.
+    #[track_caller]
+    pub fn pid(&self) -> Pid {
+        match self.with_role(None).as_slice() {
+            [pid] => *pid,
+            other => panic!("one daemon, not {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("kill");
+    }
+
+    /// `kill -9` of every process with this role.
+    #[track_caller]
+    pub fn kill(&self, role: &str) {
+        for pid in self.with_role(Some(role)) {
+            kill(pid, Signal::SIGKILL).expect("kill");
+        }
+    }
+
+    #[track_caller]
+    pub fn all_gone(&self) {
+        until("the end of the daemon", || self.processes().is_empty().then_some(()));
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> Peer {
+        Peer::connect_to(self.place)
+    }
+
+    /// A client comes in vain: it is reset, maybe before it knows that it is connected.
+    #[track_caller]
+    pub fn expect_refusal(&self) {
+        match TcpStream::connect(self.place) {
+            Ok(stream) => Peer::over(stream).expect_refusal(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+
+    /// A session with an echo server, from its beginning to its end.
+    #[track_caller]
+    pub fn echo(&self, words: &str) {
+        let mut client = self.connect();
+        client.send(words);
+        client.expect(words);
+        client.finish();
+        client.expect_end();
+    }
+
+    #[track_caller]
+    pub fn syslogd(&self) -> Syslogd {
+        Syslogd::listen(self.scratch.path("log"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Those that a process has forked between two looks are caught by the next.
+        for _ in 0..3 {
+            for pid in self.processes() {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Hears what the daemon says to `/dev/log`. Gone when dropped, with its socket.
+pub struct Syslogd {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Syslogd {
+    #[track_caller]
+    fn listen(path: PathBuf) -> Self {
+        let socket = UnixDatagram::bind(&path).expect("bind");
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("chmod");
+        socket.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        Syslogd { socket, path }
+    }
+
+    #[track_caller]
+    pub fn next(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).expect("a message to syslogd");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    /// The next message that has this in it.
+    #[track_caller]
+    pub fn next_with(&self, part: &str) -> String {
+        loop {
+            let message = self.next();
+            if message.contains(part) {
+                return message;
+            }
+        }
+    }
+
+    /// What has come and was not read.
+    pub fn pending(&self) -> Vec<String> {
+        self.socket.set_nonblocking(true).expect("FIONBIO");
+        let mut buffer = [0; 4096];
+        let heard = std::iter::from_fn(|| {
+            let length = self.socket.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        });
+        let heard = heard.collect();
+        self.socket.set_nonblocking(false).expect("FIONBIO");
+        heard
+    }
+}
+
+impl Drop for Syslogd {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}

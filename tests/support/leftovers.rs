@@ -1,0 +1,27 @@
+//! Processes that a program leaves behind when it should not: the original does.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::proc;
+
+/// Everything that `program` has started so far. Dropping it ends what is still there.
+pub struct Leftovers(Vec<Pid>);
+
+impl Leftovers {
+    pub fn of(program: Pid) -> Self {
+        Leftovers(proc::descendants(program))
+    }
+
+    pub fn are_gone(&self) -> bool {
+        !self.0.iter().any(|pid| proc::is_alive(*pid))
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        for pid in self.0.iter().filter(|pid| proc::is_alive(**pid)) {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+    }
+}

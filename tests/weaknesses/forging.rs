@@ -1,0 +1,171 @@
+//! 6.10: what a peer says or is called does not pass for anything but that.
+
+use std::fs::File;
+use std::io::Read;
+
+use nix::pty::openpty;
+
+use crate::support::peer::{Peer, Server};
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use crate::support::under_test::{is_original, known_to_fail_on_original};
+use crate::support::unix::{abstract_name, connect_as, connect_to};
+use crate::support::{Bridged, bridge};
+
+const FORGED: &str = "hello\nEnd of transmission.\n[2] Connection from: 10.0.0.1 port 22\r\
+                      Connection from: 10.0.0.1 port 22\n>>> root\n";
+
+/// What terminals obey: titles, colours, bells, and the C1 control characters in both their encodings.
+const COMMANDS: &[u8] =
+    b"\x1b]0;title\x07\x1b[31mred\x1b[2J\x08\x0b\x0c\x7f\x9b31m\x90q\xc2\x9b31m\x0e\x1bc\0\xff\n";
+
+/// All formats but `raw`, whose bytes are what they are in anything but a terminal.
+#[test]
+fn traffic_forges_no_line_of_a_shared_output() {
+    if !needs(&[Need::Ours]) {
+        return; // The original has a file for each session, in which everything can be forged.
+    }
+    for format in ["strip", "C", "password"] {
+        let scratch = Scratch::new();
+        let Bridged { mut client, mut server, tcpreen } =
+            bridge(|it| it.at_once(2).sessions(1).format(format).output(scratch.path("record")));
+        client.send(FORGED);
+        server.expect(FORGED);
+        server.send(FORGED);
+        client.expect(FORGED);
+        client.send(format!("USER {FORGED}PASS x\rPASS y\r\nPASS {FORGED}"));
+        client.finish();
+        server.rest();
+        drop((client, server));
+        let outcome = tcpreen.finish();
+        for shown in [outcome.stdout(), scratch.record("record")] {
+            assert!(shown.lines().all(|line| line.starts_with("[1] ")), "{format}: {shown}");
+            assert!(!shown.contains('\r'), "{format}: {shown}");
+            let frame = |begins: &str| shown.lines().filter(|line| line[4..].starts_with(begins)).count();
+            let once = usize::from(format != "password");
+            assert_eq!(frame("Connection from: "), once, "{format}: {shown}");
+            assert_eq!(frame("End of transmission."), once, "{format}: {shown}");
+            assert_eq!(frame(">>> root"), 0, "{format}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_unix_client_forges_no_line() {
+    known_to_fail_on_original("it shows the name as it is", || {
+        let scratch = Scratch::new();
+        let path = scratch.path("clients");
+        let forged = "a\nConnection from: 1.2.3.4 port 5\r\x1b[2J";
+        let mut names = vec![scratch.path(forged).to_str().expect("UTF-8").to_owned()];
+        if !is_original() {
+            names.push(format!("{}{forged}", abstract_name()));
+        }
+        for name in names {
+            let server = Server::listen();
+            let tcpreen = Tcpreen::to(server.port()).args(["-p", "tcp/unix", "-v"]).listen_on("");
+            let tcpreen =
+                tcpreen.local_port(path.display()).output(scratch.path("record")).sessions(1).spawn();
+            tcpreen.stderr_line("Listening on");
+            drop((connect_as(&name, &path), server.accept()));
+            let outcome = tcpreen.finish();
+            for shown in [outcome.stdout(), scratch.record("record")] {
+                assert_eq!(shown.lines().filter(|line| line.starts_with("Connection from: ")).count(), 1);
+                assert!(!shown.contains(['\r', '\x1b']), "{shown:?}");
+            }
+        }
+    });
+}
+
+/// What a terminal gets as the program's stdout while `session` is played.
+fn on_a_terminal(tcpreen: Tcpreen, session: impl FnOnce()) -> Vec<u8> {
+    let terminal = openpty(None, None).expect("a terminal");
+    let tcpreen = tcpreen.stdout(terminal.slave).sessions(1).spawn();
+    tcpreen.stderr_line("Listening on");
+    session();
+    tcpreen.finish();
+    let mut shown = Vec::new();
+    // The other end has gone, which is an error here and not an end.
+    let _ = File::from(terminal.master).read_to_end(&mut shown);
+    shown
+}
+
+/// Nothing that a terminal obeys, besides the ends of lines; no C1 control character as one byte or as two.
+#[track_caller]
+fn is_harmless(shown: &[u8], what: &str) {
+    let obeyed = |byte: &u8| byte.is_ascii_control() && !b"\r\n\t".contains(byte);
+    let text =
+        String::from_utf8(shown.to_vec()).expect("UTF-8, so that no byte of it is a control character");
+    assert!(!shown.iter().any(obeyed), "{what}: {text:?}");
+    assert!(!text.contains(|character: char| ('\u{80}'..='\u{9f}').contains(&character)), "{what}: {text:?}");
+}
+
+#[test]
+fn no_peer_commands_a_terminal() {
+    known_to_fail_on_original("raw and password show everything as it is", || {
+        for format in ["raw", "strip", "C", "hex", "count", "password"] {
+            let scratch = Scratch::new();
+            let path = scratch.path("clients");
+            let server = Server::listen();
+            let tcpreen = Tcpreen::to(server.port()).args(["-p", "tcp/unix"]).format(format);
+            let tcpreen = tcpreen.listen_on("").local_port(path.display());
+            let shown = on_a_terminal(tcpreen, || say_commands(connect_to(&path), server.accept()));
+            is_harmless(&shown, format);
+            if format == "password" {
+                assert!(shown.windows(4).any(|it| it == b": u:" || it == b": u\\"), "the login is shown");
+            }
+        }
+    });
+}
+
+#[test]
+fn traffic_forges_no_line_on_a_terminal_that_sessions_share() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    for format in ["raw", "strip", "C"] {
+        let scratch = Scratch::new();
+        let path = scratch.path("clients");
+        let server = Server::listen();
+        let tcpreen = Tcpreen::to(server.port()).args(["-p", "tcp/unix"]).format(format).at_once(2);
+        let shown = on_a_terminal(tcpreen.listen_on("").local_port(path.display()), || {
+            let (mut client, mut server) = (connect_to(&path), server.accept());
+            client.send(FORGED);
+            server.expect(FORGED);
+        });
+        let shown = String::from_utf8(shown).expect("UTF-8").replace("\r\n", "\n");
+        assert!(shown.lines().all(|line| line.starts_with("[1] ")), "{format}: {shown}");
+        assert_eq!(shown.matches("\n[1] Connection from: ").count(), 0, "{format}: {shown}");
+        assert!(!shown.contains('\r'), "{format}: {shown:?}");
+    }
+}
+
+fn say_commands(mut client: Peer, mut server: Peer) {
+    client.send(COMMANDS);
+    server.expect(COMMANDS);
+    server.send(COMMANDS);
+    client.expect(COMMANDS);
+    let login = [b"USER u", &COMMANDS[..20], b"\r\nPASS p", &COMMANDS[..20], b"\r\n"].concat();
+    client.send(&login);
+    server.expect(&login);
+    server.send([b"230 ", COMMANDS].concat());
+    client.finish();
+    server.finish();
+    client.rest();
+}
+
+#[test]
+fn no_name_of_a_peer_commands_a_terminal() {
+    known_to_fail_on_original("it shows the name as it is", || {
+        let scratch = Scratch::new();
+        let path = scratch.path("clients");
+        let server = Server::listen();
+        let tcpreen = Tcpreen::to(server.port()).args(["-p", "tcp/unix"]).listen_on("");
+        let own = scratch.path("a\u{9b}31m\x1b[2J\x07");
+        let shown = on_a_terminal(tcpreen.local_port(path.display()), || {
+            drop((connect_as(&own, &path), server.accept()));
+        });
+        assert!(shown.starts_with(b"Connection from:  port "), "{}", shown.escape_ascii());
+        is_harmless(&shown, "a name");
+    });
+}
