@@ -224,6 +224,8 @@ pub(crate) enum ToLogger {
     },
     /// We listen there; shown with names if names are wanted.
     Listening(Address),
+    /// Tell the operator what runs, and how much has passed.
+    Statistics,
     /// No more sessions: write everything, answer `Finished`.
     Finish,
 }
@@ -256,6 +258,8 @@ pub(crate) enum Level {
     Normal,
     /// Something went wrong, for one session.
     Warning,
+    /// What the operator asked for just now: told even with `-q`.
+    Asked,
     /// Told with `-v -v`.
     Detail,
 }

@@ -18,6 +18,7 @@ mod modes;
 mod names;
 mod relay;
 mod roles;
+mod statistics;
 mod support;
 mod templates;
 mod weaknesses;

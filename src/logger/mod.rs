@@ -23,6 +23,7 @@ mod reader;
 mod series;
 mod session;
 mod sheet;
+mod statistics;
 mod syslog;
 mod template;
 mod writer;

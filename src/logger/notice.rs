@@ -57,7 +57,7 @@ fn severity(level: Level) -> Option<Severity> {
     match level {
         Level::Error => Some(Severity::Error),
         Level::Warning => Some(Severity::Warning),
-        Level::Normal => Some(Severity::Notice),
+        Level::Normal | Level::Asked => Some(Severity::Notice),
         Level::Detail => None,
     }
 }
@@ -90,7 +90,7 @@ impl Stderr {
     /// takes some again.
     fn tell(&mut self, level: Level, text: &str) {
         let wanted = match level {
-            Level::Error => true,
+            Level::Error | Level::Asked => true,
             Level::Normal | Level::Warning => self.shown != Notices::Quiet,
             Level::Detail => self.shown == Notices::Verbose,
         };

@@ -17,7 +17,7 @@ use super::format::SessionFormat;
 use super::series::Series;
 use super::sheet::{Sheet, Trouble};
 use super::template::{Name, Template};
-use crate::format::Format;
+use crate::format::{Format, Need};
 use crate::messages::{OutputTarget, Problem, Sharing};
 
 /// An output that makes sense, and is not open yet: whatever an earlier one would truncate is still there
@@ -86,6 +86,14 @@ impl Plan {
 }
 
 impl Output {
+    /// What it wants to know of the traffic.
+    pub(super) fn need(&self) -> Need {
+        match self {
+            Output::OneFile(one) => one.format.need(),
+            Output::Series(series) => series.need(),
+        }
+    }
+
     /// Where files are made later on.
     pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match self {

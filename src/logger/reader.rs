@@ -17,6 +17,7 @@ use super::names::{Names, Resolver};
 use super::notice::Notes;
 use super::session::{Held, Session, epitaph};
 use super::sheet::Trouble as Lost;
+use super::statistics::Statistics;
 use super::template::Facts;
 use super::writer::Writers;
 use crate::messages::{Address, Level, Name, Record, Sharing, Side, ToLogger, ToParent};
@@ -46,6 +47,11 @@ pub(super) struct Reader<'a> {
     sharing: Sharing,
     epoll: Epoll,
     sessions: HashMap<u64, Session>,
+    /// Those of them that wait for something, but not for ever.
+    watched: Vec<u64>,
+    statistics: Statistics,
+    /// Whether what passes is counted while it does.
+    counted: bool,
     /// With `Sharing::Serial`, sessions that begin when the one before them is written. The first is the
     /// one that is read.
     turn: VecDeque<u64>,
@@ -86,6 +92,9 @@ impl<'a> Reader<'a> {
             sharing,
             epoll,
             sessions: HashMap::new(),
+            watched: Vec::new(),
+            statistics: Statistics::default(),
+            counted: writers.count(),
             turn: VecDeque::new(),
             listening: Vec::new(),
             batch,
@@ -160,6 +169,7 @@ impl<'a> Reader<'a> {
             }
             ToLogger::Notice { level, text } => self.notes.tell(level, &text),
             ToLogger::Listening(address) => self.listening(address),
+            ToLogger::Statistics => self.tell_statistics(),
             ToLogger::Finish => self.finishing = true,
             ToLogger::Prepare { .. } | ToLogger::Output { .. } | ToLogger::Serve => {
                 return Err(Trouble::Protocol);
@@ -182,12 +192,20 @@ impl<'a> Reader<'a> {
         let client_name = self.names.ask(2 * number, &facts.client);
         let mut session = Session::new(facts, channel, server);
         session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
+        self.watch(&session);
         self.sessions.insert(number, session);
         self.turn.push_back(number);
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
         Ok(())
+    }
+
+    /// Keeps an eye on a session that waits for something, so that those that do not cost nothing.
+    fn watch(&mut self, session: &Session) {
+        if session.has_deadline() {
+            self.watched.push(session.number);
+        }
     }
 
     /// Begins to read a session.
@@ -242,6 +260,7 @@ impl<'a> Reader<'a> {
             Ok((record, head)) if session.allows(&record, length - head) => (record, head),
             _ => return self.cut_off(number),
         };
+        session.count(&record, length - head);
         match record {
             Record::Data { from, urgent } if session.is_pending() => {
                 let bytes = self.batch.frame(length)[head..].to_vec();
@@ -268,6 +287,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn tell_statistics(&mut self) {
+        for line in self.statistics.lines(self.sessions.values(), self.counted) {
+            self.notes.tell(Level::Asked, &line);
+        }
+    }
+
     /// A worker that breaks the rules loses its channel, and with it its life.
     fn cut_off(&mut self, number: u64) {
         self.notes.tell(Level::Error, &format!("session {number}: the worker broke the protocol"));
@@ -277,7 +302,11 @@ impl<'a> Reader<'a> {
     fn hung_up(&mut self, number: u64) -> Result<(), Trouble> {
         let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
         self.epoll.delete(&session.channel)?;
-        if let Some(note) = session.hung_up(Instant::now()) {
+        let note = session.hung_up(Instant::now());
+        if session.has_deadline() {
+            self.watched.push(number);
+        }
+        if let Some(note) = note {
             self.close(number, Some(note));
         }
         self.forget_if_gone(number);
@@ -287,6 +316,9 @@ impl<'a> Reader<'a> {
     fn end_abnormally(&mut self, number: u64, note: String) {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.give_up();
+            // Whatever else comes from there is not heard; a worker that is still alive ends.
+            let _ = session.channel.finish_sending();
+            let _ = self.epoll.delete(&session.channel);
         }
         self.close(number, Some(note));
         self.forget_if_gone(number);
@@ -318,7 +350,9 @@ impl<'a> Reader<'a> {
         if !over {
             return;
         }
-        self.sessions.remove(&number);
+        if let Some(session) = self.sessions.remove(&number) {
+            self.statistics.add(&session);
+        }
         self.turn.retain(|&other| other != number);
         if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front())
             && self.start(next).is_err()
@@ -418,7 +452,8 @@ impl<'a> Reader<'a> {
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let waiting = self.sessions.values().flat_map(|session| {
+        let watched = self.watched.iter().filter_map(|number| self.sessions.get(number));
+        let waiting = watched.flat_map(|session| {
             let (names, death) = session.deadlines();
             [names, death].into_iter().flatten()
         });
@@ -436,12 +471,13 @@ impl<'a> Reader<'a> {
     fn expire(&mut self) {
         let now = Instant::now();
         let late = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        let overdue: Vec<(u64, bool, bool)> = self
-            .sessions
-            .values()
-            .map(|session| (session.number, session.deadlines()))
-            .map(|(number, (names, death))| {
-                (number, late(names), late(death) || self.orphaned && death.is_some())
+        let (sessions, orphaned) = (&self.sessions, self.orphaned);
+        self.watched.retain(|number| sessions.get(number).is_some_and(Session::has_deadline));
+        let watched = self.watched.iter().filter_map(|number| sessions.get(number));
+        let overdue: Vec<(u64, bool, bool)> = watched
+            .map(|session| {
+                let (names, death) = session.deadlines();
+                (session.number, late(names), late(death) || orphaned && death.is_some())
             })
             .filter(|(_, names, death)| *names || *death)
             .collect();

@@ -14,7 +14,7 @@ use super::batch::{Batch, What};
 use super::format::SessionFormat;
 use super::sheet::{Sheet, Trouble};
 use super::template::{Facts, Template, last_resort};
-use crate::format::Format;
+use crate::format::{Format, Need};
 use crate::messages::Side;
 use crate::policy::NEW_FILE;
 
@@ -40,6 +40,10 @@ struct Page {
 }
 
 impl Series {
+    pub(super) fn need(&self) -> Need {
+        self.format.need()
+    }
+
     /// Finds out, now and not at the first client, whether files can be made.
     pub(super) fn open(template: Template, format: Format, mode: Mode) -> nix::Result<Series> {
         if template.is_too_long() {

@@ -54,6 +54,8 @@ pub(super) struct Session {
     facts: Facts,
     pending: Option<Pending>,
     ended: [bool; 2],
+    /// What has come from client and server, as far as it is counted.
+    bytes: [u64; 2],
     worker: Worker,
     died: Option<End>,
 }
@@ -67,8 +69,36 @@ impl Session {
             facts,
             pending: None,
             ended: [false; 2],
+            bytes: [0; 2],
             worker: Worker::Running,
             died: None,
+        }
+    }
+
+    pub(super) fn names(&self) -> &[Name; 2] {
+        &self.names
+    }
+
+    /// Seconds since the epoch.
+    pub(super) fn started(&self) -> u64 {
+        self.facts.started
+    }
+
+    pub(super) fn bytes(&self) -> [u64; 2] {
+        self.bytes
+    }
+
+    /// Counts what a record tells.
+    pub(super) fn count(&mut self, record: &Record, payload: usize) {
+        match *record {
+            Record::Data { from, .. } => self.bytes[from as usize] += payload as u64,
+            Record::Passed { from, bytes } => self.bytes[from as usize] += bytes,
+            Record::Ended { from, total } => self.bytes[from as usize] = total,
+            Record::Closed { totals, .. } => {
+                for (bytes, total) in self.bytes.iter_mut().zip(totals) {
+                    *bytes = total.unwrap_or(*bytes);
+                }
+            }
         }
     }
 
@@ -182,6 +212,12 @@ impl Session {
 
     pub(super) fn is_gone(&self) -> bool {
         self.worker == Worker::Gone
+    }
+
+    /// Whether something is waited for, but not for ever.
+    pub(super) fn has_deadline(&self) -> bool {
+        let (names, death) = self.deadlines();
+        names.is_some() || death.is_some()
     }
 
     /// When something is to be given up: names, and the reason of a death.

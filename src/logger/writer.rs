@@ -11,6 +11,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::batch::{self, Batch, Shared};
 use super::output::Output;
 use super::sheet::{FLUSH, Trouble};
+use crate::format::Need;
 use crate::messages::Sharing;
 
 /// The reader's end of all writers.
@@ -18,6 +19,8 @@ pub(super) struct Writers {
     queues: Vec<Sender<Shared>>,
     threads: Vec<JoinHandle<()>>,
     returned: Receiver<Shared>,
+    /// An output wants at least lengths.
+    count: bool,
     /// Keeps `returned` open, and takes back what no writer needs.
     give_back: Sender<Shared>,
     troubles: Receiver<Trouble>,
@@ -35,8 +38,9 @@ impl Writers {
         for _ in 0..batch::COUNT {
             let _ = give_back.send(Arc::new(Batch::new()));
         }
+        let count = outputs.iter().any(|output| output.need() > Need::Totals);
         let mut writers =
-            Writers { queues: Vec::new(), threads: Vec::new(), returned, give_back, troubles, alarm };
+            Writers { queues: Vec::new(), threads: Vec::new(), returned, give_back, troubles, alarm, count };
         // What a thread does to come up is not in the filter: all of them are up before we lock.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
@@ -60,6 +64,11 @@ impl Writers {
         }
         up.wait();
         Ok(writers)
+    }
+
+    /// Whether what passes is counted while it does, because an output wants to know.
+    pub(super) fn count(&self) -> bool {
+        self.count
     }
 
     /// A batch to fill; `None` if all of them are still with the writers after `patience`.

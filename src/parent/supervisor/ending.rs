@@ -102,7 +102,8 @@ impl Supervisor<'_> {
         for signal in signals {
             match signal {
                 Signal::SIGCHLD => self.check_roles()?,
-                Signal::SIGUSR1 | Signal::SIGUSR2 => {}
+                Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
+                Signal::SIGUSR2 => {}
                 // There is no terminal that could have gone.
                 Signal::SIGHUP if self.config.daemon => {
                     let text = "Caught signal: Hangup: ignored, outputs cannot be reopened yet";

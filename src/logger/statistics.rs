@@ -1,0 +1,59 @@
+//! What SIGUSR1 asks for: a line for each running session, and the totals.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::session::Session;
+
+/// Sessions that are over.
+#[derive(Default)]
+pub(super) struct Statistics {
+    ended: u64,
+    /// From clients, from servers.
+    bytes: [u64; 2],
+}
+
+impl Statistics {
+    /// A session is over.
+    pub(super) fn add(&mut self, session: &Session) {
+        self.ended += 1;
+        for (sum, bytes) in self.bytes.iter_mut().zip(session.bytes()) {
+            *sum += bytes;
+        }
+    }
+
+    /// The lines, running sessions in their order first. What passes is `counted` while it does only where
+    /// an output wants to know; otherwise each side's total comes at its end.
+    pub(super) fn lines<'a>(&self, running: impl Iterator<Item = &'a Session>, counted: bool) -> Vec<String> {
+        let mut running: Vec<&Session> = running.collect();
+        running.sort_unstable_by_key(|session| session.number);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut all = self.bytes;
+        let mut lines = Vec::with_capacity(running.len() + 1);
+        for session in &running {
+            let [client, server] = session.names();
+            let seconds = now.saturating_sub(session.started());
+            let bytes = session.bytes();
+            lines.push(format!(
+                "Session {}: {client} to {server}, {seconds} s, {}",
+                session.number,
+                passed(bytes)
+            ));
+            for (sum, bytes) in all.iter_mut().zip(bytes) {
+                *sum += bytes;
+            }
+        }
+        let hint = if counted { "" } else { " (counted at the end of each side)" };
+        lines.push(format!(
+            "Sessions: {} running, {} ended, {}{hint}",
+            running.len(),
+            self.ended,
+            passed(all)
+        ));
+        lines
+    }
+}
+
+/// In the words of the frame: input is what comes from clients.
+fn passed([client, server]: [u64; 2]) -> String {
+    format!("{client} bytes received, {server} bytes sent")
+}

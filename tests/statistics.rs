@@ -1,0 +1,41 @@
+//! SIGUSR1 tells what runs and how much has passed, and disturbs nothing.
+
+use nix::sys::signal::Signal;
+
+use crate::support::skip::{Need, needs};
+use crate::support::{Bridged, bridge};
+
+#[test]
+fn a_user_signal_tells_each_session_and_the_totals_even_when_quiet() {
+    if !needs(&[Need::Ours]) {
+        return; // The original ignores it.
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-q", "-f", "count", "-o", "-"]));
+    client.send("ping");
+    server.expect("ping");
+    server.send("pong!");
+    client.expect("pong!");
+    tcpreen.stdout_with(">>> 5 bytes\n");
+    tcpreen.signal(Signal::SIGUSR1);
+    let session = tcpreen.stderr_line("Session 1: 127.0.0.1 port ");
+    assert!(session.ends_with(" s, 4 bytes received, 5 bytes sent"), "{session}");
+    assert_eq!(
+        tcpreen.stderr_line("Sessions: "),
+        "Sessions: 1 running, 0 ended, 4 bytes received, 5 bytes sent"
+    );
+    client.send("on it goes");
+    server.expect("on it goes");
+}
+
+#[test]
+fn what_nobody_counts_is_said_to_be_counted_at_the_end() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-f", "null"]));
+    client.send("ping");
+    server.expect("ping");
+    tcpreen.signal(Signal::SIGUSR1);
+    let totals = tcpreen.stderr_line("Sessions: ");
+    assert!(totals.ends_with(" (counted at the end of each side)"), "{totals}");
+}
