@@ -85,6 +85,9 @@ fn what_a_server_said_before_the_client_came_is_kept() {
 
 #[test]
 fn the_next_client_gets_the_next_server() {
+    if is_original() {
+        return; // Its children race each other for the peers.
+    }
     let (tcpreen, place) = listening(|it| it.at_once(4));
     let mut clients: Vec<Peer> = (0..4).map(|_| tcpreen.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
@@ -101,6 +104,9 @@ fn the_next_client_gets_the_next_server() {
 
 #[test]
 fn servers_that_come_first_are_paired_in_their_order() {
+    if is_original() {
+        return; // Its children race each other for the peers.
+    }
     let (tcpreen, place) = listening(|it| it.at_once(4));
     let mut servers: Vec<Peer> = (0..4).map(|_| Peer::connect_to(place)).collect();
     for (number, server) in servers.iter_mut().enumerate() {

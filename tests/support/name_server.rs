@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use super::wait::until;
+
 /// Where it is, for `/etc/resolv.conf`.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
@@ -112,7 +114,8 @@ impl NameServer {
     }
 
     fn start(zone: Option<Zone>) -> Self {
-        let socket = UdpSocket::bind((ADDRESS, 53)).expect("the port of name servers");
+        // A process that another test is starting may hold the last one's socket for a moment.
+        let socket = until("the port of name servers", || UdpSocket::bind((ADDRESS, 53)).ok());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&asked);
         let thread = thread::spawn(move || {
