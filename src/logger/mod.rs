@@ -15,6 +15,7 @@
 //! nothing is dropped.
 
 mod batch;
+mod escape;
 mod format;
 mod names;
 mod notice;

@@ -9,6 +9,7 @@ use nix::sys::socket::UnixAddr;
 use nix::unistd::Pid;
 use privsep::sys;
 
+use super::escape::push_escaped;
 use super::syslog::{Severity, Syslog};
 use crate::messages::{Level, Name, Notices};
 use crate::policy::SYSLOG_PATH;
@@ -126,13 +127,4 @@ fn line(text: &str) {
     line.push('\n');
     // Whoever closed stderr does not want to know.
     let _ = io::stderr().write_all(line.as_bytes());
-}
-
-/// Control characters are escaped: part of a notice may be a name from the network.
-pub(super) fn push_escaped(line: &mut String, character: char) {
-    match character {
-        '\t' => line.push(' '),
-        character if character.is_control() => line.extend(character.escape_default()),
-        character => line.push(character),
-    }
 }

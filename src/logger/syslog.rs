@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::Pid;
 
-use super::notice::push_escaped;
+use super::escape::push_escaped;
 
 /// The name that syslogd files us under.
 const IDENT: &str = "tcpreen";
