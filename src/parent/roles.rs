@@ -211,7 +211,7 @@ impl<Out: Serialize> Running<Out> {
                 return self.failed(problem);
             }
         }
-        let how = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+        let how = match self.end() {
             Ok(WaitStatus::Signaled(_, signal, _)) => {
                 format!(" (killed by signal {}, {})", signal as i32, signals::describe(signal as i32))
             }
@@ -222,5 +222,16 @@ impl<Out: Serialize> Running<Out> {
             Status::Unavailable,
             format!("lost the {}{how}: nothing is forwarded without it", self.role.name()),
         )
+    }
+
+    /// How the process ended. Its channel closes a moment before it can be waited for.
+    fn end(&self) -> nix::Result<WaitStatus> {
+        for _ in 0..20 {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => drop(poll(&mut [], 5u8)),
+                ended => return ended,
+            }
+        }
+        Ok(WaitStatus::StillAlive)
     }
 }

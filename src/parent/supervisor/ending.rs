@@ -1,8 +1,11 @@
 //! How it ends: all sessions served, a signal, an output or a role lost.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::{Phase, Supervisor};
 use crate::exit::{Failure, Status};
@@ -15,6 +18,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long the logger may take to write the rest.
 const WRITE_OUT: Duration = Duration::from_secs(60);
+
+/// How long roles may take to end when we do: a little more than the second that the logger gives itself.
+const FAREWELL: Duration = Duration::from_millis(1200);
 
 impl Supervisor<'_> {
     /// What follows from where we are; a status if it is over.
@@ -141,5 +147,28 @@ impl Supervisor<'_> {
             return Err(self.roles.logger.lost());
         }
         Ok(())
+    }
+
+    /// Closes the channels, upon which every role ends, and waits for that: whoever waits for us finds the
+    /// records complete and nobody left over.
+    pub(super) fn see_off(self) {
+        let Supervisor { roles, signals, .. } = self;
+        let mut left = vec![roles.resolver.pid, roles.logger.pid, roles.zygote.pid];
+        drop(roles);
+        let until = Instant::now() + FAREWELL;
+        while Instant::now() < until {
+            left.retain(|pid| {
+                matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+            });
+            if left.is_empty() {
+                return;
+            }
+            let rest = PollTimeout::try_from(until.saturating_duration_since(Instant::now()));
+            let _ = poll(
+                &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
+                rest.unwrap_or(PollTimeout::ZERO),
+            );
+            signals_of(signals).for_each(drop);
+        }
     }
 }

@@ -179,6 +179,7 @@ impl<'a> Supervisor<'a> {
         if let (Err(failure), true) = (&result, self.config.daemon) {
             self.last_words(failure);
         }
+        self.see_off();
         result
     }
 
