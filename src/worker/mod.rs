@@ -9,11 +9,11 @@ mod flow;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::sys::resource::Resource;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Incoming, Wait, two_fds};
-use privsep::confine::{Locked, lower_limit};
+use privsep::confine::Locked;
 use privsep::sys;
 
 use crate::messages::{Cause, Record, ToWorker};
@@ -29,12 +29,12 @@ pub(crate) struct Inheritance {
 }
 
 /// The whole life of a worker. `_locked` proves that it was born inside the cage.
-pub(crate) fn live(channel: &Channel<Record, ToWorker>, inheritance: Inheritance, _locked: &Locked) -> i32 {
+pub(crate) fn live(channel: &Channel<Record, ToWorker>, inheritance: Inheritance, _locked: &Locked) -> ! {
     match settle(inheritance.zygote).and_then(|()| accept(channel)) {
         Some((session, client, server)) => {
             serve(channel, session, (client, inheritance.client), (server, inheritance.server))
         }
-        None => 0,
+        None => sys::exit_now(0),
     }
 }
 
@@ -44,8 +44,8 @@ fn settle(zygote: Pid) -> Option<()> {
     if sys::parent() != zygote {
         return None;
     }
-    lower_limit(Resource::RLIMIT_NPROC, 0).ok()?;
-    lower_limit(Resource::RLIMIT_NOFILE, WORKER_DESCRIPTORS).ok()?;
+    setrlimit(Resource::RLIMIT_NPROC, 0, 0).ok()?;
+    setrlimit(Resource::RLIMIT_NOFILE, WORKER_DESCRIPTORS, WORKER_DESCRIPTORS).ok()?;
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
 
@@ -60,20 +60,18 @@ fn accept(channel: &Channel<Record, ToWorker>) -> Option<(ToWorker, OwnedFd, Own
     }
 }
 
+/// Serves the session and ends. Nothing is dropped: the end of the process closes and frees all at once.
 fn serve(
     channel: &Channel<Record, ToWorker>,
     session: ToWorker,
     client: (OwnedFd, Buffer),
     server: (OwnedFd, Buffer),
-) -> i32 {
+) -> ! {
     let ToWorker::Session { need, bytes, idle_ms } = session;
     let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
     let mut bridge = Bridge::new(channel, need, bytes, client, server);
-    match bridge.run(idle) {
-        Ok(cause) => match bridge.finish(cause) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        },
+    let status = match bridge.run(idle) {
+        Ok(cause) => bridge.finish(cause).map_or(1, |()| 0),
         // Only what concerns the channel comes here: the logger is gone, and nobody would see what we
         // forward from now on.
         Err(_) if bridge.logger_lost() => 1,
@@ -81,5 +79,6 @@ fn serve(
             let errno = error.raw_os_error().unwrap_or(0);
             bridge.finish(Cause::Failed { errno }).map_or(1, |()| 1)
         }
-    }
+    };
+    sys::exit_now(status)
 }

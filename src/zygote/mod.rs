@@ -63,7 +63,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         title.set(WORKER_TITLE);
     }
     let inheritance = Inheritance { client, server, zygote: newborn.zygote };
-    sys::exit_now(worker::live(&newborn.channel, inheritance, &locked))
+    worker::live(&newborn.channel, inheritance, &locked)
 }
 
 /// The longest record that the channel of a worker takes in one message.
