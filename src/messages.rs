@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +226,8 @@ pub(crate) enum ToLogger {
     Listening(Address),
     /// Tell the operator what runs, and how much has passed.
     Statistics,
+    /// Logs are being rotated: what comes after this belongs into new files.
+    Reopen,
     /// No more sessions: write everything, answer `Finished`.
     Finish,
 }

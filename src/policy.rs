@@ -103,6 +103,8 @@ impl Role {
 pub(crate) enum Extra {
     /// Logger: an output has files of its own for each session.
     SessionFiles,
+    /// Logger: a file is opened again when logs are rotated.
+    Rotation,
     /// Logger: notices go to syslog.
     Syslog,
     /// Parent: somebody waits in the foreground until it listens.
@@ -113,6 +115,7 @@ impl Extra {
     const fn allowed(self) -> &'static [Allowed] {
         match self {
             Extra::SessionFiles => SESSION_FILES,
+            Extra::Rotation => ROTATION,
             Extra::Syslog => SYSLOG,
             Extra::Background => BACKGROUND,
         }
@@ -129,6 +132,19 @@ pub(crate) const NEW_FILE: i32 = libc::O_WRONLY
     | libc::O_CLOEXEC
     // Which some libcs add unasked.
     | libc::O_LARGEFILE;
+
+/// How a file is opened that has been rotated away: what is there now stays as it is, and a pipe that nobody
+/// reads is an error.
+pub(crate) const ROTATED_FILE: i32 = libc::O_WRONLY
+    | libc::O_CREAT
+    | libc::O_APPEND
+    | libc::O_NONBLOCK
+    | libc::O_NOCTTY
+    | libc::O_CLOEXEC
+    | libc::O_LARGEFILE;
+
+/// The mode of a file with secrets.
+pub(crate) const PRIVATE: u32 = 0o600;
 
 /// Descriptors of a worker.
 pub(crate) const WORKER_DESCRIPTORS: u64 = 16;
@@ -220,6 +236,14 @@ const LOGGER: &[Allowed] = allow![
 /// Where a file is made cannot be seen here: Landlock keeps it to the directories that were opened at the start.
 const SESSION_FILES: &[Allowed] = allow![
     SYS_openat(2 is int(NEW_FILE)) => "a session's own file",
+];
+
+/// Likewise. Without `O_TRUNC`: no file can be emptied.
+const ROTATION: &[Allowed] = allow![
+    SYS_openat(2 is int(ROTATED_FILE)) => "the new file of an output",
+    SYS_fstat => "is it a regular one",
+    SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
+    SYS_fchmod(1 is Is::Int(PRIVATE)) => "secrets are for the user alone",
 ];
 
 /// One kind of socket, and an address as long as that of `/dev/log`: the filter cannot read a path, and Landlock

@@ -42,6 +42,8 @@ pub(super) enum What {
     },
     Note(String),
     Close,
+    /// Of no session: what comes behind it belongs into new files.
+    Reopen,
 }
 
 /// Something that happened.

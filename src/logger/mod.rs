@@ -17,6 +17,7 @@
 mod batch;
 mod escape;
 mod format;
+mod home;
 mod names;
 mod notice;
 mod output;
@@ -58,16 +59,23 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     };
     let dropped = role::drop_privileges(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let opened = open_outputs(&parent)?;
+    // Only a daemon has a syslog, and only a daemon's logs are rotated: others end on SIGHUP.
+    let daemon = notices == Notices::Syslog;
+    let opened = open_outputs(&parent, daemon)?;
     let outputs = role::tell(&parent, opened)?;
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent))?;
-    let parent_died = SigSet::from(Signal::SIGTERM);
+    let mut parent_died = SigSet::from(Signal::SIGTERM);
+    if daemon {
+        parent_died.add(Signal::SIGHUP);
+    }
     parent_died.thread_block()?;
     let parent_died = SignalFd::with_flags(&parent_died, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let directories: Vec<_> = outputs.iter().filter_map(Output::directory).collect();
+    let directories: Vec<_> = outputs.iter().flat_map(Output::directories).collect();
+    let needs = |extra| outputs.iter().any(|output| output.extra() == Some(extra));
     let extras = [
-        (policy::Extra::SessionFiles, !directories.is_empty()),
-        (policy::Extra::Syslog, notices == Notices::Syslog),
+        (policy::Extra::SessionFiles, needs(policy::Extra::SessionFiles)),
+        (policy::Extra::Rotation, needs(policy::Extra::Rotation)),
+        (policy::Extra::Syslog, daemon),
     ];
     let extras: Vec<_> = extras.into_iter().filter(|(_, needed)| *needed).map(|(extra, _)| extra).collect();
     let landlock = Landlock { write: &directories, ..Landlock::default() };
@@ -81,7 +89,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
 
 /// Opens the outputs that the parent names, until it says that this was the last one; none of them before
 /// all of them make sense.
-fn open_outputs(parent: &Parent) -> Result<Result<Vec<Output>, Problem>, Trouble> {
+fn open_outputs(parent: &Parent, daemon: bool) -> Result<Result<Vec<Output>, Problem>, Trouble> {
     let mut plans = Vec::new();
     loop {
         let (message, fds) = role::first(parent)?;
@@ -91,7 +99,7 @@ fn open_outputs(parent: &Parent) -> Result<Result<Vec<Output>, Problem>, Trouble
                 Ok(plan) => plans.push(plan),
                 Err(problem) => return Ok(Err(problem)),
             },
-            ToLogger::Serve => return Ok(plans.into_iter().map(Plan::open).collect()),
+            ToLogger::Serve => return Ok(plans.into_iter().map(|plan| plan.open(daemon)).collect()),
             _ => return Err(Trouble::Protocol),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Frame, Incoming, Wait, no_fds, one_fd};
@@ -16,10 +17,9 @@ use super::batch::{Batch, Event, What};
 use super::names::{Names, Resolver};
 use super::notice::Notes;
 use super::session::{Held, Session, epitaph};
-use super::sheet::Trouble as Lost;
 use super::statistics::Statistics;
 use super::template::Facts;
-use super::writer::Writers;
+use super::writer::{News, Writers};
 use crate::messages::{Address, Level, Name, Record, Sharing, Side, ToLogger, ToParent};
 use crate::reason::reason;
 use crate::role::Trouble;
@@ -170,6 +170,7 @@ impl<'a> Reader<'a> {
             ToLogger::Notice { level, text } => self.notes.tell(level, &text),
             ToLogger::Listening(address) => self.listening(address),
             ToLogger::Statistics => self.tell_statistics(),
+            ToLogger::Reopen => self.reopen(),
             ToLogger::Finish => self.finishing = true,
             ToLogger::Prepare { .. } | ToLogger::Output { .. } | ToLogger::Serve => {
                 return Err(Trouble::Protocol);
@@ -369,6 +370,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// In its turn like everything else: the old files get what was recorded before, the new ones what comes
+    /// behind, and none of it is lost or written twice.
+    fn reopen(&mut self) {
+        self.record(0, What::Reopen);
+    }
+
     /// Gives the batch to the writers and waits for an empty one: this is where back-pressure begins.
     fn hand_on(&mut self) {
         if self.batch.is_empty() {
@@ -421,15 +428,21 @@ impl<'a> Reader<'a> {
     }
 
     fn hear_writers(&mut self) -> Result<(), Trouble> {
-        while let Some(lost) = self.writers.trouble() {
-            tell_lost(&mut self.notes, &lost);
-            self.parent.send(&ToParent::OutputLost)?;
+        while let Some(news) = self.writers.news() {
+            if tell_news(&mut self.notes, news) == Output::Lost {
+                self.parent.send(&ToParent::OutputLost)?;
+            }
         }
         Ok(())
     }
 
     fn look_up(&mut self) -> Result<(), Trouble> {
-        while self.parent_died.read_signal()?.is_some() {}
+        while let Some(signal) = self.parent_died.read_signal()? {
+            // From somebody who rotates logs and takes us for the one to be told.
+            if signal.ssi_signo == Signal::SIGHUP as u32 {
+                self.reopen();
+            }
+        }
         self.orphan_if_alone();
         Ok(())
     }
@@ -504,9 +517,8 @@ impl<'a> Reader<'a> {
     fn finish(mut self) -> Result<(), Trouble> {
         self.hand_on();
         let Reader { writers, parent, mut notes, orphaned, .. } = self;
-        for lost in writers.finish() {
-            tell_lost(&mut notes, &lost);
-            if !orphaned {
+        for news in writers.finish() {
+            if tell_news(&mut notes, news) == Output::Lost && !orphaned {
                 parent.send(&ToParent::OutputLost)?;
             }
         }
@@ -517,7 +529,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn tell_lost(notes: &mut Notes, lost: &Lost) {
-    let reason = lost.error.raw_os_error().map_or_else(|| "cannot be written".into(), reason);
-    notes.tell(Level::Error, &format!("Log file error: {reason} ({})", lost.output));
+/// What has become of an output.
+#[derive(PartialEq, Eq)]
+enum Output {
+    Lost,
+    GoesOn,
+}
+
+fn tell_news(notes: &mut Notes, news: News) -> Output {
+    let (lost, output, rest) = match news {
+        News::Lost(lost) => (lost, Output::Lost, ""),
+        News::Kept(kept) => (kept, Output::GoesOn, ": going on with the old file"),
+    };
+    let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);
+    notes.tell(Level::Error, &format!("Log file error: {why} ({}){rest}", lost.output));
+    output
 }

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 
 use super::batch::{Batch, What};
 use super::format::SessionFormat;
+use super::home::Home;
 
 /// Formatted text is written when there is this much of it, and at the end of every batch.
 pub(super) const FLUSH: usize = 1 << 20;
 
-/// An output that can no longer be written.
+/// What went wrong with an output, and which one.
 pub(super) struct Trouble {
     pub(super) output: String,
     pub(super) error: io::Error,
@@ -51,6 +52,12 @@ impl Sheet {
         result
     }
 
+    /// Goes on in the file that has its name now; if there is none to be had, in the one that it has.
+    pub(super) fn reopen(&mut self, home: &Home) -> Result<(), Trouble> {
+        self.file = home.open().map_err(|error| Trouble { output: self.name.clone(), error })?;
+        Ok(())
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
         let result = if self.lost { Ok(()) } else { write_all(&mut self.file, bytes) };
         result.map_err(|error| {
@@ -73,6 +80,8 @@ fn show<'a>(format: &mut SessionFormat, batch: &'a Batch, what: &What, text: &mu
         What::Ended { from, total } => format.ended(*from, *total, text),
         What::Note(note) => format.note(note, text),
         What::Close => format.close(text),
+        // No session's.
+        What::Reopen => {}
     }
     b""
 }
@@ -81,7 +90,7 @@ fn show<'a>(format: &mut SessionFormat, batch: &'a Batch, what: &What, text: &mu
 fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => return Err(io::Error::other("cannot be written")),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file)?,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::batch::{self, Batch, Shared};
@@ -13,6 +13,14 @@ use super::output::Output;
 use super::sheet::{FLUSH, Trouble};
 use crate::format::Need;
 use crate::messages::Sharing;
+
+/// What a writer has to tell.
+pub(super) enum News {
+    /// An output that can no longer be written.
+    Lost(Trouble),
+    /// A file that could not be opened again: the old one goes on.
+    Kept(Trouble),
+}
 
 /// The reader's end of all writers.
 pub(super) struct Writers {
@@ -23,7 +31,7 @@ pub(super) struct Writers {
     count: bool,
     /// Keeps `returned` open, and takes back what no writer needs.
     give_back: Sender<Shared>,
-    troubles: Receiver<Trouble>,
+    news: Receiver<News>,
     alarm: Arc<EventFd>,
 }
 
@@ -33,14 +41,16 @@ impl Writers {
         // Each batch is with the reader, in a queue or on its way back: no queue can ever be longer. On
         // the way back there is one copy per writer.
         let (give_back, returned) = bounded(batch::COUNT * outputs.len().max(1));
-        let (report, troubles) = bounded(outputs.len());
+        // No end to it, for a writer must not wait for the reader, who may be waiting for its batch. No more
+        // can be in it than there are events in all batches.
+        let (report, news) = unbounded();
         let alarm = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         for _ in 0..batch::COUNT {
             let _ = give_back.send(Arc::new(Batch::new()));
         }
         let count = outputs.iter().any(|output| output.need() > Need::Totals);
         let mut writers =
-            Writers { queues: Vec::new(), threads: Vec::new(), returned, give_back, troubles, alarm, count };
+            Writers { queues: Vec::new(), threads: Vec::new(), returned, give_back, news, alarm, count };
         // What a thread does to come up is not in the filter: all of them are up before we lock.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
@@ -49,8 +59,7 @@ impl Writers {
                 output,
                 sharing,
                 text: Vec::with_capacity(2 * FLUSH),
-                report: report.clone(),
-                alarm: Arc::clone(&writers.alarm),
+                report: Reporter { news: report.clone(), alarm: Arc::clone(&writers.alarm) },
                 reported: false,
             };
             let give_back = writers.give_back.clone();
@@ -99,23 +108,36 @@ impl Writers {
         }
     }
 
-    /// Readable when [`Writers::trouble`] has something.
+    /// Readable when [`Writers::news`] has something.
     pub(super) fn alarm(&self) -> &EventFd {
         &self.alarm
     }
 
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(super) fn news(&self) -> Option<News> {
         let _ = self.alarm.read();
-        self.troubles.try_recv().ok()
+        self.news.try_recv().ok()
     }
 
     /// Waits until everything is written; what went wrong meanwhile is returned.
-    pub(super) fn finish(self) -> Vec<Trouble> {
+    pub(super) fn finish(self) -> Vec<News> {
         drop(self.queues);
         for thread in self.threads {
             let _ = thread.join();
         }
-        self.troubles.try_iter().collect()
+        self.news.try_iter().collect()
+    }
+}
+
+/// A writer's line to the reader.
+struct Reporter {
+    news: Sender<News>,
+    alarm: Arc<EventFd>,
+}
+
+impl Reporter {
+    fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+        let _ = self.alarm.write(1);
     }
 }
 
@@ -124,8 +146,7 @@ struct Writer {
     output: Output,
     sharing: Sharing,
     text: Vec<u8>,
-    report: Sender<Trouble>,
-    alarm: Arc<EventFd>,
+    report: Reporter,
     /// Something could not be written, and that has been told.
     reported: bool,
 }
@@ -134,7 +155,8 @@ impl Writer {
     fn run(mut self, batches: &Receiver<Shared>, give_back: &Sender<Shared>) {
         // Batches are taken whatever has become of the output, so that the others go on.
         for batch in batches {
-            if let Err(trouble) = self.output.write(&batch, self.sharing, &mut self.text) {
+            let kept = |trouble| self.report.tell(News::Kept(trouble));
+            if let Err(trouble) = self.output.write(&batch, self.sharing, &mut self.text, kept) {
                 self.tell(trouble);
             }
             let _ = give_back.send(batch);
@@ -147,8 +169,7 @@ impl Writer {
     /// session; those whose files are open are recorded to their end.
     fn tell(&mut self, trouble: Trouble) {
         if !std::mem::replace(&mut self.reported, true) {
-            let _ = self.report.send(trouble);
-            let _ = self.alarm.write(1);
+            self.report.tell(News::Lost(trouble));
         }
     }
 }

@@ -110,10 +110,13 @@ impl Supervisor<'_> {
                 Signal::SIGCHLD => self.check_roles()?,
                 Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
                 Signal::SIGUSR2 => {}
-                // There is no terminal that could have gone.
+                // There is no terminal that could have gone: logs are being rotated.
                 Signal::SIGHUP if self.config.daemon => {
-                    let text = "Caught signal: Hangup: ignored, outputs cannot be reopened yet";
-                    self.notice(Level::Warning, text.into());
+                    // To a logger that finishes nothing is sent: it may be gone.
+                    if !matches!(self.phase, Phase::WritingOut { .. }) {
+                        self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
+                        self.tell(ToLogger::Reopen);
+                    }
                 }
                 signal => {
                     let status = interrupted(signal);

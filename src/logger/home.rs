@@ -1,0 +1,82 @@
+//! Where the file of an output lives, so that a new one can be opened there when its logs are rotated.
+
+use std::ffi::OsString;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::Uid;
+
+use crate::policy::{PRIVATE, ROTATED_FILE};
+
+/// The directory of a file and its name there.
+///
+/// A link is followed as at the start: it is the operator who put it there. But Landlock lets us write only in
+/// these two directories, so that whoever may change the link cannot lead us to any other.
+pub(super) struct Home {
+    /// Held since the start: whatever becomes of its name, the file stays there.
+    directory: OwnedFd,
+    /// Where the file itself is, if its name was a link into another directory.
+    behind_link: Option<OwnedFd>,
+    name: OsString,
+    /// Before the umask.
+    mode: Mode,
+    /// Whose files we may make private.
+    user: Uid,
+}
+
+impl Home {
+    /// Of a file that has just been opened.
+    pub(super) fn of(path: &Path, mode: Mode) -> io::Result<Home> {
+        let name = path.file_name().ok_or(Errno::EISDIR)?.to_owned();
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // Of a file that was removed in the meantime there is nothing to be known.
+        let real = path.canonicalize().ok();
+        let elsewhere = real
+            .as_deref()
+            .and_then(Path::parent)
+            .filter(|real| directory.canonicalize().is_ok_and(|directory| directory != **real));
+        Ok(Home {
+            directory: hold(directory)?,
+            behind_link: elsewhere.map(hold).transpose()?,
+            name,
+            mode,
+            user: Uid::effective(),
+        })
+    }
+
+    /// What must remain writable.
+    pub(super) fn directories(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [Some(&self.directory), self.behind_link.as_ref()].into_iter().flatten().map(AsFd::as_fd)
+    }
+
+    /// Opens what has that name now, or makes it. What is in it stays: whoever rotates may have put it there.
+    pub(super) fn open(&self) -> io::Result<File> {
+        let flags = OFlag::from_bits_retain(ROTATED_FILE);
+        let file = openat(&self.directory, self.name.as_os_str(), flags, self.mode)?;
+        let found = fstat(&file)?;
+        // A pipe would block us or be full, a device does what it likes: neither comes of a rotation.
+        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(io::Error::other("Not a regular file"));
+        }
+        let file = File::from(file);
+        // As at the start: secrets in a file that was made for us, and that others may read.
+        if self.mode.bits() == PRIVATE && found.st_uid == self.user.as_raw() {
+            file.set_permissions(Permissions::from_mode(PRIVATE))?;
+        }
+        Ok(file)
+    }
+}
+
+/// Not to be read: a directory that may only be written to will do.
+fn hold(directory: &Path) -> nix::Result<OwnedFd> {
+    open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
