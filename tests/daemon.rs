@@ -1,5 +1,6 @@
 //! `-d`: in the foreground until it listens, then on its own.
 
+mod rotation;
 mod syslog;
 
 use std::fs::{self, File};

@@ -58,6 +58,11 @@ impl Daemon {
         self.place
     }
 
+    /// A place for a file of the test's.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path(name)
+    }
+
     /// `tcpreen -d …`, not started.
     pub fn command(&self, server: u16) -> Tcpreen {
         Tcpreen::to(server).binary(self.starter.clone()).args(["-d"]).listen_at(self.place)
