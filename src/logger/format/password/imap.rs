@@ -112,7 +112,8 @@ impl Imap {
             ledger.answer_tag(tag, verdict, out);
             if tag == self.tag {
                 let stage = std::mem::take(&mut self.stage);
-                self.refused = matches!(stage, Stage::LoginLiteral(_) | Stage::Tail);
+                // One piece may hold more replies than this one.
+                self.refused |= matches!(stage, Stage::LoginLiteral(_) | Stage::Tail);
             }
         }
         literal_at_end(line).map_or(Next::Line, Next::Skip)
@@ -217,6 +218,8 @@ mod tests {
         let said = [HELLO, "<a LOGIN {5}\r\n", ">+ go on\r\n", "<b\r\nob {2+}\r\npw\r\n", ">a OK\r\n"];
         assert_eq!(overheard(&said), "IMAP: b\\015\\012ob:pw (accepted)\n");
         let said = [HELLO, "<a LOGIN {3}\r\n", ">a BAD no literals\r\n", "<b LOGIN bob pw\r\n", ">b OK\r\n"];
+        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
+        let said = [HELLO, "<a LOGIN {3}\r\n", ">a NO x\r\na NO x\r\n", "<b LOGIN bob pw\r\n", ">b OK\r\n"];
         assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
     }
 

@@ -6,9 +6,15 @@ use super::lines::Next;
 use super::sasl::{Sasl, Step, is_mechanism};
 use super::words::{number, word, words};
 
+/// Passwords that are shown for one name. Servers hang up sooner; without an end, a long name and many
+/// short passwords would make thousands of times as much output as there was input.
+const TRIES: u8 = 8;
+
 #[derive(Default)]
 pub(super) struct Lockstep {
     user: Option<Vec<u8>>,
+    /// Passwords tried since.
+    tries: u8,
     /// The client has talked of mail, so that DATA and every AUTH are those of SMTP.
     mail: bool,
     stage: Stage,
@@ -88,9 +94,13 @@ impl Lockstep {
         let number = ledger.ask();
         let (verb, rest) = word(line);
         match Verb::of(verb) {
-            Some(Verb::User) => self.user = Some(rest.trim_ascii_end().to_vec()),
+            Some(Verb::User) => {
+                self.user = Some(rest.trim_ascii_end().to_vec());
+                self.tries = 0;
+            }
             Some(Verb::Pass) => {
-                if let Some(user) = &self.user {
+                if let Some(user) = self.user.as_ref().filter(|_| self.tries < TRIES) {
+                    self.tries += 1;
                     ledger.expect(number, Protocol::Login, Found::password(user, rest), out);
                 }
             }
@@ -350,5 +360,15 @@ mod tests {
         );
         let early = format!("<EHLO x\r\nDATA\r\n{auth}.\r\n");
         assert_eq!(overheard(&[&early, ">220 x\r\n250 x\r\n354 x\r\n250 x\r\n"]), "");
+    }
+
+    #[test]
+    fn many_passwords_for_one_long_name_do_not_make_output_without_end() {
+        let said = [b"USER ".as_slice(), &[1; 4000], b"\r\n", &b"PASS\r\n".repeat(10_000)].concat();
+        let mut watch = super::super::Watch::new(b"");
+        let mut out = Vec::new();
+        watch.piece(crate::messages::Side::Client, &said, &mut out);
+        watch.close(&mut out);
+        assert!(out.len() < 8 * 4 * 4096, "{} bytes", out.len());
     }
 }
