@@ -1,0 +1,88 @@
+//! `password`, which reads everything that two strangers say to each other.
+//!
+//! An input is a dialogue: `<` is the client, `>` the server, a line feed before one of them begins the next
+//! piece, and an empty piece is the end of that side.
+
+#![no_main]
+#![allow(dead_code, unreachable_pub, reason = "the program's own modules, of which only a part is used here")]
+
+#[path = "../../../src/format.rs"]
+mod format;
+#[path = "../../../src/logger/format/mod.rs"]
+mod logger_format;
+#[path = "../../../src/messages.rs"]
+mod messages;
+
+use libfuzzer_sys::fuzz_target;
+
+use format::Format;
+use logger_format::SessionFormat;
+use messages::Side;
+
+/// What is kept of a line, or of an argument.
+const FIELD: usize = 4096;
+/// One line of output: label, protocol, name, password, verdict. A byte becomes four characters at most, and
+/// two bytes of UTF-16 three of UTF-8 before.
+const LONGEST: usize = 64 + 2 * 4 * (FIELD + FIELD / 2);
+
+type Piece<'a> = (Side, &'a [u8]);
+
+fuzz_target!(|data: &[u8]| {
+    let said = pieces(data);
+    let whole = watched(&said, usize::MAX);
+    check(&whole, &said);
+    let step = 1 + data.len() % 7;
+    let split = watched(&said, step);
+    assert!(whole == split, "in pieces of {step}:\n{}\nand whole:\n{}", text(&split), text(&whole));
+});
+
+fn pieces(data: &[u8]) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while start < data.len() {
+        let begins = |pair: &[u8]| matches!(pair, b"\n<" | b"\n>");
+        let end = data[start..].windows(2).position(begins).map_or(data.len(), |at| start + at);
+        match &data[start..end] {
+            [b'<', bytes @ ..] => pieces.push((Side::Client, bytes)),
+            [b'>', bytes @ ..] => pieces.push((Side::Server, bytes)),
+            bytes => pieces.push((Side::Client, bytes)),
+        }
+        start = end + 1;
+    }
+    pieces
+}
+
+fn watched(said: &[Piece], step: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut session = SessionFormat::new(Format::Password, Some(7), false);
+    session.begin(("a", "1"), ("b", "2"), &mut out);
+    for &(from, bytes) in said {
+        if bytes.is_empty() {
+            session.ended(from, 0, &mut out);
+        }
+        for piece in bytes.chunks(step) {
+            let rest = session.piece(from, false, piece, &mut out);
+            assert!(rest.is_empty());
+        }
+    }
+    session.close(&mut out);
+    out
+}
+
+fn check(out: &[u8], said: &[Piece]) {
+    let out = text(out);
+    assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "control characters in {out:?}");
+    assert!(out.is_empty() || out.ends_with('\n'), "a line is left open: {out:?}");
+    for line in out.lines() {
+        assert!(line.starts_with("[7] ") && line.contains(": "), "forged: {line:?}");
+        assert!(line.len() <= LONGEST, "{} bytes in a line", line.len());
+    }
+    // Whatever is found ends with a line, or with an argument that is counted by a line before it.
+    let client = said.iter().filter(|(from, _)| *from == Side::Client).flat_map(|(_, bytes)| *bytes);
+    let most = 1 + client.filter(|byte| **byte == b'\n').count();
+    assert!(out.lines().count() <= most, "{} findings in {most} lines", out.lines().count());
+}
+
+fn text(out: &[u8]) -> &str {
+    str::from_utf8(out).expect("UTF-8")
+}
