@@ -16,6 +16,7 @@ mod loss;
 mod manual;
 mod modes;
 mod names;
+mod passwords;
 mod relay;
 mod roles;
 mod statistics;

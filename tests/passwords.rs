@@ -1,0 +1,189 @@
+//! `password` in front of real servers: what it says of a login is what the server did with it.
+
+mod servers;
+
+use std::process::{Command, Stdio};
+
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use servers::{Daemon, python};
+
+const USER: &str = "bob";
+/// A quote is quoted by some protocols.
+const RIGHT: &str = "s3c\"ret";
+const WRONG: &str = "gue\"ss";
+
+/// What is shown of one session, in which `client` runs to its end; and whether the client was content.
+#[track_caller]
+fn overheard(server: &Daemon, client: impl FnOnce(u16) -> Command) -> (String, bool) {
+    let place = server.place();
+    let tcpreen =
+        Tcpreen::to(place.port()).host(&place.ip().to_string()).format("password").sessions(1).start();
+    let mut client = client(tcpreen.port());
+    let client = client.stdin(Stdio::null()).output().expect("the client starts");
+    (tcpreen.finish().stdout(), client.status.success())
+}
+
+/// The client logs in with the right password, and another time with a wrong one. `shown` is what stands for
+/// the login, with the password in place of `PASSWORD`.
+#[track_caller]
+fn expect_verdicts(server: &Daemon, shown: &str, client: impl Fn(u16, &str) -> Command) {
+    for (password, verdict) in [(RIGHT, "accepted"), (WRONG, "refused")] {
+        let (text, content) = overheard(server, |port| client(port, password));
+        assert_eq!(text, format!("{} ({verdict})\n", shown.replace("PASSWORD", password)));
+        assert_eq!(content, password == RIGHT, "the client is content with {password}");
+    }
+}
+
+/// curl, logging in at `url`, in which `PORT` stands for the bridge's port.
+fn curl(url: &str, port: u16, password: &str) -> Command {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--disable", "--noproxy", "*", "--max-time", "20"]);
+    curl.args(["--user", &format!("{USER}:{password}")]);
+    curl.arg(url.replace("PORT", &port.to_string()));
+    curl
+}
+
+/// curl with one way of logging in.
+fn curl_with(mechanism: &str, url: &str, port: u16, password: &str) -> Command {
+    let mut curl = curl(url, port, password);
+    curl.args(["--login-options", &format!("AUTH={mechanism}")]);
+    curl
+}
+
+#[test]
+fn redis() {
+    if !needs(&[Need::Ours, Need::Program("redis-server"), Need::Program("redis-cli")]) {
+        return;
+    }
+    let server = servers::redis(RIGHT);
+    let redis = |port: u16, arguments: &[&str]| {
+        let mut redis = Command::new("redis-cli");
+        redis.args(["-e", "-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments);
+        redis
+    };
+    expect_verdicts(&server, "Redis: :PASSWORD", |port, password| redis(port, &["AUTH", password]));
+    expect_verdicts(&server, "Redis: default:PASSWORD", |port, password| {
+        redis(port, &["AUTH", "default", password])
+    });
+    expect_verdicts(&server, "Redis: default:PASSWORD", |port, password| {
+        redis(port, &["--no-auth-warning", "--user", "default", "--pass", password, "PING"])
+    });
+    expect_verdicts(&server, "Redis: default:PASSWORD", |port, password| {
+        redis(port, &["HELLO", "3", "AUTH", "default", password])
+    });
+}
+
+#[test]
+fn http() {
+    if !needs(&[Need::Ours, Need::Program("nginx"), Need::Program("curl")]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = servers::http(&scratch, USER, RIGHT);
+    let url = "http://127.0.0.1:PORT/";
+    expect_verdicts(&server, "HTTP: bob:PASSWORD", |port, password| curl(url, port, password));
+
+    // The first of two requests on one connection asks without a name.
+    let (shown, _) = overheard(&server, |port| {
+        let mut curl = curl(url, port, RIGHT);
+        curl.arg("--anyauth");
+        curl
+    });
+    assert_eq!(shown, format!("HTTP: bob:{RIGHT} (accepted)\n"));
+}
+
+#[test]
+fn ftp() {
+    if !needs(&[Need::Ours, Need::PythonModule("pyftpdlib"), Need::Program("curl")]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = servers::ftp(&scratch, USER, RIGHT);
+    expect_verdicts(&server, "FTP: bob:PASSWORD", |port, password| {
+        // --head needs no second connection, which would not come by the bridge.
+        let mut curl = curl("ftp://127.0.0.1:PORT/", port, password);
+        curl.arg("--head");
+        curl
+    });
+    expect_verdicts(&server, "FTP: bob:PASSWORD", |port, password| {
+        python(servers::FTP_CLIENT, &[&port.to_string(), USER, password])
+    });
+}
+
+#[test]
+fn pop3() {
+    if !needs(&[
+        Need::Ours,
+        Need::Root,
+        Need::Program("dovecot"),
+        Need::PythonModule("poplib"),
+        Need::Program("curl"),
+    ]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = servers::mailbox(&scratch, "pop3", USER, RIGHT);
+    expect_verdicts(&server, "POP3: bob:PASSWORD", |port, password| {
+        python(servers::POP3_CLIENT, &[&port.to_string(), USER, password])
+    });
+    for (mechanism, shown) in [
+        ("PLAIN", "POP3: bob:PASSWORD"),
+        ("LOGIN", "POP3: bob:PASSWORD"),
+        ("CRAM-MD5", "POP3: bob (CRAM-MD5)"),
+        ("+APOP", "POP3: bob (APOP)"),
+    ] {
+        expect_verdicts(&server, shown, |port, password| {
+            curl_with(mechanism, "pop3://127.0.0.1:PORT/", port, password)
+        });
+    }
+}
+
+#[test]
+fn imap() {
+    if !needs(&[
+        Need::Ours,
+        Need::Root,
+        Need::Program("dovecot"),
+        Need::PythonModule("imaplib"),
+        Need::Program("curl"),
+    ]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = servers::mailbox(&scratch, "imap", USER, RIGHT);
+    for how in ["quoted", "literal", "plain"] {
+        expect_verdicts(&server, "IMAP: bob:PASSWORD", |port, password| {
+            python(servers::IMAP_CLIENT, &[&port.to_string(), USER, password, how])
+        });
+    }
+    for (mechanism, shown) in [
+        ("PLAIN", "IMAP: bob:PASSWORD"),
+        ("LOGIN", "IMAP: bob:PASSWORD"),
+        ("CRAM-MD5", "IMAP: bob (CRAM-MD5)"),
+    ] {
+        expect_verdicts(&server, shown, |port, password| {
+            curl_with(mechanism, "imap://127.0.0.1:PORT/", port, password)
+        });
+    }
+}
+
+#[test]
+fn smtp() {
+    if !needs(&[Need::Ours, Need::PythonModule("aiosmtpd"), Need::Program("curl")]) {
+        return;
+    }
+    let server = servers::smtp(USER, RIGHT);
+    for mechanism in ["PLAIN", "LOGIN"] {
+        expect_verdicts(&server, "SMTP: bob:PASSWORD", |port, password| {
+            let mut curl = curl_with(mechanism, "smtp://127.0.0.1:PORT/", port, password);
+            // A mail, which is empty.
+            curl.args(["--mail-from", "a@localhost", "--mail-rcpt", "b@localhost", "--upload-file", "-"]);
+            curl
+        });
+        expect_verdicts(&server, "SMTP: bob:PASSWORD", |port, password| {
+            python(servers::SMTP_CLIENT, &[&port.to_string(), USER, password, mechanism])
+        });
+    }
+}

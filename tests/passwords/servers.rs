@@ -1,0 +1,249 @@
+//! Real servers that know one user, and the clients that curl is not.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::place_of_our_own;
+use crate::support::scratch::Scratch;
+use crate::support::skip::PYTHON;
+use crate::support::wait::until;
+
+/// A real server; ended with the test.
+pub struct Daemon {
+    process: Child,
+    place: SocketAddr,
+}
+
+impl Daemon {
+    #[track_caller]
+    fn start(mut command: Command, place: SocketAddr) -> Self {
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut daemon = Daemon { process: command.spawn().expect("the server starts"), place };
+        until("the real server", || {
+            assert!(matches!(daemon.process.try_wait(), Ok(None)), "the server has given up");
+            TcpStream::connect(place).ok()
+        });
+        daemon
+    }
+
+    pub fn place(&self) -> SocketAddr {
+        self.place
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.process.id().try_into().expect("a process id"));
+        let _ = kill(pid, Signal::SIGTERM);
+        for _ in 0..500 {
+            if matches!(self.process.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A script for Debian's own Python, which is the one that has Debian's modules.
+pub fn python(script: &str, arguments: &[&str]) -> Command {
+    let mut python = Command::new(PYTHON);
+    python.args(["-I", "-c", script]).args(arguments);
+    python
+}
+
+fn scripted(script: &str, arguments: &[&str]) -> Daemon {
+    let place = place_of_our_own();
+    let (host, port) = (place.ip().to_string(), place.port().to_string());
+    Daemon::start(python(script, &[&[host.as_str(), &port], arguments].concat()), place)
+}
+
+/// A server with a configuration file, in which the capitals stand for what only we know.
+fn configured(configuration: &Path, text: &str, scratch: &Scratch, place: SocketAddr) {
+    let text = text
+        .replace("SCRATCH", scratch.path("").to_str().expect("a name in UTF-8").trim_end_matches('/'))
+        .replace("HOST", &place.ip().to_string())
+        .replace("PORT", &place.port().to_string());
+    fs::write(configuration, text).expect("the configuration");
+}
+
+pub fn redis(password: &str) -> Daemon {
+    let place = place_of_our_own();
+    let mut server = Command::new("redis-server");
+    server.args(["--bind", &place.ip().to_string(), "--port", &place.port().to_string()]);
+    server.args(["--save", "", "--appendonly", "no", "--requirepass", password]);
+    Daemon::start(server, place)
+}
+
+const NGINX: &str = "
+daemon off;
+master_process off;
+pid SCRATCH/pid;
+error_log SCRATCH/errors;
+events {}
+http {
+    access_log off;
+    client_body_temp_path SCRATCH/body;
+    proxy_temp_path SCRATCH/proxy;
+    fastcgi_temp_path SCRATCH/fastcgi;
+    uwsgi_temp_path SCRATCH/uwsgi;
+    scgi_temp_path SCRATCH/scgi;
+    server {
+        listen HOST:PORT;
+        auth_basic closed;
+        auth_basic_user_file SCRATCH/users;
+        root SCRATCH/pages;
+    }
+}
+";
+
+pub fn http(scratch: &Scratch, user: &str, password: &str) -> Daemon {
+    let place = place_of_our_own();
+    fs::create_dir(scratch.path("pages")).expect("mkdir");
+    fs::write(scratch.path("pages/index.html"), "hello").expect("a page");
+    fs::write(scratch.path("users"), format!("{user}:{{PLAIN}}{password}\n")).expect("the users");
+    let configuration = scratch.path("nginx.conf");
+    configured(&configuration, NGINX, scratch, place);
+    let mut server = Command::new("nginx");
+    server.arg("-p").arg(scratch.path("")).arg("-e").arg(scratch.path("errors"));
+    server.arg("-c").arg(configuration);
+    Daemon::start(server, place)
+}
+
+const FTP: &str = "
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+host, port, user, password, home = sys.argv[1:]
+class Handler(FTPHandler):
+    authorizer = DummyAuthorizer()
+    auth_failed_timeout = 0
+Handler.authorizer.add_user(user, password, home)
+FTPServer((host, int(port)), Handler).serve_forever()
+";
+
+pub fn ftp(scratch: &Scratch, user: &str, password: &str) -> Daemon {
+    scripted(FTP, &[user, password, scratch.path("").to_str().expect("a name in UTF-8")])
+}
+
+pub const FTP_CLIENT: &str = "
+import ftplib, sys
+port, user, password = sys.argv[1:]
+with ftplib.FTP() as ftp:
+    ftp.connect('127.0.0.1', int(port), timeout=20)
+    ftp.login(user, password)
+    ftp.pwd()
+";
+
+/// Everything of its own in one directory, no TLS, and no waiting after a wrong password. Mail belongs to
+/// nobody; dovecot itself must be root.
+const DOVECOT: &str = "
+protocols = PROTOCOL
+listen = HOST
+base_dir = SCRATCH/run
+state_dir = SCRATCH/run
+log_path = SCRATCH/log
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain login cram-md5 apop
+auth_failure_delay = 0
+mail_location = maildir:SCRATCH/mail
+passdb {
+  driver = passwd-file
+  args = scheme=plain SCRATCH/users
+}
+userdb {
+  driver = static
+  args = uid=nobody gid=nogroup home=SCRATCH/mail
+}
+namespace inbox {
+  inbox = yes
+}
+service PROTOCOL-login {
+  inet_listener PROTOCOL {
+    port = PORT
+  }
+  inet_listener PROTOCOLs {
+    port = 0
+  }
+}
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+";
+
+/// dovecot, speaking `pop3` or `imap`.
+pub fn mailbox(scratch: &Scratch, protocol: &str, user: &str, password: &str) -> Daemon {
+    let place = place_of_our_own();
+    fs::write(scratch.path("users"), format!("{user}:{password}\n")).expect("the users");
+    let configuration = scratch.path("dovecot.conf");
+    configured(&configuration, &DOVECOT.replace("PROTOCOL", protocol), scratch, place);
+    let mut server = Command::new("dovecot");
+    server.arg("-F").arg("-c").arg(configuration);
+    Daemon::start(server, place)
+}
+
+pub const POP3_CLIENT: &str = "
+import poplib, sys
+port, user, password = sys.argv[1:]
+pop3 = poplib.POP3('127.0.0.1', int(port), timeout=20)
+try:
+    pop3.user(user)
+    pop3.pass_(password)
+    pop3.stat()
+finally:
+    pop3.quit()
+";
+
+/// LOGIN with quoted strings or with literals, or AUTHENTICATE.
+pub const IMAP_CLIENT: &str = r#"
+import imaplib, sys
+port, user, password, how = sys.argv[1:]
+with imaplib.IMAP4('127.0.0.1', int(port), timeout=20) as imap:
+    if how == 'quoted':
+        imap.login(user, password)
+    elif how == 'plain':
+        imap.authenticate('PLAIN', lambda _: f'\0{user}\0{password}'.encode())
+    else:
+        imap.literal = password.encode()
+        status, text = imap._simple_command('LOGIN', user)
+        if status != 'OK':
+            raise imap.error(text)
+"#;
+
+const SMTP: &str = "
+import signal, sys
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import AuthResult, LoginPassword
+host, port, user, password = sys.argv[1:]
+def authenticate(server, session, envelope, mechanism, data):
+    return AuthResult(success=data == LoginPassword(user.encode(), password.encode()), handled=False)
+Controller(Sink(), host, int(port), authenticator=authenticate, auth_required=True, auth_require_tls=False).start()
+signal.pause()
+";
+
+pub fn smtp(user: &str, password: &str) -> Daemon {
+    scripted(SMTP, &[user, password])
+}
+
+pub const SMTP_CLIENT: &str = "
+import smtplib, sys
+port, user, password, mechanism = sys.argv[1:]
+with smtplib.SMTP('127.0.0.1', int(port), timeout=20) as smtp:
+    smtp.ehlo()
+    smtp.user, smtp.password = user, password
+    smtp.auth(mechanism, getattr(smtp, 'auth_' + mechanism.lower()))
+    smtp.sendmail('a@localhost', 'b@localhost', 'AUTH PLAIN AGIAYw==')
+";
