@@ -94,22 +94,23 @@ fn every_weakness_has_a_test_and_every_test_named_exists() {
 
 #[test]
 fn a_login_is_recorded_although_its_server_hung_up() {
-    known_to_fail_on_original("SIGPIPE kills it with the record in its buffers", || {
-        let scratch = Scratch::new();
-        let Bridged { mut client, mut server, tcpreen } =
-            bridge(|it| it.format("password").output(scratch.path("record")).sessions(1));
-        client.send("USER bob\r\nPASS s3cret\r\n");
-        server.expect("USER bob\r\nPASS s3cret\r\n");
-        drop(server);
-        for _ in 0..50 {
-            if !client.try_send("STAT\r\n") {
-                break;
-            }
+    if !needs(&[Need::Ours]) {
+        return; // SIGPIPE kills the original with the record in its buffers, if it is quick enough.
+    }
+    let scratch = Scratch::new();
+    let Bridged { mut client, mut server, tcpreen } =
+        bridge(|it| it.format("password").output(scratch.path("record")).sessions(1));
+    client.send("USER bob\r\nPASS s3cret\r\n");
+    server.expect("USER bob\r\nPASS s3cret\r\n");
+    drop(server);
+    for _ in 0..50 {
+        if !client.try_send("STAT\r\n") {
+            break;
         }
-        drop(client);
-        assert_eq!(tcpreen.finish().code(), 0);
-        assert!(scratch.record("record").contains(": bob:s3cret"), "{}", scratch.record("record"));
-    });
+    }
+    drop(client);
+    assert_eq!(tcpreen.finish().code(), 0);
+    assert!(scratch.record("record").contains(": bob:s3cret"), "{}", scratch.record("record"));
 }
 
 #[test]
