@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
         let client_name = self.names.ask(2 * number, &facts.client);
         let mut session = Session::new(facts, channel, server);
         session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
-        self.watch(&session);
+        self.watch(number, session.has_deadline());
         self.sessions.insert(number, session);
         self.turn.push_back(number);
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
@@ -203,9 +203,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Keeps an eye on a session that waits for something, so that those that do not cost nothing.
-    fn watch(&mut self, session: &Session) {
-        if session.has_deadline() {
-            self.watched.push(session.number);
+    /// Once is enough: what is overdue twice would be given up twice.
+    fn watch(&mut self, number: u64, waits: bool) {
+        if waits && !self.watched.contains(&number) {
+            self.watched.push(number);
         }
     }
 
@@ -304,9 +305,8 @@ impl<'a> Reader<'a> {
         let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
         self.epoll.delete(&session.channel)?;
         let note = session.hung_up(Instant::now());
-        if session.has_deadline() {
-            self.watched.push(number);
-        }
+        let waits = session.has_deadline();
+        self.watch(number, waits);
         if let Some(note) = note {
             self.close(number, Some(note));
         }

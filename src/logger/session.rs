@@ -91,8 +91,8 @@ impl Session {
     /// Counts what a record tells.
     pub(super) fn count(&mut self, record: &Record, payload: usize) {
         match *record {
-            Record::Data { from, .. } => self.bytes[from as usize] += payload as u64,
-            Record::Passed { from, bytes } => self.bytes[from as usize] += bytes,
+            Record::Data { from, .. } => self.add(from, payload as u64),
+            Record::Passed { from, bytes } => self.add(from, bytes),
             Record::Ended { from, total } => self.bytes[from as usize] = total,
             Record::Closed { totals, .. } => {
                 for (bytes, total) in self.bytes.iter_mut().zip(totals) {
@@ -100,6 +100,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// A worker may claim any number: none of them may overflow.
+    fn add(&mut self, from: Side, bytes: u64) {
+        let sum = &mut self.bytes[from as usize];
+        *sum = sum.saturating_add(bytes);
     }
 
     /// Waits for the names of these sides.
@@ -313,6 +319,20 @@ mod tests {
         assert!(!session.is_gone());
         assert_eq!(session.died(killed).as_deref(), Some(note.as_str()));
         assert!(session.is_gone());
+    }
+
+    #[test]
+    fn no_claim_of_a_worker_overflows_a_sum() {
+        let mut session = session();
+        let passed = Record::Passed { from: Side::Client, bytes: u64::MAX };
+        session.count(&passed, 0);
+        session.count(&passed, 0);
+        assert_eq!(session.bytes(), [u64::MAX, 0]);
+        let mut statistics = super::super::statistics::Statistics::default();
+        statistics.add(&session);
+        statistics.add(&session);
+        let lines = statistics.lines([&session].into_iter(), true);
+        assert!(lines[1].contains(&u64::MAX.to_string()), "{lines:?}");
     }
 
     #[test]

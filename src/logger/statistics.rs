@@ -17,7 +17,7 @@ impl Statistics {
     pub(super) fn add(&mut self, session: &Session) {
         self.ended += 1;
         for (sum, bytes) in self.bytes.iter_mut().zip(session.bytes()) {
-            *sum += bytes;
+            *sum = sum.saturating_add(bytes);
         }
     }
 
@@ -39,7 +39,7 @@ impl Statistics {
                 passed(bytes)
             ));
             for (sum, bytes) in all.iter_mut().zip(bytes) {
-                *sum += bytes;
+                *sum = sum.saturating_add(bytes);
             }
         }
         let hint = if counted { "" } else { " (counted at the end of each side)" };
