@@ -1,57 +1,18 @@
 //! Real clients and real servers notice nothing.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Uid;
 
+use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
-use crate::support::tcpreen::{Running, Tcpreen};
-use crate::support::wait::until;
+use crate::support::tcpreen::Tcpreen;
 use crate::support::{nobody, place_of_our_own};
-
-/// A real server; ended with the test.
-struct Daemon {
-    process: Child,
-    place: SocketAddr,
-}
-
-impl Daemon {
-    fn start(command: &mut Command, place: SocketAddr) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let daemon = Daemon { process: command.spawn().expect("the server starts"), place };
-        until("the real server", || TcpStream::connect(place).ok());
-        daemon
-    }
-
-    /// A bridge in front of it.
-    fn bridged(&self, options: impl FnOnce(Tcpreen) -> Tcpreen) -> Running {
-        options(Tcpreen::to(self.place.port()).host(&self.place.ip().to_string())).start()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.process.id().try_into().expect("a process id"));
-        let _ = kill(pid, Signal::SIGINT);
-        for _ in 0..500 {
-            if matches!(self.process.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// What a client prints; it must succeed.
 #[track_caller]
@@ -78,7 +39,7 @@ fn curl_gets_a_file_from_an_http_server() {
     let place = place_of_our_own();
     let mut server = Command::new("python3");
     server.args(["-m", "http.server", "--bind", &place.ip().to_string(), &place.port().to_string()]);
-    let server = Daemon::start(server.current_dir(scratch.path("")), place);
+    let server = RealServer::start(server.current_dir(scratch.path("")), place);
 
     let tcpreen = server.bridged(|it| it.at_once(4));
     let url = format!("http://127.0.0.1:{}/page.bin", tcpreen.port());
@@ -137,11 +98,11 @@ fn redis_takes_many_clients_with_pipelines() {
     assert!(said.contains("SET") && said.contains("GET") && !said.contains("rror"), "{said}");
 }
 
-fn redis() -> Daemon {
+fn redis() -> RealServer {
     let place = place_of_our_own();
     let mut server = Command::new("redis-server");
     server.args(["--bind", &place.ip().to_string(), "--port", &place.port().to_string()]);
-    Daemon::start(server.args(["--save", "", "--appendonly", "no"]).current_dir("/tmp"), place)
+    RealServer::start(server.args(["--save", "", "--appendonly", "no"]).current_dir("/tmp"), place)
 }
 
 /// The directory with PostgreSQL's own programs, which are in nobody's search path.
@@ -184,7 +145,7 @@ fn psql_works_with_a_database() {
     assert_eq!(copied.lines().last(), Some("50000\t1017bfd4673955ffee4641ad3d481b1c"));
 }
 
-fn postgres(bin: &std::path::Path, scratch: &Scratch) -> Daemon {
+fn postgres(bin: &std::path::Path, scratch: &Scratch) -> RealServer {
     let data = scratch.path("data");
     let mut initdb = as_nobody(Command::new(bin.join("initdb")));
     initdb.args(["-U", "tester", "-A", "trust", "--no-sync", "-D"]).arg(&data);
@@ -195,7 +156,7 @@ fn postgres(bin: &std::path::Path, scratch: &Scratch) -> Daemon {
     let mut server = as_nobody(Command::new(bin.join("postgres")));
     server.arg("-D").arg(&data).arg("-k").arg(scratch.path("sockets"));
     server.args(["-h", &place.ip().to_string(), "-p", &place.port().to_string(), "-c", "fsync=off"]);
-    Daemon::start(&mut server, place)
+    RealServer::start(&mut server, place)
 }
 
 #[test]

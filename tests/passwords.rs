@@ -4,10 +4,11 @@ mod servers;
 
 use std::process::{Command, Stdio};
 
+use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
-use servers::{Daemon, python};
+use servers::python;
 
 const USER: &str = "bob";
 /// A quote is quoted by some protocols.
@@ -16,7 +17,7 @@ const WRONG: &str = "gue\"ss";
 
 /// What is shown of one session, in which `client` runs to its end; and whether the client was content.
 #[track_caller]
-fn overheard(server: &Daemon, client: impl FnOnce(u16) -> Command) -> (String, bool) {
+fn overheard(server: &RealServer, client: impl FnOnce(u16) -> Command) -> (String, bool) {
     let place = server.place();
     let tcpreen =
         Tcpreen::to(place.port()).host(&place.ip().to_string()).format("password").sessions(1).start();
@@ -28,7 +29,7 @@ fn overheard(server: &Daemon, client: impl FnOnce(u16) -> Command) -> (String, b
 /// The client logs in with the right password, and another time with a wrong one. `shown` is what stands for
 /// the login, with the password in place of `PASSWORD`.
 #[track_caller]
-fn expect_verdicts(server: &Daemon, shown: &str, client: impl Fn(u16, &str) -> Command) {
+fn expect_verdicts(server: &RealServer, shown: &str, client: impl Fn(u16, &str) -> Command) {
     for (password, verdict) in [(RIGHT, "accepted"), (WRONG, "refused")] {
         let (text, content) = overheard(server, |port| client(port, password));
         assert_eq!(text, format!("{} ({verdict})\n", shown.replace("PASSWORD", password)));

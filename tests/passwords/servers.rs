@@ -1,57 +1,14 @@
 //! Real servers that know one user, and the clients that curl is not.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use std::process::Command;
 
 use crate::support::place_of_our_own;
+use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::PYTHON;
-use crate::support::wait::until;
-
-/// A real server; ended with the test.
-pub struct Daemon {
-    process: Child,
-    place: SocketAddr,
-}
-
-impl Daemon {
-    #[track_caller]
-    fn start(mut command: Command, place: SocketAddr) -> Self {
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut daemon = Daemon { process: command.spawn().expect("the server starts"), place };
-        until("the real server", || {
-            assert!(matches!(daemon.process.try_wait(), Ok(None)), "the server has given up");
-            TcpStream::connect(place).ok()
-        });
-        daemon
-    }
-
-    pub fn place(&self) -> SocketAddr {
-        self.place
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.process.id().try_into().expect("a process id"));
-        let _ = kill(pid, Signal::SIGTERM);
-        for _ in 0..500 {
-            if matches!(self.process.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A script for Debian's own Python, which is the one that has Debian's modules.
 pub fn python(script: &str, arguments: &[&str]) -> Command {
@@ -60,10 +17,16 @@ pub fn python(script: &str, arguments: &[&str]) -> Command {
     python
 }
 
-fn scripted(script: &str, arguments: &[&str]) -> Daemon {
+/// Away from whatever directory the tests run in.
+#[track_caller]
+fn start(mut command: Command, place: SocketAddr) -> RealServer {
+    RealServer::start(command.current_dir("/"), place)
+}
+
+fn scripted(script: &str, arguments: &[&str]) -> RealServer {
     let place = place_of_our_own();
     let (host, port) = (place.ip().to_string(), place.port().to_string());
-    Daemon::start(python(script, &[&[host.as_str(), &port], arguments].concat()), place)
+    start(python(script, &[&[host.as_str(), &port], arguments].concat()), place)
 }
 
 /// A server with a configuration file, in which the capitals stand for what only we know.
@@ -75,12 +38,12 @@ fn configured(configuration: &Path, text: &str, scratch: &Scratch, place: Socket
     fs::write(configuration, text).expect("the configuration");
 }
 
-pub fn redis(password: &str) -> Daemon {
+pub fn redis(password: &str) -> RealServer {
     let place = place_of_our_own();
     let mut server = Command::new("redis-server");
     server.args(["--bind", &place.ip().to_string(), "--port", &place.port().to_string()]);
     server.args(["--save", "", "--appendonly", "no", "--requirepass", password]);
-    Daemon::start(server, place)
+    start(server, place)
 }
 
 const NGINX: &str = "
@@ -105,7 +68,7 @@ http {
 }
 ";
 
-pub fn http(scratch: &Scratch, user: &str, password: &str) -> Daemon {
+pub fn http(scratch: &Scratch, user: &str, password: &str) -> RealServer {
     let place = place_of_our_own();
     fs::create_dir(scratch.path("pages")).expect("mkdir");
     fs::write(scratch.path("pages/index.html"), "hello").expect("a page");
@@ -115,7 +78,7 @@ pub fn http(scratch: &Scratch, user: &str, password: &str) -> Daemon {
     let mut server = Command::new("nginx");
     server.arg("-p").arg(scratch.path("")).arg("-e").arg(scratch.path("errors"));
     server.arg("-c").arg(configuration);
-    Daemon::start(server, place)
+    start(server, place)
 }
 
 const FTP: &str = "
@@ -131,7 +94,7 @@ Handler.authorizer.add_user(user, password, home)
 FTPServer((host, int(port)), Handler).serve_forever()
 ";
 
-pub fn ftp(scratch: &Scratch, user: &str, password: &str) -> Daemon {
+pub fn ftp(scratch: &Scratch, user: &str, password: &str) -> RealServer {
     scripted(FTP, &[user, password, scratch.path("").to_str().expect("a name in UTF-8")])
 }
 
@@ -184,14 +147,14 @@ service anvil {
 ";
 
 /// dovecot, speaking `pop3` or `imap`.
-pub fn mailbox(scratch: &Scratch, protocol: &str, user: &str, password: &str) -> Daemon {
+pub fn mailbox(scratch: &Scratch, protocol: &str, user: &str, password: &str) -> RealServer {
     let place = place_of_our_own();
     fs::write(scratch.path("users"), format!("{user}:{password}\n")).expect("the users");
     let configuration = scratch.path("dovecot.conf");
     configured(&configuration, &DOVECOT.replace("PROTOCOL", protocol), scratch, place);
     let mut server = Command::new("dovecot");
     server.arg("-F").arg("-c").arg(configuration);
-    Daemon::start(server, place)
+    start(server, place)
 }
 
 pub const POP3_CLIENT: &str = "
@@ -234,7 +197,7 @@ Controller(Sink(), host, int(port), authenticator=authenticate, auth_required=Tr
 signal.pause()
 ";
 
-pub fn smtp(user: &str, password: &str) -> Daemon {
+pub fn smtp(user: &str, password: &str) -> RealServer {
     scripted(SMTP, &[user, password])
 }
 

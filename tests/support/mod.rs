@@ -7,6 +7,7 @@ pub mod namespace;
 pub mod payload;
 pub mod peer;
 pub mod proc;
+pub mod real_server;
 pub mod record;
 pub mod scratch;
 pub mod skip;
