@@ -17,6 +17,7 @@ mod manual;
 mod modes;
 mod names;
 mod passwords;
+mod promises;
 mod relay;
 mod roles;
 mod statistics;

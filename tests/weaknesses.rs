@@ -59,7 +59,6 @@ mod forging;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -70,6 +69,7 @@ use crate::support::payload::Payload;
 use crate::support::peer::{Peer, Server, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
+use crate::support::table;
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 use crate::support::wait::{until, within};
@@ -77,17 +77,11 @@ use crate::support::{Bridged, bridge, nobody, place_of_our_own, proc};
 
 #[test]
 fn every_weakness_has_a_test_and_every_test_named_exists() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut weaknesses = BTreeSet::new();
-    for line in include_str!("weaknesses.rs").lines() {
-        let Some(row) = line.strip_prefix("//! | 6.") else { continue };
-        let cells: Vec<&str> = row.trim_end_matches([' ', '|']).split(" | ").collect();
-        let [weakness, file, test] = cells[..] else { panic!("three cells: {line}") };
-        let source = fs::read_to_string(tests.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let declaration = format!("#[test]\nfn {test}() {{");
-        assert!(source.contains(&declaration), "no test {test} in {file}");
-        let number = weakness.split(' ').next().expect("a word");
-        weaknesses.insert(number.parse::<u32>().expect("a number"));
+    for row in table::rows(include_str!("weaknesses.rs"), "//! | 6.") {
+        let [weakness, file, test] = row[..] else { panic!("three cells: {row:?}") };
+        table::expect_test(&format!("tests/{file}"), test);
+        weaknesses.insert(table::number(weakness));
     }
     assert_eq!(weaknesses, (1..=18).collect());
 }

@@ -11,6 +11,7 @@ pub mod real_server;
 pub mod record;
 pub mod scratch;
 pub mod skip;
+pub mod table;
 pub mod tcpreen;
 pub mod under_test;
 pub mod unix;
