@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "`support` is a library for the modules beside it")]
 
 mod clients;
+mod completions;
 mod daemon;
 mod diagnostics;
 mod formats;

@@ -125,8 +125,8 @@ pub(crate) fn command() -> Command {
         .override_usage("tcpreen [OPTION]... SERVERPORT [LOCALPORT]")
         .after_help(format!(
             "TIME: 500ms, 5s, 2m, 1h, or seconds\nProtocols: {}\nFormats: {}",
-            values::protocol_names(),
-            values::format_names()
+            values::protocol_names().join(" "),
+            values::format_names().join(" ")
         ))
         .no_binary_name(true)
         .disable_help_flag(true)

@@ -1,3 +1,5 @@
+mod completions;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
@@ -256,7 +258,7 @@ fn every_name_of_a_format_and_of_a_protocol() {
         let config = config(&format!("-p {name} 80 81"));
         assert_eq!((config.server.family, config.client.family), (family, family), "{name}");
     }
-    assert_eq!(super::values::protocol_names(), "tcp tcp6 unix");
+    assert_eq!(super::values::protocol_names(), ["tcp", "tcp6", "unix"]);
 }
 
 #[test]

@@ -31,23 +31,27 @@ pub(super) const PROTOCOLS: [(&str, Family); 9] = [
     ("file", Family::Unix),
 ];
 
-/// The names that `--help` and the errors list.
-pub(super) fn protocol_names() -> String {
+/// The names that `--help`, the errors and the completions list.
+pub(super) fn protocol_names() -> Vec<&'static str> {
     let main = |(index, (name, family)): (usize, &(&'static str, Family))| {
         (index == 0 || PROTOCOLS[index - 1].1 != *family).then_some(*name)
     };
-    PROTOCOLS.iter().enumerate().filter_map(main).collect::<Vec<_>>().join(" ")
+    PROTOCOLS.iter().enumerate().filter_map(main).collect()
 }
 
-/// The names that `--help` and the errors list.
-pub(super) fn format_names() -> String {
-    Format::ALL.map(|format| format.names()[0]).join(" ")
+/// The names that `--help`, the errors and the completions list.
+pub(super) fn format_names() -> Vec<&'static str> {
+    Format::ALL.map(|format| format.names()[0]).to_vec()
 }
 
 /// `-f`
 pub(super) fn format(text: OsString) -> Result<Format, Failure> {
     text.to_str().and_then(Format::by_name).ok_or_else(|| {
-        usage(format!("{}: Unrecognized log format.\nLog formats are: {}", shown(&text), format_names()))
+        usage(format!(
+            "{}: Unrecognized log format.\nLog formats are: {}",
+            shown(&text),
+            format_names().join(" ")
+        ))
     })
 }
 
@@ -62,7 +66,7 @@ pub(super) fn protocol(text: OsString) -> Result<(Family, Family), Failure> {
         usage(format!(
             "{}: unknown or unsupported protocol(s).\nProtocols are: {}",
             shown(&text),
-            protocol_names()
+            protocol_names().join(" ")
         ))
     })
 }

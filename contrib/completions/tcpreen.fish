@@ -1,0 +1,28 @@
+complete -c tcpreen -s a -l accept -l bind -d 'listen for clients on this address' -r -f -a "(__fish_print_hostnames)"
+complete -c tcpreen -s s -l server -d 'the server\'s host [default: this one]' -r -f -a "(__fish_print_hostnames)"
+complete -c tcpreen -s p -l protocol -d 'protocol of both sides, or SERVER/CLIENT' -r -f -a "tcp\t''
+tcp6\t''
+unix\t''"
+complete -c tcpreen -s f -l format -d 'format of the outputs (-o) that follow' -r -f -a "C\t''
+hex\t''
+count\t''
+null\t''
+raw\t''
+password\t''
+strip\t''"
+complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
+complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f
+complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
+complete -c tcpreen -s m -l maxconn -l max -d 'end after N sessions' -r -f
+complete -c tcpreen -l connect-timeout -d 'give up connecting after TIME [default: 30s]' -r -f
+complete -c tcpreen -l idle-timeout -d 'end a session after TIME without data' -r -f
+complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
+complete -c tcpreen -s c -l connect -d 'connect to the client at -a ADDR, LOCALPORT'
+complete -c tcpreen -s l -l listen -d 'wait for the server to connect to SERVERPORT'
+complete -c tcpreen -s n -l numeric -d 'numbers instead of host and service names'
+complete -c tcpreen -s q -l quiet -d 'show nothing, only write the outputs'
+complete -c tcpreen -s v -l verbose -d 'show the data; twice: also what we do'
+complete -c tcpreen -s d -l daemon -d 'run in the background, quiet, with syslog'
+complete -c tcpreen -l demo -d 'watch a session of built-in peers'
+complete -c tcpreen -s h -l help -d 'tell this and exit'
+complete -c tcpreen -s V -l version -d 'tell version and licence and exit'

@@ -1,0 +1,77 @@
+//! The completions in contrib/completions are what the parser would generate now.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command, ValueHint};
+use clap_complete::{Shell, generate};
+
+use crate::cli::command::{NAME, command};
+use crate::cli::values;
+
+/// Set to rewrite the files.
+const BLESS: &str = "TCPREEN_BLESS";
+
+const SHELLS: [(Shell, &str); 3] =
+    [(Shell::Bash, "tcpreen.bash"), (Shell::Zsh, "_tcpreen"), (Shell::Fish, "tcpreen.fish")];
+
+/// What bash itself knows to list. The generator makes file names of both, so that they pass through it as
+/// words.
+const KNOWN_TO_BASH: [&str; 2] = ["hostname", "user"];
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/completions").join(name)
+}
+
+fn generated(shell: Shell) -> String {
+    let mut script = Vec::new();
+    let mut command = hinted(shell).no_binary_name(false);
+    generate(shell, &mut command, NAME, &mut script);
+    let script = String::from_utf8(script).expect("text");
+    KNOWN_TO_BASH.iter().fold(script, |script, known| {
+        script.replace(&format!(r#"compgen -W "@{known}""#), &format!("compgen -A {known}"))
+    })
+}
+
+/// The parser's options, with what a shell can know about their values.
+fn hinted(shell: Shell) -> Command {
+    command().mut_args(|arg| match arg.get_value_names() {
+        Some([name]) => {
+            let name = name.to_string();
+            hint(shell, arg, &name)
+        }
+        _ => arg,
+    })
+}
+
+fn hint(shell: Shell, arg: Arg, value: &str) -> Arg {
+    let words = |arg: Arg, words: &[&'static str]| arg.value_parser(PossibleValuesParser::new(words));
+    match (value, shell) {
+        ("FORMAT", _) => words(arg, &values::format_names()),
+        ("PROTO", _) => words(arg, &values::protocol_names()),
+        ("HOST" | "ADDR", Shell::Bash) => words(arg, &["@hostname"]),
+        ("HOST" | "ADDR", _) => arg.value_hint(ValueHint::Hostname),
+        ("USER", Shell::Bash) => words(arg, &["@user"]),
+        ("USER", _) => arg.value_hint(ValueHint::Username),
+        // A port can be the path of a socket.
+        ("FILE" | "SERVERPORT" | "LOCALPORT", _) => arg.value_hint(ValueHint::FilePath),
+        _ => arg.value_hint(ValueHint::Other),
+    }
+}
+
+#[test]
+fn the_completions_are_those_of_the_parser() {
+    for (shell, name) in SHELLS {
+        let script = generated(shell);
+        if env::var_os(BLESS).is_some() {
+            fs::write(file(name), &script).expect("a file of ours can be written");
+        }
+        let kept = fs::read_to_string(file(name)).unwrap_or_default();
+        assert!(
+            kept == script,
+            "contrib/completions/{name} is not what the options are now: \
+             run `{BLESS}=1 cargo test --bin tcpreen completions` and commit it"
+        );
+    }
+}
