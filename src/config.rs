@@ -23,9 +23,12 @@ pub(crate) struct Config {
     pub(crate) bytes: Option<u64>,
     /// `-n`: numbers instead of names.
     pub(crate) numeric: bool,
+    /// Of what is told; of a daemon's display there is nothing to be told.
     pub(crate) verbosity: Verbosity,
     /// `-d`
     pub(crate) daemon: bool,
+    /// `--syslog`, which a daemon has in any case.
+    pub(crate) syslog: bool,
     /// `-u`
     pub(crate) user: Option<String>,
     /// `--connect-timeout`

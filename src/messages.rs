@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +193,7 @@ pub(crate) enum ToLogger {
         prepare: Prepare,
         sharing: Sharing,
         notices: Notices,
+        hangup: Hangup,
     },
     /// One more output, in the order of the command line.
     Output {
@@ -243,13 +244,35 @@ pub(crate) enum Sharing {
 
 /// Where the notices go, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Notices {
-    /// Errors only.
-    Quiet,
-    Normal,
-    Verbose,
-    /// To syslog, for a daemon: whom we serve as well.
+pub(crate) struct Notices {
+    pub(crate) ear: Ear,
+    pub(crate) told: Told,
+}
+
+/// Who hears the notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ear {
+    Stderr,
     Syslog,
+    /// Syslog, for a daemon: the standard streams are left.
+    SyslogAlone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// Errors, and what is asked for.
+    Errors,
+    Normal,
+    Everything,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Hangup {
+    /// The terminal has gone.
+    Ends,
+    /// Logs are being rotated.
+    Reopens,
 }
 
 /// How much a notice matters.

@@ -1,6 +1,7 @@
 //! `-d`: in the foreground until it listens, then on its own.
 
 mod rotation;
+mod rsyslog;
 mod syslog;
 
 use std::fs::{self, File};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -140,8 +142,27 @@ fn a_termination_ends_it_in_order() {
 }
 
 #[test]
-fn a_hang_up_ends_it_in_order() {
-    ends_in_order(Signal::SIGHUP, "Hangup");
+fn the_end_of_its_terminal_ends_it_in_order() {
+    if !needs(&[Need::Ours, Need::Program("setsid")]) {
+        return; // The original exits with 0.
+    }
+    let scratch = Scratch::new();
+    // Nobody else may hold it: it ends when we close it.
+    let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
+    let name = ptsname_r(&terminal).expect("its name");
+    let leader = format!("exec setsid --ctty --wait \"$0\" \"$@\" <{name}");
+    let Bridged { mut client, mut server, tcpreen } =
+        bridge(|it| it.output(scratch.path("record")).by_shell(&leader, ""));
+    client.send("words");
+    server.expect("words");
+    drop(terminal);
+    client.expect_hang_up();
+    server.expect_hang_up();
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 128 + Signal::SIGHUP as i32, "{outcome:?}");
+    assert!(outcome.stderr.contains("Caught signal: Hangup\n"), "{outcome:?}");
+    assert!(scratch.record("record").ends_with("<<< words\nEnd of transmission.\n"));
 }
 
 #[test]

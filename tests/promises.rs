@@ -41,12 +41,15 @@
 //! | 26 a role by hand is nothing | privsep/tests/cage.rs | a role started by hand is none |
 //! | 28 rotation loses nothing | tests/daemon/rotation.rs | a_hundred_rotations_under_load_lose_and_double_nothing |
 //! | 28 | tests/daemon/rotation.rs | a_new_file_has_the_mode_and_the_owner_of_the_old_one |
+//! | 28 | tests/daemon/rotation.rs | who_need_not_mind_a_hang_up_rotates_in_the_foreground_too |
 //! | 28 | tests/daemon/rotation.rs | the_logger_takes_the_signal_too |
 //! | 28 | tests/daemon/rotation.rs | a_directory_that_is_closed_is_told_and_the_old_file_goes_on |
 //! | 29 a bad disk is told, and memory bounded | tests/weaknesses/disks.rs | a_full_disk_is_told_once_and_remembered |
 //! | 29 | tests/diagnostics/surroundings.rs | a_stdout_that_nobody_reads_stalls_the_session_and_loses_nothing |
 //! | 30 syslog never holds a byte up | tests/daemon/syslog.rs | without_syslogd_it_starts_says_so_and_finds_it_later |
 //! | 30 | tests/daemon/syslog.rs | a_syslogd_that_is_restarted_is_found_again |
+//! | 30 | tests/daemon/rsyslog.rs | an_rsyslogd_that_comes_later_or_again_is_told_how_much_it_missed |
+//! | 30 | tests/daemon/rsyslog.rs | an_rsyslogd_that_is_stuck_delays_nothing_and_is_told_how_much_it_missed |
 //! | 30 | tests/daemon/syslog.rs | a_syslogd_that_is_stuck_delays_nothing |
 //! | 32 the cage needs no root | tests/roles.rs | started_by_nobody_every_process_is_confined_as_well |
 //! | 35 no core, no tracing | tests/roles.rs | a_dropped_program_leaves_no_core_and_cannot_be_traced |

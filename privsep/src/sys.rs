@@ -180,6 +180,15 @@ pub fn default_sigchld() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether whoever started this process wants it to ignore a signal.
+pub fn is_ignored(signal: nix::sys::signal::Signal) -> io::Result<bool> {
+    // SAFETY: sigaction is plain data for which zero is valid.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: no new action is given, so that the one there is written to `action` and nothing else happens.
+    check(unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut action) })?;
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
 /// Puts 0, 1 or 2 on descriptor numbers that are closed, so that no socket ever gets one of them.
 ///
 /// Rust's runtime does the same before `main`; here it is ours to rely on.

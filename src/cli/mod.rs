@@ -89,17 +89,22 @@ impl Line {
             return Err(usage(format!("{}: unexpected extra parameter.", shown(extra))));
         }
         let daemon = self.flag("daemon");
-        let verbosity = if daemon { Verbosity::Quiet } else { self.verbosity() };
+        // A daemon has no display to be quiet or verbose on.
+        let (display, verbosity) = match daemon {
+            true => (Verbosity::Quiet, Verbosity::Normal),
+            false => (self.verbosity(), self.verbosity()),
+        };
         Ok(Config {
             server: self.server()?,
             client: self.client()?,
-            outputs: self.outputs(verbosity, daemon)?,
+            outputs: self.outputs(display, daemon)?,
             at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
             sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),
             bytes: self.value("bytes"),
             numeric: self.flag("numeric"),
             verbosity,
             daemon,
+            syslog: daemon || self.flag("syslog"),
             user: self.user()?,
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),

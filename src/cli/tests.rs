@@ -79,6 +79,7 @@ fn nothing_but_a_port() {
         numeric: false,
         verbosity: Verbosity::Normal,
         daemon: false,
+        syslog: false,
         user: None,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: None,
@@ -208,8 +209,8 @@ fn quiet_and_verbose_in_their_order() {
         ("-qvvv", Debug),
         ("-vvqv", Normal),
         ("-qvqvv", Verbose),
-        ("-d", Quiet),
-        ("-d -vv", Quiet),
+        ("-d", Normal),
+        ("-d -vv", Normal),
     ] {
         assert_eq!(config(&format!("{line} 80")).verbosity, verbosity, "{line}");
     }
@@ -608,7 +609,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    maxconn max connect-timeout idle-timeout daemon user demo help version";
+                    maxconn max connect-timeout idle-timeout daemon syslog user demo help version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");

@@ -37,7 +37,7 @@ use privsep::channel::{Channel, no_fds};
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
 
-use crate::messages::{Notices, Problem, ToLogger, ToParent};
+use crate::messages::{Ear, Hangup, Problem, ToLogger, ToParent};
 use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 use notice::Notes;
@@ -50,7 +50,7 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 /// The whole life of the logger.
 pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
-    let (ToLogger::Prepare { prepare, sharing, notices }, fds) = role::first(&parent)? else {
+    let (ToLogger::Prepare { prepare, sharing, notices, hangup }, fds) = role::first(&parent)? else {
         return Err(Trouble::Protocol);
     };
     let resolver = match fds {
@@ -59,13 +59,12 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     };
     let dropped = role::drop_privileges(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    // Only a daemon has a syslog, and only a daemon's logs are rotated: others end on SIGHUP.
-    let daemon = notices == Notices::Syslog;
-    let opened = open_outputs(&parent, daemon)?;
+    let reopening = hangup == Hangup::Reopens;
+    let opened = open_outputs(&parent, reopening)?;
     let outputs = role::tell(&parent, opened)?;
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent))?;
     let mut parent_died = SigSet::from(Signal::SIGTERM);
-    if daemon {
+    if reopening {
         parent_died.add(Signal::SIGHUP);
     }
     parent_died.thread_block()?;
@@ -75,7 +74,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let extras = [
         (policy::Extra::SessionFiles, needs(policy::Extra::SessionFiles)),
         (policy::Extra::Rotation, needs(policy::Extra::Rotation)),
-        (policy::Extra::Syslog, daemon),
+        (policy::Extra::Syslog, notices.ear != Ear::Stderr),
     ];
     let extras: Vec<_> = extras.into_iter().filter(|(_, needed)| *needed).map(|(extra, _)| extra).collect();
     let landlock = Landlock { write: &directories, ..Landlock::default() };
@@ -89,7 +88,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
 
 /// Opens the outputs that the parent names, until it says that this was the last one; none of them before
 /// all of them make sense.
-fn open_outputs(parent: &Parent, daemon: bool) -> Result<Result<Vec<Output>, Problem>, Trouble> {
+fn open_outputs(parent: &Parent, reopening: bool) -> Result<Result<Vec<Output>, Problem>, Trouble> {
     let mut plans = Vec::new();
     loop {
         let (message, fds) = role::first(parent)?;
@@ -99,7 +98,7 @@ fn open_outputs(parent: &Parent, daemon: bool) -> Result<Result<Vec<Output>, Pro
                 Ok(plan) => plans.push(plan),
                 Err(problem) => return Ok(Err(problem)),
             },
-            ToLogger::Serve => return Ok(plans.into_iter().map(|plan| plan.open(daemon)).collect()),
+            ToLogger::Serve => return Ok(plans.into_iter().map(|plan| plan.open(reopening)).collect()),
             _ => return Err(Trouble::Protocol),
         }
     }

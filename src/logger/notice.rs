@@ -1,4 +1,4 @@
-//! Notices: what the operator is told, on stderr or, by a daemon, in syslog.
+//! Notices: what the operator is told, on stderr or in syslog.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,15 +11,20 @@ use privsep::sys;
 
 use super::escape::push_escaped;
 use super::syslog::{Severity, Syslog};
-use crate::messages::{Level, Name, Notices};
+use crate::messages::{Ear, Level, Name, Notices, Told};
 use crate::policy::SYSLOG_PATH;
 use crate::reason::reason;
 
 /// The most bytes that a pipe which poll(2) calls writable takes without blocking (`PIPE_BUF`).
 const LINE: usize = 4096;
 
-/// The operator's ear.
-pub(super) enum Notes {
+/// What is told, and to whom.
+pub(super) struct Notes {
+    told: Told,
+    listener: Listener,
+}
+
+enum Listener {
     Stderr(Stderr),
     Syslog(Box<Syslog>),
 }
@@ -27,77 +32,81 @@ pub(super) enum Notes {
 impl Notes {
     /// Before the filter is on. `parent` is the process that the operator knows.
     pub(super) fn open(notices: Notices, parent: Pid) -> io::Result<Notes> {
-        match notices {
-            Notices::Syslog => Ok(Notes::Syslog(Box::new(to_syslog(parent)?))),
-            Notices::Quiet | Notices::Normal | Notices::Verbose => Ok(Notes::Stderr(Stderr::new(notices))),
-        }
+        let listener = match notices.ear {
+            Ear::Stderr => Listener::Stderr(Stderr::default()),
+            Ear::Syslog => Listener::Syslog(Box::new(to_syslog(parent)?)),
+            Ear::SyslogAlone => {
+                let syslog = to_syslog(parent)?;
+                leave_streams()?;
+                Listener::Syslog(Box::new(syslog))
+            }
+        };
+        Ok(Notes { told: notices.told, listener })
     }
 
     /// Tells a line, if it is wanted.
     pub(super) fn tell(&mut self, level: Level, text: &str) {
-        match self {
-            Notes::Stderr(stderr) => stderr.tell(level, text),
-            Notes::Syslog(syslog) => {
-                if let Some(severity) = severity(level) {
-                    syslog.tell(severity, text);
-                }
-            }
+        let least = match level {
+            Level::Error | Level::Asked => Told::Errors,
+            Level::Normal | Level::Warning => Told::Normal,
+            Level::Detail => Told::Everything,
+        };
+        if self.told < least {
+            return;
+        }
+        match &mut self.listener {
+            Listener::Stderr(stderr) => stderr.tell(text),
+            Listener::Syslog(syslog) => syslog.tell(severity(level), text),
         }
     }
 
-    /// Says whom we serve: a daemon alone does, as others may have a display for that.
+    /// Says whom we serve, in syslog alone: who reads stderr may have a display for that.
     pub(super) fn session(&mut self, client: &Name, server: &Name) {
-        if let Notes::Syslog(syslog) = self {
+        if self.told == Told::Errors {
+            return;
+        }
+        if let Listener::Syslog(syslog) = &mut self.listener {
             syslog.tell(Severity::Info, &format!("Connection from: {client}"));
             syslog.tell(Severity::Info, &format!("Connection to: {server}"));
         }
     }
 }
 
-fn severity(level: Level) -> Option<Severity> {
+fn severity(level: Level) -> Severity {
     match level {
-        Level::Error => Some(Severity::Error),
-        Level::Warning => Some(Severity::Warning),
-        Level::Normal | Level::Asked => Some(Severity::Notice),
-        Level::Detail => None,
+        Level::Error => Severity::Error,
+        Level::Warning => Severity::Warning,
+        Level::Normal | Level::Asked => Severity::Notice,
+        Level::Detail => Severity::Debug,
     }
 }
 
-/// Leaves the standard streams. That syslogd is not there is no failure, but worth a last word on stderr.
+/// That syslogd is not there is no failure, but worth a word on stderr.
 fn to_syslog(parent: Pid) -> io::Result<Syslog> {
-    let null = File::options().read(true).write(true).open("/dev/null")?;
     let mut syslog = Syslog::new(UnixAddr::new(SYSLOG_PATH)?, parent)?;
     if let Err(errno) = syslog.connect() {
         let text = format!("{SYSLOG_PATH}: {}: nothing is told until syslogd is there", reason(errno as i32));
-        Stderr::new(Notices::Normal).tell(Level::Warning, &text);
+        Stderr::default().tell(&text);
     }
-    sys::replace_streams(null.as_fd(), 0..=2)?;
     Ok(syslog)
 }
 
+fn leave_streams() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    sys::replace_streams(null.as_fd(), 0..=2)
+}
+
 /// The terminal, or whatever is in its place.
-pub(super) struct Stderr {
-    shown: Notices,
+#[derive(Default)]
+struct Stderr {
     /// Lines that it did not take.
     missed: u64,
 }
 
 impl Stderr {
-    fn new(shown: Notices) -> Stderr {
-        Stderr { shown, missed: 0 }
-    }
-
     /// A stderr that nobody reads delays nothing: lines are counted instead, and the number is told when it
     /// takes some again.
-    fn tell(&mut self, level: Level, text: &str) {
-        let wanted = match level {
-            Level::Error | Level::Asked => true,
-            Level::Normal | Level::Warning => self.shown != Notices::Quiet,
-            Level::Detail => self.shown == Notices::Verbose,
-        };
-        if !wanted {
-            return;
-        }
+    fn tell(&mut self, text: &str) {
         if !writable() {
             self.missed += 1;
             return;

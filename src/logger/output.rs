@@ -72,13 +72,13 @@ impl Plan {
         Ok(Plan { to, format, name })
     }
 
-    /// With `rotating`, files are to be opened again later on.
-    pub(super) fn open(self, rotating: bool) -> Result<Output, Problem> {
+    /// With `reopening`, files are to be opened again later on.
+    pub(super) fn open(self, reopening: bool) -> Result<Output, Problem> {
         let Plan { to, format, name } = self;
         let one_file = |(file, home)| Output::OneFile(OneFile::new(file, name.clone(), format, home));
         let opened = match to {
             To::Stdout => io::stdout().as_fd().try_clone_to_owned().map(|file| one_file((file.into(), None))),
-            To::File(path) => create(path, format, rotating).map(one_file),
+            To::File(path) => create(path, format, reopening).map(one_file),
             To::Series(template) => {
                 Series::open(template, format, mode(format)).map(Output::Series).map_err(io::Error::from)
             }
@@ -176,7 +176,7 @@ fn mode(format: Format) -> Mode {
 
 /// Opens a file for appending from its start, as the manual promises. Appending, so that a rotation that
 /// copies and truncates leaves no hole.
-fn create(path: Vec<u8>, format: Format, rotating: bool) -> io::Result<(File, Option<Home>)> {
+fn create(path: Vec<u8>, format: Format, reopening: bool) -> io::Result<(File, Option<Home>)> {
     let path = PathBuf::from(std::ffi::OsString::from_vec(path));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_APPEND | OFlag::O_NOCTTY;
     let file = File::from(open(&path, flags | OFlag::O_CLOEXEC, mode(format))?);
@@ -185,7 +185,7 @@ fn create(path: Vec<u8>, format: Format, rotating: bool) -> io::Result<(File, Op
     if format == Format::Password && found.is_file() && found.uid() == Uid::effective().as_raw() {
         file.set_permissions(Permissions::from_mode(PRIVATE))?;
     }
-    let rotated = rotating && found.is_file();
+    let rotated = reopening && found.is_file();
     let home = rotated.then(|| Home::of(&path, mode(format))).transpose()?;
     Ok((file, home))
 }

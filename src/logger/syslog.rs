@@ -34,6 +34,7 @@ pub(super) enum Severity {
     Notice,
     /// Whom we serve.
     Info,
+    Debug,
 }
 
 /// A line to syslogd that delays nothing: what it does not take at once is counted, and the number is told
@@ -41,7 +42,7 @@ pub(super) enum Severity {
 pub(super) struct Syslog {
     address: UnixAddr,
     /// By severity.
-    headers: [String; 4],
+    headers: [String; 5],
     socket: Option<OwnedFd>,
     tried: Option<Instant>,
     missed: u64,
@@ -50,9 +51,15 @@ pub(super) struct Syslog {
 impl Syslog {
     /// Messages carry the number of the process that the operator knows.
     pub(super) fn new(address: UnixAddr, process: Pid) -> io::Result<Syslog> {
-        use ::syslog::Severity::{LOG_ERR, LOG_INFO, LOG_NOTICE, LOG_WARNING};
+        use ::syslog::Severity::{LOG_DEBUG, LOG_ERR, LOG_INFO, LOG_NOTICE, LOG_WARNING};
         let header = |severity| header(severity, process);
-        let headers = [header(LOG_ERR)?, header(LOG_WARNING)?, header(LOG_NOTICE)?, header(LOG_INFO)?];
+        let headers = [
+            header(LOG_ERR)?,
+            header(LOG_WARNING)?,
+            header(LOG_NOTICE)?,
+            header(LOG_INFO)?,
+            header(LOG_DEBUG)?,
+        ];
         Ok(Syslog { address, headers, socket: None, tried: None, missed: 0 })
     }
 
@@ -180,8 +187,8 @@ mod tests {
     fn each_severity_has_its_priority_and_no_stamp() {
         with_syslog(|path, mut syslog| {
             let syslogd = syslogd(path);
-            let severities = [Severity::Error, Severity::Warning, Severity::Notice, Severity::Info];
-            for (severity, priority) in severities.into_iter().zip([27, 28, 29, 30]) {
+            use Severity::{Debug, Error, Info, Notice, Warning};
+            for (severity, priority) in [Error, Warning, Notice, Info, Debug].into_iter().zip(27..) {
                 syslog.tell(severity, "text");
                 assert_eq!(next(&syslogd), Some(format!("<{priority}>tcpreen[4711]: text")));
             }

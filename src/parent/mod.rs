@@ -4,6 +4,7 @@
 mod address;
 mod daemon;
 mod dial;
+mod hangup;
 mod identity;
 mod limits;
 mod listener;
@@ -58,6 +59,7 @@ fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> R
     let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
     let target = Target::choose(start, config.user.as_deref())?;
     let shortage = limits::raise(&mut config);
+    let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter { program: &program, identity: target.identity };
 
     // First of the roles: the names in the command line may be needed to bind.
@@ -77,7 +79,7 @@ fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> R
     let server_listener = listen(&config.server, &server)?;
 
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
-    let logger = starter.logger(&config, names)?;
+    let logger = starter.logger(&config, names, hangup)?;
     let zygote = starter.zygote()?;
     let mut cages = vec![resolver_ready];
     for ready in [logger.ready(&signals)?, zygote.ready(&signals)?] {
@@ -122,8 +124,8 @@ fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> R
 
     let peers = Peers { client, server, client_listener, server_listener };
     let roles = Roles { resolver, logger, zygote };
-    let mut supervisor = Supervisor::new(&config, peers, roles, &signals, &locked);
-    if config.daemon {
+    let mut supervisor = Supervisor::new(&config, hangup, peers, roles, &signals, &locked);
+    if config.syslog {
         supervisor.tell(ToLogger::Notice { level: Level::Normal, text: "starting".into() });
     }
     if let Some(text) = shortage {
@@ -137,7 +139,7 @@ fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> R
         let text = format!("{}: {who}, seccomp on, Landlock {}", role.name(), landlock.name());
         supervisor.tell(ToLogger::Notice { level: Level::Detail, text });
     }
-    supervisor.announce(config.verbosity);
+    supervisor.announce();
     supervisor.run()
 }
 

@@ -19,8 +19,8 @@ use super::signals_of;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
-    NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Sharing, ToLogger, ToParent,
-    ToResolver, ToZygote, VERSION,
+    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Sharing, ToLogger,
+    ToParent, ToResolver, ToZygote, Told, VERSION,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -85,18 +85,19 @@ impl Starter<'_> {
     }
 
     /// The logger, which opens its outputs.
-    pub(super) fn logger(&self, config: &Config, names: Option<Names>) -> Result<Running<ToLogger>, Failure> {
+    pub(super) fn logger(
+        &self,
+        config: &Config,
+        names: Option<Names>,
+        hangup: Hangup,
+    ) -> Result<Running<ToLogger>, Failure> {
         let environment = [CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
         let logger = self.start(Role::Logger, Streams::Output, &environment)?;
         let prepare = ToLogger::Prepare {
             prepare: self.prepare(),
             sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
-            notices: match config.verbosity {
-                _ if config.daemon => Notices::Syslog,
-                Verbosity::Quiet => Notices::Quiet,
-                Verbosity::Normal | Verbosity::Verbose => Notices::Normal,
-                Verbosity::Debug => Notices::Verbose,
-            },
+            notices: notices(config),
+            hangup,
         };
         let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();
         logger.send_with(&prepare, &fds)?;
@@ -120,6 +121,20 @@ impl Starter<'_> {
         zygote.send(&ToZygote::Prepare(self.prepare()))?;
         Ok(zygote)
     }
+}
+
+fn notices(config: &Config) -> Notices {
+    let ear = match (config.daemon, config.syslog) {
+        (true, _) => Ear::SyslogAlone,
+        (false, true) => Ear::Syslog,
+        (false, false) => Ear::Stderr,
+    };
+    let told = match config.verbosity {
+        Verbosity::Quiet => Told::Errors,
+        Verbosity::Normal | Verbosity::Verbose => Told::Normal,
+        Verbosity::Debug => Told::Everything,
+    };
+    Notices { ear, told }
 }
 
 /// What came while we waited for a role.

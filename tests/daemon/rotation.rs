@@ -17,6 +17,7 @@ use crate::support::payload::Payload;
 use crate::support::peer::{Peer, Server, Service, Traffic, echo_server};
 use crate::support::record::read_raw;
 use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
 
 const TOLD: [Need; 3] = [Need::Ours, Need::Root, Need::MountNamespace];
@@ -189,6 +190,27 @@ fn what_is_in_the_new_file_already_stays() {
         text(&it.record).contains("<<< words\n").then_some(())
     });
     assert!(text(&it.record).starts_with("# begun by somebody else\n"), "{}", text(&it.record));
+}
+
+#[test]
+fn who_need_not_mind_a_hang_up_rotates_in_the_foreground_too() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let it = Rotating::new(Daemon::new());
+    let command = Tcpreen::to(it.echo.port).listen_at(it.daemon.place()).output(&it.record);
+    let mut foreground = command.by_shell("trap '' HUP", "").start();
+    let mut client = it.daemon.connect();
+    client.send("before");
+    client.expect("before");
+    contains(&it.record, ">>> before");
+    it.mv();
+    foreground.signal(Signal::SIGHUP);
+    appears(&it.record);
+    client.send("after");
+    client.expect("after");
+    contains(&it.record, ">>> after");
+    assert!(foreground.is_running() && !text(&it.rotated()).contains("after"));
 }
 
 #[test]

@@ -41,6 +41,45 @@ fn the_life_of_a_daemon_is_told_with_its_priorities() {
 }
 
 #[test]
+fn in_the_foreground_it_is_told_in_place_of_stderr() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    let tcpreen = daemon.foreground(echo.port).args(["--syslog", "-v", "-v", "-u", "nobody"]).spawn();
+    assert!(syslogd.next().ends_with("]: starting"));
+    let detail = syslogd.next();
+    assert!(detail.starts_with("<31>tcpreen[") && detail.contains("]: resolver: uid "), "{detail}");
+    assert!(syslogd.next_with("Listening on: ").starts_with("<29>"));
+    daemon.echo("words");
+    assert!(syslogd.next().starts_with("<30>"), "Connection from");
+    assert!(syslogd.next().starts_with("<30>"), "Connection to");
+    tcpreen.stdout_with("<<< words\n");
+    daemon.signal(Signal::SIGTERM);
+    syslogd.next_with("]: Caught signal: Terminated");
+    assert!(syslogd.next().ends_with("]: stopping"));
+    assert_eq!(tcpreen.finish().stderr, "");
+}
+
+#[test]
+fn quiet_in_the_foreground_only_errors_are_told() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let refusing = Refusing::new();
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    let tcpreen = daemon.foreground(refusing.port()).args(["--syslog", "-q", "-m", "1"]).spawn();
+    until("a client", || std::net::TcpStream::connect(daemon.place()).ok());
+    let outcome = tcpreen.finish();
+    assert_eq!((outcome.code(), &*outcome.stderr), (69, ""));
+    let heard = syslogd.pending();
+    assert!(heard.len() == 1 && heard[0].starts_with("<27>"), "{heard:?}");
+}
+
+#[test]
 fn errors_and_warnings_have_their_priorities() {
     if !needs(&NEEDS) {
         return;

@@ -76,7 +76,7 @@ fn it_is_gone_after_the_last_session() {
 
 #[test]
 fn it_is_gone_after_a_signal() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let scratch = Scratch::new();
         let path = scratch.path("clients");
         let mut tcpreen = started(at(&path, 80));

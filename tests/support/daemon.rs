@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
 use super::peer::Peer;
+use super::rsyslog::Rsyslogd;
 use super::scratch::Scratch;
 use super::tcpreen::{Outcome, Tcpreen};
 use super::wait::{PATIENCE, until};
@@ -65,7 +66,12 @@ impl Daemon {
 
     /// `tcpreen -d …`, not started.
     pub fn command(&self, server: u16) -> Tcpreen {
-        Tcpreen::to(server).binary(self.starter.clone()).args(["-d"]).listen_at(self.place)
+        self.foreground(server).args(["-d"])
+    }
+
+    /// The same without `-d`.
+    pub fn foreground(&self, server: u16) -> Tcpreen {
+        Tcpreen::to(server).binary(self.starter.clone()).listen_at(self.place)
     }
 
     /// Runs the foreground to its end, which must be a success.
@@ -157,6 +163,11 @@ impl Daemon {
         client.expect(words);
         client.finish();
         client.expect_end();
+    }
+
+    #[track_caller]
+    pub fn rsyslogd(&self) -> Rsyslogd {
+        Rsyslogd::start(&self.scratch.path("log"), self.scratch.path("messages"))
     }
 
     #[track_caller]

@@ -9,6 +9,7 @@ pub mod peer;
 pub mod proc;
 pub mod real_server;
 pub mod record;
+pub mod rsyslog;
 pub mod scratch;
 pub mod skip;
 pub mod table;

@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::{Phase, Supervisor};
 use crate::exit::{Failure, Status};
-use crate::messages::{Level, Side, ToLogger};
+use crate::messages::{Hangup, Level, Side, ToLogger};
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
 
@@ -87,7 +87,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A daemon has no stderr on which its end could be told: the logger, if it still is there, tells it.
+    /// Whoever reads syslog does not see our stderr: the logger, if it still is there, tells it.
     pub(super) fn last_words(&mut self, failure: &Failure) {
         self.notice(Level::Error, failure.text.clone());
         if self.phase == Phase::Serving {
@@ -96,9 +96,9 @@ impl Supervisor<'_> {
         let _ = self.flush_outbox();
     }
 
-    /// Only a daemon says so.
+    /// Only in syslog, where nobody else says so.
     pub(super) fn say_stopping(&mut self) {
-        if self.config.daemon {
+        if self.config.syslog {
             self.notice(Level::Normal, "stopping".into());
         }
     }
@@ -110,8 +110,7 @@ impl Supervisor<'_> {
                 Signal::SIGCHLD => self.check_roles()?,
                 Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
                 Signal::SIGUSR2 => {}
-                // There is no terminal that could have gone: logs are being rotated.
-                Signal::SIGHUP if self.config.daemon => {
+                Signal::SIGHUP if self.hangup == Hangup::Reopens => {
                     // To a logger that finishes nothing is sent: it may be gone.
                     if !matches!(self.phase, Phase::WritingOut { .. }) {
                         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));

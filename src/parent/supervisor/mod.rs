@@ -21,7 +21,7 @@ use super::roles::Running;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Need;
-use crate::messages::{Address, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
+use crate::messages::{Address, Hangup, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
 use crate::reason::reason;
 
 /// The longest notice, in bytes.
@@ -82,6 +82,7 @@ enum Found {
 
 pub(super) struct Supervisor<'a> {
     config: &'a Config,
+    hangup: Hangup,
     client_addresses: Rc<[Address]>,
     server_addresses: Rc<[Address]>,
     client_listener: Option<Listener>,
@@ -114,6 +115,7 @@ pub(super) struct Supervisor<'a> {
 impl<'a> Supervisor<'a> {
     pub(super) fn new(
         config: &'a Config,
+        hangup: Hangup,
         peers: Peers,
         roles: Roles,
         signals: &'a SignalFd,
@@ -122,6 +124,7 @@ impl<'a> Supervisor<'a> {
         let need = config.outputs.iter().map(|output| output.format.need()).max().unwrap_or(Need::Totals);
         Supervisor {
             config,
+            hangup,
             client_addresses: peers.client.into(),
             server_addresses: peers.server.into(),
             client_listener: peers.client_listener,
@@ -156,16 +159,16 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Says where we listen. With `-q` that is said only where nobody could know it otherwise.
-    pub(super) fn announce(&mut self, verbosity: Verbosity) {
+    pub(super) fn announce(&mut self) {
         for (listener, endpoint) in
             [(&self.client_listener, &self.config.client), (&self.server_listener, &self.config.server)]
         {
             let Some(listener) = listener else { continue };
-            let message = if verbosity > Verbosity::Quiet || self.config.daemon {
+            let message = if self.config.verbosity > Verbosity::Quiet {
                 ToLogger::Listening(listener.address.clone())
             } else if endpoint.port == Port::Dynamic {
                 let text = format!("Listening on: {}", listener.address);
-                ToLogger::Notice { level: Level::Error, text }
+                ToLogger::Notice { level: Level::Asked, text }
             } else {
                 continue;
             };
@@ -176,7 +179,7 @@ impl<'a> Supervisor<'a> {
     /// Serves until there is nothing more to serve.
     pub(super) fn run(mut self) -> Result<u8, Failure> {
         let result = self.serve();
-        if let (Err(failure), true) = (&result, self.config.daemon) {
+        if let (Err(failure), true) = (&result, self.config.syslog) {
             self.last_words(failure);
         }
         self.see_off();
