@@ -19,6 +19,7 @@ fn a_user_signal_tells_each_session_and_the_totals_even_when_quiet() {
     tcpreen.signal(Signal::SIGUSR1);
     let session = tcpreen.stderr_line("Session 1: 127.0.0.1 port ");
     assert!(session.ends_with(" s, 4 bytes received, 5 bytes sent"), "{session}");
+    assert!(session.contains(" s, idle for "), "{session}");
     assert_eq!(
         tcpreen.stderr_line("Sessions: "),
         "Sessions: 1 running, 0 ended, 4 bytes received, 5 bytes sent"
@@ -37,5 +38,6 @@ fn what_nobody_counts_is_said_to_be_counted_at_the_end() {
     server.expect("ping");
     tcpreen.signal(Signal::SIGUSR1);
     let totals = tcpreen.stderr_line("Sessions: ");
+    assert!(!tcpreen.stderr_line("Session 1: ").contains("idle"));
     assert!(totals.ends_with(" (counted at the end of each side)"), "{totals}");
 }

@@ -33,8 +33,11 @@ impl Statistics {
             let [client, server] = session.names();
             let seconds = now.saturating_sub(session.started());
             let bytes = session.bytes();
+            // Where nothing is told before the end of a side, nobody knows whether it is idle.
+            let idle =
+                if counted { format!(", idle for {} s", session.idle().as_secs()) } else { String::new() };
             lines.push(format!(
-                "Session {}: {client} to {server}, {seconds} s, {}",
+                "Session {}: {client} to {server}, {seconds} s{idle}, {}",
                 session.number,
                 passed(bytes)
             ));

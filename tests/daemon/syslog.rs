@@ -31,6 +31,13 @@ fn the_life_of_a_daemon_is_told_with_its_priorities() {
     let _server = server.accept();
     says(30, &format!("Connection from: 127.0.0.1 port {}", client.local_port()));
     says(30, &format!("Connection to: 127.0.0.1 port {}", server.port()));
+    daemon.signal(Signal::SIGUSR1);
+    let session = syslogd.next();
+    assert!(session.starts_with("<29>") && session.contains("]: Session 1: 127.0.0.1 port "), "{session}");
+    says(
+        29,
+        "Sessions: 1 running, 0 ended, 0 bytes received, 0 bytes sent (counted at the end of each side)",
+    );
     daemon.signal(Signal::SIGHUP);
     says(29, "Caught signal: Hangup");
     daemon.signal(Signal::SIGTERM);
