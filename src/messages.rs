@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +209,8 @@ pub(crate) enum ToLogger {
         server: Address,
         /// Seconds since the epoch.
         started: u64,
+        /// `-b`: the worker, which keeps to it, is not believed.
+        bytes: Option<u64>,
     },
     /// The worker of a session did not end by itself.
     Died {

@@ -28,6 +28,7 @@
 //! | 14 garbage stays in its own session | tests/weaknesses/forging.rs | traffic_forges_no_line_of_a_shared_output |
 //! | 14 | tests/weaknesses/forging.rs | no_peer_commands_a_terminal |
 //! | 14 | src/logger/session.rs | what_waits_for_names_is_bounded |
+//! | 14 | src/logger/session.rs | no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from |
 //! | 15 a killed worker ends its session alone | tests/loss.rs | a_killed_worker_ends_its_session_and_the_record_says_so |
 //! | 15 | tests/loss.rs | a_killed_worker_ends_no_other_session |
 //! | 15 | tests/weaknesses/disks.rs | a_killed_worker_takes_nothing_from_the_file |

@@ -134,9 +134,9 @@ impl<'a> Reader<'a> {
         for _ in 0..TURN {
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
-                    ToLogger::Session { number, client, server, started } => {
+                    ToLogger::Session { number, client, server, started, bytes } => {
                         let channel = Channel::from_socket(one_fd(fds)?);
-                        self.open(Facts { number, client, started }, channel, &server)?;
+                        self.open(Facts { number, client, started }, channel, &server, bytes)?;
                     }
                     other => {
                         no_fds(fds)?;
@@ -185,13 +185,14 @@ impl<'a> Reader<'a> {
         facts: Facts,
         channel: Channel<crate::messages::ToWorker, Record>,
         server: &Address,
+        bytes: Option<u64>,
     ) -> Result<(), Trouble> {
         let number = facts.number;
         if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
             return Err(Trouble::Protocol);
         }
         let client_name = self.names.ask(2 * number, &facts.client);
-        let mut session = Session::new(facts, channel, server);
+        let mut session = Session::new(facts, channel, server, bytes);
         session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
         self.watch(number, session.has_deadline());
         self.sessions.insert(number, session);

@@ -56,12 +56,21 @@ pub(super) struct Session {
     ended: [bool; 2],
     /// What has come from client and server, as far as it is counted.
     bytes: [u64; 2],
+    /// `-b`
+    limit: Option<u64>,
+    /// When something last came.
+    heard: Instant,
     worker: Worker,
     died: Option<End>,
 }
 
 impl Session {
-    pub(super) fn new(facts: Facts, channel: Channel<ToWorker, Record>, server: &Address) -> Session {
+    pub(super) fn new(
+        facts: Facts,
+        channel: Channel<ToWorker, Record>,
+        server: &Address,
+        limit: Option<u64>,
+    ) -> Session {
         Session {
             number: facts.number,
             channel,
@@ -70,6 +79,8 @@ impl Session {
             pending: None,
             ended: [false; 2],
             bytes: [0; 2],
+            limit,
+            heard: Instant::now(),
             worker: Worker::Running,
             died: None,
         }
@@ -88,8 +99,14 @@ impl Session {
         self.bytes
     }
 
+    /// How long nothing has been told.
+    pub(super) fn idle(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
     /// Counts what a record tells.
     pub(super) fn count(&mut self, record: &Record, payload: usize) {
+        self.heard = Instant::now();
         match *record {
             Record::Data { from, .. } => self.add(from, payload as u64),
             Record::Passed { from, bytes } => self.add(from, bytes),
@@ -163,8 +180,9 @@ impl Session {
     pub(super) fn allows(&mut self, record: &Record, payload: usize) -> bool {
         let running = self.worker == Worker::Running;
         match *record {
-            Record::Data { from, .. } => running && payload > 0 && !self.ended[from as usize],
-            Record::Passed { from, .. } => running && payload == 0 && !self.ended[from as usize],
+            Record::Data { from, .. } => running && payload > 0 && self.may_grow(from),
+            // Of nothing there is nothing to tell, which would fill a disk and be counted as no byte.
+            Record::Passed { from, bytes } => running && payload == 0 && bytes > 0 && self.may_grow(from),
             Record::Ended { from, .. } => {
                 let first = !std::mem::replace(&mut self.ended[from as usize], true);
                 running && payload == 0 && first
@@ -174,6 +192,12 @@ impl Session {
                 running && payload == 0 && news
             }
         }
+    }
+
+    /// Whether more may come from this side. The record that reaches the limit is the last one.
+    fn may_grow(&self, from: Side) -> bool {
+        let [client, server] = self.bytes;
+        !self.ended[from as usize] && self.limit.is_none_or(|limit| client.saturating_add(server) < limit)
     }
 
     /// The worker has said its last word.
@@ -268,9 +292,13 @@ mod tests {
     const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None, Some(0)] };
 
     fn session() -> Session {
+        limited(None)
+    }
+
+    fn limited(limit: Option<u64>) -> Session {
         let (channel, _) = Channel::pair().expect("a pair");
         let peer = Address::Unix(Vec::new());
-        Session::new(Facts { number: 1, client: peer.clone(), started: 0 }, channel, &peer)
+        Session::new(Facts { number: 1, client: peer.clone(), started: 0 }, channel, &peer, limit)
     }
 
     #[test]
@@ -295,6 +323,23 @@ mod tests {
         assert!(!session.allows(&ENDED, 0));
         assert!(!session.allows(&DATA, 1));
         assert!(!session.allows(&Record::Closed { cause: Cause::Done, totals: [Some(1), None] }, 0));
+    }
+
+    #[test]
+    fn no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from() {
+        let passed = |bytes| Record::Passed { from: Side::Server, bytes };
+        for (record, payload) in [(Record::Data { from: Side::Server, urgent: false }, 5), (passed(5), 0)] {
+            let mut session = limited(Some(10));
+            for (record, payload) in [(DATA, 4), (record, payload), (DATA, 100)] {
+                assert!(session.allows(&record, payload), "{record:?}");
+                session.count(&record, payload);
+            }
+            assert!(!session.allows(&DATA, 1));
+            assert!(!session.allows(&passed(1), 0));
+            assert!(session.allows(&ENDED, 0) && session.allows(&CLOSED, 0));
+        }
+        assert!(!limited(Some(0)).allows(&DATA, 1));
+        assert!(!limited(None).allows(&passed(0), 0), "a line for nothing");
     }
 
     #[test]

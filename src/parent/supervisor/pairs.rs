@@ -164,7 +164,8 @@ impl Supervisor<'_> {
                     self.next_session += 1;
                     self.running.insert(worker.pid, number);
                     let (client, server, started) = (client_address, server_address, seconds_since_epoch());
-                    let message = ToLogger::Session { number, client, server, started };
+                    let bytes = self.config.bytes;
+                    let message = ToLogger::Session { number, client, server, started, bytes };
                     self.outbox.push_back((message, Some(worker.channel.into_socket())));
                     return;
                 }
