@@ -27,7 +27,9 @@ pub(crate) struct Config {
     pub(crate) verbosity: Verbosity,
     /// `-d`
     pub(crate) daemon: bool,
-    /// `--syslog`, which a daemon has in any case.
+    /// `--inetd`: descriptor 0 is a client, or where clients come.
+    pub(crate) inetd: bool,
+    /// `--syslog`, which a daemon has in any case, and whoever finds a peer in the place of stderr.
     pub(crate) syslog: bool,
     /// `-u`
     pub(crate) user: Option<String>,

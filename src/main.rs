@@ -24,9 +24,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use cli::Action;
+use cli::{Action, Circumstances};
 use exit::{Failure, Status};
-use parent::Start;
+use parent::{Start, Streams};
 use policy::Role;
 use role::Trouble;
 
@@ -37,23 +37,30 @@ fn main() -> ExitCode {
     {
         return be(name);
     }
-    match command(arguments) {
+    // Somebody else's connection may be in the place of stderr: without /dev/null nothing can be said.
+    let Ok(streams) = Streams::find() else { return ExitCode::from(Status::Os as u8) };
+    match command(arguments, streams) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            // Whoever closed stderr still gets the status.
-            let _ = writeln!(std::io::stderr(), "{failure}");
+            streams.tell(&failure);
             ExitCode::from(failure.status as u8)
         }
     }
 }
 
 /// Runs what the command line asks for.
-fn command(arguments: Vec<OsString>) -> Result<u8, Failure> {
-    let start = parent::tidy_up()?;
-    match cli::parse(arguments, start == Start::Root)? {
-        Action::Run(config) => parent::run(*config, start),
+fn command(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
+    let surroundings = parent::tidy_up()?;
+    let circumstances = Circumstances {
+        may_select_user: surroundings.start == Start::Root,
+        stdout_is_a_peers: streams.stdout,
+        stderr_is_a_peers: streams.stderr,
+        has_sockets: !surroundings.sockets.is_empty(),
+    };
+    match cli::parse(arguments, circumstances)? {
+        Action::Run(config) => parent::run(*config, surroundings),
         Action::Help(text) | Action::Version(text) => show(&text),
-        Action::Demo => demo::run(start),
+        Action::Demo => demo::run(surroundings.start),
     }
 }
 

@@ -7,11 +7,13 @@
 
 #![allow(unreachable_pub, reason = "`support` is a library for the modules beside it")]
 
+mod activation;
 mod clients;
 mod completions;
 mod daemon;
 mod diagnostics;
 mod formats;
+mod inetd;
 mod limits;
 mod loss;
 mod manual;
@@ -24,4 +26,5 @@ mod roles;
 mod statistics;
 mod support;
 mod templates;
+mod units;
 mod weaknesses;

@@ -23,7 +23,7 @@ _tcpreen() {
 
     case "${cmd}" in
         tcpreen)
-            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --numeric --quiet --verbose --bytes --fork --max --maxconn --connect-timeout --idle-timeout --daemon --syslog --user --demo --help --version"
+            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --numeric --quiet --verbose --bytes --fork --max --maxconn --connect-timeout --idle-timeout --daemon --inetd --syslog --user --demo --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -23,6 +23,7 @@ complete -c tcpreen -s n -l numeric -d 'numbers instead of host and service name
 complete -c tcpreen -s q -l quiet -d 'show nothing, only write the outputs'
 complete -c tcpreen -s v -l verbose -d 'show the data; twice: also what we do'
 complete -c tcpreen -s d -l daemon -d 'run in the background, quiet, with syslog'
+complete -c tcpreen -l inetd -d 'started by inetd: descriptor 0 is the client'
 complete -c tcpreen -l syslog -d 'tell syslog instead of stderr what happens'
 complete -c tcpreen -l demo -d 'watch a session of built-in peers'
 complete -c tcpreen -s h -l help -d 'tell this and exit'

@@ -189,6 +189,13 @@ pub fn is_ignored(signal: nix::sys::signal::Signal) -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
+/// Whether the program got more power from the kernel than its caller has, by a set-uid bit or a file
+/// capability: then what the caller put into the environment is not to be believed.
+pub fn is_secure_start() -> bool {
+    // SAFETY: reads a number that the kernel left for the program.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Puts 0, 1 or 2 on descriptor numbers that are closed, so that no socket ever gets one of them.
 ///
 /// Rust's runtime does the same before `main`; here it is ours to rely on.

@@ -39,7 +39,7 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 4] = ["connect-timeout", "idle-timeout", "syslog", "demo"];
+const NEW: [&str; 5] = ["connect-timeout", "idle-timeout", "inetd", "syslog", "demo"];
 
 static GROUPS: [(&str, &[Opt]); 4] =
     [("Where", &WHERE), ("What is shown", &SHOWN), ("How much", &HOW_MUCH), ("Other", &OTHER)];
@@ -93,8 +93,14 @@ static HOW_MUCH: [Opt; 5] = [
     timeout(&["idle-timeout"], "end a session after TIME without data"),
 ];
 
-static OTHER: [Opt; 6] = [
+static OTHER: [Opt; 7] = [
     opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
+    Opt {
+        short: None,
+        long: &["inetd"],
+        takes: Nothing,
+        help: "started by inetd: descriptor 0 is the client",
+    },
     Opt {
         short: None,
         long: &["syslog"],

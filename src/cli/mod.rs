@@ -46,13 +46,23 @@ const AT_ONCE_DAEMON: u32 = 64;
 /// How long a connection may take to come up where `--connect-timeout` does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What the line is read in the light of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Circumstances {
+    /// Whether `-u` is allowed: only where the *caller* is root, so not for a set-uid start.
+    pub(crate) may_select_user: bool,
+    /// Standard output is the socket that standard input is: who reads it is at the other end.
+    pub(crate) stdout_is_a_peers: bool,
+    /// Likewise standard error.
+    pub(crate) stderr_is_a_peers: bool,
+    /// A service manager has handed sockets over.
+    pub(crate) has_sockets: bool,
+}
+
 /// Reads a command line, the program's name first (which a hostile caller may leave out).
-///
-/// `may_select_user` is whether `-u` is allowed: only where the *caller* is root, so not for a
-/// set-uid start.
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
-    may_select_user: bool,
+    circumstances: Circumstances,
 ) -> Result<Action, Failure> {
     let mut args = args.into_iter();
     let program = match args.next() {
@@ -61,7 +71,7 @@ pub(crate) fn parse(
     };
     let args: Vec<OsString> = args.collect();
     match command().try_get_matches_from(&args) {
-        Ok(typed) => Line { typed, program, may_select_user }.action(),
+        Ok(typed) => Line { typed, program, circumstances }.action(),
         // clap stops at the first of these two on the line, as getopt's users do.
         Err(error) if error.kind() == ErrorKind::DisplayHelp => Ok(Action::Help(error.to_string())),
         Err(error) if error.kind() == ErrorKind::DisplayVersion => Ok(Action::Version(command::version())),
@@ -73,7 +83,7 @@ pub(crate) fn parse(
 struct Line {
     typed: ArgMatches,
     program: String,
-    may_select_user: bool,
+    circumstances: Circumstances,
 }
 
 impl Line {
@@ -88,7 +98,7 @@ impl Line {
         if let Some(extra) = self.typed.get_one::<OsString>("extra") {
             return Err(usage(format!("{}: unexpected extra parameter.", shown(extra))));
         }
-        let daemon = self.flag("daemon");
+        let (daemon, inetd) = (self.flag("daemon"), self.inetd()?);
         // A daemon has no display to be quiet or verbose on.
         let (display, verbosity) = match daemon {
             true => (Verbosity::Quiet, Verbosity::Normal),
@@ -104,11 +114,30 @@ impl Line {
             numeric: self.flag("numeric"),
             verbosity,
             daemon,
-            syslog: daemon || self.flag("syslog"),
+            inetd,
+            syslog: daemon || self.flag("syslog") || self.circumstances.stderr_is_a_peers,
             user: self.user()?,
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),
         })
+    }
+
+    /// Whether inetd has started us, as it seems and as the line says.
+    fn inetd(&self) -> Result<bool, Failure> {
+        let inetd = self.flag("inetd");
+        for (option, name) in [("connect", "-c"), ("daemon", "-d")] {
+            if inetd && self.flag(option) {
+                return Err(usage(format!(
+                    "{name}: makes no sense with --inetd, where the client is there already."
+                )));
+            }
+        }
+        if self.circumstances.stderr_is_a_peers && !inetd {
+            return Err(usage(
+                "standard error is somebody's connection: --inetd takes it for the client's.".into(),
+            ));
+        }
+        Ok(inetd)
     }
 
     fn server(&self) -> Result<Endpoint, Failure> {
@@ -122,11 +151,17 @@ impl Line {
     /// that we have to connect to, and for a Unix socket, which has no numbers.
     fn client(&self) -> Result<Endpoint, Failure> {
         let approach = if self.flag("connect") { Approach::Connect } else { Approach::Listen };
-        let family = self.families().1;
+        let mut family = self.families().1;
+        let is_handed = self.flag("inetd") || self.circumstances.has_sockets;
         let place = match self.typed.get_one::<OsString>("LOCALPORT") {
             Some(place) => place.as_os_str(),
             None if approach == Approach::Connect => {
                 return Err(self.complaint("no client port specified with -c option."));
+            }
+            None if family == Family::Unix && is_handed => {
+                // Whatever kind of socket it is.
+                family = Family::Any;
+                OsStr::new("0")
             }
             None if family == Family::Unix => {
                 return Err(self.complaint("no path specified for the Unix socket."));
@@ -163,11 +198,14 @@ impl Line {
         let mut outputs: Vec<Output> = Vec::new();
         for (index, target) in self.placed::<Target>("output") {
             let target = if daemon { in_background(target)? } else { target };
+            if self.circumstances.stdout_is_a_peers && target == Target::Stdout {
+                return Err(usage("-: standard output is somebody's connection.".to_owned()));
+            }
             refuse_twice(&target, &outputs)?;
             outputs.push(Output { target, format: format_at(index) });
         }
         let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
-        if verbosity > Verbosity::Quiet && !to_stdout {
+        if verbosity > Verbosity::Quiet && !to_stdout && !self.circumstances.stdout_is_a_peers {
             let unasked =
                 if outputs.is_empty() && verbosity < Verbosity::Verbose { Format::Null } else { Format::C };
             let format = formats.last().map_or(unasked, |&(_, format)| format);
@@ -181,7 +219,7 @@ impl Line {
     fn user(&self) -> Result<Option<String>, Failure> {
         let Some(user) = self.value::<String>("user") else { return Ok(None) };
         let name = shown(user.as_ref());
-        if !self.may_select_user {
+        if !self.circumstances.may_select_user {
             let refused = usage(format!("{name}: only root can select an user."));
             return Err(Failure { status: Status::NoPermission, ..refused });
         }

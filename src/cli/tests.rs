@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Action, command, parse};
+use super::{Action, Circumstances, command, parse};
 use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
@@ -19,8 +19,12 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(word).collect()
 }
 
+fn by_root() -> Circumstances {
+    Circumstances { may_select_user: true, ..Circumstances::default() }
+}
+
 fn parse_words(args: Vec<OsString>) -> Result<Action, Failure> {
-    parse([OsString::from("tcpreen")].into_iter().chain(args), true)
+    parse([OsString::from("tcpreen")].into_iter().chain(args), by_root())
 }
 
 fn config_of(args: Vec<OsString>) -> Config {
@@ -79,6 +83,7 @@ fn nothing_but_a_port() {
         numeric: false,
         verbosity: Verbosity::Normal,
         daemon: false,
+        inetd: false,
         syslog: false,
         user: None,
         connect_timeout: Duration::from_secs(30),
@@ -86,6 +91,39 @@ fn nothing_but_a_port() {
     };
     assert_eq!(config("80"), expected);
     assert_eq!(config("80 0"), expected);
+}
+
+/// As inetd starts us, with the client on all three streams.
+fn by_inetd(line: &str) -> Result<Action, Failure> {
+    let circumstances =
+        Circumstances { stdout_is_a_peers: true, stderr_is_a_peers: true, ..Circumstances::default() };
+    parse([OsString::from("tcpreen")].into_iter().chain(words(line)), circumstances)
+}
+
+#[test]
+fn with_a_client_on_the_streams_nothing_is_shown() {
+    let Ok(Action::Run(config)) = by_inetd("--inetd -v -v -o x 80") else {
+        panic!("a line that makes sense")
+    };
+    assert_eq!(config.outputs, [file("x", Format::C)]);
+    assert!(config.inetd && config.syslog);
+}
+
+#[test]
+fn what_inetd_leaves_no_room_for() {
+    for line in ["80", "--inetd -o - 80", "--inetd -c 80 81", "--inetd -d 80"] {
+        let failure = by_inetd(line).expect_err(line);
+        assert_eq!(failure.status, Status::Usage, "{line}");
+    }
+    assert_eq!(error("--inetd -d 80"), "-d: makes no sense with --inetd, where the client is there already.");
+}
+
+#[test]
+fn a_socket_that_was_handed_over_needs_no_path() {
+    let circumstances = Circumstances { has_sockets: true, ..Circumstances::default() };
+    let args = [OsString::from("tcpreen")].into_iter().chain(words("-p unix /run/server"));
+    let Ok(Action::Run(config)) = parse(args, circumstances) else { panic!("a line that makes sense") };
+    assert_eq!((config.client.family, &config.client.port), (Family::Any, &Port::Dynamic));
 }
 
 /// Each pair means the same.
@@ -151,7 +189,7 @@ fn abbreviations() {
         ("--s h", "-s h"),
         ("--u bob", "-u bob"),
         ("--verb", "-v"),
-        ("--i 5", "--idle-timeout 5"),
+        ("--id 5", "--idle-timeout 5"),
         ("--connect- 5", "--connect-timeout 5"),
     ] {
         assert_eq!(config(&format!("{short} 80 81")), config(&format!("{full} 80 81")), "{short}");
@@ -429,11 +467,12 @@ fn users() {
     assert_eq!(error("-u '' 80"), "'': invalid user.");
     assert_eq!(error("-u a:b 80"), "a:b: invalid user.");
     for user in ["bob", "root"] {
-        let failure = parse(words(&format!("tcpreen -u {user} 80")), false).expect_err("not root");
+        let failure =
+            parse(words(&format!("tcpreen -u {user} 80")), Circumstances::default()).expect_err("not root");
         let text = format!("{user}: only root can select an user.{TRY}");
         assert_eq!(failure, Failure::new(Status::NoPermission, text));
     }
-    assert!(parse(words("tcpreen 80"), false).is_ok());
+    assert!(parse(words("tcpreen 80"), Circumstances::default()).is_ok());
 }
 
 #[test]
@@ -525,7 +564,7 @@ fn the_program_is_called_by_its_name() {
         (vec!["/usr/bin/tcpreen"], "/usr/bin/tcpreen"),
         (vec!["a\u{1b}[2J\nb"], "a\\u{1b}[2J\\nb"),
     ] {
-        let failure = parse(argv.into_iter().map(OsString::from), true).expect_err("no port");
+        let failure = parse(argv.into_iter().map(OsString::from), by_root()).expect_err("no port");
         assert_eq!(failure.text, format!("{name}: no server port specified.{TRY}"));
     }
 }
@@ -609,7 +648,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    maxconn max connect-timeout idle-timeout daemon syslog user demo help version";
+                    maxconn max connect-timeout idle-timeout daemon inetd syslog user demo help version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");
@@ -639,7 +678,7 @@ fn is_harmless(text: &str) -> bool {
 proptest! {
     #[test]
     fn no_line_panics(args in prop::collection::vec(any_argument(), 0..9), may_select_user: bool) {
-        match parse(args, may_select_user) {
+        match parse(args, Circumstances { may_select_user, ..Circumstances::default() }) {
             Ok(Action::Run(config)) => {
                 prop_assert!(config.at_once > 0 && !config.connect_timeout.is_zero());
                 for Endpoint { family, port, .. } in [config.server, config.client] {

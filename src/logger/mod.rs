@@ -41,6 +41,7 @@ use crate::messages::{Ear, Hangup, Problem, ToLogger, ToParent};
 use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 use notice::Notes;
+pub(crate) use notice::tell_syslog;
 use output::{Output, Plan};
 use reader::Reader;
 use writer::Writers;

@@ -96,6 +96,16 @@ fn leave_streams() -> io::Result<()> {
     sys::replace_streams(null.as_fd(), 0..=2)
 }
 
+/// The last word of a process that has no stderr and no logger.
+pub(crate) fn tell_syslog(text: &str) {
+    let syslog = UnixAddr::new(SYSLOG_PATH).map_err(io::Error::from);
+    if let Ok(mut syslog) = syslog.and_then(|address| Syslog::new(address, Pid::this())) {
+        for line in text.lines() {
+            syslog.tell(Severity::Error, line);
+        }
+    }
+}
+
 /// The terminal, or whatever is in its place.
 #[derive(Default)]
 struct Stderr {

@@ -20,6 +20,8 @@ pub(super) struct Listener {
     socket: OwnedFd,
     pub(super) address: Address,
     file: Option<Own>,
+    /// It was open already when we started, and whoever opened it knows where it is.
+    pub(super) is_handed: bool,
 }
 
 /// The file of a Unix socket that we made: which one it is, so that no other is removed in its place.
@@ -45,6 +47,11 @@ impl Own {
 }
 
 impl Listener {
+    /// One that somebody else has opened: its file, if it has one, is theirs, too.
+    pub(super) fn handed(socket: OwnedFd, address: Address) -> Listener {
+        Listener { socket, address, file: None, is_handed: true }
+    }
+
     /// Binds to the first address that can be bound.
     pub(super) fn bind(addresses: &[Address]) -> Result<Listener, Errno> {
         let mut last = Errno::EADDRNOTAVAIL;
@@ -86,7 +93,7 @@ impl Listener {
             // A dynamic port is known only now.
             _ => address_of(&getsockname(socket.as_raw_fd())?),
         };
-        Ok(Listener { socket, address, file })
+        Ok(Listener { socket, address, file, is_handed: false })
     }
 
     /// The next peer, if one is waiting.

@@ -4,13 +4,16 @@
 mod address;
 mod daemon;
 mod dial;
+mod handed;
 mod hangup;
 mod identity;
 mod limits;
 mod listener;
+mod manager;
 mod pair;
 mod roles;
 mod socket;
+mod streams;
 mod supervisor;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -28,33 +31,61 @@ use crate::policy::{Extra, Role};
 use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
 use daemon::{Foreground, Part};
+use handed::{Door, Handed};
 pub(crate) use identity::Start;
 use identity::Target;
 use listener::Listener;
 use roles::Starter;
+pub(crate) use streams::Streams;
 use supervisor::{Peers, Roles, Supervisor};
 
 /// What must be right before anything else is done: the process may have been started by anybody.
-pub(crate) fn tidy_up() -> Result<Start, Failure> {
+pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     let os = |what: &str, error: std::io::Error| Failure::new(Status::Os, format!("{what}: {error}"));
     sys::fill_standard_descriptors().map_err(|error| os("standard streams", error))?;
-    sys::close_from(3).map_err(|error| os("inherited descriptors", error))?;
+    let sockets = manager::sockets()?;
+    let others = 3 + i32::try_from(sockets.len()).unwrap_or(i32::MAX - 3);
+    sys::close_from(others).map_err(|error| os("inherited descriptors", error))?;
+    let sockets = Handed::adopt(sockets).map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
-    Start::find()
+    Ok(Surroundings { start: Start::find()?, sockets })
+}
+
+/// What we were started in.
+pub(crate) struct Surroundings {
+    pub(crate) start: Start,
+    /// From a service manager.
+    pub(crate) sockets: Vec<Handed>,
 }
 
 /// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
-pub(crate) fn run(mut config: Config, start: Start) -> Result<u8, Failure> {
+pub(crate) fn run(mut config: Config, surroundings: Surroundings) -> Result<u8, Failure> {
     if !config.daemon {
-        return bridge(config, start, None);
+        return bridge(config, surroundings, None);
     }
     match daemon::split(&mut config)? {
         Part::Foreground(status) => Ok(status),
-        Part::Daemon(foreground) => bridge(config, start, Some(foreground)),
+        Part::Daemon(foreground) => bridge(config, surroundings, Some(foreground)),
     }
 }
 
-fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> Result<u8, Failure> {
+fn bridge(
+    mut config: Config,
+    surroundings: Surroundings,
+    foreground: Option<Foreground>,
+) -> Result<u8, Failure> {
+    let Surroundings { start, sockets: mut handed } = surroundings;
+    if config.inetd {
+        let os = |error| Failure::new(Status::Os, format!("descriptor 0: {error}"));
+        handed.push(Handed::stdin().map_err(os)?);
+    }
+    let doors = handed::open(handed, &config)?;
+    if matches!(doors.client, Some(Door::Gone)) {
+        return Ok(0);
+    }
+    if matches!(doors.client, Some(Door::Client { .. })) {
+        (config.sessions, config.at_once) = (Some(1), 1);
+    }
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
     let target = Target::choose(start, config.user.as_deref())?;
@@ -73,10 +104,19 @@ fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> R
         (Ok(server), Ok(client)) => (server, client),
         (Err(signal), _) | (_, Err(signal)) => return Ok(interrupted(signal)),
     };
-    let listen =
-        |endpoint: &Endpoint, addresses: &[Address]| bind(endpoint, addresses, start, target.identity);
-    let client_listener = listen(&config.client, &client)?;
-    let server_listener = listen(&config.server, &server)?;
+    let listen = |endpoint: &Endpoint, addresses: &[Address], door: Option<Listener>| match door {
+        Some(listener) => handed::check(endpoint, addresses, &listener.address).map(|()| Some(listener)),
+        None => bind(endpoint, addresses, start, target.identity),
+    };
+    let (client_listener, first_client) = match doors.client {
+        Some(Door::Client { socket, client: peer, here }) => {
+            handed::check(&config.client, &client, &here)?;
+            (None, Some((socket, peer)))
+        }
+        Some(Door::Listening(listener)) => (listen(&config.client, &client, Some(listener))?, None),
+        Some(Door::Gone) | None => (listen(&config.client, &client, None)?, None),
+    };
+    let server_listener = listen(&config.server, &server, doors.server)?;
 
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names, hangup)?;
@@ -140,6 +180,9 @@ fn bridge(mut config: Config, start: Start, foreground: Option<Foreground>) -> R
         supervisor.tell(ToLogger::Notice { level: Level::Detail, text });
     }
     supervisor.announce();
+    if let Some((client, address)) = first_client {
+        supervisor.greet(client, address);
+    }
     supervisor.run()
 }
 

@@ -74,6 +74,11 @@ impl Daemon {
         Tcpreen::to(server).binary(self.starter.clone()).listen_at(self.place)
     }
 
+    /// `tcpreen …` in the foreground, not started.
+    pub fn in_front(&self, server: u16) -> Tcpreen {
+        Tcpreen::to(server).binary(self.starter.clone())
+    }
+
     /// Runs the foreground to its end, which must be a success.
     #[track_caller]
     pub fn start(&self, command: Tcpreen) -> Outcome {

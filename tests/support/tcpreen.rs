@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -29,7 +30,9 @@ pub struct Tcpreen {
     shell: Option<(String, String)>,
     environment: Vec<(OsString, OsString)>,
     account: Option<(Uid, Gid)>,
+    stdin: Option<Stdio>,
     stdout: Option<Stdio>,
+    stderr: Option<Stdio>,
 }
 
 impl Tcpreen {
@@ -44,7 +47,9 @@ impl Tcpreen {
             shell: None,
             environment: vec![("LC_ALL".into(), "C".into())],
             account: None,
+            stdin: None,
             stdout: None,
+            stderr: None,
         }
     }
 
@@ -120,6 +125,34 @@ impl Tcpreen {
         self
     }
 
+    /// What is on descriptor 0, instead of `/dev/null`.
+    pub fn stdin(mut self, stdin: impl Into<OwnedFd>) -> Self {
+        self.stdin = Some(stdin.into().into());
+        self
+    }
+
+    /// As inetd does: `--inetd`, and one socket as all three standard streams.
+    pub fn by_inetd(mut self, socket: impl Into<OwnedFd>) -> Self {
+        let socket = socket.into();
+        let copy = || Some(socket.try_clone().expect("dup").into());
+        (self.stdin, self.stdout, self.stderr) = (copy(), copy(), copy());
+        self.listen_on("").args(["--inetd"])
+    }
+
+    /// As a service manager does: sockets from descriptor 3 on, and the variables that say so.
+    pub fn with_sockets<S: Into<OwnedFd>>(self, names: &str, sockets: impl IntoIterator<Item = S>) -> Self {
+        let mut sockets: Vec<OwnedFd> = sockets.into_iter().map(Into::into).collect();
+        let variables = format!("export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}", sockets.len());
+        // There are two streams on which a shell can be given them.
+        let second = if sockets.len() > 1 { "4<&1 1>/dev/null " } else { "" };
+        let mut it = self.by_shell(&variables, &format!("{second}3<&0 0</dev/null")).listen_on("");
+        if sockets.len() > 1 {
+            it.stdout = sockets.pop().map(Stdio::from);
+        }
+        it.stdin = sockets.pop().map(Stdio::from);
+        it
+    }
+
     /// Starts it from a shell that has run `before` (`ulimit -n 64`), with `redirections` (`2>&-`).
     pub fn by_shell(mut self, before: &str, redirections: &str) -> Self {
         self.shell = Some((before.into(), redirections.into()));
@@ -141,15 +174,19 @@ impl Tcpreen {
         if let Some((uid, gid)) = self.account {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }
-        command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0);
         command
     }
 
     /// Starts it without waiting for anything.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
-        let stdout = self.stdout.take().unwrap_or_else(Stdio::piped);
-        let mut child = self.command().stdout(stdout).spawn().expect("the program under test starts");
+        let stdin = self.stdin.take().unwrap_or_else(Stdio::null);
+        let [stdout, stderr] =
+            [self.stdout.take(), self.stderr.take()].map(|stream| stream.unwrap_or_else(Stdio::piped));
+        let mut command = self.command();
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().expect("it starts");
+        drop(command);
         Running {
             stdout: child.stdout.take().map_or_else(Collected::nothing, Collected::new),
             stderr: child.stderr.take().map_or_else(Collected::nothing, Collected::new),

@@ -88,12 +88,12 @@ impl Supervisor<'_> {
     }
 
     /// Whoever reads syslog does not see our stderr: the logger, if it still is there, tells it.
-    pub(super) fn last_words(&mut self, failure: &Failure) {
+    pub(super) fn last_words(&mut self, failure: &Failure) -> bool {
         self.notice(Level::Error, failure.text.clone());
         if self.phase == Phase::Serving {
             self.say_stopping();
         }
-        let _ = self.flush_outbox();
+        self.flush_outbox().is_ok() && self.outbox.is_empty()
     }
 
     /// Only in syslog, where nobody else says so.

@@ -166,7 +166,7 @@ impl<'a> Supervisor<'a> {
             let Some(listener) = listener else { continue };
             let message = if self.config.verbosity > Verbosity::Quiet {
                 ToLogger::Listening(listener.address.clone())
-            } else if endpoint.port == Port::Dynamic {
+            } else if endpoint.port == Port::Dynamic && !listener.is_handed {
                 let text = format!("Listening on: {}", listener.address);
                 ToLogger::Notice { level: Level::Asked, text }
             } else {
@@ -179,11 +179,13 @@ impl<'a> Supervisor<'a> {
     /// Serves until there is nothing more to serve.
     pub(super) fn run(mut self) -> Result<u8, Failure> {
         let result = self.serve();
-        if let (Err(failure), true) = (&result, self.config.syslog) {
-            self.last_words(failure);
-        }
+        let told = match &result {
+            // Where stderr is the client's, that was it.
+            Err(failure) if self.config.syslog => self.last_words(failure) && self.config.inetd,
+            _ => false,
+        };
         self.see_off();
-        result
+        result.or_else(|failure| if told { Ok(failure.status as u8) } else { Err(failure) })
     }
 
     fn serve(&mut self) -> Result<u8, Failure> {

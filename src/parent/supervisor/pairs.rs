@@ -1,6 +1,6 @@
 //! Peers become pairs, pairs become sessions.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use privsep::channel::{ChannelError, Wait};
 use super::{CROWD, Phase, RECOVERY, Supervisor};
 use crate::config::Approach;
 use crate::exit::{Failure, Status};
-use crate::messages::{Level, Side, ToLogger, ToWorker};
+use crate::messages::{Address, Level, Side, ToLogger, ToWorker};
 use crate::parent::address::label;
 use crate::parent::dial::Dial;
 use crate::parent::listener::Listener;
@@ -99,6 +99,11 @@ impl Supervisor<'_> {
                 }
             }
         }
+    }
+
+    /// Takes in the client for whom we were started.
+    pub(in crate::parent) fn greet(&mut self, client: OwnedFd, address: Address) {
+        self.arrived(Side::Client, Half::There(client, address));
     }
 
     pub(super) fn arrived(&mut self, side: Side, peer: Half) {

@@ -1,0 +1,246 @@
+//! Sockets that are open already when we start: inetd's on descriptor 0, a service manager's from descriptor
+//! 3 on. Each is looked at before it is used.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
+use nix::sys::stat::{SFlag, fstat};
+use privsep::sys;
+
+use super::address::failure;
+use super::listener::Listener;
+use super::socket::{address_of, peer_of};
+use crate::config::{Approach, Config, Endpoint};
+use crate::exit::{Failure, Status};
+use crate::messages::{Address, Side};
+use crate::reason::reason;
+
+/// A descriptor that was handed over, whatever it is.
+pub(crate) struct Handed {
+    fd: OwnedFd,
+    /// As the service manager calls it.
+    name: String,
+    number: RawFd,
+}
+
+/// What it turned out to be.
+pub(super) enum Door {
+    /// Clients come here, or the server does.
+    Listening(Listener),
+    /// A client, and the address where it came to us.
+    Client { socket: OwnedFd, client: Address, here: Address },
+    /// A client that did not wait for us.
+    Gone,
+}
+
+/// The doors, by the side that comes in.
+#[derive(Default)]
+pub(super) struct Doors {
+    pub(super) client: Option<Door>,
+    pub(super) server: Option<Listener>,
+}
+
+impl Handed {
+    /// From the service manager. Nothing else owns these numbers.
+    pub(super) fn adopt(sockets: Vec<(RawFd, String)>) -> std::io::Result<Vec<Handed>> {
+        let adopt = |(number, name)| Ok(Handed { fd: sys::inherited(number)?, name, number });
+        sockets.into_iter().map(adopt).collect()
+    }
+
+    /// From inetd, which makes it all three standard streams. None of them keeps it.
+    pub(super) fn stdin() -> std::io::Result<Handed> {
+        let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+        sys::replace_streams(null.as_fd(), 0..=0)?;
+        let copies = [std::io::stdout().as_fd(), std::io::stderr().as_fd()].map(|stream| same(&fd, stream));
+        for (stream, _) in (1..).zip(copies).filter(|(_, is_copy)| *is_copy) {
+            sys::replace_streams(null.as_fd(), stream..=stream)?;
+        }
+        Ok(Handed { fd, name: side_name(Side::Client).into(), number: 0 })
+    }
+
+    /// Which side comes in here: the one that it is named after; without such a name, the only one that we
+    /// wait for.
+    fn side(&self, config: &Config) -> Result<Side, Failure> {
+        let waits = |side: &Side| endpoint(config, *side).approach == Approach::Listen;
+        let sides = [Side::Client, Side::Server];
+        match sides.into_iter().find(|side| side_name(*side) == self.name) {
+            Some(side) if waits(&side) => Ok(side),
+            Some(side) => {
+                let option = if side == Side::Client { "-c" } else { "no -l" };
+                Err(self.refused(&format!("is for the {}, which does not come to us ({option})", self.name)))
+            }
+            None => match sides.into_iter().filter(waits).collect::<Vec<_>>().as_slice() {
+                [side] => Ok(*side),
+                [] => Err(self.refused("has no use with -c: we connect to both sides")),
+                _ => Err(self.refused("has to be named client or server with -l (FileDescriptorName=)")),
+            },
+        }
+    }
+
+    fn refused(&self, why: &str) -> Failure {
+        let name = self.name.escape_default();
+        let name = if self.number == 0 { String::new() } else { format!(" ({name})") };
+        Failure::new(Status::Config, format!("descriptor {}{name} {why}", self.number))
+    }
+
+    fn wrong_kind(&self, kind: &str) -> Failure {
+        self.refused(&format!("is {kind}, and has to be a stream socket, TCP or Unix"))
+    }
+
+    /// Looks at it.
+    fn open(self) -> Result<Door, Failure> {
+        let here = self.stream_socket()?;
+        let told = |errno: Errno| self.refused(&format!("is of no use: {}", reason(errno as i32)));
+        // Shared with whoever has handed it over, to whom it makes no difference.
+        let flags = fcntl(&self.fd, FcntlArg::F_GETFL).map_err(told)?;
+        let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+        fcntl(&self.fd, FcntlArg::F_SETFL(flags)).map_err(told)?;
+        if getsockopt(&self.fd, sockopt::AcceptConn).map_err(told)? {
+            return Ok(Door::Listening(Listener::handed(self.fd, here)));
+        }
+        match peer_of(&self.fd) {
+            Ok(client) => Ok(Door::Client { socket: self.fd, client, here }),
+            // It was connected, or it would have no port.
+            Err(Errno::ENOTCONN) if has_port(&here) => Ok(Door::Gone),
+            Err(Errno::ENOTCONN) => Err(self.wrong_kind("a socket that neither listens nor is connected")),
+            Err(errno) => Err(told(errno)),
+        }
+    }
+
+    /// The local address, if it is a socket of a kind that we can bridge.
+    fn stream_socket(&self) -> Result<Address, Failure> {
+        let mode = fstat(&self.fd).map_or(0, |found| found.st_mode);
+        match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
+            SFlag::S_IFSOCK => {}
+            SFlag::S_IFIFO => return Err(self.wrong_kind("a pipe")),
+            SFlag::S_IFREG => return Err(self.wrong_kind("a file")),
+            _ if nix::unistd::isatty(&self.fd).unwrap_or(false) => {
+                return Err(self.wrong_kind("a terminal"));
+            }
+            _ => return Err(self.wrong_kind("no socket")),
+        }
+        match getsockopt(&self.fd, sockopt::SockType) {
+            Ok(SockType::Stream) => {}
+            Ok(SockType::Datagram) => return Err(self.wrong_kind("a datagram socket")),
+            _ => return Err(self.wrong_kind("a socket for packets")),
+        }
+        match getsockname::<SockaddrStorage>(self.fd.as_raw_fd()) {
+            Ok(name) if name.family().is_some_and(is_bridged) => Ok(address_of(&name)),
+            _ => Err(self.wrong_kind("a socket of another family")),
+        }
+    }
+}
+
+/// Opens what was handed over, each for its side.
+pub(super) fn open(handed: Vec<Handed>, config: &Config) -> Result<Doors, Failure> {
+    let mut doors = Doors::default();
+    for one in handed {
+        let side = one.side(config)?;
+        let (second, no_client) = (
+            one.refused(&format!("is the second one for the {}", side_name(side))),
+            one.refused("is connected: only a client can come that way"),
+        );
+        match (side, one.open()?) {
+            (Side::Client, door) if doors.client.is_none() => doors.client = Some(door),
+            (Side::Server, Door::Listening(listener)) if doors.server.is_none() => {
+                doors.server = Some(listener);
+            }
+            (Side::Server, Door::Client { .. } | Door::Gone) => return Err(no_client),
+            _ => return Err(second),
+        }
+    }
+    Ok(doors)
+}
+
+/// What was typed about a side, if anything, must be true of the socket that was handed over for it.
+pub(super) fn check(endpoint: &Endpoint, typed: &[Address], here: &Address) -> Result<(), Failure> {
+    if typed.iter().any(|typed| fits(typed, here)) {
+        return Ok(());
+    }
+    Err(failure(endpoint, Status::Config, &format!("the socket that was handed over is {here}")))
+}
+
+fn fits(typed: &Address, here: &Address) -> bool {
+    let port = |typed: u16, here: u16| typed == 0 || typed == here;
+    match (typed, here) {
+        (Address::Unix(typed), Address::Unix(here)) => typed == here,
+        (_, Address::Unix(_)) => is_free(typed),
+        (Address::V4 { port: typed_port, .. } | Address::V6 { port: typed_port, .. }, _) => {
+            let (typed_host, host) = (typed.ip(), here.ip());
+            let anywhere = typed_host.is_some_and(|host| host.is_unspecified());
+            let here_port = match here {
+                Address::V4 { port, .. } | Address::V6 { port, .. } => *port,
+                Address::Unix(_) => 0,
+            };
+            port(*typed_port, here_port) && (anywhere || typed_host == host)
+        }
+        (Address::Unix(_), _) => false,
+    }
+}
+
+/// Any port of any address: nothing was typed.
+fn is_free(typed: &Address) -> bool {
+    match typed {
+        Address::V4 { host, port } => host.is_unspecified() && *port == 0,
+        Address::V6 { host, port, .. } => host.is_unspecified() && *port == 0,
+        Address::Unix(_) => false,
+    }
+}
+
+fn endpoint(config: &Config, side: Side) -> &Endpoint {
+    match side {
+        Side::Client => &config.client,
+        Side::Server => &config.server,
+    }
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+fn is_bridged(family: AddressFamily) -> bool {
+    matches!(family, AddressFamily::Inet | AddressFamily::Inet6 | AddressFamily::Unix)
+}
+
+fn has_port(address: &Address) -> bool {
+    matches!(address, Address::V4 { port: 1.., .. } | Address::V6 { port: 1.., .. })
+}
+
+fn same(one: &OwnedFd, other: std::os::fd::BorrowedFd<'_>) -> bool {
+    match (fstat(one), fstat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(host: [u8; 4], port: u16) -> Address {
+        Address::V4 { host: host.into(), port }
+    }
+
+    #[test]
+    fn what_was_typed_must_be_true() {
+        let here = v4([127, 0, 0, 1], 80);
+        for typed in [v4([0; 4], 0), v4([0; 4], 80), v4([127, 0, 0, 1], 0), v4([127, 0, 0, 1], 80)] {
+            assert!(fits(&typed, &here), "{typed}");
+        }
+        for typed in [v4([0; 4], 81), v4([127, 0, 0, 2], 0), Address::Unix(b"/run/x".to_vec())] {
+            assert!(!fits(&typed, &here), "{typed}");
+        }
+        // An address that was typed is meant as a restriction.
+        assert!(!fits(&v4([127, 0, 0, 1], 80), &v4([0; 4], 80)));
+        let unix = Address::Unix(b"/run/x".to_vec());
+        assert!(fits(&unix, &unix) && fits(&v4([0; 4], 0), &unix) && !fits(&v4([0; 4], 80), &unix));
+    }
+}

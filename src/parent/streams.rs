@@ -1,0 +1,63 @@
+//! The standard streams, of which a peer may be at the other end: inetd starts a program with the client's
+//! connection as all three. Nothing of ours may ever go there.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+use nix::sys::stat::{SFlag, fstat};
+use privsep::sys;
+
+use crate::exit::Failure;
+use crate::logger;
+
+/// Which of them are the same socket as standard input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams {
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+impl Streams {
+    /// Before anything is said: what would be said to a peer goes nowhere from here on.
+    pub(crate) fn find() -> io::Result<Streams> {
+        let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+        let stderr = same_socket(input.as_fd(), errors.as_fd());
+        // One end of a pair may also be a pipe both ways, as some shells make them; a network has no shells.
+        let is_a_peers = stderr || family(input.as_fd()).is_some_and(|family| family != AddressFamily::Unix);
+        let stdout = is_a_peers && same_socket(input.as_fd(), output.as_fd());
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        for (taken, stream) in [(stdout, 1), (stderr, 2)] {
+            if taken {
+                sys::replace_streams(null.as_fd(), stream..=stream)?;
+            }
+        }
+        Ok(Streams { stdout, stderr })
+    }
+
+    /// Tells the one error where the operator can see it.
+    pub(crate) fn tell(self, failure: &Failure) {
+        if self.stderr {
+            logger::tell_syslog(&failure.text);
+        } else {
+            // Whoever closed stderr still gets the status.
+            let _ = writeln!(io::stderr(), "{failure}");
+        }
+    }
+}
+
+fn same_socket(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    match (fstat(one), fstat(other)) {
+        (Ok(one), Ok(other)) => {
+            SFlag::from_bits_truncate(one.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
+                && (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+        }
+        _ => false,
+    }
+}
+
+fn family(socket: BorrowedFd<'_>) -> Option<AddressFamily> {
+    use std::os::fd::AsRawFd;
+    getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok()?.family()
+}
