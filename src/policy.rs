@@ -202,7 +202,7 @@ const CHANNEL: &[Allowed] = allow![
 /// Roles with threads. They are made before the filter is on: none can be added.
 const THREADS: &[Allowed] = allow![
     SYS_sched_yield => "crossbeam waits a moment before it sleeps",
-    SYS_clock_nanosleep => "waiting with a deadline",
+    SYS_clock_nanosleep => "the reader lets small records gather; waiting with a deadline",
     SYS_rseq => "end of a thread",
     SYS_set_robust_list => "end of a thread",
     SYS_sched_getaffinity => "crossbeam asks how many processors there are",

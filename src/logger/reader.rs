@@ -33,6 +33,13 @@ const PARENT_DIED: u64 = u64::MAX - 3;
 /// Frames of one session in a row, before others get their turn.
 const TURN: usize = 8;
 
+/// After a turn that brought little, what comes next gathers for so long: a wake-up for every small record
+/// costs the peers more time on a processor than the record itself.
+const BREATH: Duration = Duration::from_millis(1);
+
+/// Bytes in a turn after which there is no time for that.
+const BUSY: usize = 64 * 1024;
+
 /// How often we look after the parent while all batches are with the writers.
 const LOOK_UP: Duration = Duration::from_millis(200);
 
@@ -58,6 +65,8 @@ pub(super) struct Reader<'a> {
     /// Addresses we listen on whose names have not come.
     listening: Vec<(u64, Address, Instant)>,
     batch: Batch,
+    /// Bytes that this turn has brought.
+    brought: usize,
     writers: Writers,
     notes: Notes,
     finishing: bool,
@@ -98,6 +107,7 @@ impl<'a> Reader<'a> {
             turn: VecDeque::new(),
             listening: Vec::new(),
             batch,
+            brought: 0,
             writers,
             notes,
             finishing: false,
@@ -127,6 +137,9 @@ impl<'a> Reader<'a> {
             }
             self.expire();
             self.hand_on();
+            if std::mem::take(&mut self.brought) < BUSY {
+                std::thread::sleep(BREATH);
+            }
         }
     }
 
@@ -246,7 +259,10 @@ impl<'a> Reader<'a> {
         for _ in 0..TURN {
             let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
             match session.channel.receive_frame(self.batch.space(), Wait::No) {
-                Ok(Frame::Bytes(length)) => self.accept(number, length),
+                Ok(Frame::Bytes(length)) => {
+                    self.brought += length;
+                    self.accept(number, length);
+                }
                 Ok(Frame::Nothing) => return Ok(()),
                 Ok(Frame::Closed) => return self.hung_up(number),
                 Err(ChannelError::TooLong) => self.cut_off(number),
