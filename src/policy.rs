@@ -73,6 +73,14 @@ impl Role {
         }
     }
 
+    /// Whether it lets others go first: nobody waits for a record to be written or for a worker to spare.
+    pub(crate) const fn patient(self) -> bool {
+        match self {
+            Role::Logger | Role::Zygote => true,
+            Role::Parent | Role::Resolver => false,
+        }
+    }
+
     /// The tables that make up its filter.
     pub(crate) const fn allowed(self) -> &'static [&'static [Allowed]] {
         match self {

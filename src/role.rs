@@ -85,6 +85,10 @@ pub(crate) fn drop_privileges<In>(
     if prepare.version != VERSION {
         return tell(parent, Err(confine_problem("started by another version of the program")));
     }
+    if role.patient() {
+        // A matter of speed alone: where it is not allowed, it is not missed.
+        let _ = privsep::sys::be_patient();
+    }
     let privileges = Privileges {
         identity: prepare.identity,
         root: role.root(),

@@ -283,6 +283,14 @@ pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CSt
     }
 }
 
+/// Makes this a process that preempts nobody when it wakes up (`SCHED_BATCH`); its children are ordinary ones.
+pub fn be_patient() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    let policy = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the parameters live for the time of the call.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
+}
+
 /// The process that started this one.
 pub fn parent() -> Pid {
     nix::unistd::getppid()
