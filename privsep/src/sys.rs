@@ -10,6 +10,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::unistd::{ForkResult, Pid};
 
+// The unwinder out of the archive, which the linker finds before the standard library asks for the shared one:
+// every worker that is forked would inherit, and take down again, the five mappings of a library of which
+// nothing is ever called, because a panic aborts.
+#[cfg(target_env = "gnu")]
+#[link(name = "gcc_eh")]
+unsafe extern "C" {}
+
 /// Most descriptors that one message may carry.
 pub const MAX_FDS: usize = 2;
 
