@@ -1,12 +1,13 @@
 //! tcpreen: a bridge that shows and records what passes between TCP clients and a server.
 //!
-//! One binary, five kinds of process; `ls src` shows them. This file only finds out which one it is.
+//! One binary, five kinds of process; `ls src` shows them, and `entry` finds out which one this is.
 
 #![forbid(unsafe_code)]
 
 mod cli;
 mod config;
 mod demo;
+mod entry;
 mod exit;
 mod format;
 mod logger;
@@ -20,71 +21,8 @@ mod signals;
 mod worker;
 mod zygote;
 
-use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
-use cli::{Action, Circumstances};
-use exit::{Failure, Status};
-use parent::{Start, Streams};
-use policy::Role;
-use role::Trouble;
-
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let [_, only] = arguments.as_slice()
-        && let Some(name) = privsep::role::asked_for(only)
-    {
-        return be(name);
-    }
-    // Somebody else's connection may be in the place of stderr: without /dev/null nothing can be said.
-    let Ok(streams) = Streams::find() else { return ExitCode::from(Status::Os as u8) };
-    match command(arguments, streams) {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            streams.tell(&failure);
-            ExitCode::from(failure.status as u8)
-        }
-    }
-}
-
-/// Runs what the command line asks for.
-fn command(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
-    let surroundings = parent::tidy_up()?;
-    let circumstances = Circumstances {
-        may_select_user: surroundings.start == Start::Root,
-        stdout_is_a_peers: streams.stdout,
-        stderr_is_a_peers: streams.stderr,
-        has_sockets: !surroundings.sockets.is_empty(),
-    };
-    match cli::parse(arguments, circumstances)? {
-        Action::Run(config) => parent::run(*config, surroundings),
-        Action::Help(text) | Action::Version(text) => show(&text),
-        Action::Demo => demo::run(surroundings.start),
-    }
-}
-
-fn show(text: &str) -> Result<u8, Failure> {
-    let written = std::io::stdout().write_all(text.as_bytes());
-    written.map(|()| 0).map_err(|error| Failure::new(Status::Io, format!("standard output: {error}")))
-}
-
-/// Runs a role. A role that ends in trouble has told the parent, or has no parent: the status is for the
-/// parent alone.
-fn be(name: &str) -> ExitCode {
-    let Ok(entry) = privsep::role::Entry::check() else {
-        let _ = writeln!(std::io::stderr(), "[{name}] is no port: a role is started by tcpreen itself.");
-        return ExitCode::from(Status::Usage as u8);
-    };
-    let role = Role::EXECUTED.into_iter().find(|role| role.name() == name);
-    let result = match role {
-        Some(Role::Resolver) => resolver::live(entry),
-        Some(Role::Logger) => logger::live(entry),
-        Some(Role::Zygote) => zygote::live(entry),
-        Some(Role::Parent) | None => Err(Trouble::Protocol),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(Status::Software as u8),
-    }
+    entry::enter()
 }

@@ -351,5 +351,7 @@ pub(crate) enum Cause {
     Failed { errno: i32 },
 }
 
+// The path, because the probe of the cage (tests/probe) takes this file in by a path, too.
 #[cfg(test)]
+#[path = "messages/tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait};
-use privsep::confine::{self, Dropped, Fenced, Locked, Privileges};
+use privsep::confine::{self, Dropped, Fenced, Locked, Privileges, StepError};
 use privsep::landlock::Landlock;
 use privsep::sys::Fds;
 use serde::de::DeserializeOwned;
@@ -107,15 +107,20 @@ pub(crate) fn fence<In>(
     tell(parent, dropped.fence(landlock).map_err(confine_problem))
 }
 
-/// The third turn: seccomp; then the parent is told that we are ready.
-pub(crate) fn lock<In>(
+/// The third turn: seccomp.
+pub(crate) fn lock(role: Role, extras: &[Extra], fenced: Fenced) -> Result<Locked, StepError> {
+    let filter = role.filter(extras).map_err(|error| StepError { step: "seccomp", error })?;
+    fenced.lock(&filter)
+}
+
+/// The third turn of a role that was executed; then the parent is told that we are ready.
+pub(crate) fn lock_and_tell<In>(
     role: Role,
     extras: &[Extra],
     fenced: Fenced,
     parent: &Channel<ToParent, In>,
 ) -> Result<Locked, Trouble> {
-    let filter = tell(parent, role.filter(extras).map_err(confine_problem))?;
-    let locked = tell(parent, fenced.lock(&filter).map_err(confine_problem))?;
+    let locked = tell(parent, lock(role, extras, fenced).map_err(confine_problem))?;
     parent.send(&ToParent::Ready { landlock: locked.landlock })?;
     Ok(locked)
 }

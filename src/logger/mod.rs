@@ -83,7 +83,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let writers = Writers::start(outputs, sharing)?;
     let reader =
         Reader::new(&parent, Pid::from_raw(prepare.parent), &parent_died, resolver, sharing, writers, notes)?;
-    let locked = role::lock(Role::Logger, &extras, fenced, &parent)?;
+    let locked = role::lock_and_tell(Role::Logger, &extras, fenced, &parent)?;
     reader.serve(&locked)
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let landlock = Landlock { read: &read, connect: Connect::Ports(&[53]), ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let jobs = start_threads()?;
-    let locked = role::lock(Role::Resolver, &[], fenced, &parent)?;
+    let locked = role::lock_and_tell(Role::Resolver, &[], fenced, &parent)?;
     serve(&parent, logger.as_ref(), &jobs, &locked)
 }
 

@@ -21,21 +21,28 @@ use crate::policy::WORKER_DESCRIPTORS;
 use bridge::Bridge;
 pub(crate) use flow::Buffer;
 
-/// What a worker inherits from the zygote besides its channel.
-pub(crate) struct Inheritance {
-    pub(crate) client: Buffer,
-    pub(crate) server: Buffer,
-    pub(crate) zygote: Pid,
+/// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do.
+/// `_locked` proves that it was born inside the cage.
+pub(crate) fn await_session(
+    channel: &Channel<Record, ToWorker>,
+    zygote: Pid,
+    _locked: &Locked,
+) -> Option<Session> {
+    settle(zygote)?;
+    match channel.receive(Wait::Yes) {
+        Ok(Incoming::Message(order, fds)) => {
+            let (client, server) = two_fds(fds).ok()?;
+            Some(Session { order, client, server })
+        }
+        Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
+    }
 }
 
-/// The whole life of a worker. `_locked` proves that it was born inside the cage.
-pub(crate) fn live(channel: &Channel<Record, ToWorker>, inheritance: Inheritance, _locked: &Locked) -> ! {
-    match settle(inheritance.zygote).and_then(|()| accept(channel)) {
-        Some((session, client, server)) => {
-            serve(channel, session, (client, inheritance.client), (server, inheritance.server))
-        }
-        None => sys::exit_now(0),
-    }
+/// Two peers, and what is to be told of them.
+pub(crate) struct Session {
+    order: ToWorker,
+    client: OwnedFd,
+    server: OwnedFd,
 }
 
 /// What fork does not hand on: the end with our parent, and that we cannot fork in turn.
@@ -49,25 +56,16 @@ fn settle(zygote: Pid) -> Option<()> {
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
 
-/// Waits for the session.
-fn accept(channel: &Channel<Record, ToWorker>) -> Option<(ToWorker, OwnedFd, OwnedFd)> {
-    match channel.receive(Wait::Yes) {
-        Ok(Incoming::Message(session, fds)) => {
-            let (client, server) = two_fds(fds).ok()?;
-            Some((session, client, server))
-        }
-        Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
-    }
-}
-
-/// Serves the session and ends. Nothing is dropped: the end of the process closes and frees all at once.
-fn serve(
+/// The second half: serves the session and ends. Nothing is dropped: the end of the process closes and frees
+/// all at once.
+pub(crate) fn serve(
     channel: &Channel<Record, ToWorker>,
-    session: ToWorker,
-    client: (OwnedFd, Buffer),
-    server: (OwnedFd, Buffer),
+    session: Session,
+    [client, server]: [Buffer; 2],
+    _locked: &Locked,
 ) -> ! {
-    let ToWorker::Session { need, bytes, idle_ms } = session;
+    let ToWorker::Session { need, bytes, idle_ms } = session.order;
+    let (client, server) = ((session.client, client), (session.server, server));
     let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
     let mut bridge = Bridge::new(channel, need, bytes, client, server);
     let status = match bridge.run(idle) {

@@ -22,7 +22,7 @@ use privsep::sys::{self, Title};
 use crate::messages::{End, Record, ToParent, ToWorker, ToZygote};
 use crate::policy::Role;
 use crate::role::{self, Trouble};
-use crate::worker::{self, Buffer, Inheritance};
+use crate::worker::{self, Buffer};
 
 type Parent = Channel<ToParent, ToZygote>;
 
@@ -53,17 +53,19 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let children = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     // Made here and never touched: every worker inherits the same untouched memory.
     let record = longest_record()?;
-    let (client, server) = (Buffer::new(record), Buffer::new(record));
+    let buffers = [Buffer::new(record), Buffer::new(record)];
     let dropped = role::drop_privileges(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
-    let locked = role::lock(Role::Zygote, &[], fenced, &parent)?;
+    let locked = role::lock_and_tell(Role::Zygote, &[], fenced, &parent)?;
     let Some(newborn) = serve(&parent, &children, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
         title.set(WORKER_TITLE);
     }
-    let inheritance = Inheritance { client, server, zygote: newborn.zygote };
-    worker::live(&newborn.channel, inheritance, &locked)
+    match worker::await_session(&newborn.channel, newborn.zygote, &locked) {
+        Some(session) => worker::serve(&newborn.channel, session, buffers, &locked),
+        None => sys::exit_now(0),
+    }
 }
 
 /// The longest record that the channel of a worker takes in one message.
