@@ -57,7 +57,7 @@ impl Role {
         match self {
             // Not RLIMIT_NOFILE: it also bounds how many descriptors of the user may be on their way
             // between processes. A worker lowers its own.
-            Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0)],
+            Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, WORKER_MEMORY)],
             Role::Resolver => &[(Resource::RLIMIT_NOFILE, 64), (Resource::RLIMIT_FSIZE, 0)],
             // A channel and files per session: the parent has set what is needed.
             Role::Parent | Role::Logger => &[],
@@ -95,7 +95,8 @@ impl Role {
     pub(crate) const fn refused(self) -> &'static [Refused] {
         match self {
             Role::Resolver => RESOLVER_REFUSED,
-            Role::Parent | Role::Logger | Role::Zygote => &[],
+            Role::Zygote => ZYGOTE_REFUSED,
+            Role::Parent | Role::Logger => &[],
         }
     }
 
@@ -117,15 +118,18 @@ pub(crate) enum Extra {
     Syslog,
     /// Parent: somebody waits in the foreground until it listens.
     Background,
+    /// Parent: a socket of ours has a place in the file system.
+    SocketFiles,
 }
 
 impl Extra {
-    const fn allowed(self) -> &'static [Allowed] {
+    pub(crate) const fn allowed(self) -> &'static [Allowed] {
         match self {
             Extra::SessionFiles => SESSION_FILES,
             Extra::Rotation => ROTATION,
             Extra::Syslog => SYSLOG,
             Extra::Background => BACKGROUND,
+            Extra::SocketFiles => SOCKET_FILES,
         }
     }
 }
@@ -157,6 +161,10 @@ pub(crate) const PRIVATE: u32 = 0o600;
 /// Descriptors of a worker.
 pub(crate) const WORKER_DESCRIPTORS: u64 = 16;
 
+/// Address space of the zygote and of each worker, which needs its program and two buffers: one that has been
+/// taken over cannot take the machine's memory from the others.
+const WORKER_MEMORY: u64 = 128 << 20;
+
 const fn int(value: i32) -> Is {
     Is::Int(value as u32)
 }
@@ -175,8 +183,10 @@ const RUNTIME: &[Allowed] = allow![
     SYS_sigaltstack => "end of a thread takes its signal stack away",
     SYS_gettid => "abort: to whom",
     SYS_getpid => "abort: to whom",
-    SYS_tgkill(2 is int(libc::SIGABRT)) => "abort",
-    SYS_futex => "locks of the standard library",
+    SYS_tgkill(0 is Is::Itself, 2 is int(libc::SIGABRT)) => "abort",
+    SYS_futex(1 is int(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc",
+    SYS_futex(1 is int(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc and of the standard library",
+    SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG)) => "locks of the standard library",
     SYS_clock_gettime => "time, where the vDSO has none",
     SYS_fcntl(1 is int(libc::F_GETFD)) => "debug builds check descriptors as they close them",
     SYS_fcntl(1 is int(libc::F_GETFL)) => "the standard library asks whether a descriptor blocks",
@@ -194,7 +204,7 @@ const MEMORY: &[Allowed] = allow![
     SYS_munmap => "heap",
     SYS_mremap => "heap",
     SYS_madvise => "heap and stacks give memory back",
-    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32)) => "heap",
+    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32), 4 is int(-1)) => "heap; no file",
     SYS_mprotect(2 is Is::Without(libc::PROT_EXEC as u32)) => "heap grows into reserved memory",
 ];
 
@@ -214,22 +224,35 @@ const THREADS: &[Allowed] = allow![
     SYS_rseq => "end of a thread",
     SYS_set_robust_list => "end of a thread",
     SYS_sched_getaffinity => "crossbeam asks how many processors there are",
+    SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME)) => "a thread is joined",
+    SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME | libc::FUTEX_PRIVATE_FLAG))
+        => "libc waits with a deadline",
 ];
+
+/// A stream that does not block, as both [`PARENT`] and its listeners make them.
+const STREAM: Is = int(libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
 
 const PARENT: &[Allowed] = allow![
     SYS_accept4 => "clients; servers with -l",
-    SYS_socket => "to the server; clients with -c",
+    SYS_socket(0 is int(libc::AF_INET), 1 is STREAM, 2 is int(0)) => "to the server; clients with -c",
+    SYS_socket(0 is int(libc::AF_INET6), 1 is STREAM, 2 is int(0)) => "likewise",
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is STREAM, 2 is int(0)) => "likewise",
     SYS_connect => "likewise",
     SYS_getsockopt => "how a connection attempt ended",
-    SYS_setsockopt => "TCP_NODELAY; linger 0 for a reset",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_NODELAY)) => "small writes do not wait",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a refusal is a reset",
     SYS_getpeername => "who is connected",
     SYS_getsockname => "where we listen",
     SYS_read => "signals",
     SYS_waitid => "has a role ended",
     SYS_wait4 => "how",
+    SYS_prlimit64(2 is NULL) => "how many descriptors we may have",
+];
+
+/// Landlock keeps it to the directories in which the sockets are.
+const SOCKET_FILES: &[Allowed] = allow![
     SYS_unlink => "our own Unix socket, at the end",
     SYS_newfstatat => "is it still our own",
-    SYS_prlimit64(2 is NULL) => "how many descriptors we may have",
 ];
 
 const LOGGER: &[Allowed] = allow![
@@ -276,7 +299,8 @@ const BACKGROUND: &[Allowed] = allow![
 /// Whatever glibc's NSS and resolver do, without files to write and programs to start. This role holds no
 /// secret and no session.
 const RESOLVER: &[Allowed] = allow![
-    SYS_openat => "configuration files and NSS libraries; Landlock allows reading only",
+    SYS_openat(2 is Is::Without((libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32))
+        => "configuration files and NSS libraries, to read them",
     SYS_read => "configuration files, answers",
     SYS_pread64 => "NSS libraries",
     SYS_lseek => "configuration files",
@@ -289,9 +313,12 @@ const RESOLVER: &[Allowed] = allow![
     SYS_getcwd => "NSS",
     SYS_mmap => "NSS libraries are loaded when they are needed",
     SYS_mprotect => "likewise",
-    SYS_socket => "to name servers and NSS daemons",
-    SYS_connect => "likewise",
-    SYS_bind => "netlink: which addresses have we",
+    SYS_socket(0 is int(libc::AF_INET)) => "to name servers",
+    SYS_socket(0 is int(libc::AF_INET6)) => "likewise",
+    SYS_socket(0 is int(libc::AF_UNIX)) => "to NSS daemons",
+    SYS_socket(0 is int(libc::AF_NETLINK), 2 is int(libc::NETLINK_ROUTE)) => "which addresses have we",
+    SYS_connect => "to name servers and NSS daemons",
+    SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => "netlink: an internet address is longer",
     SYS_getsockname => "which source address would be used",
     SYS_getpeername => "NSS",
     SYS_getsockopt => "NSS",
@@ -301,7 +328,9 @@ const RESOLVER: &[Allowed] = allow![
     SYS_ioctl(1 is Is::Int(0x541B)) => "FIONREAD: how long an answer is",
     SYS_ioctl(1 is Is::Int(0x8933)) => "SIOCGIFINDEX: the number of an interface in fe80::1%eth0",
     SYS_ioctl(1 is Is::Int(0x8910)) => "SIOCGIFNAME: its name, for the way back",
-    SYS_fcntl => "sockets that do not block",
+    SYS_fcntl(1 is int(libc::F_SETFL)) => "sockets that do not block",
+    SYS_fcntl(1 is int(libc::F_SETFD)) => "descriptors that end with an exec",
+    SYS_fcntl(1 is int(libc::F_DUPFD_CLOEXEC)) => "NSS",
     SYS_uname => "libraries",
     SYS_getuid => "NSS",
     SYS_geteuid => "NSS",
@@ -324,10 +353,17 @@ const ZYGOTE: &[Allowed] = allow![
     SYS_clone(0 is Is::Long((libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u64))
         => "fork, as glibc writes it; no thread, no namespace",
     SYS_wait4 => "which worker ended",
-    SYS_socketpair(0 is int(libc::AF_UNIX)) => "a worker's channel",
+    SYS_socketpair(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC), 2 is int(0))
+        => "a worker's channel; never a datagram socket, which could be aimed at anybody by sendmsg",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => "room for large records",
     SYS_read => "signals",
     SYS_set_robust_list => "libc in a forked child",
+];
+
+/// A worker inherits the zygote's filter, which knows no process but the zygote: allowed, abort would be a way
+/// to end the zygote or another worker. libc goes on to crash where it cannot send itself the signal.
+const ZYGOTE_REFUSED: &[Refused] = refuse![
+    SYS_tgkill with EPERM => "abort: ends in SIGSEGV",
 ];
 
 /// One session.
@@ -340,6 +376,6 @@ const WORKER: &[Allowed] = allow![
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a reset is passed on as a reset",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCATMARK as u32)) => "the place of urgent data",
     SYS_splice => "bytes that no output wants",
-    SYS_pipe2 => "splice goes through a pipe",
+    SYS_pipe2(1 is int(libc::O_CLOEXEC | libc::O_NONBLOCK)) => "splice goes through a pipe",
     SYS_fcntl(1 is int(libc::F_SETPIPE_SZ)) => "a large one",
 ];

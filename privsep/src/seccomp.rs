@@ -37,6 +37,8 @@ pub enum Is {
     Long(u64),
     /// None of these bits of an `int`.
     Without(u32),
+    /// The process that compiles the filter. Those that it forks inherit its number, not their own.
+    Itself,
 }
 
 /// A call that is refused with an error instead of death, because libc asks for it and copes.
@@ -131,6 +133,7 @@ fn condition(argument: &Argument) -> io::Result<SeccompCondition> {
     let (length, operation, value) = match argument.is {
         Is::Int(value) => (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into()),
         Is::Long(value) => (SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value),
+        Is::Itself => (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, std::process::id().into()),
         Is::Without(bits) => (SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits.into()), 0),
     };
     SeccompCondition::new(argument.index, length, operation, value).map_err(io::Error::other)

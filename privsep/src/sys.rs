@@ -203,6 +203,14 @@ pub fn is_secure_start() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Removes variables from the environment. Only for processes of one thread.
+pub fn forget_variables(names: &[&str]) {
+    for name in names {
+        // SAFETY: with one thread nobody reads the environment at the same time.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
 /// Puts 0, 1 or 2 on descriptor numbers that are closed, so that no socket ever gets one of them.
 ///
 /// Rust's runtime does the same before `main`; here it is ours to rely on.

@@ -29,7 +29,7 @@ use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, ToLogger};
 use crate::policy::{Extra, Role};
 use crate::reason::reason;
-use crate::role::FOR_THE_PARENT;
+use crate::role::{self, FOR_THE_PARENT};
 use daemon::{Foreground, Part};
 use handed::{Door, Handed};
 pub(crate) use identity::Start;
@@ -48,6 +48,8 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     sys::close_from(others).map_err(|error| os("inherited descriptors", error))?;
     let sockets = Handed::adopt(sockets).map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
+    // For a backtrace the standard library opens files, of which the filter would make an attack.
+    sys::forget_variables(&["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"]);
     Ok(Surroundings { start: Start::find()?, sockets })
 }
 
@@ -153,9 +155,12 @@ fn bridge(
         ..Landlock::default()
     };
     let fenced = dropped.fence(&landlock).map_err(unconfined)?;
-    let extras: &[Extra] = if foreground.is_some() { &[Extra::Background] } else { &[] };
-    let filter = Role::Parent.filter(extras).map_err(|error| Failure::new(Status::Os, error.to_string()))?;
-    let locked = fenced.lock(&filter).map_err(unconfined)?;
+    let extras: Vec<Extra> =
+        [(Extra::Background, foreground.is_some()), (Extra::SocketFiles, !places.is_empty())]
+            .into_iter()
+            .filter_map(|(extra, needed)| needed.then_some(extra))
+            .collect();
+    let locked = role::lock(Role::Parent, &extras, fenced).map_err(unconfined)?;
     cages.push(locked.landlock);
     drop(places);
     if let Some(foreground) = foreground {
