@@ -9,7 +9,7 @@ use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
-use crate::support::{Bridged, bridge, low_port, nobody, proc};
+use crate::support::{Bridged, bridge, low_port, nobody, place_of_our_own, proc};
 
 type Roles = BTreeMap<String, Vec<Pid>>;
 
@@ -40,7 +40,22 @@ fn is_confined(roles: &Roles) {
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
             assert_eq!(thread.get(set), "0000000000000000", "{set} of {role}");
         }
+        assert_eq!(thread.get("Seccomp_filters"), filters_of(role), "filters of {role}");
     });
+}
+
+/// One that kills, and where libc is to survive a refusal one that refuses.
+fn filters_of(role: &str) -> &'static str {
+    match role {
+        "parent" | "logger" => "1",
+        _ => "2",
+    }
+}
+
+/// Only where it was there to be cleared.
+#[track_caller]
+fn has_no_capability_to_gain(roles: &Roles) {
+    each_thread(roles, |role, thread| assert_eq!(thread.get("CapBnd"), "0000000000000000", "{role}"));
 }
 
 #[track_caller]
@@ -67,6 +82,7 @@ fn once_it_listens_no_process_of_root_is_root() {
     let tcpreen = Tcpreen::to(server.port()).start();
     let roles = until("a worker", || Some(tcpreen.roles()).filter(|roles| roles.contains_key("worker")));
     is_confined(&roles);
+    has_no_capability_to_gain(&roles);
     each_thread(&roles, |role, thread| {
         assert!(!thread.ids("Uid").contains(&0), "{role} is root");
         assert!(!thread.ids("Gid").contains(&0), "{role} is in the group of root");
@@ -154,15 +170,10 @@ fn a_set_uid_start_gives_up_root_for_good() {
     drop((client, server));
 }
 
-#[test]
-fn a_worker_holds_its_session_and_nothing_else() {
-    if !needs(&[Need::Ours, Need::Root]) {
-        return;
-    }
-    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
-    client.send("question");
-    server.expect("question");
-    let descriptors = proc::descriptors(tcpreen.busy_worker());
+/// Three streams on `/dev/null`, client and server, and the channel.
+#[track_caller]
+fn holds_its_session_and_nothing_else(worker: Pid) {
+    let descriptors = proc::descriptors(worker);
     let (streams, others): (Vec<_>, Vec<_>) = descriptors.iter().partition(|(number, _)| **number <= 2);
     assert!(streams.iter().all(|(_, target)| *target == "/dev/null"), "{descriptors:?}");
     assert_eq!(streams.len(), 3, "{descriptors:?}");
@@ -172,6 +183,37 @@ fn a_worker_holds_its_session_and_nothing_else() {
     assert_eq!(sockets.len(), 2, "client and server: {descriptors:?}");
     assert_eq!(others.len(), 1, "the channel: {descriptors:?}");
     assert!(others[0].1.starts_with("socket:"), "{descriptors:?}");
+}
+
+#[test]
+fn a_worker_holds_its_session_and_nothing_else() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
+    client.send("question");
+    server.expect("question");
+    holds_its_session_and_nothing_else(tcpreen.busy_worker());
+}
+
+#[test]
+fn a_worker_holds_nothing_else_whatever_was_inherited() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let files = "for n in {20..39}; do eval \"exec $n</etc/passwd\"; done";
+    for closed in 0..8 {
+        let close = |bit, redirection| if closed & bit != 0 { redirection } else { "" };
+        let redirections = [close(1, "0<&-"), close(2, "1>&-"), close(4, "2>&-")].join(" ");
+        let server = Server::listen();
+        let place = place_of_our_own();
+        let tcpreen = Tcpreen::to(server.port()).listen_at(place).by_shell(files, &redirections).spawn();
+        let mut client = until("a connection", || Peer::try_connect(place));
+        let mut server = server.accept();
+        client.send("question");
+        server.expect("question");
+        holds_its_session_and_nothing_else(tcpreen.busy_worker());
+    }
 }
 
 #[test]
@@ -203,6 +245,34 @@ fn a_dropped_program_leaves_no_core_and_cannot_be_traced() {
         for pid in pids {
             assert!(proc::core_limit(pid).starts_with("0 "), "{role}");
             assert_eq!(proc::owner(pid), 0, "/proc/{pid} of {role} belongs to root: not dumpable");
+        }
+    }
+    drop((client, server));
+}
+
+#[test]
+fn another_process_of_the_same_user_can_neither_trace_nor_read_it() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("strace"), Need::Program("setpriv")]) {
+        return;
+    }
+    let Bridged { client, server, tcpreen } = bridge(|it| it.args(["-u", "nobody"]));
+    let (uid, gid) = nobody();
+    let as_nobody = |command: &[&str]| {
+        let mut setpriv = std::process::Command::new("setpriv");
+        setpriv.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
+        setpriv.args(command).env("LC_ALL", "C").output().expect("setpriv")
+    };
+    for (role, pids) in tcpreen.roles() {
+        for pid in pids {
+            let pid = pid.to_string();
+            let traced = as_nobody(&["strace", "-qq", "-p", &pid]);
+            let said = String::from_utf8_lossy(&traced.stderr).into_owned();
+            assert!(said.contains("Operation not permitted"), "{role}: {said}");
+            for secret in ["mem", "environ", "maps", "fd/0", "syscall"] {
+                let read = as_nobody(&["cat", &format!("/proc/{pid}/{secret}")]);
+                assert!(!read.status.success(), "{role} shows its {secret}");
+                assert!(read.stdout.is_empty(), "{role} shows its {secret}");
+            }
         }
     }
     drop((client, server));

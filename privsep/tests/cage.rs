@@ -4,10 +4,11 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 
 use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Uid, setresuid};
 use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds, one_fd};
 use privsep::confine::{Identity, Locked, Privileges, Root, StepError, drop_privileges};
 use privsep::landlock::Landlock;
@@ -55,7 +56,7 @@ const PROBES: &[(&str, Probe, Expected)] = &[
     ),
     ("opens a file", |_| File::open("/dev/null").is_ok(), Expected::Killed),
     ("makes a socket", |_| std::net::UdpSocket::bind("127.0.0.1:0").is_ok(), Expected::Killed),
-    ("makes a process", |_| std::process::Command::new("/bin/true").spawn().is_ok(), Expected::Killed),
+    ("makes a process", |_| Command::new("/bin/true").spawn().is_ok(), Expected::Killed),
     ("makes a thread", |_| std::thread::Builder::new().spawn(|| ()).is_ok(), Expected::Killed),
     ("kills", |_| nix::sys::signal::kill(nix::unistd::Pid::this(), None).is_ok(), Expected::Killed),
     ("calls with a forbidden argument", |_| nix::sys::prctl::get_dumpable().is_ok(), Expected::Killed),
@@ -78,6 +79,9 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(name) = arguments.get(1).and_then(|only| asked_for(only)) {
         return be(name);
+    }
+    if arguments.get(1).is_some_and(|only| only == WHO) {
+        return who();
     }
     let mut failed = 0;
     let mut run = |name: &str, test: &dyn Fn()| {
@@ -114,9 +118,56 @@ fn probe(name: &str, expected: Expected) {
     assert_eq!(ended, expected);
 }
 
+/// What a copy of this binary is told by [`regain`].
+const WHO: &str = "who";
+
+/// Beside this binary, and with root's set-uid bit.
+fn set_uid_copy() -> std::path::PathBuf {
+    std::env::current_exe().expect("us").with_file_name("cage-set-uid")
+}
+
+/// Dropped, but neither fenced nor locked: tries to be root again, by itself and through a set-uid file.
+fn regain() -> ExitCode {
+    let root = Uid::from_raw(0);
+    drop_privileges(&privileges()).expect("dropped");
+    if setresuid(root, root, root).is_ok() || nix::unistd::seteuid(root).is_ok() {
+        return ExitCode::from(1);
+    }
+    let error = std::os::unix::process::CommandExt::exec(Command::new(set_uid_copy()).arg(WHO));
+    panic!("{error}");
+}
+
+/// Whether whoever executes this is root by it.
+fn who() -> ExitCode {
+    ExitCode::from(u8::from(nix::unistd::geteuid().is_root()))
+}
+
+fn dropped_for_good() {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: this test needs root");
+        return println!("SKIP: this test needs root");
+    }
+    let copy = set_uid_copy();
+    std::fs::copy(std::env::current_exe().expect("us"), &copy).expect("a copy");
+    std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).expect("chmod");
+    // Without a drop the file gives what it promises; else this test would show nothing.
+    let given = std::os::unix::process::CommandExt::uid(Command::new(&copy).arg(WHO), 65534).status();
+    let (pid, _channel) = Program::current("cage")
+        .expect("us")
+        .start::<u32, u32>("regain", Streams::Output, &[])
+        .expect("a role");
+    let ended = waitpid(pid, None);
+    std::fs::remove_file(&copy).expect("the copy");
+    assert_eq!(given.expect("it runs").code(), Some(1), "set-uid files work here");
+    assert!(matches!(ended, Ok(WaitStatus::Exited(_, 0))), "{ended:?}");
+}
+
 /// The life of a probe.
 fn be(name: &str) -> ExitCode {
     let Ok(entry) = Entry::check() else { return ExitCode::from(64) };
+    if name == "regain" {
+        return regain();
+    }
     let channel = entry.open::<u32, u32>(c"probe").expect("the channel");
     let in_time = mpsc::channel::<()>();
     let started = mpsc::channel::<()>();
@@ -142,17 +193,21 @@ fn be(name: &str) -> ExitCode {
     ExitCode::from(u8::from(!probe(&channel)))
 }
 
-fn lock() -> Result<Locked, StepError> {
+fn privileges() -> Privileges<'static> {
     let root = nix::unistd::geteuid().is_root();
     let identity = if root { Identity::Become { uid: 65534, gid: 65534 } } else { Identity::Keep };
-    let privileges = Privileges { identity, root: Root::Keep, limits: &[], parent: None };
+    Privileges { identity, root: Root::Keep, limits: &[], parent: None }
+}
+
+fn lock() -> Result<Locked, StepError> {
     let filter = Filter::new(&[ALLOWED], REFUSED).expect("a filter");
-    drop_privileges(&privileges)?.fence(&Landlock::default())?.lock(&filter)
+    drop_privileges(&privileges())?.fence(&Landlock::default())?.lock(&filter)
 }
 
 const TESTS: &[(&str, fn())] = &[
     ("a thread that was there before the filter is inside it", || probe("thread", Expected::Killed)),
     ("a role started by hand is none", role_by_hand),
+    ("a role that has dropped root does not get it back, even without a filter", dropped_for_good),
     ("a descriptor arrives as what it was", descriptor_arrives),
     ("descriptors beyond the two that may come are closed, and the message is refused", too_many_descriptors),
     ("a message longer than any is refused", too_long),
@@ -160,7 +215,7 @@ const TESTS: &[(&str, fn())] = &[
 ];
 
 fn role_by_hand() {
-    let status = std::process::Command::new(std::env::current_exe().expect("us"))
+    let status = Command::new(std::env::current_exe().expect("us"))
         .arg(argument("sends and receives"))
         .status()
         .expect("it runs");

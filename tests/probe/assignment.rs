@@ -1,0 +1,60 @@
+//! What a process of the probe is told to do: `PROBE=BOARD ROLE PORT` in the environment of tcpreen's parent.
+//! Roles get an environment of their own, and look into that of their parent.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use super::board::Board;
+use super::trial::{self, Trial};
+
+pub(crate) const VARIABLE: &str = "PROBE";
+
+pub(crate) struct Assignment {
+    role: String,
+    pub(crate) board: Board,
+    /// Where nobody may ever be connected to.
+    pub(crate) port: u16,
+    plan: Vec<Trial>,
+}
+
+static ASSIGNMENT: OnceLock<Assignment> = OnceLock::new();
+
+/// Whether this process is tcpreen; and what it is to do besides, if it is a role's turn.
+pub(crate) fn accept() -> bool {
+    let is_role = std::env::args_os().nth(1).is_some_and(|first| privsep::role::asked_for(&first).is_some());
+    let words = match is_role {
+        true => of_parent().unwrap_or_default(),
+        false => std::env::var(VARIABLE).unwrap_or_default(),
+    };
+    if let [board, role, port] = words.split(' ').collect::<Vec<_>>()[..] {
+        let assignment = Assignment {
+            role: role.trim_end_matches('+').to_owned(),
+            board: Board::open(&PathBuf::from(board)),
+            port: port.parse().expect("a port"),
+            plan: trial::plan(role),
+        };
+        let _ = ASSIGNMENT.set(assignment);
+    }
+    is_role || ASSIGNMENT.get().is_some()
+}
+
+fn of_parent() -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{}/environ", nix::unistd::getppid())).ok()?;
+    let text = String::from_utf8(environment).ok()?;
+    text.split('\0').find_map(|entry| entry.strip_prefix(VARIABLE)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// The assignment, if it is for this role.
+pub(crate) fn of(role: &str) -> Option<&'static Assignment> {
+    ASSIGNMENT.get().filter(|assignment| assignment.role == role)
+}
+
+pub(crate) fn current() -> &'static Assignment {
+    ASSIGNMENT.get().expect("an assignment")
+}
+
+impl Assignment {
+    pub(crate) fn plan(&self) -> &[Trial] {
+        &self.plan
+    }
+}

@@ -1,0 +1,274 @@
+//! The test itself: runs tcpreen with an assignment for each role, and judges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::assignment::VARIABLE;
+use super::board::{Board, Verdict};
+use super::policy::{Extra, Role};
+use super::trial::{self, Trial};
+use super::{attacks, list};
+
+/// Sessions at a time.
+const CLIENTS: usize = 8;
+
+pub(crate) fn run() -> ExitCode {
+    let roles = ["parent", "resolver", "logger", "zygote", "worker", "parent+", "logger+"];
+    let runs: Vec<_> = roles.map(|role| (role, thread::spawn(move || run_role(role)))).into();
+    let mut report = Report::default();
+    for (name, test) in TESTS {
+        report.add(name, test());
+    }
+    for (role, run) in runs {
+        match run.join() {
+            Ok(results) => results.into_iter().for_each(|(name, complaints)| report.add(&name, complaints)),
+            Err(_) => report.add(&format!("{role}: runs"), vec!["it did not".into()]),
+        }
+    }
+    report.end()
+}
+
+/// A test and what is wrong with it.
+type Result = (String, Vec<String>);
+
+#[derive(Default)]
+struct Report {
+    passed: usize,
+    failed: usize,
+}
+
+impl Report {
+    fn add(&mut self, name: &str, complaints: Vec<String>) {
+        println!("test {name} ... {}", if complaints.is_empty() { "ok" } else { "FAILED" });
+        complaints.iter().take(12).for_each(|complaint| println!("    {complaint}"));
+        if complaints.len() > 12 {
+            println!("    and {} more", complaints.len() - 12);
+        }
+        let count = if complaints.is_empty() { &mut self.passed } else { &mut self.failed };
+        *count += 1;
+    }
+
+    fn end(self) -> ExitCode {
+        let verdict = if self.failed == 0 { "ok" } else { "FAILED" };
+        let Report { passed, failed } = self;
+        println!(
+            "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+        );
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Gives what is wrong.
+type Test = fn() -> Vec<String>;
+
+const TESTS: &[(&str, Test)] = &[
+    ("the table of a role and the second list have the same calls", same_calls),
+    ("every row of a table says who needs it", every_row_has_a_reason),
+];
+
+const EXTRAS: [Extra; 5] =
+    [Extra::Background, Extra::SocketFiles, Extra::SessionFiles, Extra::Rotation, Extra::Syslog];
+
+fn same_calls() -> Vec<String> {
+    let mut complaints = Vec::new();
+    for role in [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote] {
+        let tables = role.allowed().iter().copied().flatten().map(|row| row.name);
+        let table = tables.chain(role.refused().iter().map(|row| row.name));
+        complaints.extend(compared(role.name(), table, list::of(role.name()).iter()));
+    }
+    for extra in EXTRAS {
+        let table = extra.allowed().iter().map(|row| row.name);
+        complaints.extend(compared(&format!("{extra:?}"), table, list::of_extra(extra).iter()));
+    }
+    complaints
+}
+
+fn compared<'a>(
+    whose: &str,
+    table: impl Iterator<Item = &'a str>,
+    list: impl Iterator<Item = &'a list::Entry>,
+) -> Option<String> {
+    let table: BTreeSet<&str> = table.collect();
+    let list: BTreeSet<&str> = list.map(|entry| entry.name).collect();
+    (table != list).then(|| {
+        let (more, less): (Vec<_>, Vec<_>) =
+            (table.difference(&list).collect(), list.difference(&table).collect());
+        format!("{whose}: src/policy.rs has {more:?} more than tests/probe/list.rs, and lacks {less:?}")
+    })
+}
+
+fn every_row_has_a_reason() -> Vec<String> {
+    let roles = [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote];
+    let tables = roles.iter().flat_map(|role| role.allowed().iter().copied());
+    let rows = tables.chain(EXTRAS.iter().map(|extra| extra.allowed())).flatten();
+    rows.filter(|row| row.reason.trim().is_empty()).map(|row| row.name.to_owned()).collect()
+}
+
+fn run_role(role: &'static str) -> Vec<Result> {
+    let plan = trial::plan(role);
+    let place = TempDir::new().expect("a directory");
+    open_to_all(place.path());
+    let board = Board::create(&place.path().join("board"));
+    let trap = Trap::new();
+    let deaths = match role {
+        "worker" => serve(role, place.path(), &trap, plan.len()),
+        _ if role.ends_with('+') => start_daemon(role, place.path(), &trap),
+        _ => start(role, place.path(), &trap),
+    };
+    let mut groups: BTreeMap<&str, (usize, Vec<String>)> = BTreeMap::new();
+    for (index, trial) in plan.iter().enumerate() {
+        let verdict = match board.verdict(index) {
+            Verdict::Unknown(pid) => {
+                deaths.get(&pid).map_or(Verdict::Exited, |signal| Verdict::Killed(*signal))
+            }
+            verdict => verdict,
+        };
+        let (count, complaints) = groups.entry(trial.group).or_default();
+        *count += 1;
+        complaints.extend(trial.complaint(verdict));
+    }
+    let named = |(group, (count, complaints))| (format!("{role}: {group} ({count})"), complaints);
+    let untouched = trap.has_caught().then(|| "somebody came".to_owned()).into_iter().collect();
+    let trapped = (format!("{role}: nobody was connected to"), untouched);
+    groups.into_iter().map(named).chain([trapped]).collect()
+}
+
+fn open_to_all(place: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+}
+
+/// Sockets to which nobody may come.
+struct Trap {
+    listener: TcpListener,
+    datagrams: UnixDatagram,
+    port: u16,
+}
+
+impl Trap {
+    fn new() -> Trap {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        listener.set_nonblocking(true).expect("O_NONBLOCK");
+        let port = listener.local_addr().expect("its port").port();
+        let name = SocketAddr::from_abstract_name(attacks::forbidden_name(port)).expect("a name");
+        let datagrams = UnixDatagram::bind_addr(&name).expect("a socket");
+        datagrams.set_nonblocking(true).expect("O_NONBLOCK");
+        Trap { listener, datagrams, port }
+    }
+
+    fn has_caught(&self) -> bool {
+        let nobody = |kind: Option<ErrorKind>| kind == Some(ErrorKind::WouldBlock);
+        !nobody(self.listener.accept().err().map(|error| error.kind()))
+            || !nobody(self.datagrams.recv(&mut [0; 8]).err().map(|error| error.kind()))
+    }
+}
+
+/// Signals by process, as tcpreen tells them.
+type Deaths = BTreeMap<Pid, Signal>;
+
+fn command(role: &str, place: &Path, trap: &Trap) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("us"));
+    let board = place.join("board");
+    command.env(VARIABLE, format!("{} {role} {}", board.display(), trap.port));
+    // What a bug must not heed.
+    command.env("RUST_BACKTRACE", "full").env("RUST_LIB_BACKTRACE", "1");
+    command.args(["-n", "-s", "127.0.0.1", "-f", "null"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// tcpreen in the foreground; everything is tried before it listens.
+fn start(role: &str, place: &Path, trap: &Trap) -> Deaths {
+    let mut child = command(role, place, trap).args(["9", "127.0.0.1:0"]).spawn().expect("tcpreen");
+    let (_, stderr) = listening(&mut child);
+    end(child, stderr);
+    Deaths::new()
+}
+
+/// The port that it listens on, and what is still to come.
+fn listening(child: &mut Child) -> (u16, BufReader<ChildStderr>) {
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    while stderr.read_line(&mut said).expect("stderr") > 0 {
+        let line = said.lines().last().unwrap_or_default();
+        if line.starts_with("Listening on") {
+            let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
+            return (port.expect("a port"), stderr);
+        }
+    }
+    panic!("it does not listen: {said}");
+}
+
+/// Ends it in order, and reads who was killed.
+fn end(mut child: Child, mut stderr: BufReader<ChildStderr>) -> Deaths {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("kill");
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).expect("stderr");
+    child.wait().expect("its end");
+    said.lines().filter_map(death).collect()
+}
+
+/// `Child 4711 killed by signal 31 (Bad system call)…`
+fn death(line: &str) -> Option<(Pid, Signal)> {
+    let (pid, rest) = line.split_once("Child ")?.1.split_once(" killed by signal ")?;
+    let signal: i32 = rest.split([' ', ',']).next()?.parse().ok()?;
+    Some((Pid::from_raw(pid.parse().ok()?), Signal::try_from(signal).ok()?))
+}
+
+/// A daemon with all that it may have: files per session, files that are reopened, syslog, a socket with a place.
+/// It ends after its one session.
+fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
+    let socket = place.join("socket");
+    let mut command = command(role, place, trap);
+    command.arg("-d").args(["-m", "1", "-p", "tcp/unix"]);
+    command.arg("-o").arg(place.join("all")).arg("-o").arg(place.join("each-%n")).arg("9").arg(&socket);
+    let output = command.output().expect("tcpreen");
+    assert!(output.status.success(), "{output:?}");
+    let mut client = std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
+    let _ = client.read_to_end(&mut Vec::new());
+    Deaths::new()
+}
+
+/// tcpreen at work: a session for every trial.
+fn serve(role: &str, place: &Path, trap: &Trap, sessions: usize) -> Deaths {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a server");
+    let server_port = server.local_addr().expect("its port").port();
+    thread::spawn(move || server.incoming().for_each(drop));
+    let mut child = command(role, place, trap)
+        .args(["-F", &CLIENTS.to_string(), &server_port.to_string(), "127.0.0.1:0"])
+        .spawn()
+        .expect("tcpreen");
+    let (port, stderr) = listening(&mut child);
+    // Read on, lest it wait for us.
+    let stderr = thread::spawn(move || {
+        let mut said = Vec::new();
+        let mut stderr = stderr;
+        stderr.read_to_end(&mut said).map(|_| said)
+    });
+    let each = sessions.div_ceil(CLIENTS) + 1;
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| thread::spawn(move || (0..each).for_each(|_| visit(port)))).collect();
+    clients.into_iter().for_each(|client| client.join().expect("a client"));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("kill");
+    let status = child.wait().expect("its end");
+    assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "it served to the end");
+    let said = stderr.join().expect("a reader").expect("stderr");
+    String::from_utf8_lossy(&said).lines().filter_map(death).collect()
+}
+
+/// A client that says nothing, until its session is over.
+fn visit(port: u16) {
+    let Ok(mut client) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
+    let _ = client.shutdown(Shutdown::Write);
+    let _ = client.read_to_end(&mut Vec::new());
+}

@@ -1,0 +1,261 @@
+//! What each role may call: the second list, written by hand and from the need, not from `src/policy.rs`.
+//!
+//! The numbers in arguments are the kernel's own, spelled out: a constant that is wrong in the table would be
+//! wrong here as well.
+
+use nix::libc;
+
+use super::policy::{Extra, Role};
+
+/// A system call on the list.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) number: i64,
+    pub(crate) rule: Rule,
+}
+
+/// The first arguments of a call; the others are -1, which is a descriptor, an address and a flag of nothing.
+type Arguments = &'static [i64];
+
+#[derive(Clone, Copy)]
+pub(crate) enum Rule {
+    /// With any arguments.
+    Always,
+    /// Not done, and survived.
+    Refused(i32),
+    /// With arguments such as the first, never with such as the second.
+    When(&'static [Arguments], &'static [Arguments]),
+}
+
+macro_rules! always {
+    ($($name:ident)*) => {
+        &[$(Entry { name: stringify!($name), number: libc::$name, rule: Rule::Always }),*]
+    };
+}
+
+macro_rules! when {
+    ($($name:ident passes [$([$($good:expr),+]),*] dies [$([$($bad:expr),+]),*])*) => {
+        &[$(Entry {
+            name: stringify!($name),
+            number: libc::$name,
+            rule: Rule::When(&[$(&[$($good),+]),*], &[$(&[$($bad),+]),*]),
+        }),*]
+    };
+}
+
+macro_rules! refused {
+    ($name:ident $errno:ident) => {
+        &[Entry { name: stringify!($name), number: libc::$name, rule: Rule::Refused(libc::$errno) }]
+    };
+}
+
+/// The tables that make up a role's list. A worker has what its zygote has.
+pub(crate) fn of(role: &str) -> Vec<Entry> {
+    let own: &[&[Entry]] = match role {
+        "parent" => &[PARENT, PARENT_WHEN, ITSELF],
+        "resolver" => &[THREADS, THREADS_WHEN, RESOLVER, RESOLVER_WHEN, RESOLVER_REFUSED, ITSELF],
+        "logger" => &[THREADS, THREADS_WHEN, LOGGER, ITSELF],
+        "zygote" | "worker" => &[ZYGOTE, ZYGOTE_WHEN, ZYGOTE_REFUSED],
+        _ => panic!("no role {role}"),
+    };
+    [EVERYBODY, EVERYBODY_WHEN].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
+}
+
+/// What is added in runs that need it.
+pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
+    match extra {
+        Extra::Background => BACKGROUND,
+        Extra::SocketFiles => SOCKET_FILES,
+        Extra::SessionFiles => SESSION_FILES,
+        Extra::Rotation => ROTATION,
+        Extra::Syslog => SYSLOG,
+    }
+}
+
+const EVERYBODY: &[Entry] = always![
+    SYS_exit SYS_exit_group SYS_restart_syscall SYS_rt_sigreturn SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack
+    SYS_gettid SYS_getpid SYS_clock_gettime SYS_getrandom
+    SYS_close SYS_write SYS_poll SYS_ppoll SYS_recvmsg SYS_recvfrom SYS_shutdown
+    SYS_brk SYS_munmap SYS_mremap SYS_madvise
+];
+
+const EVERYBODY_WHEN: &[Entry] = when![
+    SYS_fcntl
+        passes [[-1, 1], [-1, 3]]
+        // F_DUPFD, F_SETOWN, F_SETSIG, F_SETLEASE, F_NOTIFY
+        dies [[-1, 0], [-1, 8], [-1, 10], [-1, 1024], [-1, 1026]]
+    SYS_futex
+        passes [[-1, 128], [-1, 129], [-1, 137]]
+        // FUTEX_FD, _CMP_REQUEUE, _LOCK_PI, _TRYLOCK_PI, _CMP_REQUEUE_PI, private and not
+        dies [[-1, 2], [-1, 132], [-1, 6], [-1, 134], [-1, 136], [-1, 12], [-1, 140]]
+    SYS_mmap
+        passes [[0, 4096, 3, 0x22, -1, 0]]
+        // PROT_EXEC, also with bits that the kernel does not see; a file
+        dies [[0, 4096, 4, 0x22, -1, 0], [0, 4096, 7, 0x22, -1, 0], [0, 4096, 0x1_0000_0005, 0x22, -1, 0],
+              [0, 4096, 3, 0x22, 0, 0], [0, 4096, 1, 1, 3, 0]]
+    SYS_mprotect
+        passes [[-1, 4096, 0], [-1, 4096, 3]]
+        dies [[-1, 4096, 4], [-1, 4096, 5], [-1, 4096, 7], [-1, 4096, 0x1_0000_0004]]
+    SYS_sendmsg
+        passes [[-1, -1, 0], [-1, -1, 0x4040]]
+        dies [[-1, -1, 0x2000_0000], [-1, -1, 0x2000_4040]]
+    SYS_sendto
+        passes [[-1, -1, 1, 0x4000, 0, 0]]
+        dies [[-1, -1, 1, 0x2000_0000, 0, 0], [-1, -1, 1, 0x2000_4000, 0, 0]]
+];
+
+/// Abort; and nobody else may be made to.
+const ITSELF: &[Entry] = when![
+    SYS_tgkill passes [] dies [[1, 1, 6], [0, 0, 6]]
+];
+
+const THREADS: &[Entry] = always![
+    SYS_sched_yield SYS_clock_nanosleep SYS_rseq SYS_set_robust_list SYS_sched_getaffinity
+];
+
+const THREADS_WHEN: &[Entry] = when![
+    SYS_futex passes [[-1, 265], [-1, 393]] dies []
+];
+
+const PARENT: &[Entry] = always![
+    SYS_accept4 SYS_connect SYS_getsockopt SYS_getpeername SYS_getsockname SYS_read SYS_waitid SYS_wait4
+];
+
+const PARENT_WHEN: &[Entry] = when![
+    SYS_socket
+        passes [[1, 0x80801, 0], [2, 0x80801, 0], [10, 0x80801, 0]]
+        // datagrams, raw, one that is inherited, multipath TCP; netlink, packets, AF_ALG, vsock
+        dies [[2, 0x80802, 0], [2, 0x80803, 0], [2, 1, 0], [2, 0x80801, 262], [1, 0x80802, 0],
+              [16, 0x80803, 0], [17, 0x80803, 0], [38, 0x80805, 0], [40, 0x80801, 0]]
+    SYS_setsockopt
+        passes [[-1, 6, 1], [-1, 1, 13]]
+        // SO_REUSEADDR, SO_BINDTODEVICE, SO_ATTACH_FILTER, TCP_REPAIR, TCP_ULP, IP_TRANSPARENT
+        dies [[-1, 1, 2], [-1, 1, 25], [-1, 1, 26], [-1, 6, 19], [-1, 6, 31], [-1, 0, 19]]
+    SYS_prlimit64
+        passes [[0, 7, 0]]
+        dies [[0, 7, 4096], [0, 7, 0x1_0000_0000]]
+    SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
+    SYS_fcntl passes [] dies [[-1, 4], [-1, 1030]]
+];
+
+const BACKGROUND: &[Entry] = when![
+    SYS_dup3 passes [[-1, 2, 0]] dies [[-1, 0, 0], [-1, 1, 0], [-1, 3, 0], [-1, 2, 0x80000]]
+];
+
+const SOCKET_FILES: &[Entry] = always![SYS_unlink SYS_newfstatat];
+
+const RESOLVER: &[Entry] = always![
+    SYS_read SYS_pread64 SYS_lseek SYS_fstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat SYS_readlinkat
+    SYS_getcwd SYS_getdents64 SYS_mmap SYS_mprotect SYS_uname SYS_getuid SYS_geteuid SYS_getgid SYS_getegid
+    SYS_connect SYS_getsockname SYS_getpeername SYS_getsockopt SYS_setsockopt SYS_sendto SYS_sendmmsg
+    SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_gettimeofday
+];
+
+const RESOLVER_WHEN: &[Entry] = when![
+    SYS_openat
+        passes [[-1, -1, 0], [-1, -1, 0x80000], [-1, -1, 0x90800]]
+        // to write, to make, to empty, O_TMPFILE
+        dies [[-1, -1, 1], [-1, -1, 2], [-1, -1, 0x40], [-1, -1, 0x200], [-1, -1, 0x41_0002]]
+    SYS_socket
+        passes [[1, 1, 0], [2, 0x80802, 0], [10, 0x80802, 0], [16, 0x80003, 0]]
+        // packets, AF_ALG, vsock, XDP; netlink to netfilter and audit
+        dies [[17, 3, 0], [38, 5, 0], [40, 1, 0], [44, 3, 0], [16, 3, 12], [16, 3, 9]]
+    SYS_bind
+        passes [[-1, -1, 12]]
+        dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110], [-1, -1, 20]]
+    SYS_ioctl
+        passes [[-1, 0x541B], [-1, 0x8933], [-1, 0x8910]]
+        // TIOCSTI, FIOSETOWN, SIOCSIFFLAGS
+        dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x8914]]
+    SYS_fcntl
+        passes [[-1, 4], [-1, 2], [-1, 1030]]
+        dies [[-1, 1031]]
+    SYS_prlimit64
+        passes [[0, 7, 0]]
+        dies [[0, 7, 4096]]
+];
+
+const RESOLVER_REFUSED: &[Entry] = refused!(SYS_clone3 ENOSYS);
+
+const LOGGER: &[Entry] = always![SYS_epoll_wait SYS_epoll_ctl SYS_read SYS_getppid SYS_alarm SYS_setitimer];
+
+const SESSION_FILES: &[Entry] = when![
+    SYS_openat
+        // O_WRONLY, O_CREAT, O_EXCL, O_NOCTTY, O_APPEND, O_NOFOLLOW, O_CLOEXEC
+        passes [[-1, -1, 0xA05C1]]
+        // to read; without O_EXCL; without O_NOFOLLOW; to read and write; emptied
+        dies [[-1, -1, 0], [-1, -1, 0xA0541], [-1, -1, 0x805C1], [-1, -1, 0xA05C2], [-1, -1, 0xA07C1]]
+];
+
+const ROTATION: &[Entry] = &[
+    Entry { name: "SYS_fstat", number: libc::SYS_fstat, rule: Rule::Always },
+    Entry {
+        name: "SYS_openat",
+        number: libc::SYS_openat,
+        // O_WRONLY, O_CREAT, O_NOCTTY, O_APPEND, O_NONBLOCK, O_CLOEXEC; not to read, and not emptied
+        rule: Rule::When(&[&[-1, -1, 0x80D41]], &[&[-1, -1, 0], &[-1, -1, 0x80D42], &[-1, -1, 0x80F41]]),
+    },
+    Entry {
+        name: "SYS_newfstatat",
+        number: libc::SYS_newfstatat,
+        rule: Rule::When(&[&[-1, -1, -1, 0x1000]], &[&[-1, -1, -1, 0], &[-1, -1, -1, 0x100]]),
+    },
+    Entry {
+        name: "SYS_fchmod",
+        number: libc::SYS_fchmod,
+        rule: Rule::When(&[&[-1, 0o600]], &[&[-1, 0o666], &[-1, 0o4600], &[-1, 0o777]]),
+    },
+];
+
+const SYSLOG: &[Entry] = when![
+    SYS_socket
+        passes [[1, 0x80802, 0]]
+        dies [[1, 0x80801, 0], [2, 0x80802, 0], [2, 0x80801, 0], [10, 0x80802, 0], [16, 0x80802, 0]]
+    SYS_connect
+        passes [[-1, -1, 10]]
+        dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110]]
+];
+
+const ZYGOTE: &[Entry] = always![SYS_wait4 SYS_read SYS_getppid SYS_set_robust_list SYS_splice];
+
+const ZYGOTE_WHEN: &[Entry] = when![
+    SYS_clone
+        passes [[0x0120_0011, 0, 0, 0, 0]]
+        // a thread, vfork, a new user or network namespace, with the sender's files, with bits beyond an int
+        dies [[0x003D_0F00, 0, 0, 0, 0], [0x4111, 0, 0, 0, 0], [0x1120_0011, 0, 0, 0, 0],
+              [0x4120_0011, 0, 0, 0, 0], [0x0120_0411, 0, 0, 0, 0], [0x1_0120_0011, 0, 0, 0, 0], [17, 0, 0, 0, 0]]
+    SYS_socketpair
+        passes [[1, 0x80005, 0]]
+        // datagrams, which sendmsg could aim at anybody; streams; other families
+        dies [[1, 0x80002, 0], [1, 2, 0], [1, 0x80001, 0], [1, 5, 0], [2, 0x80001, 0], [30, 0x80005, 0]]
+    SYS_setsockopt
+        passes [[-1, 1, 7], [-1, 1, 13]]
+        // SO_SNDBUFFORCE, SO_ATTACH_FILTER, SO_ZEROCOPY, TCP_REPAIR, TCP_FASTOPEN_CONNECT, TCP_ULP
+        dies [[-1, 1, 32], [-1, 1, 26], [-1, 1, 60], [-1, 6, 19], [-1, 6, 30], [-1, 6, 31]]
+    SYS_prctl
+        passes [[1, 9], [15, -1]]
+        // PR_SET_PDEATHSIG to nothing and to SIGTERM; PR_SET_DUMPABLE, _KEEPCAPS, _SECCOMP, _SECUREBITS, _MM,
+        // PR_CAP_AMBIENT, PR_SET_PTRACER, PR_SET_CHILD_SUBREAPER
+        dies [[1, 0], [1, 15], [4, 1], [8, 1], [22, 0], [28, 0], [35, 0], [47, 2], [0x5961_6D61, -1], [36, 1]]
+    SYS_prlimit64
+        passes [[0, 6, 0], [0, 7, 0]]
+        // of somebody else; of core size, file size, address space
+        dies [[1, 6, 0], [1, 7, 0], [0, 4, 0], [0, 1, 0], [0, 9, 0]]
+    SYS_ioctl
+        passes [[-1, 0x8905]]
+        // TIOCSTI, FIOSETOWN, FIOASYNC, SIOCOUTQ
+        dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x5452], [-1, 0x5411]]
+    SYS_pipe2
+        passes [[-1, 0x80800]]
+        // without flags; of packets; of the kernel's notifications
+        dies [[-1, 0], [-1, 0x84800], [-1, 0x80880]]
+    SYS_fcntl
+        passes [[-1, 1031]]
+        // F_SETFL, F_SETFD, F_DUPFD_CLOEXEC, F_ADD_SEALS
+        dies [[-1, 4], [-1, 2], [-1, 1030], [-1, 1033]]
+    SYS_futex passes [] dies [[-1, 265], [-1, 393]]
+    SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
+];
+
+const ZYGOTE_REFUSED: &[Entry] = refused!(SYS_tgkill EPERM);

@@ -1,0 +1,76 @@
+//! System calls without a library, and shared memory: all that is unsafe here.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::libc;
+
+/// The bit of a system call number that means the x32 ABI.
+pub(crate) const X32: i64 = 0x4000_0000;
+
+/// Makes a system call with whatever arguments.
+pub(crate) fn call(number: i64, arguments: [u64; 6]) -> io::Result<i64> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: none, if the call were allowed to do what its arguments ask for; they ask for nothing that this
+    // process would live to see, or point nowhere, or at memory made for the call.
+    match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
+
+/// The same by the door of 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn int_0x80(number: u32) -> u32 {
+    let result: u32;
+    // SAFETY: the kernel preserves all registers but eax; ebx, the first argument, is left as it is, and the
+    // calls that are tried take no pointer in it.
+    unsafe {
+        core::arch::asm!(
+            "int 0x80",
+            inlateout("eax") number => result,
+            in("ecx") 0, in("edx") 0, in("esi") 0, in("edi") 0,
+        );
+    }
+    result
+}
+
+/// gettimeofday by the page at a fixed address that every process had once.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn vsyscall() {
+    // SAFETY: the kernel answers there, or kills; a null pointer asks for nothing to be written.
+    unsafe {
+        let gettimeofday: extern "C" fn(usize, usize) -> i64 =
+            core::mem::transmute(0xffff_ffff_ff60_0000_usize);
+        gettimeofday(0, 0);
+    }
+}
+
+/// Uses up the stack.
+#[inline(never)]
+#[allow(unconditional_recursion)]
+pub(crate) fn overflow(depth: u64) -> u64 {
+    let page = std::hint::black_box([depth; 512]);
+    overflow(depth + 1) + page[(depth % 512) as usize]
+}
+
+/// Maps a file that begins with a `T` made of atomics alone.
+pub(crate) fn share<T: Sync>(file: &File) -> &'static T {
+    // SAFETY: a new shared mapping of a file that is at least as long.
+    let place = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size_of::<T>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    assert_ne!(place, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+    // SAFETY: it is page-aligned, zeroed or written as a `T` before, stays for ever, and is of atomics.
+    unsafe { &*place.cast::<T>() }
+}

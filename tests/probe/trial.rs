@@ -1,0 +1,198 @@
+//! What is tried, and how it must end.
+
+use super::board::{Outcome, Verdict};
+use super::list::{self, Entry, Rule};
+use super::policy::Extra;
+use super::{attacks, raw};
+use nix::sys::signal::Signal;
+
+/// Beyond the last number of any kernel there is.
+const NUMBERS: std::ops::Range<i64> = 0..600;
+
+/// Ways back from the kernel's probes, which no filter sees since Linux 6.14 and 6.18: uretprobe and uprobe.
+pub(crate) const UNSEEN: [i64; 2] = [335, 336];
+
+/// One thing that a confined process does.
+pub(crate) struct Trial {
+    /// The test it belongs to.
+    pub(crate) group: &'static str,
+    pub(crate) what: String,
+    deed: Deed,
+    expected: Expected,
+}
+
+#[derive(Clone, Copy)]
+enum Deed {
+    Call(i64, [u64; 6]),
+    /// A call that is answered with this error.
+    Refused(i64, i32),
+    /// By the door of 32-bit programs.
+    Int0x80(u32),
+    /// Something longer; `true` if it went as it should.
+    Attack(fn() -> bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// By the filter.
+    Killed,
+    /// It is not the filter that ends it, if anything does.
+    Lives,
+    /// It is killed by the filter or by the processor, but not allowed.
+    Fails,
+    /// It comes back and says that all is well.
+    Holds,
+    /// The same, or it is killed.
+    InVain,
+    /// As a bug, not as an attack.
+    Crashes,
+}
+
+impl Trial {
+    pub(crate) fn perform(&self) -> Outcome {
+        match self.deed {
+            Deed::Call(number, arguments) => {
+                let _ = raw::call(number, arguments);
+                Outcome::CameBack
+            }
+            Deed::Refused(number, errno) => {
+                let result = raw::call(number, [u64::MAX; 6]);
+                judged(result.is_err_and(|error| error.raw_os_error() == Some(errno)))
+            }
+            Deed::Int0x80(number) => {
+                raw::int_0x80(number);
+                Outcome::CameBack
+            }
+            Deed::Attack(attack) => judged(attack()),
+        }
+    }
+
+    /// What is wrong with how it ended, if something is.
+    pub(crate) fn complaint(&self, verdict: Verdict) -> Option<String> {
+        let right = match self.expected {
+            Expected::Killed => verdict == Verdict::Killed(Signal::SIGSYS),
+            Expected::Lives => !matches!(verdict, Verdict::Killed(Signal::SIGSYS) | Verdict::Untried),
+            Expected::Fails => {
+                matches!(verdict, Verdict::Killed(Signal::SIGSYS | Signal::SIGSEGV | Signal::SIGILL))
+            }
+            Expected::Holds => verdict == Verdict::Told(Outcome::AsHoped),
+            Expected::InVain => matches!(
+                verdict,
+                Verdict::Told(Outcome::AsHoped) | Verdict::Killed(Signal::SIGSYS | Signal::SIGILL)
+            ),
+            Expected::Crashes => matches!(verdict, Verdict::Killed(Signal::SIGABRT | Signal::SIGSEGV)),
+        };
+        (!right).then(|| format!("{}: {verdict:?}, not {:?}", self.what, self.expected))
+    }
+}
+
+fn judged(well: bool) -> Outcome {
+    if well { Outcome::AsHoped } else { Outcome::Otherwise }
+}
+
+/// The tests that every role has.
+const GROUPS: [&str; 6] = [
+    "a call that is not on the list is death",
+    "a call on the list is survived",
+    "a call with the arguments that it is for is survived",
+    "a call with other arguments is death",
+    "the calls of other architectures are death",
+    "a bug ends as a bug, whatever the environment asks for",
+];
+pub(crate) const NUMBERS_DIE: &str = GROUPS[0];
+const LIST_LIVES: &str = GROUPS[1];
+const GOOD_PASS: &str = GROUPS[2];
+const BAD_DIE: &str = GROUPS[3];
+const OTHER_ABIS: &str = GROUPS[4];
+pub(crate) const BUGS: &str = GROUPS[5];
+
+/// All trials of a role, in an order that tcpreen and the test agree on. `role+` is what a run adds to the role.
+pub(crate) fn plan(role: &str) -> Vec<Trial> {
+    match role.strip_suffix('+') {
+        Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles]),
+        Some("logger") => of_extras(&[Extra::SessionFiles, Extra::Rotation, Extra::Syslog]),
+        _ => of_role(role),
+    }
+}
+
+fn of_extras(extras: &[Extra]) -> Vec<Trial> {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for extra in extras {
+        for entry in list::of_extra(*extra) {
+            good.extend(passing(entry));
+            bad.extend(dying(entry));
+        }
+    }
+    good.into_iter().chain(bad).collect()
+}
+
+fn of_role(role: &str) -> Vec<Trial> {
+    let list = list::of(role);
+    let always = |number| list.iter().any(|e| e.number == number && !matches!(e.rule, Rule::When(..)));
+    let mut trials: Vec<Trial> = NUMBERS
+        .filter(|number| !always(*number) && !UNSEEN.contains(number))
+        .map(|number| call(NUMBERS_DIE, number, [u64::MAX; 6], Expected::Killed))
+        .collect();
+    for entry in &list {
+        trials.extend(passing(entry));
+        if !always(entry.number) {
+            trials.extend(dying(entry));
+        }
+        trials.push(call(OTHER_ABIS, entry.number | raw::X32, [u64::MAX; 6], Expected::Killed));
+    }
+    trials.extend((512..548).map(|number| call(OTHER_ABIS, number | raw::X32, [0; 6], Expected::Killed)));
+    // exit, write, getpid, getuid, gettid, exit_group and one that there is not.
+    trials.extend([1, 4, 20, 24, 224, 252, 9999].map(|number| Trial {
+        group: OTHER_ABIS,
+        what: format!("int 0x80 with {number}"),
+        deed: Deed::Int0x80(number),
+        expected: Expected::Fails,
+    }));
+    let attacks = attacks::of(role).into_iter();
+    trials.extend(attacks.map(|(group, what, attack, expected)| Trial {
+        group,
+        what: what.to_owned(),
+        deed: Deed::Attack(attack),
+        expected,
+    }));
+    trials
+}
+
+fn call(group: &'static str, number: i64, arguments: [u64; 6], expected: Expected) -> Trial {
+    let shown: Vec<String> = arguments.iter().map(|argument| format!("{:#x}", *argument as i64)).collect();
+    let what = format!("call {number:#x} = {number} ({})", shown.join(", "));
+    Trial { group, what, deed: Deed::Call(number, arguments), expected }
+}
+
+fn passing(entry: &Entry) -> Vec<Trial> {
+    let named = |trial: Trial| Trial { what: format!("{}: {}", entry.name, trial.what), ..trial };
+    match entry.rule {
+        Rule::Always => vec![named(call(LIST_LIVES, entry.number, [u64::MAX; 6], Expected::Lives))],
+        Rule::Refused(errno) => vec![Trial {
+            group: LIST_LIVES,
+            what: entry.name.to_owned(),
+            deed: Deed::Refused(entry.number, errno),
+            expected: Expected::Holds,
+        }],
+        Rule::When(good, _) => {
+            let calls =
+                good.iter().map(|given| call(GOOD_PASS, entry.number, padded(given), Expected::Lives));
+            calls.map(named).collect()
+        }
+    }
+}
+
+fn dying(entry: &Entry) -> Vec<Trial> {
+    let Rule::When(_, bad) = entry.rule else { return Vec::new() };
+    let calls = bad.iter().map(|given| call(BAD_DIE, entry.number, padded(given), Expected::Killed));
+    calls.map(|trial| Trial { what: format!("{}: {}", entry.name, trial.what), ..trial }).collect()
+}
+
+fn padded(given: &[i64]) -> [u64; 6] {
+    let mut arguments = [u64::MAX; 6];
+    for (argument, value) in arguments.iter_mut().zip(given) {
+        *argument = *value as u64;
+    }
+    arguments
+}
