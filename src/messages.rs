@@ -123,6 +123,10 @@ pub(crate) enum ToParent {
     Exited { pid: i32, end: End },
     /// Logger: an output can no longer be written. The operator has been told.
     OutputLost,
+    /// Logger: every output that is opened again has been.
+    Reopened,
+    /// Resolver, logger, zygote: the answer to `Ping`. From the logger also while it waits for an output.
+    Alive,
     /// Logger: everything is written.
     Finished,
 }
@@ -151,6 +155,8 @@ pub(crate) enum ToResolver {
     /// With the logger's channel, unless names are not wanted.
     Prepare(Prepare),
     Find(Find),
+    /// Are you there?
+    Ping,
 }
 
 /// A name to look up at the start.
@@ -177,6 +183,8 @@ pub(crate) enum ToZygote {
     Prepare(Prepare),
     /// So many more workers.
     Fork(u32),
+    /// Are you there?
+    Ping,
 }
 
 /// Parent to an idle worker; the only message it ever gets, with client and server.
@@ -231,6 +239,8 @@ pub(crate) enum ToLogger {
     Statistics,
     /// Logs are being rotated: what comes after this belongs into new files.
     Reopen,
+    /// Are you there?
+    Ping,
     /// No more sessions: write everything, answer `Finished`.
     Finish,
 }

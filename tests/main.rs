@@ -19,6 +19,7 @@ mod loss;
 mod manual;
 mod modes;
 mod names;
+mod notify;
 mod passwords;
 mod promises;
 mod relay;

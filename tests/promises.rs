@@ -82,6 +82,9 @@
 //! | 31 | tests/activation.rs | systemd_hands_its_socket_over_with_the_first_client |
 //! | 31 | tests/activation.rs | systemd_starts_one_for_each_client |
 //! | 32 the cage needs no root | tests/roles.rs | started_by_nobody_every_process_is_confined_as_well |
+//! | 32 | tests/units.rs | the_activated_service_works_with_all_that_its_unit_takes_away |
+//! | 32 | tests/units.rs | the_daemon_of_root_works_with_all_that_its_unit_takes_away |
+//! | 32 | tests/units.rs | the_service_for_one_client_works_with_all_that_its_unit_takes_away |
 //! | 34 no port of root after the drop | tests/probe/trial.rs | a call with other arguments is death |
 //! | 35 no core, no tracing | tests/roles.rs | a_dropped_program_leaves_no_core_and_cannot_be_traced |
 //! | 35 | tests/roles.rs | another_process_of_the_same_user_can_neither_trace_nor_read_it |

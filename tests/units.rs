@@ -1,9 +1,21 @@
-//! The units in contrib/systemd, judged by systemd itself.
+//! The units in contrib/systemd: judged by systemd itself, and played without it, as far as that goes.
 
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::support::skip::{Need, needs};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::namespace::{in_a_world_of_its_own, mount_disk, run};
+use crate::support::peer::{Peer, echo_server};
+use crate::support::skip::{Need, PYTHON, needs};
+use crate::support::under_test::binary;
+use crate::support::wait::{PATIENCE, until};
+use crate::support::{low_port, unix};
 
 /// Tenths of the "exposure" of a service; 100 is none of the protection that systemd knows.
 const THRESHOLDS: [(&str, u32); 3] =
@@ -49,4 +61,158 @@ fn the_units_make_sense_to_systemd() {
     let complaints: Vec<&str> =
         said.lines().filter(|line| !line.contains("/usr/bin/tcpreen is not executable")).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// A service that was started as its unit says, in a world where the account tcpreen and its directory are.
+struct Service {
+    process: std::process::Child,
+    manager: UnixDatagram,
+}
+
+impl Service {
+    /// `settings` are for Environment=.
+    #[track_caller]
+    fn start(unit: &str, settings: &[String], stdin: Stdio, stderr: Stdio) -> Self {
+        let name = unix::abstract_name();
+        let address = SocketAddr::from_abstract_name(&name[1..]).expect("an abstract name");
+        let manager = UnixDatagram::bind_addr(&address).expect("bind");
+        manager.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/unit.py");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", PYTHON]).arg(script).arg(folder().join(unit)).args(settings);
+        let process = command.env("NOTIFY_SOCKET", &name).stdin(stdin).stderr(stderr).spawn();
+        Service { process: process.expect("it starts"), manager }
+    }
+
+    #[track_caller]
+    fn tells(&self, words: &str) {
+        let mut buffer = [0; 4096];
+        until(words, || {
+            let length = self.manager.recv(&mut buffer).expect("a message to the manager");
+            String::from_utf8_lossy(&buffer[..length]).contains(words).then_some(())
+        });
+    }
+
+    /// As systemd reloads and stops it.
+    #[track_caller]
+    fn reloads_and_stops(mut self) {
+        let pid = Pid::from_raw(self.process.id().try_into().expect("a process id"));
+        fs::rename("/var/log/tcpreen/sessions.log", "/var/log/tcpreen/sessions.log.1").expect("rename");
+        kill(pid, Signal::SIGHUP).expect("kill");
+        self.tells("RELOADING=1");
+        self.tells("READY=1");
+        assert!(Path::new("/var/log/tcpreen/sessions.log").exists());
+        kill(pid, Signal::SIGTERM).expect("kill");
+        let status = until("the end", || self.process.try_wait().expect("wait"));
+        assert_eq!(status.code(), Some(143));
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What the set-up of a unit asks for, and our program in the place of what is installed.
+fn set_up() {
+    for directory in ["/var/log", "/opt"] {
+        mount_disk("10M", Path::new(directory));
+    }
+    for (file, line) in
+        [("passwd", "tcpreen:x:997:997::/nonexistent:/usr/sbin/nologin\n"), ("group", "tcpreen:x:997:\n")]
+    {
+        let text = fs::read_to_string(format!("/etc/{file}")).expect("the accounts");
+        fs::write(format!("/opt/{file}"), text + line).expect("a file");
+        run("mount", &["--bind", &format!("/opt/{file}"), &format!("/etc/{file}")]);
+    }
+    fs::create_dir("/var/log/tcpreen").expect("mkdir");
+    run("chown", &["997:997", "/var/log/tcpreen"]);
+    run("mount", &["--bind", &binary().display().to_string(), "/usr/bin/tcpreen"]);
+}
+
+fn can_be_played() -> bool {
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIP: the numbers of system calls are those of x86-64");
+        return false;
+    }
+    let tools = [Need::Program("systemd-analyze"), Need::Program("tcpreen"), Need::Program("gcc")];
+    needs(&[Need::Ours, Need::Root, Need::MountNamespace]) && needs(&tools)
+}
+
+#[track_caller]
+fn answers(mut client: Peer) {
+    client.send("hello");
+    client.expect("hello");
+    client.finish();
+    client.expect_end();
+}
+
+#[test]
+fn the_activated_service_works_with_all_that_its_unit_takes_away() {
+    if !can_be_played() {
+        return;
+    }
+    in_a_world_of_its_own(|| {
+        set_up();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice");
+        let port = listener.local_addr().expect("getsockname").port();
+        let server = format!("SERVER=127.0.0.1:{}", echo_server().port);
+        let socket = Stdio::from(std::os::fd::OwnedFd::from(listener));
+        let options = "OPTIONS=-n -F 64 -f C -v -v -v".to_owned();
+        let told = fs::File::create("/opt/stderr").expect("a file");
+        let service = Service::start("tcpreen-activated.service", &[server, options], socket, told.into());
+        service.tells("READY=1");
+        service.tells("WATCHDOG=1");
+        answers(Peer::connect(port));
+        until("the record", || {
+            let record = fs::read_to_string("/var/log/tcpreen/sessions.log").ok()?;
+            record.contains("<<< hello").then_some(())
+        });
+        let told = fs::read_to_string("/opt/stderr").expect("what was told");
+        assert!(told.contains("parent: uid 997, seccomp on"), "{told}");
+        assert!(!told.contains("Landlock none"), "{told}");
+        service.reloads_and_stops();
+    });
+}
+
+#[test]
+fn the_daemon_of_root_works_with_all_that_its_unit_takes_away() {
+    if !can_be_played() {
+        return;
+    }
+    in_a_world_of_its_own(|| {
+        set_up();
+        let place = low_port();
+        let settings = [format!("SERVER=127.0.0.1:{}", echo_server().port), format!("LISTEN={place}")];
+        let service = Service::start("tcpreen.service", &settings, Stdio::null(), Stdio::inherit());
+        service.tells("READY=1");
+        service.tells("WATCHDOG=1");
+        answers(Peer::connect_to(place));
+        service.reloads_and_stops();
+    });
+}
+
+#[test]
+fn the_service_for_one_client_works_with_all_that_its_unit_takes_away() {
+    if !can_be_played() {
+        return;
+    }
+    in_a_world_of_its_own(|| {
+        set_up();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice");
+        let client = Peer::connect(listener.local_addr().expect("getsockname").port());
+        let (connection, _) = listener.accept().expect("accept");
+        let port = client.local_port();
+        let settings = [format!("SERVER=127.0.0.1:{}", echo_server().port)];
+        let socket = Stdio::from(std::os::fd::OwnedFd::from(connection));
+        let mut service = Service::start("tcpreen@.service", &settings, socket, Stdio::inherit());
+        answers(client);
+        let status = until("the end", || service.process.try_wait().expect("wait"));
+        assert_eq!(status.code(), Some(0));
+        let mut files = fs::read_dir("/var/log/tcpreen").expect("the directory").flatten();
+        let ours = format!("-127.0.0.1-{port}.log");
+        assert!(files.any(|it| it.file_name().to_string_lossy().ends_with(&ours)), "a record");
+    });
 }

@@ -60,6 +60,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// As many as the times that logs were rotated.
+    pub(super) fn reopenings(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| matches!(event.what, What::Reopen))
+    }
+
     pub(super) fn new() -> Batch {
         Batch { bytes: vec![0; FULL + FRAME], used: 0, events: Vec::with_capacity(64) }
     }

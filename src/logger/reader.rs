@@ -69,6 +69,10 @@ pub(super) struct Reader<'a> {
     brought: usize,
     writers: Writers,
     notes: Notes,
+    /// Outputs that have not said yet that they are opened again.
+    reopening: usize,
+    /// The parent looks after us.
+    pinged: bool,
     finishing: bool,
     /// The parent is gone.
     orphaned: bool,
@@ -110,6 +114,8 @@ impl<'a> Reader<'a> {
             brought: 0,
             writers,
             notes,
+            reopening: 0,
+            pinged: false,
             finishing: false,
             orphaned: false,
         })
@@ -184,6 +190,10 @@ impl<'a> Reader<'a> {
             ToLogger::Listening(address) => self.listening(address),
             ToLogger::Statistics => self.tell_statistics(),
             ToLogger::Reopen => self.reopen(),
+            ToLogger::Ping => {
+                self.pinged = true;
+                self.parent.send(&ToParent::Alive)?;
+            }
             ToLogger::Finish => self.finishing = true,
             ToLogger::Prepare { .. } | ToLogger::Output { .. } | ToLogger::Serve => {
                 return Err(Trouble::Protocol);
@@ -391,6 +401,15 @@ impl<'a> Reader<'a> {
     /// behind, and none of it is lost or written twice.
     fn reopen(&mut self) {
         self.record(0, What::Reopen);
+        self.reopening += self.writers.number();
+        self.tell_reopened();
+    }
+
+    fn tell_reopened(&mut self) {
+        if self.reopening == 0 && !self.orphaned {
+            // A parent that is gone does not want to know; we shall hear of that.
+            let _ = self.parent.send(&ToParent::Reopened);
+        }
     }
 
     /// Gives the batch to the writers and waits for an empty one: this is where back-pressure begins.
@@ -401,10 +420,18 @@ impl<'a> Reader<'a> {
         let next = loop {
             match self.writers.take(LOOK_UP) {
                 Some(batch) => break batch,
-                None => self.orphan_if_alone(),
+                None => self.wait_for_outputs(),
             }
         };
         self.writers.give(std::mem::replace(&mut self.batch, next));
+    }
+
+    /// That an output is slow holds everybody up, and is no reason to take us for dead.
+    fn wait_for_outputs(&mut self) {
+        self.orphan_if_alone();
+        if self.pinged && !self.orphaned {
+            let _ = self.parent.send(&ToParent::Alive);
+        }
     }
 
     fn listening(&mut self, address: Address) {
@@ -446,7 +473,10 @@ impl<'a> Reader<'a> {
 
     fn hear_writers(&mut self) -> Result<(), Trouble> {
         while let Some(news) = self.writers.news() {
-            if tell_news(&mut self.notes, news) == Output::Lost {
+            if matches!(news, News::Reopened) {
+                self.reopening = self.reopening.saturating_sub(1);
+                self.tell_reopened();
+            } else if tell_news(&mut self.notes, news) == Output::Lost {
                 self.parent.send(&ToParent::OutputLost)?;
             }
         }
@@ -557,6 +587,7 @@ fn tell_news(notes: &mut Notes, news: News) -> Output {
     let (lost, output, rest) = match news {
         News::Lost(lost) => (lost, Output::Lost, ""),
         News::Kept(kept) => (kept, Output::GoesOn, ": going on with the old file"),
+        News::Reopened => return Output::GoesOn,
     };
     let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);
     notes.tell(Level::Error, &format!("Log file error: {why} ({}){rest}", lost.output));

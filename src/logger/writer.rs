@@ -20,6 +20,8 @@ pub(super) enum News {
     Lost(Trouble),
     /// A file that could not be opened again: the old one goes on.
     Kept(Trouble),
+    /// Logs were rotated, and an output has done its part.
+    Reopened,
 }
 
 /// The reader's end of all writers.
@@ -73,6 +75,11 @@ impl Writers {
         }
         up.wait();
         Ok(writers)
+    }
+
+    /// How many there are.
+    pub(super) fn number(&self) -> usize {
+        self.threads.len()
     }
 
     /// Whether what passes is counted while it does, because an output wants to know.
@@ -158,6 +165,9 @@ impl Writer {
             let kept = |trouble| self.report.tell(News::Kept(trouble));
             if let Err(trouble) = self.output.write(&batch, self.sharing, &mut self.text, kept) {
                 self.tell(trouble);
+            }
+            for _ in batch.reopenings() {
+                self.report.tell(News::Reopened);
             }
             let _ = give_back.send(batch);
         }

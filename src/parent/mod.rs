@@ -35,9 +35,10 @@ use handed::{Door, Handed};
 pub(crate) use identity::Start;
 use identity::Target;
 use listener::Listener;
+use manager::Manager;
 use roles::Starter;
 pub(crate) use streams::Streams;
-use supervisor::{Peers, Roles, Supervisor};
+use supervisor::{Peers, Roles, Service, Supervisor};
 
 /// What must be right before anything else is done: the process may have been started by anybody.
 pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
@@ -145,6 +146,11 @@ fn bridge(
         .with_privilege(|| confine::drop_privileges(&privileges))
         .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))));
     let dropped = dropped?.map_err(unconfined)?;
+    // Before the fence, beyond which abstract sockets are.
+    let (manager, deaf) = match Manager::find() {
+        Ok(manager) => (manager, None),
+        Err(why) => (None, Some(why)),
+    };
     let places = directories_of([&client_listener, &server_listener])?;
     let remove: Vec<_> = places.iter().map(std::os::fd::AsFd::as_fd).collect();
     let abstract_peer = [&config.client, &config.server].into_iter().any(dials_abstract);
@@ -169,11 +175,12 @@ fn bridge(
 
     let peers = Peers { client, server, client_listener, server_listener };
     let roles = Roles { resolver, logger, zygote };
-    let mut supervisor = Supervisor::new(&config, hangup, peers, roles, &signals, &locked);
+    let service = manager.map(Service::new);
+    let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     if config.syslog {
         supervisor.tell(ToLogger::Notice { level: Level::Normal, text: "starting".into() });
     }
-    if let Some(text) = shortage {
+    for text in [shortage, deaf].into_iter().flatten() {
         supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
     }
     if let Some(account) = target.fallback {

@@ -108,6 +108,10 @@ fn serve(parent: &Parent, children: &SignalFd, _locked: &Locked) -> Result<Optio
                         }
                     }
                 }
+                Incoming::Message(ToZygote::Ping, fds) => {
+                    no_fds(fds)?;
+                    parent.send(&ToParent::Alive)?;
+                }
                 Incoming::Message(ToZygote::Prepare(_), _) => return Err(Trouble::Protocol),
                 Incoming::Closed => return Ok(None),
                 Incoming::Nothing => {}

@@ -96,8 +96,9 @@ impl Supervisor<'_> {
         self.flush_outbox().is_ok() && self.outbox.is_empty()
     }
 
-    /// Only in syslog, where nobody else says so.
+    /// To the service manager, and in syslog, where nobody else says so.
     pub(super) fn say_stopping(&mut self) {
+        self.tell_stopping();
         if self.config.syslog {
             self.notice(Level::Normal, "stopping".into());
         }
@@ -114,6 +115,7 @@ impl Supervisor<'_> {
                     // To a logger that finishes nothing is sent: it may be gone.
                     if !matches!(self.phase, Phase::WritingOut { .. }) {
                         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
+                        self.tell_reloading();
                         self.tell(ToLogger::Reopen);
                     }
                 }

@@ -2,6 +2,7 @@
 
 mod ending;
 mod pairs;
+mod service;
 mod workers;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +23,9 @@ use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Need;
 use crate::messages::{Address, Hangup, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
+use crate::policy::Role;
 use crate::reason::reason;
+pub(super) use service::Service;
 
 /// The longest notice, in bytes.
 const NOTICE: usize = 2000;
@@ -82,6 +85,7 @@ enum Found {
 
 pub(super) struct Supervisor<'a> {
     config: &'a Config,
+    service: Option<Service>,
     hangup: Hangup,
     client_addresses: Rc<[Address]>,
     server_addresses: Rc<[Address]>,
@@ -115,6 +119,7 @@ pub(super) struct Supervisor<'a> {
 impl<'a> Supervisor<'a> {
     pub(super) fn new(
         config: &'a Config,
+        service: Option<Service>,
         hangup: Hangup,
         peers: Peers,
         roles: Roles,
@@ -124,6 +129,7 @@ impl<'a> Supervisor<'a> {
         let need = config.outputs.iter().map(|output| output.format.need()).max().unwrap_or(Need::Totals);
         Supervisor {
             config,
+            service,
             hangup,
             client_addresses: peers.client.into(),
             server_addresses: peers.server.into(),
@@ -178,6 +184,7 @@ impl<'a> Supervisor<'a> {
 
     /// Serves until there is nothing more to serve.
     pub(super) fn run(mut self) -> Result<u8, Failure> {
+        self.tell_ready();
         let result = self.serve();
         let told = match &result {
             // Where stderr is the client's, that was it.
@@ -198,6 +205,7 @@ impl<'a> Supervisor<'a> {
             if let Some(status) = self.progress()? {
                 return Ok(status);
             }
+            self.keep_manager_informed()?;
             for found in self.wait()? {
                 if let Some(status) = self.handle(found)? {
                     return Ok(status);
@@ -296,7 +304,8 @@ impl<'a> Supervisor<'a> {
             Phase::Serving => None,
             Phase::Draining { until, .. } | Phase::WritingOut { until, .. } => Some(until),
         };
-        match dials.chain(phase).chain(self.starved).chain(self.crowded).min() {
+        let waits = [self.starved, self.crowded, self.next_report()].into_iter().flatten();
+        match dials.chain(phase).chain(waits).min() {
             None => PollTimeout::NONE,
             Some(until) => {
                 let rest = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -308,12 +317,7 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, found: Found) -> Result<Option<u8>, Failure> {
         match found {
             Found::Signal => return self.heed_signals(),
-            // The resolver has nothing to tell us once the addresses are known.
-            Found::Resolver => {
-                if self.roles.resolver.receive()?.is_some() {
-                    return Err(self.roles.resolver.nonsense());
-                }
-            }
+            Found::Resolver => self.hear_resolver()?,
             Found::Logger => return self.hear_logger(),
             Found::Zygote => self.hear_zygote()?,
             Found::Listener(side) => self.accept(side),
@@ -322,11 +326,23 @@ impl<'a> Supervisor<'a> {
         Ok(None)
     }
 
+    /// Once the addresses are known, the resolver has nothing to tell us but that it is there.
+    fn hear_resolver(&mut self) -> Result<(), Failure> {
+        match self.roles.resolver.receive()? {
+            None => {}
+            Some((ToParent::Alive, [None, None])) => self.is_alive(Role::Resolver),
+            Some(_) => return Err(self.roles.resolver.nonsense()),
+        }
+        Ok(())
+    }
+
     fn hear_logger(&mut self) -> Result<Option<u8>, Failure> {
         while let Some((message, fds)) = self.roles.logger.receive()? {
             let bare = no_fds(fds).is_ok();
             match (message, self.phase) {
                 (ToParent::OutputLost, _) if bare => self.output_lost(),
+                (ToParent::Alive, _) if bare => self.is_alive(Role::Logger),
+                (ToParent::Reopened, _) if bare => self.tell_ready(),
                 (ToParent::Finished, Phase::WritingOut { status, .. }) if bare => return Ok(Some(status)),
                 _ => return Err(self.roles.logger.nonsense()),
             }

@@ -8,6 +8,7 @@ use privsep::sys::Fds;
 use super::{Idle, Phase, RECOVERY, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
+use crate::policy::Role;
 use crate::reason::reason;
 use crate::signals::describe;
 
@@ -59,6 +60,7 @@ impl Supervisor<'_> {
                 self.starved = Some(Instant::now() + RECOVERY);
             }
             ToParent::Exited { pid, end } => self.ended(pid, end),
+            ToParent::Alive if fds.iter().all(Option::is_none) => self.is_alive(Role::Zygote),
             _ => return Err(self.roles.zygote.nonsense()),
         }
         Ok(())

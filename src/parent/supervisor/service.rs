@@ -1,0 +1,115 @@
+//! What the service manager is told: that we listen, how many sessions there are, and that every role is alive.
+
+use std::time::{Duration, Instant};
+
+use super::{Phase, Supervisor};
+use crate::exit::Failure;
+use crate::messages::{ToLogger, ToResolver, ToZygote};
+use crate::parent::manager::Manager;
+use crate::policy::Role;
+
+/// How often the line about sessions may change.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// What the manager knows of us.
+pub(in crate::parent) struct Service {
+    manager: Manager,
+    status: String,
+    /// When it may hear of a change.
+    next_status: Instant,
+    watchdog: Option<Watchdog>,
+}
+
+/// Every role is asked whether it is there, and the manager hears of it once all have answered: a role that
+/// hangs ends the service as surely as one that is lost.
+struct Watchdog {
+    every: Duration,
+    next: Instant,
+    /// Asked, and has not answered.
+    silent: Vec<Role>,
+}
+
+impl Service {
+    pub(in crate::parent) fn new(manager: Manager) -> Service {
+        let now = Instant::now();
+        let watchdog = manager.watchdog().map(|every| Watchdog { every, next: now, silent: Vec::new() });
+        Service { manager, status: String::new(), next_status: now, watchdog }
+    }
+}
+
+impl Supervisor<'_> {
+    pub(super) fn tell_ready(&self) {
+        if let Some(service) = &self.service {
+            service.manager.ready();
+        }
+    }
+
+    pub(super) fn tell_reloading(&self) {
+        if let Some(service) = &self.service {
+            service.manager.reloading();
+        }
+    }
+
+    pub(super) fn tell_stopping(&self) {
+        if let Some(service) = &self.service {
+            service.manager.stopping();
+        }
+    }
+
+    /// Tells the manager what is due now.
+    pub(super) fn keep_manager_informed(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let status = self.service.is_some().then(|| self.status());
+        let Some(service) = &mut self.service else { return Ok(()) };
+        if let Some(status) = status.filter(|status| *status != service.status && service.next_status <= now)
+        {
+            service.manager.status(&status);
+            (service.status, service.next_status) = (status, now + STATUS);
+        }
+        match &mut service.watchdog {
+            Some(watchdog) if watchdog.next <= now => {
+                watchdog.next = now + watchdog.every;
+                if watchdog.silent.is_empty() && self.phase == Phase::Serving {
+                    watchdog.silent.extend(Role::EXECUTED);
+                    return self.ask_roles();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> String {
+        let running = self.running.len();
+        match self.phase {
+            Phase::Serving => format!("{running} sessions running, {} begun", self.begun),
+            _ => format!("{running} sessions left"),
+        }
+    }
+
+    fn ask_roles(&mut self) -> Result<(), Failure> {
+        self.roles.resolver.send(&ToResolver::Ping)?;
+        self.roles.zygote.send(&ToZygote::Ping)?;
+        self.tell(ToLogger::Ping);
+        self.flush_outbox()
+    }
+
+    /// A role has answered, or says by itself that it is there.
+    pub(super) fn is_alive(&mut self, role: Role) {
+        let Some(service) = &mut self.service else { return };
+        let Some(watchdog) = &mut service.watchdog else { return };
+        let asked = !watchdog.silent.is_empty();
+        watchdog.silent.retain(|silent| *silent != role);
+        if asked && watchdog.silent.is_empty() {
+            service.manager.alive();
+        }
+    }
+
+    /// When the manager is to hear something.
+    pub(super) fn next_report(&self) -> Option<Instant> {
+        let service = self.service.as_ref()?;
+        let status = (self.status() != service.status).then_some(service.next_status);
+        let watchdog = service.watchdog.as_ref().map(|watchdog| watchdog.next);
+        [status, watchdog].into_iter().flatten().min()
+    }
+}
