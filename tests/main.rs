@@ -20,6 +20,7 @@ mod manual;
 mod modes;
 mod names;
 mod notify;
+mod package;
 mod passwords;
 mod promises;
 mod relay;

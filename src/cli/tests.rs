@@ -215,7 +215,7 @@ fn the_first_of_help_and_version_wins() {
         ("80 81 82 -h", true),
     ] {
         match parse_words(words(line)).unwrap_or_else(|failure| panic!("{line}: {failure}")) {
-            Action::Help(text) => assert!(help && text.starts_with("A bridge"), "{line}"),
+            Action::Help(text) => assert!(help && text.starts_with(env!("CARGO_PKG_DESCRIPTION")), "{line}"),
             Action::Version(text) => assert!(!help && text.starts_with("tcpreen "), "{line}"),
             other => panic!("{line}: {other:?}"),
         }

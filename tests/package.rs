@@ -1,0 +1,69 @@
+//! The Debian package is complete. That it can be used, contrib/deb/check tries.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+type Names = BTreeSet<String>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The crates that the program is linked with.
+fn linked_crates() -> Names {
+    let tree = "tree --locked --offline --edges normal,no-proc-macro --prefix none --format {p}";
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let output = cargo.args(tree.split(' ')).current_dir(root()).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).expect("text");
+    // Ours have a path behind them.
+    let strangers = tree.lines().filter(|line| !line.contains('/'));
+    strangers.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_copyright_file_names_every_crate_that_is_linked_and_no_others() {
+    let copyright = read("contrib/deb/copyright");
+    let named = copyright.split(['\n', ' ']).filter_map(|word| word.strip_prefix("vendor/"));
+    let named: Names = named.map(|crate_| crate_.trim_end_matches("/*").to_owned()).collect();
+    let linked = linked_crates();
+    assert!(linked.contains("nix"), "{linked:?}");
+    assert_eq!(
+        named, linked,
+        "left: contrib/deb/copyright, to which a stanza is added; right: what is linked"
+    );
+}
+
+#[test]
+fn the_package_has_everything_in_contrib_that_is_not_for_developers() {
+    const FOR_DEVELOPERS: [&str; 3] = ["bench", "deb", "fuzz"];
+    let manifest = read("Cargo.toml");
+    for folder in fs::read_dir(root().join("contrib")).expect("a folder") {
+        let folder = folder.expect("an entry").file_name().into_string().expect("UTF-8");
+        if FOR_DEVELOPERS.contains(&folder.as_str()) {
+            continue;
+        }
+        for file in fs::read_dir(root().join("contrib").join(&folder)).expect("a folder") {
+            let file = file.expect("an entry").file_name().into_string().expect("UTF-8");
+            let found_by_name =
+                folder == "systemd" && ["tcpreen.", "tcpreen@."].iter().any(|it| file.starts_with(it));
+            let named = [format!("\"contrib/{folder}/{file}\""), format!("\"contrib/{folder}/*\"")];
+            let is_named = named.iter().any(|name| manifest.contains(name));
+            assert!(found_by_name || is_named, "not in the package: {}", named[0]);
+        }
+    }
+}
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let changelog = read("contrib/deb/changelog");
+    let start = format!("tcpreen ({}-", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&start), "contrib/deb/changelog does not start with {start:?}");
+}
