@@ -215,6 +215,7 @@ const CHANNEL: &[Allowed] = allow![
     SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => "records and bytes to connected sockets",
     SYS_recvfrom => "records and bytes",
     SYS_shutdown => "the end of sending",
+    SYS_getsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TYPE)) => "is a descriptor that came what it should be",
 ];
 
 /// Roles with threads. They are made before the filter is on: none can be added.

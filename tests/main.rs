@@ -8,15 +8,22 @@
 #![allow(unreachable_pub, reason = "`support` is a library for the modules beside it")]
 
 mod activation;
+mod attack;
 mod clients;
 mod completions;
 mod daemon;
 mod diagnostics;
+#[path = "../src/format.rs"]
+#[allow(dead_code, reason = "the program's own, of which `messages` needs a part")]
+mod format;
 mod formats;
 mod inetd;
 mod limits;
 mod loss;
 mod manual;
+#[path = "../src/messages.rs"]
+#[allow(dead_code, reason = "the program's own: whoever attacks a process writes its messages")]
+mod messages;
 mod modes;
 mod names;
 mod notify;

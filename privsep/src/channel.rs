@@ -10,7 +10,9 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recvmsg, socketpair, sockopt,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -45,7 +47,7 @@ pub enum ChannelError {
     Wire(WireError),
     /// Larger than any message may be.
     TooLong,
-    /// Descriptors that were cut off, unknown control data, or more of them than allowed.
+    /// Descriptors that were cut off or are of another kind, unknown control data, or more of them than allowed.
     Descriptors,
     /// The other end does not keep up (only where the call does not wait).
     Full,
@@ -109,8 +111,13 @@ impl<Out, In> Channel<Out, In> {
         Ok((Channel::from_socket(one), Channel::from_socket(other)))
     }
 
-    /// An end that arrived from elsewhere.
-    pub fn from_socket(socket: OwnedFd) -> Self {
+    /// An end that arrived from elsewhere, if that is what it is.
+    pub fn adopt(socket: OwnedFd) -> Result<Self, ChannelError> {
+        is_of(&socket, SockType::SeqPacket)?;
+        Ok(Channel::from_socket(socket))
+    }
+
+    pub(crate) fn from_socket(socket: OwnedFd) -> Self {
         Channel { socket, messages: PhantomData }
     }
 
@@ -131,21 +138,23 @@ impl<Out, In> Channel<Out, In> {
         }
     }
 
-    /// Receives the bytes of one message; descriptors that come with it are closed by the kernel.
+    /// Receives the bytes of one message that must come without descriptors.
     pub fn receive_frame(&self, buffer: &mut [u8], wait: Wait) -> Result<Frame, ChannelError> {
         use std::os::fd::AsRawFd;
-        // MSG_TRUNC makes the kernel tell the true length, so a message that did not fit is known.
-        let flags = MsgFlags::MSG_TRUNC | wait.flag();
         loop {
-            return match nix::sys::socket::recv(self.socket.as_raw_fd(), buffer, flags) {
+            let mut part = [io::IoSliceMut::new(buffer)];
+            // Without room for them the kernel closes descriptors, and says that there were some.
+            let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut part, None, wait.flag());
+            return match received.map(|received| (received.bytes, received.flags)) {
                 // The peer went away with messages of ours unread. The kernel says so once, and before
                 // the messages that it left for us.
                 Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(Errno::EAGAIN) => Ok(Frame::Nothing),
-                Ok(0) => Ok(Frame::Closed),
                 Err(errno) => Err(ChannelError::System(errno.into())),
-                Ok(length) if length > buffer.len() => Err(ChannelError::TooLong),
-                Ok(length) => Ok(Frame::Bytes(length)),
+                Ok((_, flags)) if flags.contains(MsgFlags::MSG_CTRUNC) => Err(ChannelError::Descriptors),
+                Ok((_, flags)) if flags.contains(MsgFlags::MSG_TRUNC) => Err(ChannelError::TooLong),
+                Ok((0, _)) => Ok(Frame::Closed),
+                Ok((length, _)) => Ok(Frame::Bytes(length)),
             };
         }
     }
@@ -213,10 +222,22 @@ pub fn one_fd(fds: Fds) -> Result<OwnedFd, ChannelError> {
     Ok(fd)
 }
 
-/// The descriptors of a message that must come with two.
-pub fn two_fds(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
+/// The descriptors of a message that must come with two stream sockets.
+///
+/// Whether they are connected is for the sender to have seen: by now the peer may have reset one.
+pub fn two_streams(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
     let [Some(one), Some(other)] = fds else { return Err(ChannelError::Descriptors) };
+    is_of(&one, SockType::Stream)?;
+    is_of(&other, SockType::Stream)?;
     Ok((one, other))
+}
+
+/// Whether a descriptor is a socket of this type: a datagram could be sent anywhere.
+fn is_of(socket: &OwnedFd, kind: SockType) -> Result<(), ChannelError> {
+    match getsockopt(socket, sockopt::SockType) {
+        Ok(found) if found == kind => Ok(()),
+        _ => Err(ChannelError::Descriptors),
+    }
 }
 
 impl<Out, In> AsFd for Channel<Out, In> {

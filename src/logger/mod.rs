@@ -55,7 +55,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         return Err(Trouble::Protocol);
     };
     let resolver = match fds {
-        [socket, None] => socket.map(Channel::from_socket),
+        [socket, None] => socket.map(Channel::adopt).transpose()?,
         _ => return Err(Trouble::Protocol),
     };
     let dropped = role::drop_privileges(Role::Logger, &prepare, &parent)?;

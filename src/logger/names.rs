@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use privsep::channel::{Channel, Incoming, Wait, no_fds};
+use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds};
 
 use crate::messages::{Address, Name, NameAnswer, NameQuestion};
-use crate::role::Trouble;
 
 pub(super) type Resolver = Channel<NameQuestion, NameAnswer>;
 
@@ -34,22 +33,35 @@ impl Names {
         (asked.is_ok() && !self.silent && address.ip().is_some()).then(|| Instant::now() + PATIENCE)
     }
 
-    /// The next answer.
-    pub(super) fn answer(&mut self) -> Result<Option<(u64, Name)>, Trouble> {
+    /// The next answer. A resolver that breaks the rules is not asked, and not listened to, any more: no
+    /// record may depend on it.
+    pub(super) fn answer(&mut self) -> Result<Option<(u64, Name)>, ChannelError> {
         let Some(resolver) = &self.resolver else { return Ok(None) };
-        match resolver.receive(Wait::No)? {
-            Incoming::Message(NameAnswer { id, name }, fds) => {
-                no_fds(fds)?;
+        let received = resolver.receive(Wait::No).and_then(|incoming| match incoming {
+            Incoming::Message(answer, fds) => no_fds(fds).map(|()| Incoming::Message(answer, [None, None])),
+            other => Ok(other),
+        });
+        match received {
+            Ok(Incoming::Message(NameAnswer { id, name }, _)) => {
                 self.silent = false;
                 Ok(Some((id, name)))
             }
+            Ok(Incoming::Nothing) => Ok(None),
             // The parent sees it, too, and ends all of us.
-            Incoming::Closed => {
+            Ok(Incoming::Closed) => {
                 self.resolver = None;
                 Ok(None)
             }
-            Incoming::Nothing => Ok(None),
+            Err(error) => {
+                self.resolver = None;
+                Err(error)
+            }
         }
+    }
+
+    /// Nobody is there who could answer.
+    pub(super) fn are_lost(&self) -> bool {
+        self.resolver.is_none()
     }
 
     /// An answer did not come in time.

@@ -30,7 +30,7 @@ const RESOLVER: u64 = u64::MAX - 1;
 const WRITERS: u64 = u64::MAX - 2;
 const PARENT_DIED: u64 = u64::MAX - 3;
 
-/// Frames of one session in a row, before others get their turn.
+/// Messages of one peer in a row, before others get their turn.
 const TURN: usize = 8;
 
 /// After a turn that brought little, what comes next gathers for so long: a wake-up for every small record
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
                     ToLogger::Session { number, client, server, started, bytes } => {
-                        let channel = Channel::from_socket(one_fd(fds)?);
+                        let channel = Channel::adopt(one_fd(fds)?)?;
                         self.open(Facts { number, client, started }, channel, &server, bytes)?;
                     }
                     other => {
@@ -267,7 +267,9 @@ impl<'a> Reader<'a> {
 
     fn hear_worker(&mut self, number: u64) -> Result<(), Trouble> {
         for _ in 0..TURN {
-            let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
+            // One that has been cut off may still wait for its names. It has nothing more to say.
+            let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
+            let Some(session) = speaking else { return Ok(()) };
             match session.channel.receive_frame(self.batch.space(), Wait::No) {
                 Ok(Frame::Bytes(length)) => {
                     self.brought += length;
@@ -275,7 +277,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(Frame::Nothing) => return Ok(()),
                 Ok(Frame::Closed) => return self.hung_up(number),
-                Err(ChannelError::TooLong) => self.cut_off(number),
+                Err(ChannelError::TooLong | ChannelError::Descriptors) => self.cut_off(number),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -447,7 +449,16 @@ impl<'a> Reader<'a> {
     }
 
     fn hear_resolver(&mut self) -> Result<(), Trouble> {
-        while let Some((id, name)) = self.names.answer()? {
+        for _ in 0..TURN {
+            let (id, name) = match self.names.answer() {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break,
+                Err(error) => {
+                    let text = format!("the resolver: {error}; peers are shown as numbers from now on");
+                    self.notes.tell(Level::Error, &text);
+                    break;
+                }
+            };
             if id >= LISTENING {
                 if let Some(index) = self.listening.iter().position(|(asked, ..)| *asked == id) {
                     self.listening.remove(index);
@@ -532,12 +543,18 @@ impl<'a> Reader<'a> {
         let now = Instant::now();
         let late = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         let (sessions, orphaned) = (&self.sessions, self.orphaned);
+        // Without a resolver no name comes any more, and without a parent there is no time for it.
+        let no_names = orphaned || self.names.are_lost();
         self.watched.retain(|number| sessions.get(number).is_some_and(Session::has_deadline));
         let watched = self.watched.iter().filter_map(|number| sessions.get(number));
         let overdue: Vec<(u64, bool, bool)> = watched
             .map(|session| {
                 let (names, death) = session.deadlines();
-                (session.number, late(names), late(death) || orphaned && death.is_some())
+                (
+                    session.number,
+                    late(names) || no_names && names.is_some(),
+                    late(death) || orphaned && death.is_some(),
+                )
             })
             .filter(|(_, names, death)| *names || *death)
             .collect();
@@ -553,7 +570,7 @@ impl<'a> Reader<'a> {
                 self.end_abnormally(number, "Session ended abnormally.".into());
             }
         }
-        while let Some(index) = self.listening.iter().position(|(.., until)| *until <= now) {
+        while let Some(index) = self.listening.iter().position(|(.., until)| no_names || *until <= now) {
             let (_, address, _) = self.listening.remove(index);
             self.names.overdue();
             self.tell_listening(&address.numeric());

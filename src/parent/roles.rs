@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use privsep::channel::{Channel, Incoming, Wait};
+use privsep::channel::{Channel, ChannelError, Incoming, Wait};
 use privsep::confine::Identity;
 use privsep::landlock;
 use privsep::spawn::{Program, Streams};
@@ -149,6 +149,14 @@ impl<Out: Serialize> Running<Out> {
         self.send_with(message, &[])
     }
 
+    /// Sends to a role that may have stopped reading, for which we must not stop, too.
+    pub(super) fn send_now(&self, message: &Out) -> Result<(), Failure> {
+        self.channel.send_with(message, &[], Wait::No).map_err(|error| match error {
+            ChannelError::Full => self.broken(&error),
+            _ => self.lost(),
+        })
+    }
+
     fn send_with(&self, message: &Out, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), Failure> {
         self.channel.send_with(message, fds, Wait::Yes).map_err(|_| self.lost())
     }
@@ -159,8 +167,12 @@ impl<Out: Serialize> Running<Out> {
             Ok(Incoming::Message(message, fds)) => Ok(Some((message, fds))),
             Ok(Incoming::Nothing) => Ok(None),
             Ok(Incoming::Closed) => Err(self.lost()),
-            Err(error) => Err(Failure::new(Status::Software, format!("the {}: {error}", self.role.name()))),
+            Err(error) => Err(self.broken(&error)),
         }
+    }
+
+    fn broken(&self, error: &ChannelError) -> Failure {
+        Failure::new(Status::Software, format!("the {}: {error}", self.role.name()))
     }
 
     /// A message of a role that may not have come, at this moment.

@@ -45,7 +45,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let parent: Arc<Parent> = Arc::new(entry.open(c"tcpreen-resolver")?);
     let (ToResolver::Prepare(prepare), fds) = role::first(&parent)? else { return Err(Trouble::Protocol) };
     let logger = match fds {
-        [Some(socket), None] => Some(Arc::new(Logger::from_socket(socket))),
+        [Some(socket), None] => Some(Arc::new(Logger::adopt(socket)?)),
         [None, None] => None,
         _ => return Err(Trouble::Protocol),
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use privsep::channel::{Channel, Incoming, Wait, two_fds};
+use privsep::channel::{Channel, ChannelError, Incoming, Wait, two_streams};
 use privsep::confine::Locked;
 use privsep::sys;
 
@@ -21,20 +21,23 @@ use crate::policy::WORKER_DESCRIPTORS;
 use bridge::Bridge;
 pub(crate) use flow::Buffer;
 
-/// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do.
+/// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
+/// what is none is an error.
 /// `_locked` proves that it was born inside the cage.
 pub(crate) fn await_session(
     channel: &Channel<Record, ToWorker>,
     zygote: Pid,
     _locked: &Locked,
-) -> Option<Session> {
-    settle(zygote)?;
-    match channel.receive(Wait::Yes) {
-        Ok(Incoming::Message(order, fds)) => {
-            let (client, server) = two_fds(fds).ok()?;
-            Some(Session { order, client, server })
+) -> Result<Option<Session>, ChannelError> {
+    if settle(zygote).is_none() {
+        return Ok(None);
+    }
+    match channel.receive(Wait::Yes)? {
+        Incoming::Message(order, fds) => {
+            let (client, server) = two_streams(fds)?;
+            Ok(Some(Session { order, client, server }))
         }
-        Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
+        Incoming::Closed | Incoming::Nothing => Ok(None),
     }
 }
 

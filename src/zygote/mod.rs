@@ -63,8 +63,9 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         title.set(WORKER_TITLE);
     }
     match worker::await_session(&newborn.channel, newborn.zygote, &locked) {
-        Some(session) => worker::serve(&newborn.channel, session, buffers, &locked),
-        None => sys::exit_now(0),
+        Ok(Some(session)) => worker::serve(&newborn.channel, session, buffers, &locked),
+        Ok(None) => sys::exit_now(0),
+        Err(_) => sys::exit_now(1),
     }
 }
 

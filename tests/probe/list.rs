@@ -55,8 +55,8 @@ pub(crate) fn of(role: &str) -> Vec<Entry> {
     let own: &[&[Entry]] = match role {
         "parent" => &[PARENT, PARENT_WHEN, ITSELF],
         "resolver" => &[THREADS, THREADS_WHEN, RESOLVER, RESOLVER_WHEN, RESOLVER_REFUSED, ITSELF],
-        "logger" => &[THREADS, THREADS_WHEN, LOGGER, ITSELF],
-        "zygote" | "worker" => &[ZYGOTE, ZYGOTE_WHEN, ZYGOTE_REFUSED],
+        "logger" => &[THREADS, THREADS_WHEN, LOGGER, ARRIVALS, ITSELF],
+        "zygote" | "worker" => &[ZYGOTE, ZYGOTE_WHEN, ARRIVALS, ZYGOTE_REFUSED],
         _ => panic!("no role {role}"),
     };
     [EVERYBODY, EVERYBODY_WHEN].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
@@ -72,6 +72,11 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::Syslog => SYSLOG,
     }
 }
+
+/// SOL_SOCKET, SO_TYPE: what has arrived? Others may ask for more.
+const ARRIVALS: &[Entry] = when![
+    SYS_getsockopt passes [[-1, 1, 3]] dies [[-1, 1, 4], [-1, 6, 3], [-1, 1, 17]]
+];
 
 const EVERYBODY: &[Entry] = always![
     SYS_exit SYS_exit_group SYS_restart_syscall SYS_rt_sigreturn SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack

@@ -1,6 +1,7 @@
 //! What the tests are told with.
 
 pub mod daemon;
+pub mod hostile;
 pub mod leftovers;
 pub mod name_server;
 pub mod namespace;
@@ -9,6 +10,7 @@ pub mod peer;
 pub mod proc;
 pub mod real_server;
 pub mod record;
+pub mod role;
 pub mod rsyslog;
 pub mod scratch;
 pub mod skip;

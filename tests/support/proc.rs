@@ -122,9 +122,14 @@ fn parent(pid: Pid) -> Option<Pid> {
 
 /// The soft and hard limit of core dumps.
 pub fn core_limit(pid: Pid) -> String {
+    limit(pid, "Max core file size")
+}
+
+/// A soft and hard limit, by the name that the kernel shows.
+pub fn limit(pid: Pid, name: &str) -> String {
     let limits = fs::read_to_string(file(pid, "limits")).expect("/proc/PID/limits");
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a line");
-    line.trim().to_owned()
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Who owns `/proc/PID/fd`: root, when the process is not dumpable.

@@ -30,6 +30,9 @@ pub(super) use service::Service;
 /// The longest notice, in bytes.
 const NOTICE: usize = 2000;
 
+/// Messages of one role in a row, before others and the operator get their turn.
+const TURN: usize = 64;
+
 /// After too many descriptors were on their way: so long until the next attempt.
 const CROWD: Duration = Duration::from_millis(20);
 
@@ -337,7 +340,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn hear_logger(&mut self) -> Result<Option<u8>, Failure> {
-        while let Some((message, fds)) = self.roles.logger.receive()? {
+        for _ in 0..TURN {
+            let Some((message, fds)) = self.roles.logger.receive()? else { break };
             let bare = no_fds(fds).is_ok();
             match (message, self.phase) {
                 (ToParent::OutputLost, _) if bare => self.output_lost(),

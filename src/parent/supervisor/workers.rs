@@ -5,7 +5,7 @@ use std::time::Instant;
 use privsep::channel::{Channel, one_fd};
 use privsep::sys::Fds;
 
-use super::{Idle, Phase, RECOVERY, Supervisor};
+use super::{Idle, Phase, RECOVERY, Supervisor, TURN};
 use crate::exit::{Failure, Status};
 use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
 use crate::policy::Role;
@@ -29,14 +29,15 @@ impl Supervisor<'_> {
         // By twos where there is time, which halves the messages; at once where a pair would have to wait.
         let short = self.idle.len() + self.ordered as usize <= self.pairs.len();
         if missing > 1 || missing > 0 && short {
-            self.roles.zygote.send(&ToZygote::Fork(missing))?;
+            self.roles.zygote.send_now(&ToZygote::Fork(missing))?;
             self.ordered += missing;
         }
         Ok(())
     }
 
     pub(super) fn hear_zygote(&mut self) -> Result<(), Failure> {
-        while let Some((message, fds)) = self.roles.zygote.receive()? {
+        for _ in 0..TURN {
+            let Some((message, fds)) = self.roles.zygote.receive()? else { break };
             self.obey_zygote(message, fds)?;
         }
         Ok(())
@@ -45,10 +46,16 @@ impl Supervisor<'_> {
     pub(super) fn obey_zygote(&mut self, message: ToParent, fds: Fds) -> Result<(), Failure> {
         match message {
             ToParent::Born { pid } if self.ordered > 0 => {
-                let channel = one_fd(fds).map_err(|_| self.roles.zygote.nonsense())?;
+                let channel = one_fd(fds).and_then(Channel::adopt);
+                let channel = channel.map_err(|_| self.roles.zygote.nonsense())?;
+                // A second one of that number would take the place of the first, which would then run on
+                // without being counted.
+                if self.running.contains_key(&pid) || self.idle.iter().any(|worker| worker.pid == pid) {
+                    return Err(self.roles.zygote.nonsense());
+                }
                 self.ordered -= 1;
                 if self.phase == Phase::Serving {
-                    self.idle.push_back(Idle { pid, channel: Channel::from_socket(channel) });
+                    self.idle.push_back(Idle { pid, channel });
                 }
             }
             ToParent::Stillborn { errno } if self.ordered > 0 => {

@@ -1,0 +1,296 @@
+//! Workers, a resolver or a parent that have been taken over, and the logger.
+
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use privsep::channel::{Channel, Frame, Wait};
+use privsep::wire;
+
+use super::NONSENSE;
+use crate::format::Format;
+use crate::messages::{
+    Address, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Sharing,
+    Side, ToLogger, ToWorker, Told,
+};
+use crate::support::hostile::{self, MOST, WrongKinds};
+use crate::support::proc;
+use crate::support::role::{Role, prepare};
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::wait::until;
+
+type Worker = Channel<Record, ToWorker>;
+type Answers = Channel<NameAnswer, NameQuestion>;
+
+const DATA: Record = Record::Data { from: Side::Client, urgent: false };
+const PASSED: Record = Record::Passed { from: Side::Client, bytes: 1 };
+const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
+const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None; 2] };
+
+/// A logger that writes one file, with a session that is not to notice anything.
+struct Logger {
+    role: Role<ToLogger>,
+    scratch: Scratch,
+    bystander: Worker,
+    sessions: u64,
+}
+
+impl Logger {
+    /// With somebody who answers for the resolver, and the end of that channel that is the logger's.
+    fn start(names: Option<(&Answers, &Channel<NameQuestion, NameAnswer>)>) -> Self {
+        let (role, scratch) = (Role::start("logger"), Scratch::new());
+        let prepare = prepared();
+        let fds: Vec<_> = names.iter().map(|(_, theirs)| theirs.as_fd()).collect();
+        role.channel.send_with(&prepare, &fds, Wait::Yes).expect("a logger");
+        let path = scratch.path("record").into_os_string().into_encoded_bytes();
+        role.send(&ToLogger::Output { target: OutputTarget::File(path), format: Format::C });
+        role.send(&ToLogger::Serve);
+        role.expect_ready();
+        let (bystander, theirs) = Worker::pair().expect("a channel");
+        let mut logger = Logger { role, scratch, bystander, sessions: 0 };
+        logger.begin(&theirs);
+        if let Some((answers, _)) = names {
+            answer(answers, 1);
+        }
+        logger.is_recorded("a first word");
+        logger
+    }
+
+    fn message(&mut self) -> ToLogger {
+        self.sessions += 1;
+        begin(self.sessions)
+    }
+
+    fn begin(&mut self, theirs: &impl AsFd) {
+        let message = self.message();
+        self.role.channel.send_with(&message, &[theirs.as_fd()], Wait::Yes).expect("a logger");
+    }
+
+    /// A worker of a new session, and its number.
+    fn worker(&mut self) -> (u64, Worker) {
+        let (worker, theirs) = Worker::pair().expect("a channel");
+        setsockopt(&worker, sockopt::SndBuf, &(2 * Record::LONGEST)).expect("SO_SNDBUF");
+        self.begin(&theirs);
+        (self.sessions, worker)
+    }
+
+    /// What the other session says is recorded as ever.
+    #[track_caller]
+    fn is_recorded(&self, words: &str) {
+        self.bystander.send_frame(&data(words)).expect("a logger");
+        let line = format!("[1] <<< {words}\n");
+        until("the record of the other session", || self.record().contains(&line).then_some(()));
+    }
+
+    fn record(&self) -> String {
+        self.scratch.record("record")
+    }
+
+    /// What is recorded of a session, line by line.
+    fn lines(&self, session: u64) -> Vec<String> {
+        let label = format!("[{session}] ");
+        self.record().lines().filter_map(|line| Some(line.strip_prefix(&label)?.to_owned())).collect()
+    }
+
+    fn descriptors(&self) -> usize {
+        proc::descriptors(self.role.pid()).len()
+    }
+
+    fn memory(&self) -> u64 {
+        proc::status(self.role.pid()).expect("a logger").memory()
+    }
+}
+
+/// Names for both peers of a session.
+fn answer(answers: &Answers, session: u64) {
+    let name = Name { node: "name".into(), service: "service".into() };
+    for id in [2 * session, 2 * session + 1] {
+        answers.send(&NameAnswer { id, name: name.clone() }).expect("a logger");
+    }
+}
+
+fn begin(number: u64) -> ToLogger {
+    let peer = Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 };
+    ToLogger::Session { number, client: peer.clone(), server: peer, started: 0, bytes: None }
+}
+
+fn prepared() -> ToLogger {
+    let notices = Notices { ear: Ear::Stderr, told: Told::Errors };
+    ToLogger::Prepare { prepare: prepare(), sharing: Sharing::Labelled, notices, hangup: Hangup::Ends }
+}
+
+fn data(words: &str) -> Vec<u8> {
+    [hostile::encoded(&DATA).as_slice(), words.as_bytes()].concat()
+}
+
+/// Things to say one after the other, the last of which must not be said.
+fn offences() -> Vec<Vec<(Vec<u8>, usize)>> {
+    let [passed, ended, closed] = [PASSED, ENDED, CLOSED].map(|record| hostile::encoded(&record));
+    let bare = |message: &Vec<u8>| (message.clone(), 0);
+    let mut offences: Vec<Vec<_>> = hostile::malformed(&[PASSED, ENDED, CLOSED])
+        .into_iter()
+        .filter(|message| !matches!(wire::decode_head(message), Ok((Record::Data { .. }, _))))
+        .map(|message| vec![(message, 0)])
+        .collect();
+    let word = data("word");
+    for end in [vec![bare(&ended)], vec![bare(&word), bare(&closed)]] {
+        for more in [&word, &passed, &ended] {
+            offences.push(end.iter().cloned().chain([bare(more)]).collect());
+        }
+    }
+    offences.push(vec![bare(&closed), bare(&closed)]);
+    offences.push(vec![bare(&hostile::encoded(&DATA))]);
+    offences.push(vec![bare(&vec![0; Record::LONGEST + 1])]);
+    offences.extend([1, 2, 3, MOST].map(|count| vec![(word.clone(), count)]));
+    offences
+}
+
+#[test]
+fn a_worker_that_breaks_the_rules_is_cut_off_and_nobody_else() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
+        return; // Only root may count what a process of ours has open.
+    }
+    let mut logger = Logger::start(None);
+    let (before, memory) = (logger.descriptors(), logger.memory());
+    let offences = offences();
+    for offence in &offences {
+        let (number, worker) = logger.worker();
+        let null = std::fs::File::open("/dev/null").expect("/dev/null");
+        for (message, count) in offence {
+            let fds = vec![std::os::fd::AsRawFd::as_raw_fd(&null); *count];
+            hostile::send(&worker, message, &fds).expect("a logger");
+        }
+        let closed = until("the end of its channel", || match worker.receive_frame(&mut [0; 8], Wait::No) {
+            Ok(Frame::Nothing) => None,
+            other => Some(matches!(other, Ok(Frame::Closed))),
+        });
+        assert!(closed, "{offence:?}");
+        until("the end of its session", || (logger.descriptors() == before).then_some(()));
+        // A session that said it was over is over: what it says then is not recorded.
+        let over = offence.len() > 1 && offence[offence.len() - 2].0 == hostile::encoded(&CLOSED);
+        let told = || logger.lines(number).iter().filter(|line| line.contains("broke the protocol")).count();
+        logger.is_recorded(&format!("after {number}"));
+        assert_eq!(told(), usize::from(!over), "{offence:?}: {:?}", logger.lines(number));
+    }
+    assert!(logger.memory() < memory + (8 << 20), "{} bytes after {memory}", logger.memory());
+    let said = logger.lines(1).iter().filter(|line| line.starts_with("<<< ")).count();
+    assert_eq!(said, 1 + offences.len());
+    logger.role.expect_running();
+}
+
+#[test]
+fn a_worker_that_is_cut_off_while_names_are_looked_up_is_told_of_once() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let (answers, theirs) = Answers::pair().expect("a channel");
+    let mut logger = Logger::start(Some((&answers, &theirs)));
+    let (number, worker) = logger.worker();
+    for _ in 0..5 {
+        let _ = worker.send_frame(&[0xff; 16]);
+    }
+    logger.is_recorded("meanwhile");
+    answer(&answers, number);
+    until("the end of the session", || {
+        logger.lines(number).last().is_some_and(|line| line.contains("End of transmission")).then_some(())
+    });
+    logger.is_recorded("afterwards");
+    let told: Vec<String> = logger.lines(number);
+    assert_eq!(told.iter().filter(|line| line.contains("broke the protocol")).count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|line| line.contains("End of transmission")).count(), 1, "{told:?}");
+}
+
+#[test]
+fn a_resolver_that_breaks_the_rules_is_cut_off_and_no_record_is_lost() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let name = Name { node: "node".into(), service: "service".into() };
+    let good = NameAnswer { id: 2, name };
+    let malformed = hostile::malformed(std::slice::from_ref(&good));
+    let good = hostile::encoded(&good);
+    let nonsense = malformed.into_iter().map(|message| (message, 0));
+    for (message, count) in nonsense.chain([1, 2, 3, MOST].map(|count| (good.clone(), count))) {
+        let (answers, theirs) = Answers::pair().expect("a channel");
+        let mut logger = Logger::start(Some((&answers, &theirs)));
+        drop(theirs);
+        let before = logger.descriptors();
+        hostile::send(&answers, &message, &vec![0; count]).expect("a logger");
+        let what = format!("{:?} with {count}", message.escape_ascii().to_string());
+        until(&what, || (logger.descriptors() == before - 1).then_some(()));
+        logger.is_recorded("goes on");
+        logger.role.expect_running();
+    }
+}
+
+#[test]
+fn what_waits_for_names_is_written_when_the_parent_is_lost() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let (answers, theirs) = Answers::pair().expect("a channel");
+    let mut logger = Logger::start(Some((&answers, &theirs)));
+    let (number, worker) = logger.worker();
+    worker.send_frame(&data("said before")).expect("a logger");
+    let Logger { role, scratch, bystander, .. } = logger;
+    // As the end of the parent is that of all workers.
+    drop((worker, bystander));
+    role.hang_up();
+    assert_eq!(role.end(), 0);
+    let record = scratch.record("record");
+    assert!(record.contains(&format!("[{number}] <<< said before\n")), "{record}");
+}
+
+#[test]
+fn a_resolver_that_floods_the_logger_holds_up_no_record() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let (answers, theirs) = Answers::pair().expect("a channel");
+    let logger = Logger::start(Some((&answers, &theirs)));
+    let name = Name { node: "n".repeat(1000), service: "s".repeat(1000) };
+    hostile::flood(&answers, &NameAnswer { id: 1 << 50, name }, || {
+        for number in 0..20 {
+            logger.is_recorded(&format!("word {number}"));
+        }
+    });
+}
+
+#[test]
+fn a_logger_that_is_told_nonsense_ends_and_what_was_recorded_is_there() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let good = [begin(7), ToLogger::Stop { number: 1 }];
+    let malformed = hostile::malformed(&good);
+    let good = good.map(|message| hostile::encoded(&message));
+    let nonsense = malformed.into_iter().map(|message| (message, 0));
+    let late =
+        [ToLogger::Serve, ToLogger::Output { target: OutputTarget::Stdout, format: Format::Raw }, prepared()];
+    let late = late.iter().map(|message| (hostile::encoded(message), 0));
+    let again = [(hostile::encoded(&begin(1)), 1), (hostile::encoded(&begin(u64::MAX)), 1)];
+    let counts = [0, 2, 3, MOST].map(|count| (good[0].clone(), count));
+    let bare = [1, 2, 3, MOST].map(|count| (good[1].clone(), count));
+    for (message, count) in nonsense.chain(late).chain(again).chain(counts).chain(bare) {
+        let logger = Logger::start(None);
+        let (channel, _other) = Worker::pair().expect("a channel");
+        let fds = vec![std::os::fd::AsRawFd::as_raw_fd(&channel.as_fd()); count];
+        hostile::send(&logger.role.channel, &message, &fds).expect("a logger");
+        let Logger { role, scratch, .. } = logger;
+        assert_eq!(role.end(), NONSENSE, "{:?} with {count}", message.escape_ascii().to_string());
+        assert!(scratch.record("record").contains("[1] <<< a first word\n"));
+    }
+}
+
+#[test]
+fn a_logger_takes_only_a_channel_for_a_workers() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    for (what, fd) in WrongKinds::new().iter() {
+        let mut logger = Logger::start(None);
+        logger.begin(&fd);
+        assert_eq!(logger.role.end(), NONSENSE, "{what}");
+    }
+}

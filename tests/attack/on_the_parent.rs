@@ -1,0 +1,189 @@
+//! A zygote, a logger or a resolver that has been taken over, and the parent: it ends with everybody, says
+//! who is to blame, and what was recorded is there.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use privsep::channel::Channel;
+
+use super::NONSENSE;
+use crate::messages::{Address, End, Problem, Record, ToParent, ToWorker};
+use crate::support::hostile::{self, MOST, WrongKinds};
+use crate::support::leftovers::Leftovers;
+use crate::support::peer::echo_server;
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::{Running, Tcpreen};
+use crate::support::wait::{until, within};
+use crate::support::{Bridged, bridge};
+
+/// Where a role has its channel.
+const CHANNEL: RawFd = 3;
+
+fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
+    hostile::steal(tcpreen.role(role), CHANNEL)
+}
+
+/// Messages of each kind that no role may send once it serves; but for those that this one may.
+fn out_of_order(role: &str) -> Vec<ToParent> {
+    let landlock = privsep::landlock::Status::Full;
+    let mut messages = vec![
+        ToParent::Ready { landlock },
+        ToParent::Failed(Problem::Confine("no".into())),
+        ToParent::Found(vec![Address::Unix(Vec::new())]),
+        ToParent::NotFound { reason: "no".into() },
+        ToParent::Born { pid: 1 },
+        ToParent::Stillborn { errno: 1 },
+        ToParent::Finished,
+    ];
+    if role != "zygote" {
+        messages.push(ToParent::Exited { pid: 1, end: End::Status(0) });
+    }
+    if role != "logger" {
+        messages.push(ToParent::OutputLost);
+    }
+    messages
+}
+
+fn nonsense(role: &str) -> Vec<(Vec<u8>, usize)> {
+    let good = match role {
+        "zygote" => ToParent::Exited { pid: 1, end: End::Status(0) },
+        _ => ToParent::OutputLost,
+    };
+    let malformed = hostile::malformed(std::slice::from_ref(&good));
+    let good = hostile::encoded(&good);
+    let late = out_of_order(role).iter().map(hostile::encoded).collect::<Vec<_>>();
+    // What a zygote says of a worker that is gone is heard without a descriptor or with; it makes none last.
+    let counts = if role == "zygote" { &[3, MOST][..] } else { &[1, 2, 3, MOST] };
+    let with_descriptors = counts.iter().map(|count| (good.clone(), *count));
+    late.into_iter().chain(malformed).map(|message| (message, 0)).chain(with_descriptors).collect()
+}
+
+/// The end of everything, of which `role` is to blame.
+#[track_caller]
+fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
+    let processes = Leftovers::of(tcpreen.pid());
+    let status = tcpreen.wait_within(Duration::from_secs(3));
+    assert_eq!(status.code(), Some(NONSENSE), "{what}: {}", tcpreen.stderr());
+    tcpreen.stderr_line(&format!("the {role}: "));
+    within(Duration::from_secs(1), "the end of all processes", || processes.are_gone().then_some(()));
+}
+
+fn a_role_that_talks_nonsense(role: &'static str) {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let nonsense = nonsense(role);
+    let try_one = |(message, count): &(Vec<u8>, usize)| {
+        let scratch = Scratch::new();
+        let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.output(scratch.path("record")));
+        client.send("before");
+        server.expect("before");
+        let channel = in_the_place_of(&tcpreen, role);
+        hostile::send(&channel, message, &vec![0; *count]).expect("a parent");
+        let what = format!("{:?} with {count}", message.escape_ascii().to_string());
+        expect_the_end(tcpreen, role, &what);
+        client.expect_hang_up();
+        server.expect_hang_up();
+        assert!(scratch.record("record").contains("<<< before\n"), "{what}");
+    };
+    thread::scope(|scope| {
+        for part in nonsense.chunks(nonsense.len().div_ceil(4)) {
+            scope.spawn(move || part.iter().for_each(try_one));
+        }
+    });
+}
+
+#[test]
+fn a_zygote_that_talks_nonsense_ends_everything() {
+    a_role_that_talks_nonsense("zygote");
+}
+
+#[test]
+fn a_logger_that_talks_nonsense_ends_everything() {
+    a_role_that_talks_nonsense("logger");
+}
+
+#[test]
+fn a_resolver_that_talks_nonsense_ends_everything() {
+    a_role_that_talks_nonsense("resolver");
+}
+
+/// The parent waits for a worker, and the zygote is stopped before it can make one.
+fn waiting_for_a_worker() -> (Running, OwnedFd) {
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).at_once(50).start();
+    let zygote = tcpreen.role("zygote");
+    let channel = in_the_place_of(&tcpreen, "zygote");
+    let workers = || tcpreen.roles().get("worker").is_some_and(|workers| workers.len() >= 4).then_some(());
+    until("the spare workers", workers);
+    kill(zygote, Signal::SIGSTOP).expect("kill");
+    // Each takes a spare worker, for which another is ordered.
+    let mut clients: Vec<_> = (0..3).map(|_| tcpreen.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("hello"));
+    clients.iter_mut().for_each(|client| client.expect("hello"));
+    (tcpreen, channel)
+}
+
+#[test]
+fn a_worker_whose_channel_is_none_ends_everything() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let born = hostile::encoded(&ToParent::Born { pid: 1 });
+    thread::scope(|scope| {
+        let kinds = WrongKinds::new();
+        let wrong = kinds.iter().map(|(what, fd)| (what, vec![fd.try_clone_to_owned().expect("a copy")]));
+        let counts = [0, 2, 3].map(|count| ("a number", vec![count; count]));
+        let counts = counts.map(|(what, fds)| {
+            let copy = |_| Channel::<Record, ToWorker>::pair().expect("a pair").0.into_socket();
+            (what, fds.into_iter().map(copy).collect())
+        });
+        for (what, fds) in wrong.chain(counts).collect::<Vec<_>>() {
+            let born = &born;
+            scope.spawn(move || {
+                let (tcpreen, channel) = waiting_for_a_worker();
+                let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+                hostile::send(&channel, born, &raw).expect("a parent");
+                kill(tcpreen.role("zygote"), Signal::SIGCONT).expect("kill");
+                expect_the_end(tcpreen, "zygote", &format!("{what}, {} of them", fds.len()));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_is_said_to_be_born_twice_ends_everything() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let (tcpreen, channel) = waiting_for_a_worker();
+    let busy = tcpreen.roles().remove("worker").expect("workers")[0].as_raw();
+    let (_worker, end) = Channel::<Record, ToWorker>::pair().expect("a pair");
+    let again = hostile::encoded(&ToParent::Born { pid: busy });
+    hostile::send(&channel, &again, &[end.as_fd().as_raw_fd()]).expect("a parent");
+    kill(tcpreen.role("zygote"), Signal::SIGCONT).expect("kill");
+    expect_the_end(tcpreen, "zygote", "born twice");
+}
+
+#[test]
+fn a_zygote_that_floods_the_parent_does_not_keep_the_operator_from_it() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let echo = echo_server();
+    let mut tcpreen = Tcpreen::to(echo.port).start();
+    let channel = in_the_place_of(&tcpreen, "zygote");
+    let channel: Channel<ToParent, ()> = Channel::adopt(channel).expect("a channel");
+    let lie = ToParent::Exited { pid: 1, end: End::Status(0) };
+    hostile::flood(&channel, &lie, || {
+        let mut client = tcpreen.connect();
+        client.send("hello");
+        client.expect("hello");
+        tcpreen.signal(Signal::SIGTERM);
+        let status = tcpreen.wait_within(Duration::from_secs(8));
+        assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32));
+    });
+}

@@ -1,0 +1,76 @@
+//! A parent or a logger that has been taken over, and the resolver.
+
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use privsep::channel::{Channel, Wait};
+
+use super::NONSENSE;
+use crate::messages::{Address, Find, FindFamily, NameAnswer, NameQuestion, ToResolver};
+use crate::support::hostile::{self, MOST, WrongKinds};
+use crate::support::role::{Role, prepare};
+use crate::support::skip::{Need, needs};
+
+type Resolver = Role<ToResolver>;
+type Questions = Channel<NameQuestion, NameAnswer>;
+
+fn resolver() -> (Resolver, Questions) {
+    let resolver = Role::start("resolver");
+    let (questions, theirs) = Questions::pair().expect("a channel");
+    let prepare = ToResolver::Prepare(prepare());
+    resolver.channel.send_with(&prepare, &[theirs.as_fd()], Wait::Yes).expect("a resolver");
+    resolver.expect_ready();
+    (resolver, questions)
+}
+
+fn find() -> ToResolver {
+    let (host, service) = (Some("127.0.0.1".into()), Some("9".into()));
+    ToResolver::Find(Find { host, service, family: FindFamily::Any, listen: false })
+}
+
+fn question() -> NameQuestion {
+    NameQuestion { id: 7, address: Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 } }
+}
+
+#[test]
+fn a_resolver_that_is_told_nonsense_by_the_parent_ends() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let good = [find(), ToResolver::Prepare(prepare())];
+    let malformed = hostile::malformed(&good);
+    let [find, again] = good.map(|message| hostile::encoded(&message));
+    let nonsense = malformed.into_iter().chain([again]).map(|message| (message, 0));
+    for (message, count) in nonsense.chain([1, 2, 3, MOST].map(|count| (find.clone(), count))) {
+        let (resolver, _questions) = resolver();
+        hostile::send(&resolver.channel, &message, &vec![0; count]).expect("a resolver");
+        assert_eq!(resolver.end(), NONSENSE, "{:?} with {count}", message.escape_ascii().to_string());
+    }
+}
+
+#[test]
+fn a_resolver_that_is_asked_nonsense_by_the_logger_ends() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let good = hostile::encoded(&question());
+    let nonsense = hostile::malformed(&[question()]).into_iter().map(|message| (message, 0));
+    for (message, count) in nonsense.chain([1, 2, 3, MOST].map(|count| (good.clone(), count))) {
+        let (resolver, questions) = resolver();
+        hostile::send(&questions, &message, &vec![0; count]).expect("a resolver");
+        assert_eq!(resolver.end(), NONSENSE, "{:?} with {count}", message.escape_ascii().to_string());
+    }
+}
+
+#[test]
+fn a_resolver_takes_only_a_channel_for_the_loggers() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    for (what, fd) in WrongKinds::new().iter() {
+        let resolver = Resolver::start("resolver");
+        let prepare = ToResolver::Prepare(prepare());
+        resolver.channel.send_with(&prepare, &[fd], Wait::Yes).expect("a resolver");
+        assert_eq!(resolver.end(), NONSENSE, "{what}");
+    }
+}

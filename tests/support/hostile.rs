@@ -1,0 +1,112 @@
+//! What a process that has been taken over might send: messages that are none, and descriptors of every kind.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socket};
+use nix::unistd::Pid;
+use privsep::channel::{Channel, ChannelError, Wait};
+use privsep::wire;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Most descriptors that the kernel lets one message carry (`SCM_MAX_FD`).
+pub const MOST: usize = 253;
+
+/// A copy of a descriptor of another process: from now on we speak in its place.
+pub fn steal(pid: Pid, descriptor: RawFd) -> OwnedFd {
+    let pid = rustix::process::Pid::from_raw(pid.as_raw()).expect("a process id");
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("the process");
+    pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()).expect("its descriptor")
+}
+
+/// Sends a message as it is.
+pub fn send(channel: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> nix::Result<()> {
+    let control = [ControlMessage::ScmRights(fds)];
+    let control = if fds.is_empty() { &[] } else { &control[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let channel = channel.as_fd().as_raw_fd();
+    sendmsg::<()>(channel, &[IoSlice::new(bytes)], control, flags, None).map(drop)
+}
+
+pub fn encoded(message: &impl Serialize) -> Vec<u8> {
+    let mut room = vec![0; wire::LIMIT];
+    let length = wire::encode(message, &mut room).expect("a message");
+    room.truncate(length);
+    room
+}
+
+/// What its decoder must not take, made of messages that are good in themselves.
+pub fn malformed<T: Serialize + DeserializeOwned>(good: &[T]) -> Vec<Vec<u8>> {
+    let mut bad = vec![vec![0xff; 4], vec![0xff; 64], vec![0xff; wire::LIMIT], vec![0; wire::LIMIT + 1]];
+    for message in good.iter().map(encoded) {
+        let message = message.as_slice();
+        bad.extend([&message[..1], &message[..message.len() / 2 + 1]].map(<[u8]>::to_vec));
+        bad.push([message, &[0][..]].concat());
+        bad.push([message, message].concat());
+        bad.push([message, &vec![0; wire::LIMIT][..]].concat());
+        // Another variant, with the same fields; and a length of 1 GiB where one may be.
+        bad.push([&999u32.to_le_bytes(), &message[4..]].concat());
+        if message.len() >= 12 {
+            bad.push([&message[..4], &(1u64 << 30).to_le_bytes(), &message[12..]].concat());
+        }
+    }
+    // Another variant may be a number, and a length, too.
+    bad.retain(|message| wire::decode::<T>(message).is_err());
+    bad
+}
+
+/// Descriptors that are not what is expected.
+pub struct WrongKinds(Vec<(&'static str, OwnedFd)>);
+
+impl WrongKinds {
+    pub fn new() -> Self {
+        let stream = || socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        let aimed = UdpSocket::bind("127.0.0.1:0").expect("a UDP socket");
+        aimed.connect("127.0.0.1:9").expect("an address for it");
+        WrongKinds(vec![
+            ("a pipe", io::pipe().expect("a pipe").0.into()),
+            ("a directory", File::open("/").expect("a directory").into()),
+            ("a file", File::open("/etc/passwd").expect("a file").into()),
+            ("a UDP socket", UdpSocket::bind("127.0.0.1:0").expect("a UDP socket").into()),
+            ("a UDP socket with an address", aimed.into()),
+            ("a listening socket", TcpListener::bind("127.0.0.1:0").expect("a listener").into()),
+            ("an unconnected socket", stream().expect("a socket")),
+        ])
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        self.0.iter().map(|(name, fd)| (*name, fd.as_fd()))
+    }
+}
+
+/// Sends a message over and over from several threads, as fast as it is taken, while something is tried.
+pub fn flood<Out: Serialize + Sync, In, T>(
+    channel: &Channel<Out, In>,
+    message: &Out,
+    meanwhile: impl FnOnce() -> T,
+) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    match channel.send_with(message, &[], Wait::No) {
+                        Ok(()) => {}
+                        Err(ChannelError::Full) => thread::yield_now(),
+                        Err(_) => break,
+                    }
+                }
+            });
+        }
+        let result = panic::catch_unwind(AssertUnwindSafe(meanwhile));
+        over.store(true, Ordering::Relaxed);
+        result.unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
+}
