@@ -56,7 +56,7 @@ fn the_package_has_everything_in_contrib_that_is_not_for_developers() {
                 folder == "systemd" && ["tcpreen.", "tcpreen@."].iter().any(|it| file.starts_with(it));
             let named = [format!("\"contrib/{folder}/{file}\""), format!("\"contrib/{folder}/*\"")];
             let is_named = named.iter().any(|name| manifest.contains(name));
-            assert!(found_by_name || is_named, "not in the package: {}", named[0]);
+            assert!(found_by_name || is_named, "[package.metadata.deb] in Cargo.toml lacks {}", named[0]);
         }
     }
 }
