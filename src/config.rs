@@ -2,6 +2,7 @@
 //! heard of clap.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::format::Format;
@@ -31,6 +32,10 @@ pub(crate) struct Config {
     pub(crate) inetd: bool,
     /// `--syslog`, which a daemon has in any case, and whoever finds a peer in the place of stderr.
     pub(crate) syslog: bool,
+    /// `--pidfile`
+    pub(crate) pidfile: Option<PathBuf>,
+    /// `--drain-timeout`: how long sessions go on after the signal that ends us; `None` is not at all.
+    pub(crate) drain_timeout: Option<Duration>,
     /// `-u`
     pub(crate) user: Option<String>,
     /// `--connect-timeout`

@@ -118,6 +118,8 @@ pub(crate) enum Extra {
     Syslog,
     /// Parent: somebody waits in the foreground until it listens.
     Background,
+    /// Parent: `--pidfile`.
+    PidFile,
     /// Parent: a socket of ours has a place in the file system.
     SocketFiles,
 }
@@ -130,6 +132,7 @@ impl Extra {
             Extra::Syslog => SYSLOG,
             Extra::Background => BACKGROUND,
             Extra::SocketFiles => SOCKET_FILES,
+            Extra::PidFile => PID_FILE,
         }
     }
 }
@@ -253,6 +256,12 @@ const PARENT: &[Allowed] = allow![
 /// Landlock keeps it to the directories in which the sockets are.
 const SOCKET_FILES: &[Allowed] = allow![
     SYS_unlink => "our own Unix socket, at the end",
+    SYS_newfstatat => "is it still our own",
+];
+
+/// Likewise.
+const PID_FILE: &[Allowed] = allow![
+    SYS_unlinkat(2 is int(0)) => "the file, at the end",
     SYS_newfstatat => "is it still our own",
 ];
 

@@ -168,6 +168,21 @@ fn a_mistake_on_the_command_line_is_told_to_syslog() {
 }
 
 #[test]
+fn a_lost_logger_ends_it_with_the_status_for_that() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let server = Server::listen();
+    let (mut client, accepted) = connection();
+    let tcpreen = Tcpreen::to(server.port()).by_inetd(accepted).spawn();
+    let _server = server.accept();
+    let logger = tcpreen.role("logger");
+    nix::sys::signal::kill(logger, nix::sys::signal::Signal::SIGKILL).expect("kill");
+    client.expect_hang_up();
+    assert_eq!(tcpreen.finish().code(), 69);
+}
+
+#[test]
 fn a_client_that_has_gone_already_is_no_failure() {
     if !needs(&[Need::Ours]) {
         return;

@@ -16,6 +16,8 @@ complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]
 complete -c tcpreen -s m -l maxconn -l max -d 'end after N sessions' -r -f
 complete -c tcpreen -l connect-timeout -d 'give up connecting after TIME [default: 30s]' -r -f
 complete -c tcpreen -l idle-timeout -d 'end a session after TIME without data' -r -f
+complete -c tcpreen -l drain-timeout -d 'at the end, leave sessions TIME to finish' -r -f
+complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
 complete -c tcpreen -s c -l connect -d 'connect to the client at -a ADDR, LOCALPORT'
 complete -c tcpreen -s l -l listen -d 'wait for the server to connect to SERVERPORT'

@@ -39,7 +39,8 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 5] = ["connect-timeout", "idle-timeout", "inetd", "syslog", "demo"];
+const NEW: [&str; 7] =
+    ["connect-timeout", "idle-timeout", "drain-timeout", "inetd", "pidfile", "syslog", "demo"];
 
 static GROUPS: [(&str, &[Opt]); 4] =
     [("Where", &WHERE), ("What is shown", &SHOWN), ("How much", &HOW_MUCH), ("Other", &OTHER)];
@@ -80,7 +81,7 @@ static SHOWN: [Opt; 5] = [
     opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
 ];
 
-static HOW_MUCH: [Opt; 5] = [
+static HOW_MUCH: [Opt; 6] = [
     opt('b', &["bytes"], Value("BYTES", || parser(values::bytes)), "end a session after so many (k, M, G)"),
     opt(
         'F',
@@ -91,15 +92,22 @@ static HOW_MUCH: [Opt; 5] = [
     opt('m', &["maxconn", "max"], Value("N", || parser(values::sessions)), "end after N sessions"),
     timeout(&["connect-timeout"], "give up connecting after TIME [default: 30s]"),
     timeout(&["idle-timeout"], "end a session after TIME without data"),
+    timeout(&["drain-timeout"], "at the end, leave sessions TIME to finish"),
 ];
 
-static OTHER: [Opt; 7] = [
+static OTHER: [Opt; 8] = [
     opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
     Opt {
         short: None,
         long: &["inetd"],
         takes: Nothing,
         help: "started by inetd: descriptor 0 is the client",
+    },
+    Opt {
+        short: None,
+        long: &["pidfile"],
+        takes: Value("FILE", || parser(values::path)),
+        help: "keep the process id in FILE while we run",
     },
     Opt {
         short: None,

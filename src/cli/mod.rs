@@ -116,6 +116,8 @@ impl Line {
             daemon,
             inetd,
             syslog: daemon || self.flag("syslog") || self.circumstances.stderr_is_a_peers,
+            pidfile: self.value("pidfile"),
+            drain_timeout: self.value("drain-timeout"),
             user: self.user()?,
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),

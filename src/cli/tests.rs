@@ -85,6 +85,8 @@ fn nothing_but_a_port() {
         daemon: false,
         inetd: false,
         syslog: false,
+        pidfile: None,
+        drain_timeout: None,
         user: None,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: None,
@@ -648,7 +650,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    maxconn max connect-timeout idle-timeout daemon inetd syslog user demo help version";
+                    maxconn max connect-timeout idle-timeout drain-timeout daemon inetd pidfile syslog user demo help version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -78,6 +79,11 @@ pub(super) fn target(text: OsString) -> Result<Target, Failure> {
         b"" => Err(usage("'': no file name.".to_owned())),
         _ => Ok(Target::File(text)),
     }
+}
+
+/// `--pidfile`
+pub(super) fn path(text: OsString) -> Result<PathBuf, Failure> {
+    if text.is_empty() { Err(usage("'': no file name.".to_owned())) } else { Ok(text.into()) }
 }
 
 /// `-b`

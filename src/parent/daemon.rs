@@ -31,6 +31,9 @@ pub(super) struct Foreground {
 /// Makes two of this process, which must have one thread and no role yet.
 pub(super) fn split(config: &mut Config) -> Result<Part, Failure> {
     [&mut config.client, &mut config.server].into_iter().try_for_each(anchor)?;
+    if let Some(pidfile) = &mut config.pidfile {
+        *pidfile = std::path::absolute(&*pidfile).map_err(failure)?;
+    }
     let (news, teller) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failure(errno.into()))?;
     match sys::fork().map_err(failure)? {
         ForkResult::Parent { child } => {

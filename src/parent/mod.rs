@@ -11,11 +11,15 @@ mod limits;
 mod listener;
 mod manager;
 mod pair;
+mod pidfile;
 mod roles;
 mod socket;
 mod streams;
 mod supervisor;
 
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Uid};
@@ -36,6 +40,7 @@ pub(crate) use identity::Start;
 use identity::Target;
 use listener::Listener;
 use manager::Manager;
+use pidfile::PidFile;
 use roles::Starter;
 pub(crate) use streams::Streams;
 use supervisor::{Peers, Roles, Service, Supervisor};
@@ -121,6 +126,12 @@ fn bridge(
     };
     let server_listener = listen(&config.server, &server, doors.server)?;
 
+    // Likewise before the logger, for a second start with the same file.
+    let pidfile = match &config.pidfile {
+        Some(path) => Some(start.as_user(target.identity, || PidFile::make(path)).map_err(no_user)??),
+        None => None,
+    };
+
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names, hangup)?;
     let zygote = starter.zygote()?;
@@ -142,9 +153,7 @@ fn bridge(
     let unconfined = |error: confine::StepError| {
         Failure::new(Status::Os, format!("the parent cannot be confined: {error}"))
     };
-    let dropped = start
-        .with_privilege(|| confine::drop_privileges(&privileges))
-        .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))));
+    let dropped = start.with_privilege(|| confine::drop_privileges(&privileges)).map_err(no_user);
     let dropped = dropped?.map_err(unconfined)?;
     // Before the fence, beyond which abstract sockets are.
     let (manager, deaf) = match Manager::find() {
@@ -152,7 +161,7 @@ fn bridge(
         Err(why) => (None, Some(why)),
     };
     let places = directories_of([&client_listener, &server_listener])?;
-    let remove: Vec<_> = places.iter().map(std::os::fd::AsFd::as_fd).collect();
+    let remove: Vec<_> = places.iter().map(AsFd::as_fd).chain(pidfile.as_ref().map(AsFd::as_fd)).collect();
     let abstract_peer = [&config.client, &config.server].into_iter().any(dials_abstract);
     let landlock = Landlock {
         remove: &remove,
@@ -161,11 +170,14 @@ fn bridge(
         ..Landlock::default()
     };
     let fenced = dropped.fence(&landlock).map_err(unconfined)?;
-    let extras: Vec<Extra> =
-        [(Extra::Background, foreground.is_some()), (Extra::SocketFiles, !places.is_empty())]
-            .into_iter()
-            .filter_map(|(extra, needed)| needed.then_some(extra))
-            .collect();
+    let extras: Vec<Extra> = [
+        (Extra::Background, foreground.is_some()),
+        (Extra::SocketFiles, !places.is_empty()),
+        (Extra::PidFile, pidfile.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(extra, needed)| needed.then_some(extra))
+    .collect();
     let locked = role::lock(Role::Parent, &extras, fenced).map_err(unconfined)?;
     cages.push(locked.landlock);
     drop(places);
@@ -215,6 +227,10 @@ fn who(identity: Identity) -> String {
     }
 }
 
+fn no_user(errno: Errno) -> Failure {
+    Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32)))
+}
+
 /// Whether a peer is met at an abstract Unix socket, which Landlock would put out of reach.
 fn dials_abstract(endpoint: &Endpoint) -> bool {
     let named = matches!(&endpoint.port, Port::Path(path) if path.as_encoded_bytes().first() == Some(&b'@'));
@@ -259,11 +275,10 @@ fn bind(
         Port::Path(_) => start.as_user(identity, || Listener::bind(addresses)),
         _ => start.with_privilege(|| Listener::bind(addresses)),
     };
-    let bound =
-        bound.map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))))?;
+    let bound = bound.map_err(no_user)?;
     bound.map(Some).map_err(|errno| {
         let status = match errno {
-            nix::errno::Errno::EACCES | nix::errno::Errno::EPERM => Status::NoPermission,
+            Errno::EACCES | Errno::EPERM => Status::NoPermission,
             _ => Status::Unavailable,
         };
         address::failure(endpoint, status, &reason(errno as i32))

@@ -47,6 +47,11 @@ impl Pair {
         }
     }
 
+    /// Whether neither of the two has yet to come to us.
+    pub(super) fn has_both(&self) -> bool {
+        !matches!((&self.client, &self.server), (Half::Awaited, _) | (_, Half::Awaited))
+    }
+
     /// A peer that waits for one that cannot be reached sees what it would see of that one: a reset.
     pub(super) fn refuse(self) {
         for half in [self.client, self.server] {

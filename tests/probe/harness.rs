@@ -76,8 +76,14 @@ const TESTS: &[(&str, Test)] = &[
     ("every row of a table says who needs it", every_row_has_a_reason),
 ];
 
-const EXTRAS: [Extra; 5] =
-    [Extra::Background, Extra::SocketFiles, Extra::SessionFiles, Extra::Rotation, Extra::Syslog];
+const EXTRAS: [Extra; 6] = [
+    Extra::Background,
+    Extra::SocketFiles,
+    Extra::PidFile,
+    Extra::SessionFiles,
+    Extra::Rotation,
+    Extra::Syslog,
+];
 
 fn same_calls() -> Vec<String> {
     let mut complaints = Vec::new();
@@ -230,7 +236,7 @@ fn death(line: &str) -> Option<(Pid, Signal)> {
 fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let socket = place.join("socket");
     let mut command = command(role, place, trap);
-    command.arg("-d").args(["-m", "1", "-p", "tcp/unix"]);
+    command.arg("-d").args(["-m", "1", "-p", "tcp/unix"]).arg("--pidfile").arg(place.join("pid"));
     command.arg("-o").arg(place.join("all")).arg("-o").arg(place.join("each-%n")).arg("9").arg(&socket);
     let output = command.output().expect("tcpreen");
     assert!(output.status.success(), "{output:?}");

@@ -67,6 +67,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
     match extra {
         Extra::Background => BACKGROUND,
         Extra::SocketFiles => SOCKET_FILES,
+        Extra::PidFile => PID_FILE,
         Extra::SessionFiles => SESSION_FILES,
         Extra::Rotation => ROTATION,
         Extra::Syslog => SYSLOG,
@@ -149,6 +150,14 @@ const BACKGROUND: &[Entry] = when![
 ];
 
 const SOCKET_FILES: &[Entry] = always![SYS_unlink SYS_newfstatat];
+
+const PID_FILE: &[Entry] = when![
+    SYS_unlinkat
+        passes [[-1, 0, 0]]
+        // AT_REMOVEDIR
+        dies [[-1, 0, 0x200]]
+    SYS_newfstatat passes [[-1, 0, 0, 0]] dies []
+];
 
 const RESOLVER: &[Entry] = always![
     SYS_read SYS_pread64 SYS_lseek SYS_fstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat SYS_readlinkat

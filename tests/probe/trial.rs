@@ -109,7 +109,7 @@ pub(crate) const BUGS: &str = GROUPS[5];
 /// All trials of a role, in an order that tcpreen and the test agree on. `role+` is what a run adds to the role.
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
     match role.strip_suffix('+') {
-        Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles]),
+        Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles, Extra::PidFile]),
         Some("logger") => of_extras(&[Extra::SessionFiles, Extra::Rotation, Extra::Syslog]),
         _ => of_role(role),
     }

@@ -10,11 +10,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::{Phase, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{Hangup, Level, Side, ToLogger};
+use crate::parent::pair::Pair;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
 
 /// How long sessions may take to end in order.
-const DRAIN: Duration = Duration::from_secs(5);
+const ENDING: Duration = Duration::from_secs(5);
 
 /// How long the logger may take to write the rest.
 const WRITE_OUT: Duration = Duration::from_secs(60);
@@ -36,7 +37,15 @@ impl Supervisor<'_> {
             }
         }
         match self.phase {
-            Phase::Draining { status, until } if self.running.is_empty() || until <= now => {
+            Phase::Draining { status, .. } if self.running.is_empty() && self.pairs.is_empty() => {
+                self.write_out(now, status);
+            }
+            Phase::Draining { status, until } if until <= now => {
+                let text = format!("Time to finish is over; sessions left: {}", self.running.len());
+                self.notice(Level::Normal, text);
+                self.end_sessions(status);
+            }
+            Phase::Ending { status, until } if self.running.is_empty() || until <= now => {
                 self.write_out(now, status);
             }
             Phase::WritingOut { until, .. } if until <= now => {
@@ -66,6 +75,10 @@ impl Supervisor<'_> {
     /// Ends every session in order, then ourselves.
     pub(super) fn stop(&mut self, status: u8) {
         self.say_stopping();
+        self.end_sessions(status);
+    }
+
+    fn end_sessions(&mut self, status: u8) {
         self.client_listener = None;
         self.server_listener = None;
         for pair in self.pairs.drain(..) {
@@ -75,7 +88,19 @@ impl Supervisor<'_> {
         for number in sessions {
             self.tell(ToLogger::Stop { number });
         }
-        self.phase = Phase::Draining { until: Instant::now() + DRAIN, status };
+        self.phase = Phase::Ending { until: Instant::now() + ENDING, status };
+    }
+
+    /// Lets sessions that have begun go on, but not for ever.
+    fn drain(&mut self, status: u8, patience: Duration) {
+        self.say_stopping();
+        self.client_listener = None;
+        self.server_listener = None;
+        // Whoever waits for a peer that has to come to us waits in vain.
+        let (begun, alone) = std::mem::take(&mut self.pairs).into_iter().partition(Pair::has_both);
+        self.pairs = begun;
+        alone.into_iter().for_each(Pair::refuse);
+        self.phase = Phase::Draining { until: Instant::now() + patience, status };
     }
 
     /// Nothing may be forwarded that an output does not get.
@@ -83,17 +108,18 @@ impl Supervisor<'_> {
         let failed = Status::Io as u8;
         match &mut self.phase {
             Phase::Serving => self.stop(failed),
-            Phase::Draining { status, .. } | Phase::WritingOut { status, .. } => *status = failed,
+            Phase::Draining { .. } => self.end_sessions(failed),
+            Phase::Ending { status, .. } | Phase::WritingOut { status, .. } => *status = failed,
         }
     }
 
     /// Whoever reads syslog does not see our stderr: the logger, if it still is there, tells it.
-    pub(super) fn last_words(&mut self, failure: &Failure) -> bool {
+    pub(super) fn last_words(&mut self, failure: &Failure) {
         self.notice(Level::Error, failure.text.clone());
         if self.phase == Phase::Serving {
             self.say_stopping();
         }
-        self.flush_outbox().is_ok() && self.outbox.is_empty()
+        let _ = self.flush_outbox();
     }
 
     /// To the service manager, and in syslog, where nobody else says so.
@@ -120,17 +146,30 @@ impl Supervisor<'_> {
                     }
                 }
                 signal => {
-                    let status = interrupted(signal);
-                    // The second time, at once: what is recorded is written all the same.
-                    if self.phase != Phase::Serving {
+                    if let Some(status) = self.heed_end(signal) {
                         return Ok(Some(status));
                     }
-                    self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
-                    self.stop(status);
                 }
             }
         }
         Ok(None)
+    }
+
+    /// The first signal lets sessions finish, if that is wanted, the next one ends them in order, and the one
+    /// after that us: what is recorded is written all the same.
+    fn heed_end(&mut self, signal: Signal) -> Option<u8> {
+        let status = interrupted(signal);
+        let patient = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+        if matches!(self.phase, Phase::Ending { .. } | Phase::WritingOut { .. }) {
+            return Some(status);
+        }
+        self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
+        match (self.phase, self.config.drain_timeout.filter(|_| patient)) {
+            (Phase::Serving, Some(patience)) => self.drain(status, patience),
+            (Phase::Serving, None) => self.stop(status),
+            _ => self.end_sessions(status),
+        }
+        None
     }
 
     /// Our only children are the roles, and none of them may end before we say so.

@@ -63,8 +63,13 @@ struct Idle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// No new sessions; those that run end in order.
+    /// No new sessions; those that run go on for a while (`--drain-timeout`).
     Draining {
+        until: Instant,
+        status: u8,
+    },
+    /// They end in order.
+    Ending {
         until: Instant,
         status: u8,
     },
@@ -189,11 +194,11 @@ impl<'a> Supervisor<'a> {
     pub(super) fn run(mut self) -> Result<u8, Failure> {
         self.tell_ready();
         let result = self.serve();
-        let told = match &result {
-            // Where stderr is the client's, that was it.
-            Err(failure) if self.config.syslog => self.last_words(failure) && self.config.inetd,
-            _ => false,
-        };
+        if let (Err(failure), true) = (&result, self.config.syslog) {
+            self.last_words(failure);
+        }
+        // Where stderr is the client's, that was it: confined as we are, nobody else can tell it.
+        let told = self.config.syslog && self.config.inetd;
         self.see_off();
         result.or_else(|failure| if told { Ok(failure.status as u8) } else { Err(failure) })
     }
@@ -305,7 +310,9 @@ impl<'a> Supervisor<'a> {
             });
         let phase = match self.phase {
             Phase::Serving => None,
-            Phase::Draining { until, .. } | Phase::WritingOut { until, .. } => Some(until),
+            Phase::Draining { until, .. } | Phase::Ending { until, .. } | Phase::WritingOut { until, .. } => {
+                Some(until)
+            }
         };
         let waits = [self.starved, self.crowded, self.next_report()].into_iter().flatten();
         match dials.chain(phase).chain(waits).min() {

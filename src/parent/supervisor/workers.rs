@@ -18,13 +18,17 @@ const SPARE: u32 = 4;
 impl Supervisor<'_> {
     /// Keeps as many workers ready as sessions may soon begin.
     pub(super) fn order_workers(&mut self) -> Result<(), Failure> {
-        if self.phase != Phase::Serving || self.starved.is_some() {
+        if self.starved.is_some() {
             return Ok(());
         }
         let pairs = self.pairs.len() as u64;
         let free = u64::from(self.config.at_once).saturating_sub(self.running.len() as u64);
-        // One more than may run, so that the next session need not wait for a fork.
-        let wanted = pairs + u64::from(SPARE).min(free + 1).min(self.remaining());
+        let wanted = match self.phase {
+            // One more than may run, so that the next session need not wait for a fork.
+            Phase::Serving => pairs + u64::from(SPARE).min(free + 1).min(self.remaining()),
+            Phase::Draining { .. } => pairs,
+            Phase::Ending { .. } | Phase::WritingOut { .. } => return Ok(()),
+        };
         let missing = wanted.saturating_sub(self.idle.len() as u64 + u64::from(self.ordered)) as u32;
         // By twos where there is time, which halves the messages; at once where a pair would have to wait.
         let short = self.idle.len() + self.ordered as usize <= self.pairs.len();
@@ -54,7 +58,7 @@ impl Supervisor<'_> {
                     return Err(self.roles.zygote.nonsense());
                 }
                 self.ordered -= 1;
-                if self.phase == Phase::Serving {
+                if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
                     self.idle.push_back(Idle { pid, channel });
                 }
             }

@@ -1,0 +1,178 @@
+//! `--pidfile`
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+
+use crate::support::daemon::Daemon;
+use crate::support::nobody;
+use crate::support::peer::echo_server;
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use crate::support::wait::until;
+
+fn with_file(file: &Path) -> Tcpreen {
+    Tcpreen::to(80).args([Path::new("--pidfile"), file])
+}
+
+fn number_in(file: &Path) -> Option<i32> {
+    fs::read_to_string(file).ok()?.strip_suffix('\n')?.parse().ok()
+}
+
+#[track_caller]
+fn refuses(tcpreen: Tcpreen, words: &str) {
+    let outcome = tcpreen.run();
+    assert_eq!(outcome.code(), 73, "{outcome:?}");
+    assert!(outcome.stderr.contains("PID file error: ") && outcome.stderr.contains(words), "{outcome:?}");
+}
+
+#[test]
+fn the_file_has_our_number_as_long_as_we_run() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = scratch.path("pid");
+    let tcpreen = with_file(&file).start();
+    assert_eq!(number_in(&file), Some(tcpreen.pid().as_raw()));
+    assert_eq!(fs::metadata(&file).expect("the file").mode() & 0o022, 0, "nobody else may write it");
+    tcpreen.signal(Signal::SIGTERM);
+    assert_eq!(tcpreen.finish().code(), 143);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_second_start_with_the_same_file_is_refused_and_touches_nothing() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (file, record) = (scratch.path("pid"), scratch.path("record"));
+    let tcpreen = with_file(&file).start();
+    fs::write(&record, "of the first").expect("a file");
+    refuses(with_file(&file).output(&record), &format!("process {} runs", tcpreen.pid()));
+    assert_eq!(number_in(&file), Some(tcpreen.pid().as_raw()));
+    assert_eq!(fs::read_to_string(&record).expect("a file"), "of the first");
+}
+
+#[test]
+fn what_a_killed_one_has_left_is_taken_over() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = scratch.path("pid");
+    let first = with_file(&file).start();
+    first.signal(Signal::SIGKILL);
+    first.finish();
+    assert!(file.exists());
+    let second = with_file(&file).start();
+    assert_eq!(number_in(&file), Some(second.pid().as_raw()));
+}
+
+#[test]
+fn a_file_that_is_something_else_is_refused_and_stays() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let (uid, gid) = nobody();
+    let scratch = Scratch::new();
+    let places = ["thesis", "link", "pipe", "directory", "of-root", "two-names"];
+    let [thesis, link, pipe, directory, of_root, two_names] = places.map(|name| scratch.path(name));
+    fs::write(&thesis, "1. Introduction").expect("a file");
+    fs::write(&two_names, "1\n").expect("a file");
+    fs::write(&of_root, "1\n").expect("a file");
+    fs::set_permissions(&of_root, Permissions::from_mode(0o666)).expect("chmod");
+    for file in [&thesis, &two_names] {
+        std::os::unix::fs::chown(file, Some(uid.as_raw()), Some(gid.as_raw())).expect("chown");
+    }
+    fs::hard_link(&two_names, scratch.path("name")).expect("link");
+    symlink(&thesis, &link).expect("symlink");
+    nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o666)).expect("mkfifo");
+    fs::create_dir(&directory).expect("mkdir");
+
+    let refuses = |file: &Path, words: &str| refuses(with_file(file).args(["-u", "nobody"]), words);
+    refuses(&thesis, "something else than the number of a process");
+    refuses(&link, "Too many levels of symbolic links");
+    refuses(&pipe, "");
+    refuses(&directory, "Is a directory");
+    refuses(&of_root, "no file of ours");
+    refuses(&two_names, "no file of ours");
+    refuses(Path::new("/proc/version"), "");
+    refuses(&scratch.path("no/such/directory"), "No such file or directory");
+    assert_eq!(fs::read_to_string(&thesis).expect("a file"), "1. Introduction");
+    assert_eq!(fs::read_to_string(&of_root).expect("a file"), "1\n");
+}
+
+#[test]
+fn a_file_that_took_its_place_is_not_removed() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = scratch.path("pid");
+    let tcpreen = with_file(&file).start();
+    fs::remove_file(&file).expect("rm");
+    fs::write(&file, "another one's\n").expect("a file");
+    tcpreen.signal(Signal::SIGTERM);
+    tcpreen.finish();
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "another one's\n");
+}
+
+#[test]
+fn it_belongs_to_the_user_that_root_becomes() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = scratch.path("pid");
+    let _tcpreen = with_file(&file).args(["-u", "nobody"]).start();
+    assert_eq!(fs::metadata(&file).expect("the file").uid(), nobody().0.as_raw());
+    fs::set_permissions(scratch.path(""), Permissions::from_mode(0o755)).expect("chmod");
+    refuses(with_file(&scratch.path("other")).args(["-u", "nobody"]), "Permission denied");
+}
+
+#[test]
+fn set_uid_makes_no_file_where_its_caller_may_not() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let program = scratch.copy_of_program(0o4755);
+    let file = scratch.path("pid");
+    let as_caller = |file: &Path| with_file(file).binary(program.clone()).account(nobody());
+    drop(as_caller(&file).start());
+    refuses(as_caller(Path::new("/etc/tcpreen-test.pid")), "Permission denied");
+    refuses(as_caller(Path::new("/etc/passwd")), "Permission denied");
+}
+
+#[test]
+fn a_daemons_is_there_when_the_command_returns() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::new();
+    let file = daemon.path("pid");
+    daemon.start(daemon.command(echo.port).args([Path::new("--pidfile"), &file]));
+    assert_eq!(number_in(&file), Some(daemon.pid().as_raw()));
+    daemon.signal(Signal::SIGTERM);
+    daemon.all_gone();
+    until("the end of the file", || (!file.exists()).then_some(()));
+}
+
+#[test]
+fn a_start_that_fails_leaves_none() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = scratch.path("pid");
+    let outcome = with_file(&file).output("/no/such/directory/record").run();
+    assert_eq!(outcome.code(), 73, "{outcome:?}");
+    assert!(!file.exists());
+}
