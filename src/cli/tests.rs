@@ -1,4 +1,5 @@
 mod completions;
+mod examples;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
