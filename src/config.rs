@@ -18,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) outputs: Vec<Output>,
     /// `-F`: sessions at the same time, at least 1.
     pub(crate) at_once: u32,
+    /// `--max-per-client`: of those, sessions of one client address; `None` is no limit.
+    pub(crate) per_client: Option<u32>,
     /// `-m`: sessions in all; `None` is no limit.
     pub(crate) sessions: Option<u64>,
     /// `-b`: bytes in a session, both ways together; `None` is no limit.

@@ -9,6 +9,7 @@
 
 mod activation;
 mod attack;
+mod bursts;
 mod clients;
 mod completions;
 mod daemon;

@@ -118,6 +118,7 @@
 //! | 37 | tests/weaknesses.rs | clients_for_whom_there_is_no_process_yet_are_served_when_there_is |
 //! | 37 | tests/weaknesses.rs | a_bridge_that_was_short_of_processes_and_is_idle_serves_the_next_client |
 //! | 37 | tests/relay/dialling.rs | a_server_that_does_not_answer_is_given_up_after_the_time_out |
+//! | 37 | tests/bursts.rs | a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once |
 //! | 38 every promise has its test | tests/promises.rs | every_promise_has_a_test_and_every_test_named_exists |
 
 use std::collections::BTreeSet;

@@ -13,6 +13,7 @@ strip\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
 complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f
 complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
+complete -c tcpreen -l max-per-client -d 'of these, sessions of one client address' -r -f
 complete -c tcpreen -s m -l maxconn -l max -d 'end after N sessions' -r -f
 complete -c tcpreen -l connect-timeout -d 'give up connecting after TIME [default: 30s]' -r -f
 complete -c tcpreen -l idle-timeout -d 'end a session after TIME without data' -r -f

@@ -39,8 +39,16 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 7] =
-    ["connect-timeout", "idle-timeout", "drain-timeout", "inetd", "pidfile", "syslog", "demo"];
+const NEW: [&str; 8] = [
+    "connect-timeout",
+    "idle-timeout",
+    "drain-timeout",
+    "max-per-client",
+    "inetd",
+    "pidfile",
+    "syslog",
+    "demo",
+];
 
 static GROUPS: [(&str, &[Opt]); 4] =
     [("Where", &WHERE), ("What is shown", &SHOWN), ("How much", &HOW_MUCH), ("Other", &OTHER)];
@@ -81,7 +89,7 @@ static SHOWN: [Opt; 5] = [
     opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
 ];
 
-static HOW_MUCH: [Opt; 6] = [
+static HOW_MUCH: [Opt; 7] = [
     opt('b', &["bytes"], Value("BYTES", || parser(values::bytes)), "end a session after so many (k, M, G)"),
     opt(
         'F',
@@ -89,6 +97,12 @@ static HOW_MUCH: [Opt; 6] = [
         Value("N", || parser(values::at_once)),
         "sessions at a time [default: 1, with -d 64]",
     ),
+    Opt {
+        short: None,
+        long: &["max-per-client"],
+        takes: Value("N", || parser(values::at_once)),
+        help: "of these, sessions of one client address",
+    },
     opt('m', &["maxconn", "max"], Value("N", || parser(values::sessions)), "end after N sessions"),
     timeout(&["connect-timeout"], "give up connecting after TIME [default: 30s]"),
     timeout(&["idle-timeout"], "end a session after TIME without data"),

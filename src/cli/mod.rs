@@ -109,6 +109,7 @@ impl Line {
             client: self.client()?,
             outputs: self.outputs(display, daemon)?,
             at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
+            per_client: self.value("max-per-client"),
             sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),
             bytes: self.value("bytes"),
             numeric: self.flag("numeric"),

@@ -79,6 +79,7 @@ fn nothing_but_a_port() {
         },
         outputs: vec![stdout(Format::Null)],
         at_once: 1,
+        per_client: None,
         sessions: None,
         bytes: None,
         numeric: false,
@@ -651,7 +652,8 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    maxconn max connect-timeout idle-timeout drain-timeout daemon inetd pidfile syslog user demo help version";
+                    max-per-client maxconn max connect-timeout idle-timeout drain-timeout daemon inetd pidfile \
+                    syslog user demo help version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");

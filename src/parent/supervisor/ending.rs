@@ -66,6 +66,7 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn write_out(&mut self, now: Instant, status: u8) {
+        self.end_bursts(|_| true);
         self.phase = Phase::WritingOut { until: now + WRITE_OUT, status };
         self.tell(ToLogger::Finish);
         // It goes out with the next turn; nothing else is left to wake us.
@@ -84,7 +85,7 @@ impl Supervisor<'_> {
         for pair in self.pairs.drain(..) {
             pair.refuse();
         }
-        let sessions: Vec<u64> = self.running.values().copied().collect();
+        let sessions: Vec<u64> = self.running.values().map(|session| session.number).collect();
         for number in sessions {
             self.tell(ToLogger::Stop { number });
         }

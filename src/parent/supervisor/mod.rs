@@ -1,11 +1,13 @@
 //! The parent's loop: peers arrive, connections stand, workers are born and end, signals come.
 
+mod bursts;
 mod ending;
 mod pairs;
 mod service;
 mod workers;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use crate::format::Need;
 use crate::messages::{Address, Hangup, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
 use crate::policy::Role;
 use crate::reason::reason;
+use bursts::{Burst, Kind};
 pub(super) use service::Service;
 
 /// The longest notice, in bytes.
@@ -59,6 +62,13 @@ struct Idle {
     channel: Channel<ToWorker, ()>,
 }
 
+/// A session that runs.
+struct Session {
+    number: u64,
+    /// Unix clients are all at one place.
+    client: Option<IpAddr>,
+}
+
 /// How far we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -88,6 +98,8 @@ enum Found {
     Logger,
     Zygote,
     Listener(Side),
+    /// Somebody who would come in, if there were room.
+    Waiting,
     Pair(usize),
 }
 
@@ -110,8 +122,10 @@ pub(super) struct Supervisor<'a> {
     failed: Option<Status>,
     /// In the order in which they began: the first that lacks a peer gets the next one.
     pairs: Vec<Pair>,
-    /// Session by process.
-    running: HashMap<i32, u64>,
+    /// By process.
+    running: HashMap<i32, Session>,
+    /// What is being told about, once.
+    bursts: Vec<Burst>,
     next_session: u64,
     idle: VecDeque<Idle>,
     /// Workers that the zygote owes us.
@@ -152,6 +166,7 @@ impl<'a> Supervisor<'a> {
             failed: None,
             pairs: Vec::new(),
             running: HashMap::new(),
+            bursts: Vec::new(),
             next_session: 1,
             idle: VecDeque::new(),
             ordered: 0,
@@ -214,6 +229,7 @@ impl<'a> Supervisor<'a> {
                 return Ok(status);
             }
             self.keep_manager_informed()?;
+            self.end_quiet_bursts();
             for found in self.wait()? {
                 if let Some(status) = self.handle(found)? {
                     return Ok(status);
@@ -267,6 +283,11 @@ impl<'a> Supervisor<'a> {
             if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
                 tokens.push(Found::Listener(side));
                 fds.push(readable(listener.as_fd()));
+            } else if let Some(listener) =
+                listener.as_ref().filter(|_| self.is_full() && !self.has_told_of(Kind::Full))
+            {
+                tokens.push(Found::Waiting);
+                fds.push(readable(listener.as_fd()));
             }
         }
         for (index, pair) in self.pairs.iter().enumerate() {
@@ -314,7 +335,7 @@ impl<'a> Supervisor<'a> {
                 Some(until)
             }
         };
-        let waits = [self.starved, self.crowded, self.next_report()].into_iter().flatten();
+        let waits = [self.starved, self.crowded, self.next_report(), self.next_quiet()].into_iter().flatten();
         match dials.chain(phase).chain(waits).min() {
             None => PollTimeout::NONE,
             Some(until) => {
@@ -331,6 +352,7 @@ impl<'a> Supervisor<'a> {
             Found::Logger => return self.hear_logger(),
             Found::Zygote => self.hear_zygote()?,
             Found::Listener(side) => self.accept(side),
+            Found::Waiting => self.tell_full(),
             Found::Pair(index) => self.look_at(index),
         }
         Ok(None)

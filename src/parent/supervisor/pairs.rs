@@ -7,7 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use privsep::channel::{ChannelError, Wait};
 
-use super::{CROWD, Phase, RECOVERY, Supervisor};
+use super::bursts::Kind;
+use super::{CROWD, Phase, RECOVERY, Session, Supervisor};
 use crate::config::Approach;
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, Side, ToLogger, ToWorker};
@@ -90,10 +91,14 @@ impl Supervisor<'_> {
                 Side::Server => &self.server_listener,
             };
             match listener.as_ref().map(Listener::accept) {
+                Some(Ok(Some((peer, address)))) if side == Side::Client && self.has_enough(&address) => {
+                    self.turn_away(peer, &address);
+                }
                 Some(Ok(Some((peer, address)))) => self.arrived(side, Half::There(peer, address)),
                 Some(Ok(None)) | None => return,
                 Some(Err(error)) => {
-                    self.notice(Level::Error, format!("accept: {error}; waiting for the system to recover"));
+                    let text = format!("accept: {error}; waiting for the system to recover");
+                    self.tell_of(Kind::NoDescriptors, Level::Error, text);
                     self.starved = Some(Instant::now() + RECOVERY);
                     return;
                 }
@@ -104,6 +109,37 @@ impl Supervisor<'_> {
     /// Takes in the client for whom we were started.
     pub(in crate::parent) fn greet(&mut self, client: OwnedFd, address: Address) {
         self.arrived(Side::Client, Half::There(client, address));
+    }
+
+    /// Whether this client has all the sessions that one may have.
+    fn has_enough(&self, client: &Address) -> bool {
+        let Some(most) = self.config.per_client else { return false };
+        let running = self.running.values().filter(|session| session.client == client.ip()).count();
+        let on_their_way = self.pairs.iter().filter(|pair| match &pair.client {
+            Half::There(_, other) => other.ip() == client.ip(),
+            Half::Awaited | Half::Dialling(_) => false,
+        });
+        running + on_their_way.count() >= most as usize
+    }
+
+    fn turn_away(&mut self, peer: OwnedFd, client: &Address) {
+        socket::reset(peer);
+        let name = client.ip().map_or_else(|| "Unix clients".into(), |ip| ip.to_string());
+        let text = format!("{name}: turned away, as more than --max-per-client allows");
+        self.tell_of(Kind::TurnedAway, Level::Warning, text);
+    }
+
+    /// Whether it is `-F` alone that keeps the next client waiting.
+    pub(super) fn is_full(&self) -> bool {
+        let busy = self.running.len() + self.pairs.len();
+        self.phase == Phase::Serving && self.remaining() > 0 && busy >= self.config.at_once as usize
+    }
+
+    pub(super) fn tell_full(&mut self) {
+        let at_once = self.config.at_once;
+        let sessions = if at_once == 1 { "one session".into() } else { format!("{at_once} sessions") };
+        let text = format!("{sessions} at a time (-F): the next client waits");
+        self.tell_of(Kind::Full, Level::Normal, text);
     }
 
     pub(super) fn arrived(&mut self, side: Side, peer: Half) {
@@ -148,7 +184,11 @@ impl Supervisor<'_> {
             Side::Client => &self.config.client,
             Side::Server => &self.config.server,
         };
-        self.notice(Level::Error, format!("{}: {}", label(endpoint), reason(errno as i32)));
+        let text = format!("{}: {}", label(endpoint), reason(errno as i32));
+        match errno {
+            Errno::ETIMEDOUT => self.tell_of(Kind::TimedOut(side), Level::Error, text),
+            _ => self.notice(Level::Error, text),
+        }
     }
 
     /// Gives both sockets to a worker, and the worker's channel to the logger.
@@ -167,7 +207,8 @@ impl Supervisor<'_> {
                 Ok(()) => {
                     let number = self.next_session;
                     self.next_session += 1;
-                    self.running.insert(worker.pid, number);
+                    let client = client_address.ip();
+                    self.running.insert(worker.pid, Session { number, client });
                     let (client, server, started) = (client_address, server_address, seconds_since_epoch());
                     let bytes = self.config.bytes;
                     let message = ToLogger::Session { number, client, server, started, bytes };

@@ -5,7 +5,8 @@ use std::time::Instant;
 use privsep::channel::{Channel, one_fd};
 use privsep::sys::Fds;
 
-use super::{Idle, Phase, RECOVERY, Supervisor, TURN};
+use super::bursts::Kind;
+use super::{Idle, Phase, RECOVERY, Session, Supervisor, TURN};
 use crate::exit::{Failure, Status};
 use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
 use crate::policy::Role;
@@ -66,7 +67,7 @@ impl Supervisor<'_> {
                 self.ordered -= 1;
                 if self.starved.is_none() {
                     let reason = reason(errno);
-                    self.notice(Level::Error, format!("Process creation: {reason}"));
+                    self.tell_of(Kind::NoProcesses, Level::Error, format!("Process creation: {reason}"));
                 }
                 self.starved = Some(Instant::now() + RECOVERY);
             }
@@ -78,10 +79,11 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn ended(&mut self, pid: i32, end: End) {
-        let Some(number) = self.running.remove(&pid) else {
+        let Some(Session { number, .. }) = self.running.remove(&pid) else {
             self.idle.retain(|worker| worker.pid != pid);
             return;
         };
+        self.is_less_full();
         match end {
             End::Status(0) => return,
             End::Status(status) => {

@@ -1,0 +1,129 @@
+//! What happens beyond each limit, and that it is told once for many.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::support::peer::{Peer, Server, echo_server};
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use crate::support::unix;
+use crate::support::wait::until;
+
+fn times(text: &str, part: &str) -> usize {
+    text.lines().filter(|line| line.contains(part)).count()
+}
+
+#[test]
+fn a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).args(["--max-per-client", "2"]).at_once(10).start();
+    let sessions = [(); 2].map(|()| (tcpreen.connect(), server.accept()));
+    for _ in 0..20 {
+        tcpreen.expect_refusal();
+    }
+    // Told at once, the others when the burst is over, here with the program.
+    tcpreen.stderr_line("127.0.0.1: turned away, as more than --max-per-client allows");
+    assert_eq!(times(&tcpreen.stderr(), "turned away"), 1);
+    drop(sessions);
+    until("room for the client", || {
+        let mut client = tcpreen.connect();
+        client.try_send("hello");
+        server.accept_now().map(|mut server| server.expect("hello"))
+    });
+    tcpreen.signal(nix::sys::signal::Signal::SIGTERM);
+    let outcome = tcpreen.finish();
+    let summary = outcome.stderr.lines().find(|line| line.ends_with(" more)")).expect("a summary");
+    let more = summary.rsplit('(').next().and_then(|it| it.strip_suffix(" more)")).expect("a number");
+    assert!(more.parse::<u32>().expect("a number") >= 19, "{outcome:?}");
+    assert_eq!(times(&outcome.stderr, "turned away"), 2, "{outcome:?}");
+}
+
+#[test]
+fn other_clients_are_not_affected() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).args(["--max-per-client", "1"]).at_once(10).start();
+    let _session = (tcpreen.connect(), server.accept());
+    tcpreen.expect_refusal();
+    let mut client = from("127.0.0.2", tcpreen.port());
+    client.send("hello");
+    server.accept().expect("hello");
+}
+
+fn from(address: &str, port: u16) -> Peer {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+    use std::os::fd::AsRawFd;
+    let socket =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    let own: SocketAddr = format!("{address}:0").parse().expect("an address");
+    let SocketAddr::V4(own) = own else { panic!("IPv4") };
+    bind(socket.as_raw_fd(), &SockaddrIn::from(own)).expect("bind");
+    connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).expect("connect");
+    Peer::over(TcpStream::from(socket))
+}
+
+#[test]
+fn unix_clients_are_all_one() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let (echo, name) = (echo_server(), unix::abstract_name());
+    let tcpreen = Tcpreen::to(echo.port).args(["--max-per-client", "1"]).at_once(10).listen_on("");
+    let tcpreen = tcpreen.local_port(&name).spawn();
+    tcpreen.stderr_line(&name);
+    let mut one = unix::connect_to(&name);
+    one.send("hello");
+    one.expect("hello");
+    unix::connect_to(&name).expect_hang_up();
+    tcpreen.stderr_line("Unix clients: turned away");
+}
+
+#[test]
+fn that_clients_wait_is_told_once() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).at_once(2).start();
+    let sessions = [(); 2].map(|()| (tcpreen.connect(), server.accept()));
+    assert_eq!(times(&tcpreen.stderr(), "(-F)"), 0, "nobody waits");
+    let mut waiting: Vec<Peer> = (0..5).map(|_| tcpreen.connect()).collect();
+    tcpreen.stderr_line("2 sessions at a time (-F): the next client waits");
+    waiting.iter_mut().for_each(|client| client.send("hello"));
+    drop(sessions);
+    for mut client in waiting {
+        let mut served = server.accept();
+        served.expect("hello");
+        drop(served);
+        client.expect_end();
+    }
+    assert_eq!(times(&tcpreen.stderr(), "(-F)"), 1, "{}", tcpreen.stderr());
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_once_for_many_clients() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    // A full backlog: the kernel lets further ones wait.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).expect("a number"))
+        .expect("listen");
+    let place = listener.local_addr().expect("getsockname");
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&place, Duration::from_millis(200)) {
+        waiting.push(stream);
+    }
+    let tcpreen = Tcpreen::to(place.port()).args(["--connect-timeout", "100ms"]).at_once(10).start();
+    let clients: Vec<Peer> = (0..5).map(|_| tcpreen.connect()).collect();
+    clients.into_iter().for_each(|mut client| client.expect_refusal());
+    tcpreen.signal(nix::sys::signal::Signal::SIGTERM);
+    let outcome = tcpreen.finish();
+    assert_eq!(times(&outcome.stderr, "Connection timed out"), 2, "{outcome:?}");
+    assert!(outcome.stderr.contains("Connection timed out (4 more)"), "{outcome:?}");
+}
