@@ -120,15 +120,16 @@ fn set_up() {
     for directory in ["/var/log", "/opt"] {
         mount_disk("10M", Path::new(directory));
     }
-    for (file, line) in
-        [("passwd", "tcpreen:x:997:997::/nonexistent:/usr/sbin/nologin\n"), ("group", "tcpreen:x:997:\n")]
-    {
+    for (file, line) in [
+        ("passwd", "tcpreen:x:64711:64711::/nonexistent:/usr/sbin/nologin\n"),
+        ("group", "tcpreen:x:64711:\n"),
+    ] {
         let text = fs::read_to_string(format!("/etc/{file}")).expect("the accounts");
         fs::write(format!("/opt/{file}"), text + line).expect("a file");
         run("mount", &["--bind", &format!("/opt/{file}"), &format!("/etc/{file}")]);
     }
     fs::create_dir("/var/log/tcpreen").expect("mkdir");
-    run("chown", &["997:997", "/var/log/tcpreen"]);
+    run("chown", &["64711:64711", "/var/log/tcpreen"]);
     run("mount", &["--bind", &binary().display().to_string(), "/usr/bin/tcpreen"]);
 }
 
@@ -171,7 +172,7 @@ fn the_activated_service_works_with_all_that_its_unit_takes_away() {
             record.contains("<<< hello").then_some(())
         });
         let told = fs::read_to_string("/opt/stderr").expect("what was told");
-        assert!(told.contains("parent: uid 997, seccomp on"), "{told}");
+        assert!(told.contains("parent: uid 64711, seccomp on"), "{told}");
         assert!(!told.contains("Landlock none"), "{told}");
         service.reloads_and_stops();
     });

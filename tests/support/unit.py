@@ -111,8 +111,9 @@ def mount(*arguments):
 unit = service(sys.argv[1])
 variables = {}
 for line in unit["Environment"]:
-    for name, quoted, plain in re.findall(r'"?(\w+)=(?:([^"]*)"|(\S*))', line):
-        variables[name] = quoted or plain
+    for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line):
+        name, value = (quoted or plain).split("=", 1)
+        variables[name] = value
 variables.update(setting.split("=", 1) for setting in sys.argv[2:])
 command = list(words(unit["ExecStart"][-1], variables))
 

@@ -362,7 +362,7 @@ impl<'a> Supervisor<'a> {
     fn hear_resolver(&mut self) -> Result<(), Failure> {
         match self.roles.resolver.receive()? {
             None => {}
-            Some((ToParent::Alive, [None, None])) => self.is_alive(Role::Resolver),
+            Some((ToParent::Alive, [None, None])) if self.has_answered(Role::Resolver) => {}
             Some(_) => return Err(self.roles.resolver.nonsense()),
         }
         Ok(())
@@ -374,8 +374,8 @@ impl<'a> Supervisor<'a> {
             let bare = no_fds(fds).is_ok();
             match (message, self.phase) {
                 (ToParent::OutputLost, _) if bare => self.output_lost(),
-                (ToParent::Alive, _) if bare => self.is_alive(Role::Logger),
-                (ToParent::Reopened, _) if bare => self.tell_ready(),
+                (ToParent::Alive, _) if bare && self.has_answered(Role::Logger) => {}
+                (ToParent::Reopened, _) if bare && self.hangup == Hangup::Reopens => self.tell_ready(),
                 (ToParent::Finished, Phase::WritingOut { status, .. }) if bare => return Ok(Some(status)),
                 _ => return Err(self.roles.logger.nonsense()),
             }

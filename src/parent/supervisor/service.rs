@@ -94,15 +94,19 @@ impl Supervisor<'_> {
         self.flush_outbox()
     }
 
-    /// A role has answered, or says by itself that it is there.
-    pub(super) fn is_alive(&mut self, role: Role) {
-        let Some(service) = &mut self.service else { return };
-        let Some(watchdog) = &mut service.watchdog else { return };
-        let asked = !watchdog.silent.is_empty();
-        watchdog.silent.retain(|silent| *silent != role);
-        if asked && watchdog.silent.is_empty() {
+    /// A role has answered; false if nobody has asked it.
+    pub(super) fn has_answered(&mut self, role: Role) -> bool {
+        let Some(service) = &mut self.service else { return false };
+        let Some(watchdog) = &mut service.watchdog else { return false };
+        let Some(index) = watchdog.silent.iter().position(|silent| *silent == role) else {
+            // The logger says so by itself while it waits for an output.
+            return role == Role::Logger;
+        };
+        watchdog.silent.remove(index);
+        if watchdog.silent.is_empty() {
             service.manager.alive();
         }
+        true
     }
 
     /// When the manager is to hear something.

@@ -72,7 +72,7 @@ impl Supervisor<'_> {
                 self.starved = Some(Instant::now() + RECOVERY);
             }
             ToParent::Exited { pid, end } => self.ended(pid, end),
-            ToParent::Alive if fds.iter().all(Option::is_none) => self.is_alive(Role::Zygote),
+            ToParent::Alive if fds.iter().all(Option::is_none) && self.has_answered(Role::Zygote) => {}
             _ => return Err(self.roles.zygote.nonsense()),
         }
         Ok(())
