@@ -52,7 +52,7 @@ impl Handed {
     }
 
     /// From inetd, which makes it all three standard streams. None of them keeps it.
-    pub(super) fn stdin() -> std::io::Result<Handed> {
+    fn stdin() -> std::io::Result<Handed> {
         let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
         let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
         sys::replace_streams(null.as_fd(), 0..=0)?;
@@ -137,7 +137,11 @@ impl Handed {
 }
 
 /// Opens what was handed over, each for its side.
-pub(super) fn open(handed: Vec<Handed>, config: &Config) -> Result<Doors, Failure> {
+pub(super) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<Doors, Failure> {
+    if config.inetd {
+        let os = |error| Failure::new(Status::Os, format!("descriptor 0: {error}"));
+        handed.push(Handed::stdin().map_err(os)?);
+    }
     let mut doors = Doors::default();
     for one in handed {
         let side = one.side(config)?;

@@ -82,17 +82,12 @@ fn bridge(
     surroundings: Surroundings,
     foreground: Option<Foreground>,
 ) -> Result<u8, Failure> {
-    let Surroundings { start, sockets: mut handed } = surroundings;
-    if config.inetd {
-        let os = |error| Failure::new(Status::Os, format!("descriptor 0: {error}"));
-        handed.push(Handed::stdin().map_err(os)?);
-    }
-    let doors = handed::open(handed, &config)?;
-    if matches!(doors.client, Some(Door::Gone)) {
-        return Ok(0);
-    }
-    if matches!(doors.client, Some(Door::Client { .. })) {
-        (config.sessions, config.at_once) = (Some(1), 1);
+    let Surroundings { start, sockets } = surroundings;
+    let doors = handed::open(sockets, &config)?;
+    match doors.client {
+        Some(Door::Gone) => return Ok(0),
+        Some(Door::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
+        Some(Door::Listening(_)) | None => {}
     }
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
