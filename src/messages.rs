@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,11 +180,23 @@ pub(crate) enum FindFamily {
 /// Parent to zygote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToZygote {
-    Prepare(Prepare),
+    Prepare {
+        prepare: Prepare,
+        reaping: Reaping,
+    },
     /// So many more workers.
     Fork(u32),
     /// Are you there?
     Ping,
+}
+
+/// How soon the zygote looks after workers that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reaping {
+    /// The next session may be waiting for the place of this one.
+    AtOnce,
+    /// There are places enough: several at a time.
+    InTurns,
 }
 
 /// Parent to an idle worker; the only message it ever gets, with client and server.

@@ -129,7 +129,7 @@ fn bridge(
 
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names, hangup)?;
-    let zygote = starter.zygote()?;
+    let zygote = starter.zygote(config.at_once)?;
     let mut cages = vec![resolver_ready];
     for ready in [logger.ready(&signals)?, zygote.ready(&signals)?] {
         match ready {

@@ -19,8 +19,8 @@ use super::signals_of;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
-    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Sharing, ToLogger,
-    ToParent, ToResolver, ToZygote, Told, VERSION,
+    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Sharing,
+    ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -45,6 +45,9 @@ const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
 /// One heap for all threads of the logger: glibc gives memory of a second one back only after it has read a
 /// file in `/proc`, which is not in the filter.
 const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
+
+/// With so many places for sessions, one that is free a few milliseconds late keeps nobody waiting.
+const MANY: u32 = 16;
 
 /// Starts roles.
 pub(super) struct Starter<'a> {
@@ -116,9 +119,10 @@ impl Starter<'_> {
         Ok(logger)
     }
 
-    pub(super) fn zygote(&self) -> Result<Running<ToZygote>, Failure> {
+    pub(super) fn zygote(&self, at_once: u32) -> Result<Running<ToZygote>, Failure> {
         let zygote = self.start(Role::Zygote, Streams::Null, &[])?;
-        zygote.send(&ToZygote::Prepare(self.prepare()))?;
+        let reaping = if at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
+        zygote.send(&ToZygote::Prepare { prepare: self.prepare(), reaping })?;
         Ok(zygote)
     }
 }

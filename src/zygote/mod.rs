@@ -19,7 +19,7 @@ use privsep::landlock::Landlock;
 use privsep::role::Entry;
 use privsep::sys::{self, Title};
 
-use crate::messages::{End, Record, ToParent, ToWorker, ToZygote};
+use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote};
 use crate::policy::Role;
 use crate::role::{self, Trouble};
 use crate::worker::{self, Buffer};
@@ -32,6 +32,10 @@ const CHANNEL: usize = 1 << 20;
 
 /// What a message needs in a socket's buffer besides its bytes.
 const OVERHEAD: usize = 4096;
+
+/// After the end of a worker, those of others are left to gather for so long: where sessions are short, being
+/// woken by each costs as much as a tenth of a session. Milliseconds.
+const REST: u8 = 3;
 
 /// As `privsep::role::argument` would write it. Spelled out, because formatting would touch eight pages of
 /// memory in every worker.
@@ -46,7 +50,9 @@ struct Newborn {
 /// The whole life of the zygote; and, in its children, of a worker.
 pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-zygote")?;
-    let ToZygote::Prepare(prepare) = role::first(&parent)?.0 else { return Err(Trouble::Protocol) };
+    let ToZygote::Prepare { prepare, reaping } = role::first(&parent)?.0 else {
+        return Err(Trouble::Protocol);
+    };
     let title = Title::find().ok();
     let children = SigSet::from(Signal::SIGCHLD);
     children.thread_block()?;
@@ -57,7 +63,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let dropped = role::drop_privileges(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
     let locked = role::lock_and_tell(Role::Zygote, &[], fenced, &parent)?;
-    let Some(newborn) = serve(&parent, &children, &locked)? else { return Ok(()) };
+    let Some(newborn) = serve(&parent, &children, reaping, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
         title.set(WORKER_TITLE);
@@ -85,20 +91,24 @@ fn workers_channel() -> Result<WorkersChannel, Trouble> {
 }
 
 /// Serves the parent; comes back with a newborn in the worker, with nothing when the parent is gone.
-fn serve(parent: &Parent, children: &SignalFd, _locked: &Locked) -> Result<Option<Newborn>, Trouble> {
+fn serve(
+    parent: &Parent,
+    children: &SignalFd,
+    reaping: Reaping,
+    _locked: &Locked,
+) -> Result<Option<Newborn>, Trouble> {
+    let mut resting = false;
     loop {
         let mut fds = [
             PollFd::new(parent.as_fd(), PollFlags::POLLIN),
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let (heard, patience) = if resting { (1, PollTimeout::from(REST)) } else { (2, PollTimeout::NONE) };
+        match poll(&mut fds[..heard], patience) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let [asked, ended] = fds.map(|fd| fd.any().unwrap_or(false));
-        if ended {
-            reap(parent, children)?;
-        }
         if asked {
             match parent.receive(Wait::No)? {
                 Incoming::Message(ToZygote::Fork(count), fds) => {
@@ -113,11 +123,14 @@ fn serve(parent: &Parent, children: &SignalFd, _locked: &Locked) -> Result<Optio
                     no_fds(fds)?;
                     parent.send(&ToParent::Alive)?;
                 }
-                Incoming::Message(ToZygote::Prepare(_), _) => return Err(Trouble::Protocol),
+                Incoming::Message(ToZygote::Prepare { .. }, _) => return Err(Trouble::Protocol),
                 Incoming::Closed => return Ok(None),
                 Incoming::Nothing => {}
             }
         }
+        // Behind the births, for which the parent may be waiting.
+        let reaped = (ended || resting) && reap(parent, children)?;
+        resting = reaping == Reaping::InTurns && (reaped || resting && asked);
     }
 }
 
@@ -148,17 +161,19 @@ fn stillborn(errno: i32) -> ToParent {
     ToParent::Stillborn { errno }
 }
 
-/// Tells the parent of every worker that ended. One signal may stand for many.
-fn reap(parent: &Parent, children: &SignalFd) -> Result<(), Trouble> {
+/// Tells the parent of every worker that ended; says whether there was one. One signal may stand for many.
+fn reap(parent: &Parent, children: &SignalFd) -> Result<bool, Trouble> {
     while children.read_signal()?.is_some() {}
+    let mut reaped = false;
     loop {
         let (pid, end) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, status)) => (pid, End::Status(status)),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, End::Signal(signal as i32)),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(reaped),
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
+        reaped = true;
         parent.send(&ToParent::Exited { pid: pid.as_raw(), end })?;
     }
 }

@@ -11,7 +11,7 @@ use privsep::channel::{Channel, Wait, one_fd};
 
 use super::NONSENSE;
 use crate::format::Need as Wanted;
-use crate::messages::{End, Record, ToParent, ToWorker, ToZygote};
+use crate::messages::{End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote};
 use crate::support::hostile::{self, MOST, WrongKinds};
 use crate::support::nobody;
 use crate::support::peer::Peer;
@@ -25,9 +25,13 @@ const SESSION: ToWorker = ToWorker::Session { need: Wanted::Totals, bytes: None,
 type Zygote = Role<ToZygote>;
 type Worker = Channel<ToWorker, Record>;
 
+fn first(prepare: Prepare) -> ToZygote {
+    ToZygote::Prepare { prepare, reaping: Reaping::AtOnce }
+}
+
 fn zygote() -> Zygote {
     let zygote = Role::start("zygote");
-    zygote.send(&ToZygote::Prepare(prepare()));
+    zygote.send(&first(prepare()));
     zygote.expect_ready();
     zygote
 }
@@ -185,7 +189,7 @@ fn a_worker_whose_session_runs_obeys_nobody() {
 
 /// What a zygote must not be told, with descriptors.
 fn nonsense() -> Vec<(Vec<u8>, Vec<RawFd>)> {
-    let good = [ToZygote::Fork(1), ToZygote::Prepare(prepare())];
+    let good = [ToZygote::Fork(1), first(prepare())];
     let mut nonsense: Vec<_> =
         hostile::malformed(&good).into_iter().map(|bytes| (bytes, Vec::new())).collect();
     let [fork, again] = good.map(|message| hostile::encoded(&message));
@@ -227,7 +231,7 @@ fn a_role_of_another_version_refuses_to_start() {
     let zygote: Zygote = Role::start("zygote");
     let mut other = prepare();
     other.version += 1;
-    zygote.send(&ToZygote::Prepare(other));
+    zygote.send(&first(other));
     match zygote.says() {
         Some((ToParent::Failed(problem), _)) => {
             assert!(format!("{problem:?}").contains("another version"), "{problem:?}");
