@@ -34,6 +34,7 @@ mod pidfile;
 mod promises;
 mod relay;
 mod roles;
+mod set_uid;
 mod shutdown;
 mod statistics;
 mod support;

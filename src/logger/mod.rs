@@ -17,6 +17,9 @@
 mod batch;
 mod escape;
 mod format;
+#[cfg(fuzzing)]
+#[path = "../../contrib/fuzz/inside/logger.rs"]
+pub(crate) mod fuzz;
 mod home;
 mod names;
 mod notice;

@@ -4,6 +4,9 @@
 mod address;
 mod daemon;
 mod dial;
+#[cfg(fuzzing)]
+#[path = "../../contrib/fuzz/inside/parent.rs"]
+pub(crate) mod fuzz;
 mod handed;
 mod hangup;
 mod identity;

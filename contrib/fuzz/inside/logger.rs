@@ -1,0 +1,152 @@
+//! The logger's reader between a parent, a resolver and workers that say anything at any time. It must come
+//! to its end, and what well-behaved workers said must be all there is of them.
+
+use std::io::{Read, Seek};
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use privsep::channel::{Channel, Wait};
+use privsep::confine::Locked;
+use privsep::landlock;
+
+use super::notice::Notes;
+use super::output::Plan;
+use super::reader::Reader;
+use super::writer::Writers;
+use crate::format::Format;
+use crate::messages::{
+    Address, Cause, Ear, End, Level, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Sharing,
+    Side, ToLogger, ToWorker, Told,
+};
+use crate::script::{Script, send};
+
+type Worker = Channel<Record, ToWorker>;
+
+/// The session of a worker that behaves, and what it says.
+const GOOD: u64 = 200;
+const WORDS: &[u8] = b"never lost";
+
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut script = Script::new(data);
+    let sharing = if script.byte() & 1 == 0 { Sharing::Serial } else { Sharing::Labelled };
+    let mut record = tempfile();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&record));
+    let plan = Plan::new(OutputTarget::File(path.into_bytes()), Format::C).ok().expect("a plan");
+    let output = plan.open(false).ok().expect("an output");
+    let writers = Writers::start(vec![output], sharing).expect("writers");
+    let (parent, theirs) = Channel::pair().expect("a pair");
+    let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
+    let died = SignalFd::with_flags(&SigSet::from(Signal::SIGTERM), SfdFlags::SFD_NONBLOCK).expect("signals");
+    let notes = Notes::open(Notices { ear: Ear::Stderr, told: Told::Errors }, Pid::this()).expect("notices");
+    let parent_pid = Pid::parent();
+    let mut cast = Cast { parent: theirs, answers, workers: Vec::new() };
+    cast.begin(GOOD).send_frame(&data_of(WORDS)).expect("room");
+    while let Some(what) = script.next() {
+        cast.act(what, &mut script);
+    }
+    // Whoever is left leaves, upon which the reader has to come to an end: as for a parent that was killed.
+    let good = cast.workers.remove(0);
+    let _ =
+        good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
+    drop((cast, good));
+    let locked = Locked { landlock: landlock::Status::None };
+    let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), sharing, writers, notes);
+    let ended = reader.ok().expect("a reader").serve(&locked);
+    nix::unistd::alarm::cancel();
+    // Where the parent talked nonsense, all is over at once.
+    if ended.is_ok() {
+        let mut text = String::new();
+        record.rewind().expect("a file");
+        record.read_to_string(&mut text).expect("C is plain text");
+        let label = if sharing == Sharing::Labelled { "[200] " } else { "" };
+        assert!(text.contains(&format!("{label}<<< never lost\n")), "{text}");
+    }
+}
+
+fn tempfile() -> std::fs::File {
+    let flags = nix::sys::memfd::MFdFlags::empty();
+    nix::sys::memfd::memfd_create(c"record", flags).expect("a file in memory").into()
+}
+
+fn data_of(bytes: &[u8]) -> Vec<u8> {
+    let mut room = [0; Record::MAX_HEAD];
+    let record = Record::Data { from: Side::Client, urgent: false };
+    let length = privsep::wire::encode(&record, &mut room).expect("a record");
+    [&room[..length], bytes].concat()
+}
+
+/// Whom the reader hears.
+struct Cast {
+    parent: Channel<ToLogger, crate::messages::ToParent>,
+    answers: Channel<NameAnswer, NameQuestion>,
+    workers: Vec<Worker>,
+}
+
+impl Cast {
+    fn begin(&mut self, number: u64) -> &Worker {
+        let (ours, theirs) = Worker::pair().expect("a pair");
+        let peer = Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 };
+        let message =
+            ToLogger::Session { number, client: peer.clone(), server: peer, started: 0, bytes: None };
+        let _ = self.parent.send_with(&message, &[theirs.as_fd()], Wait::No);
+        self.workers.push(ours);
+        &self.workers[self.workers.len() - 1]
+    }
+
+    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+        let argument = script.byte();
+        // The first one behaves.
+        let index = 1 + usize::from(argument) % self.workers.len();
+        let worker = self.workers.get(index);
+        match what % 8 {
+            0 => drop(self.begin(u64::from(argument % 16))),
+            1 => drop(self.parent.send_with(&said_by_the_parent(argument, script), &[], Wait::No)),
+            2 => send(&self.parent, script.bytes(), self.answers.as_fd(), argument),
+            3 => {
+                let name = Name { node: text(script), service: text(script) };
+                let answer = NameAnswer { id: u64::from(argument), name };
+                let _ = self.answers.send_with(&answer, &[], Wait::No);
+            }
+            4 => send(&self.answers, script.bytes(), self.parent.as_fd(), argument),
+            5 => drop(worker.map(|worker| send(worker, script.bytes(), self.parent.as_fd(), argument >> 6))),
+            6 => drop(worker.map(|worker| worker.send_with(&said_by_a_worker(script), &[], Wait::No))),
+            _ => {
+                if worker.is_some() {
+                    self.workers.remove(index);
+                }
+            }
+        }
+    }
+}
+
+fn text(script: &mut Script<'_>) -> String {
+    String::from_utf8_lossy(script.bytes()).into_owned()
+}
+
+fn said_by_the_parent(argument: u8, script: &mut Script<'_>) -> ToLogger {
+    // Not of the one that behaves, which nobody stops.
+    let number = u64::from(script.byte() % 16);
+    match argument % 6 {
+        0 => ToLogger::Died { number, end: End::Signal(argument.into()) },
+        1 => ToLogger::Stop { number },
+        2 => ToLogger::Notice { level: Level::Asked, text: text(script) },
+        3 => ToLogger::Listening(Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 }),
+        4 => ToLogger::Statistics,
+        _ => ToLogger::Reopen,
+    }
+}
+
+fn said_by_a_worker(script: &mut Script<'_>) -> Record {
+    let what = script.byte();
+    let from = if what & 8 == 0 { Side::Client } else { Side::Server };
+    let number = u64::from(script.byte());
+    match what % 4 {
+        0 => Record::Passed { from, bytes: number },
+        1 => Record::Ended { from, total: number },
+        2 => Record::Closed { cause: Cause::Reset(from), totals: [None, Some(number)] },
+        _ => Record::Closed { cause: Cause::Failed { errno: what.into() }, totals: [None; 2] },
+    }
+}

@@ -1,0 +1,135 @@
+//! The parent's loop between a zygote, a logger and a resolver that say anything at any time, while clients
+//! come. It must come to its end, without a descriptor left over.
+
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use privsep::channel::{Channel, Wait};
+use privsep::confine::Locked;
+use privsep::landlock;
+use serde::Serialize;
+
+use super::listener::Listener;
+use super::roles::Running;
+use super::supervisor::{Peers, Roles, Supervisor};
+use crate::config::Config;
+use crate::messages::{Address, End, Hangup, Problem, ToParent, ToWorker};
+use crate::policy::Role;
+use crate::script::{Script, send};
+
+/// The number of no process.
+const NOBODY: i32 = i32::MAX - 1;
+
+pub(crate) fn fuzz(data: &[u8], config: &Config) {
+    let open = descriptors();
+    play(data, config);
+    assert_eq!(descriptors(), open, "descriptors are left over");
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+fn play(data: &[u8], config: &Config) {
+    let mut script = Script::new(data);
+    let pid = std::process::id();
+    let [ours, servers] = ["client", "server"].map(|name| format!("fuzz-{pid}-{name}"));
+    let server = UnixListener::bind_addr(&address(&servers)).expect("a listener");
+    let [client_address, server_address] =
+        [&ours, &servers].map(|name| Address::Unix(format!("@{name}").into_bytes()));
+    let client_listener = Listener::bind(std::slice::from_ref(&client_address)).expect("a listener");
+    let clients: Vec<_> = (0..script.byte() % 3)
+        .map(|_| UnixStream::connect_addr(&address(&ours)).expect("a client"))
+        .collect();
+    let (resolver, from_resolver) = role(Role::Resolver);
+    let (logger, from_logger) = role(Role::Logger);
+    let (zygote, from_zygote) = role(Role::Zygote);
+    let mut cast =
+        Cast { resolver: from_resolver, logger: from_logger, zygote: from_zygote, workers: Vec::new() };
+    while let Some(what) = script.next() {
+        cast.act(what, &mut script);
+    }
+    // The last thing said, after which nothing may go on.
+    let _ = cast.zygote.send_with(&ToParent::Finished, &[], Wait::No);
+    let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).expect("signals");
+    let peers = Peers {
+        client: vec![client_address],
+        server: vec![server_address],
+        client_listener: Some(client_listener),
+        server_listener: None,
+    };
+    let locked = Locked { landlock: landlock::Status::None };
+    let supervisor = Supervisor::new(
+        config,
+        None,
+        Hangup::Ends,
+        peers,
+        Roles { resolver, logger, zygote },
+        &signals,
+        &locked,
+    );
+    assert!(supervisor.run().is_err(), "nonsense was heard and nothing came of it");
+    drop((clients, server, cast));
+}
+
+fn address(name: &str) -> SocketAddr {
+    SocketAddr::from_abstract_name(name).expect("an abstract name")
+}
+
+/// A role that is a channel alone, and its other end.
+fn role<Out: Serialize>(role: Role) -> (Running<Out>, Channel<ToParent, Out>) {
+    let (channel, other) = Channel::pair().expect("a pair");
+    (Running { role, pid: Pid::from_raw(NOBODY), channel }, other)
+}
+
+/// Whom the parent hears.
+struct Cast<R, L, Z> {
+    resolver: Channel<ToParent, R>,
+    logger: Channel<ToParent, L>,
+    zygote: Channel<ToParent, Z>,
+    workers: Vec<Channel<crate::messages::Record, ToWorker>>,
+}
+
+impl<R, L, Z> Cast<R, L, Z> {
+    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+        let argument = script.byte();
+        match what % 8 {
+            0 | 1 => {
+                let (ours, theirs) = Channel::<_, _>::pair().expect("a pair");
+                let born = ToParent::Born { pid: i32::from(argument % 16) };
+                let _ = self.zygote.send_with(&born, &[theirs.as_fd()], Wait::No);
+                // One that is dead already, now and then.
+                if argument & 0x80 == 0 {
+                    self.workers.push(ours);
+                }
+            }
+            2 => {
+                let exited = ToParent::Exited { pid: i32::from(argument % 16), end: End::Signal(9) };
+                let _ = self.zygote.send_with(&exited, &[], Wait::No);
+            }
+            3 => drop(self.zygote.send_with(&anything(argument, script), &[], Wait::No)),
+            4 => send(&self.zygote, script.bytes(), self.logger.as_fd(), argument),
+            5 => drop(self.logger.send_with(&anything(argument, script), &[], Wait::No)),
+            6 => send(&self.logger, script.bytes(), self.zygote.as_fd(), argument),
+            _ => send(&self.resolver, script.bytes(), self.zygote.as_fd(), argument),
+        }
+    }
+}
+
+fn anything(argument: u8, script: &mut Script<'_>) -> ToParent {
+    let errno = i32::from(script.byte());
+    match argument % 8 {
+        0 => ToParent::Ready { landlock: landlock::Status::None },
+        1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into_owned())),
+        2 => ToParent::Found(Vec::new()),
+        3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into_owned() },
+        4 => ToParent::Born { pid: errno },
+        5 => ToParent::Stillborn { errno },
+        6 => ToParent::OutputLost,
+        _ => ToParent::Finished,
+    }
+}

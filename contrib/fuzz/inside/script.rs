@@ -1,0 +1,42 @@
+//! How an input is read as a list of things to do: a byte says what, the next ones with what.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+pub(crate) struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        Script(data)
+    }
+
+    /// The next byte; none when the input is over.
+    pub(crate) fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        self.next().unwrap_or(0)
+    }
+
+    /// As many bytes as the next one says.
+    pub(crate) fn bytes(&mut self) -> &'a [u8] {
+        let length = usize::from(self.byte()).min(self.0.len());
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        taken
+    }
+}
+
+/// Sends bytes as they are with up to three descriptors, if they are taken at once.
+pub(crate) fn send(channel: impl AsFd, bytes: &[u8], fd: BorrowedFd<'_>, count: u8) {
+    let fds = vec![fd.as_raw_fd(); usize::from(count % 4)];
+    let control = [ControlMessage::ScmRights(&fds)];
+    let control = if fds.is_empty() { &[] } else { &control[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let _ = sendmsg::<()>(channel.as_fd().as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None);
+}
