@@ -4,7 +4,7 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -57,15 +57,28 @@ impl Manager {
         }
     }
 
+    /// What was on its way comes, and then nothing for so long.
+    #[track_caller]
+    fn falls_silent(&self, duration: Duration) {
+        let start = Instant::now();
+        while !self.heard(duration, 1).is_empty() {
+            assert!(start.elapsed() < PATIENCE, "still told after {PATIENCE:?}");
+        }
+    }
+
     /// What comes until nothing has come for so long.
     fn until_silent(&self, duration: Duration) -> Vec<String> {
+        self.heard(duration, 1000)
+    }
+
+    fn heard(&self, duration: Duration, most: usize) -> Vec<String> {
         self.socket.set_read_timeout(Some(duration)).expect("SO_RCVTIMEO");
         let mut buffer = [0; 4096];
         let heard = std::iter::from_fn(|| {
             let length = self.socket.recv(&mut buffer).ok()?;
             Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
         });
-        let heard = heard.take(1000).collect();
+        let heard = heard.take(most).collect();
         self.socket.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
         heard
     }
@@ -139,6 +152,26 @@ fn a_reload_is_over_when_the_outputs_are_open_again() {
 }
 
 #[test]
+fn who_is_stopping_is_not_ready_again() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let (server, scratch) = (Server::listen(), Scratch::new());
+    let manager = Manager::at(&scratch);
+    let tcpreen = Tcpreen::to(server.port()).args(["--drain-timeout", "1m"]).output(scratch.path("record"));
+    let tcpreen = manager.starts(tcpreen);
+    manager.next_with("READY=1\n");
+    let session = (tcpreen.connect(), server.accept());
+    tcpreen.signal(Signal::SIGTERM);
+    manager.next_with("STOPPING=1\n");
+    tcpreen.signal(Signal::SIGHUP);
+    drop(session);
+    assert_eq!(tcpreen.finish().code(), 143);
+    let heard = manager.until_silent(Duration::from_millis(1));
+    assert!(heard.iter().all(|it| it.starts_with("STATUS")), "{heard:?}");
+}
+
+#[test]
 fn without_outputs_a_reload_is_over_at_once() {
     if !needs(&[Need::Ours]) {
         return;
@@ -174,10 +207,7 @@ fn a_role_that_hangs_is_missed_by_the_watchdog() {
         manager.next_with("WATCHDOG=1\n");
         let stopped = tcpreen.role(role);
         kill(stopped, Signal::SIGSTOP).expect("kill");
-        // At most what was on its way.
-        let heard = manager.until_silent(Duration::from_millis(5 * WATCHDOG));
-        let beats = heard.iter().filter(|it| it.starts_with("WATCHDOG")).count();
-        assert!(beats <= 2, "{role}: {heard:?}");
+        manager.falls_silent(Duration::from_millis(5 * WATCHDOG));
         kill(stopped, Signal::SIGCONT).expect("kill");
         manager.next_with("WATCHDOG=1\n");
         manager.next_with("WATCHDOG=1\n");
@@ -202,7 +232,7 @@ fn an_output_that_nobody_reads_is_no_reason_for_the_watchdog() {
     let (mut client, _server) = (tcpreen.connect(), server.accept());
     let mut payload = crate::support::payload::Payload::new(1, 1 << 30);
     client.send_until_stalled(&mut payload, 1 << 30);
-    manager.until_silent(Duration::ZERO + Duration::from_millis(1));
+    manager.until_silent(Duration::from_millis(1));
     for _ in 0..5 {
         manager.next_with("WATCHDOG=1\n");
     }

@@ -39,13 +39,14 @@ impl Service {
 
 impl Supervisor<'_> {
     pub(super) fn tell_ready(&self) {
-        if let Some(service) = &self.service {
+        // Who is stopping is not ready any more, whatever it has opened again.
+        if let Some(service) = self.service.as_ref().filter(|_| self.phase == Phase::Serving) {
             service.manager.ready();
         }
     }
 
     pub(super) fn tell_reloading(&self) {
-        if let Some(service) = &self.service {
+        if let Some(service) = self.service.as_ref().filter(|_| self.phase == Phase::Serving) {
             service.manager.reloading();
         }
     }
