@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::format::Format;
+use crate::messages::Sandbox;
 
 /// One run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) drain_timeout: Option<Duration>,
     /// `-u`
     pub(crate) user: Option<String>,
+    pub(crate) sandbox: Sandbox,
     /// `--connect-timeout`
     pub(crate) connect_timeout: Duration,
     /// `--idle-timeout`; `None` is no limit.

@@ -14,8 +14,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use privsep::confine::Identity;
-use privsep::landlock;
+use privsep::confine::{Cage, Identity};
+use privsep::seccomp::Violation;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Format, Need};
@@ -94,6 +94,16 @@ pub(crate) struct Prepare {
     pub(crate) parent: i32,
     #[serde(with = "IdentityOnTheWire")]
     pub(crate) identity: Identity,
+    pub(crate) sandbox: Sandbox,
+}
+
+/// What the command line says of the cages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sandbox {
+    /// `--sandbox`
+    pub(crate) violation: Violation,
+    /// `--require-sandbox=full`: what this system cannot give is an error.
+    pub(crate) full: bool,
 }
 
 /// `Identity` belongs to privsep, which need not know that it is sent.
@@ -108,7 +118,7 @@ enum IdentityOnTheWire {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToParent {
     /// Any role: confined.
-    Ready { landlock: landlock::Status },
+    Ready { cage: Cage },
     /// Any role: a step of the preparation failed.
     Failed(Problem),
     /// Resolver: the answer to [`ToResolver::Find`], best first.

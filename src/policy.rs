@@ -19,7 +19,7 @@ use nix::libc;
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use privsep::confine::Root;
-use privsep::seccomp::{Allowed, Filter, Is, Refused};
+use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
 use privsep::{allow, refuse};
 
 /// A process of ours. Workers are born with the zygote's policy.
@@ -100,10 +100,10 @@ impl Role {
         }
     }
 
-    pub(crate) fn filter(self, extras: &[Extra]) -> io::Result<Filter> {
+    pub(crate) fn filter(self, extras: &[Extra], violation: Violation) -> io::Result<Filter> {
         let extras = extras.iter().map(|extra| extra.allowed());
         let tables: Vec<_> = self.allowed().iter().copied().chain(extras).collect();
-        Filter::new(&tables, self.refused())
+        Filter::new(&tables, self.refused(), violation)
     }
 }
 

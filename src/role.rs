@@ -8,12 +8,12 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait};
-use privsep::confine::{self, Dropped, Fenced, Locked, Privileges, StepError};
+use privsep::confine::{self, Dropped, Fenced, Identity, Locked, Privileges, StepError};
 use privsep::landlock::Landlock;
 use privsep::sys::Fds;
 use serde::de::DeserializeOwned;
 
-use crate::messages::{Prepare, Problem, ToParent, VERSION};
+use crate::messages::{Prepare, Problem, Sandbox, ToParent, VERSION};
 use crate::policy::{Extra, Role};
 
 /// Why a role ends before its time. The parent sees that it ended and says so; this is for its status.
@@ -76,8 +76,22 @@ fn confine_problem(error: impl fmt::Display) -> Problem {
     Problem::Confine(error.to_string())
 }
 
-/// The first turn: identity, capabilities and limits.
-pub(crate) fn drop_privileges<In>(
+/// The first turn: identity, capabilities and limits. `parent` is the process without which this one ends.
+pub(crate) fn drop_privileges(
+    role: Role,
+    identity: Identity,
+    parent: Option<Pid>,
+) -> Result<Dropped, StepError> {
+    confine::drop_privileges(&Privileges {
+        identity,
+        root: role.root(),
+        limits: role.limits(),
+        parent: parent.map(|parent| (parent, role.parent_death_signal())),
+    })
+}
+
+/// The same for a role that was executed.
+pub(crate) fn drop_and_tell<In>(
     role: Role,
     prepare: &Prepare,
     parent: &Channel<ToParent, In>,
@@ -89,13 +103,8 @@ pub(crate) fn drop_privileges<In>(
         // A matter of speed alone: where it is not allowed, it is not missed.
         let _ = privsep::sys::be_patient();
     }
-    let privileges = Privileges {
-        identity: prepare.identity,
-        root: role.root(),
-        limits: role.limits(),
-        parent: Some((Pid::from_raw(prepare.parent), role.parent_death_signal())),
-    };
-    tell(parent, confine::drop_privileges(&privileges).map_err(confine_problem))
+    let dropped = drop_privileges(role, prepare.identity, Some(Pid::from_raw(prepare.parent)));
+    tell(parent, dropped.map_err(confine_problem))
 }
 
 /// The second turn: Landlock. Threads are made after it.
@@ -107,21 +116,35 @@ pub(crate) fn fence<In>(
     tell(parent, dropped.fence(landlock).map_err(confine_problem))
 }
 
-/// The third turn: seccomp.
-pub(crate) fn lock(role: Role, extras: &[Extra], fenced: Fenced) -> Result<Locked, StepError> {
-    let filter = role.filter(extras).map_err(|error| StepError { step: "seccomp", error })?;
-    fenced.lock(&filter)
+/// The third turn: seccomp. And was that all of the cage that is wanted?
+pub(crate) fn lock(
+    role: Role,
+    extras: &[Extra],
+    fenced: Fenced,
+    sandbox: Sandbox,
+) -> Result<Locked, StepError> {
+    let filter =
+        role.filter(extras, sandbox.violation).map_err(|error| StepError { step: "seccomp", error })?;
+    let locked = fenced.lock(&filter)?;
+    let missing = locked.cage.missing();
+    if sandbox.full && !missing.is_empty() {
+        let error =
+            io::Error::new(io::ErrorKind::Unsupported, format!("there is not {}", missing.join(", nor ")));
+        return Err(StepError { step: "--require-sandbox=full", error });
+    }
+    Ok(locked)
 }
 
-/// The third turn of a role that was executed; then the parent is told that we are ready.
+/// The same for a role that was executed; then the parent is told that we are ready.
 pub(crate) fn lock_and_tell<In>(
     role: Role,
     extras: &[Extra],
     fenced: Fenced,
+    sandbox: Sandbox,
     parent: &Channel<ToParent, In>,
 ) -> Result<Locked, Trouble> {
-    let locked = tell(parent, lock(role, extras, fenced).map_err(confine_problem))?;
-    parent.send(&ToParent::Ready { landlock: locked.landlock })?;
+    let locked = tell(parent, lock(role, extras, fenced, sandbox).map_err(confine_problem))?;
+    parent.send(&ToParent::Ready { cage: locked.cage })?;
     Ok(locked)
 }
 

@@ -2,6 +2,16 @@
 
 use nix::sys::signal::Signal;
 
+/// How to go on after this end of a process, if there is more to say than its name.
+pub(crate) fn advice(number: i32, pid: i32) -> Option<String> {
+    (Signal::try_from(number) == Ok(Signal::SIGSYS)).then(|| {
+        format!(
+            "It called what its table in src/policy.rs has not: the kernel's log names the call (audit: type=1326 \
+             pid={pid} syscall=N), and --sandbox=log lets it pass."
+        )
+    })
+}
+
 /// "Terminated", "Killed" …; the symbolic name for the rare ones.
 pub(crate) fn describe(number: i32) -> &'static str {
     match Signal::try_from(number) {

@@ -35,6 +35,7 @@ mod promises;
 mod relay;
 mod roles;
 mod set_uid;
+mod sandbox;
 mod shutdown;
 mod statistics;
 mod support;

@@ -20,6 +20,8 @@ complete -c tcpreen -l idle-timeout -d 'end a session after TIME without data' -
 complete -c tcpreen -l drain-timeout -d 'at the end, leave sessions TIME to finish' -r -f
 complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
+complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f
+complete -c tcpreen -l require-sandbox -d 'full: not without all of the sandbox' -r -f
 complete -c tcpreen -s c -l connect -d 'connect to the client at -a ADDR, LOCALPORT'
 complete -c tcpreen -s l -l listen -d 'wait for the server to connect to SERVERPORT'
 complete -c tcpreen -s n -l numeric -d 'numbers instead of host and service names'

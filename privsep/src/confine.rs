@@ -7,10 +7,11 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
-use caps::{CapSet, CapsHashSet};
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Pid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, getegid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use serde::{Deserialize, Serialize};
 
 use crate::landlock::{self, Landlock};
 use crate::seccomp::{self, Filter};
@@ -69,19 +70,53 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     }
 }
 
+/// What a process could not give up for want of the privilege that giving it up takes. None of it is of use to
+/// a process without capabilities and with `no_new_privs`; all of it is gone where root started the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The root of the file system, which Landlock alone keeps it from.
+    pub root: bool,
+    pub bounding_set: bool,
+    pub groups: bool,
+}
+
+/// How tight a cage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cage {
+    pub landlock: landlock::Status,
+    pub kept: Kept,
+}
+
+impl Cage {
+    /// What a full one has and this one has not, and what it takes.
+    pub fn missing(self) -> Vec<&'static str> {
+        let landlock = match self.landlock {
+            landlock::Status::Full => None,
+            landlock::Status::Partial => Some("Landlock in part (Linux 6.12 has all of it)"),
+            landlock::Status::None => Some("Landlock (Linux 5.13 or newer, and lsm=landlock)"),
+        };
+        let kept = [
+            (self.kept.root, "an empty root directory (CAP_SYS_CHROOT)"),
+            (self.kept.bounding_set, "an empty capability bounding set (CAP_SETPCAP)"),
+            (self.kept.groups, "a life without supplementary groups (CAP_SETGID)"),
+        ];
+        landlock.into_iter().chain(kept.into_iter().filter_map(|(kept, what)| kept.then_some(what))).collect()
+    }
+}
+
 /// Proof that a process holds no privilege and cannot regain any.
 pub struct Dropped {
-    _only_made_here: (),
+    kept: Kept,
 }
 
 /// Proof that a process has dropped its privileges and is inside Landlock.
 pub struct Fenced {
-    landlock: landlock::Status,
+    cage: Cage,
 }
 
 /// Proof that Landlock (as far as the kernel has it) and seccomp are on.
 pub struct Locked {
-    pub landlock: landlock::Status,
+    pub cage: Cage,
 }
 
 /// Gives up identity, capabilities and limits, and verifies that they are gone.
@@ -93,9 +128,16 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
     for &(resource, value) in privileges.limits {
         lower_limit(resource, value).step("resource limit")?;
     }
-    if let Identity::Become { uid, gid } = privileges.identity {
-        become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root)?;
-    }
+    let kept = match privileges.identity {
+        Identity::Become { uid, gid } => {
+            become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root)?
+        }
+        Identity::Keep => Kept {
+            root: privileges.root == Root::Nothing,
+            bounding_set: bounding_set_is_left()?,
+            groups: getgroups().step("getgroups")?.iter().any(|group| *group != getegid()),
+        },
+    };
     verify_identity(privileges.identity)?;
     clear_capabilities().step("capabilities")?;
     verify_no_capabilities()?;
@@ -110,7 +152,7 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
     // Processes of the same user cannot trace us or read our memory. After exec and the change of user:
     // both reset it.
     nix::sys::prctl::set_dumpable(false).step("dumpable")?;
-    Ok(Dropped { _only_made_here: () })
+    Ok(Dropped { kept })
 }
 
 /// Lowers a soft and hard limit to `value`, or leaves a limit that is lower already.
@@ -119,24 +161,46 @@ pub fn lower_limit(resource: Resource, value: u64) -> io::Result<()> {
     Ok(setrlimit(resource, soft.min(value), hard.min(value))?)
 }
 
-fn become_user(uid: Uid, gid: Gid, root: Root) -> Result<(), StepError> {
+fn become_user(uid: Uid, gid: Gid, root: Root) -> Result<Kept, StepError> {
     if uid.is_root() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput)).step("user is root");
     }
-    // Needs CAP_SYS_CHROOT, so before the capabilities go.
+    let mut kept = Kept::default();
+    // Both while there are capabilities. Who never had this one (root in a container, often) goes on without;
+    // who has it must succeed.
     if root == Root::Nothing {
-        enter_nothing().step("chroot")?;
-    }
-    // Needs CAP_SETPCAP, likewise.
-    for capability in 0.. {
-        if !sys::drop_bounding(capability).step("capability bounding set")? {
-            break;
+        match has(Capability::CAP_SYS_CHROOT)? {
+            true => enter_nothing().step("chroot")?,
+            false => kept.root = true,
         }
     }
+    if has(Capability::CAP_SETPCAP)? {
+        for capability in 0.. {
+            if !sys::drop_bounding(capability).step("capability bounding set")? {
+                break;
+            }
+        }
+    }
+    kept.bounding_set = bounding_set_is_left()?;
     // Groups before the user: afterwards there is no right to change them.
     setgroups(&[]).step("setgroups")?;
     setresgid(gid, gid, gid).step("setresgid")?;
-    setresuid(uid, uid, uid).step("setresuid")
+    setresuid(uid, uid, uid).step("setresuid")?;
+    Ok(kept)
+}
+
+fn has(capability: Capability) -> Result<bool, StepError> {
+    caps::has_cap(None, CapSet::Effective, capability).map_err(io::Error::other).step("read capabilities")
+}
+
+fn bounding_set_is_left() -> Result<bool, StepError> {
+    let left = caps::read(None, CapSet::Bounding).map_err(io::Error::other).step("read capabilities")?;
+    Ok(!left.is_empty())
+}
+
+/// Whether this process can become another user at all; root cannot in some containers.
+pub fn may_become_another() -> Result<bool, StepError> {
+    Ok(has(Capability::CAP_SETUID)? && has(Capability::CAP_SETGID)?)
 }
 
 /// Makes an empty directory, removes it, and stays in it.
@@ -205,7 +269,8 @@ fn still_privileged(what: &str) -> io::Error {
 impl Dropped {
     /// Fences in the file system and the network. Threads made from here on are inside.
     pub fn fence(self, landlock: &Landlock<'_>) -> Result<Fenced, StepError> {
-        Ok(Fenced { landlock: landlock::restrict(landlock).step("landlock")? })
+        let landlock = landlock::restrict(landlock).step("landlock")?;
+        Ok(Fenced { cage: Cage { landlock, kept: self.kept } })
     }
 }
 
@@ -213,7 +278,7 @@ impl Fenced {
     /// Closes the cage, for all threads: the calls of every step before are not in the filter.
     pub fn lock(self, filter: &Filter) -> Result<Locked, StepError> {
         filter.install().step("seccomp")?;
-        Ok(Locked { landlock: self.landlock })
+        Ok(Locked { cage: self.cage })
     }
 }
 

@@ -7,6 +7,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
+use serde::{Deserialize, Serialize};
 
 /// What `PR_GET_SECCOMP` answers under a filter.
 pub const MODE_FILTER: i32 = 2;
@@ -78,7 +79,15 @@ macro_rules! refuse {
     };
 }
 
-/// A compiled filter: whatever is not in its tables kills the process.
+/// What becomes of a process that makes a call which is in none of its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Violation {
+    Kill,
+    /// It is done all the same, and the kernel's log says so: for finding a row that is missing, and no cage.
+    Log,
+}
+
+/// A compiled filter: whatever is not in its tables kills the process, or is logged.
 pub struct Filter {
     /// One per errno; installed before `kill`, for the strongest action wins and `kill` allows these calls.
     refuse: Vec<BpfProgram>,
@@ -87,7 +96,7 @@ pub struct Filter {
 
 impl Filter {
     /// Compiles tables for the architecture that this program was built for.
-    pub fn new(allowed: &[&[Allowed]], refused: &[Refused]) -> io::Result<Filter> {
+    pub fn new(allowed: &[&[Allowed]], refused: &[Refused], violation: Violation) -> io::Result<Filter> {
         let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         for row in allowed.iter().copied().flatten().filter(|row| !row.arguments.is_empty()) {
@@ -101,7 +110,11 @@ impl Filter {
         for row in refused {
             rules.insert(row.number, Vec::new());
         }
-        let kill = program(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?;
+        let violation = match violation {
+            Violation::Kill => SeccompAction::KillProcess,
+            Violation::Log => SeccompAction::Log,
+        };
+        let kill = program(rules, violation, SeccompAction::Allow, architecture)?;
         let mut by_errno: BTreeMap<i32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
         for row in refused {
             by_errno.entry(row.errno).or_default().insert(row.number, Vec::new());

@@ -13,7 +13,7 @@ use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds, one_fd};
 use privsep::confine::{Identity, Locked, Privileges, Root, StepError, drop_privileges};
 use privsep::landlock::Landlock;
 use privsep::role::{Entry, argument, asked_for};
-use privsep::seccomp::{Allowed, Filter, Is, Refused};
+use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
 use privsep::spawn::{Program, Streams};
 use privsep::{allow, refuse};
 
@@ -200,7 +200,7 @@ fn privileges() -> Privileges<'static> {
 }
 
 fn lock() -> Result<Locked, StepError> {
-    let filter = Filter::new(&[ALLOWED], REFUSED).expect("a filter");
+    let filter = Filter::new(&[ALLOWED], REFUSED, Violation::Kill).expect("a filter");
     drop_privileges(&privileges())?.fence(&Landlock::default())?.lock(&filter)
 }
 

@@ -39,7 +39,7 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 8] = [
+const NEW: [&str; 10] = [
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
@@ -48,6 +48,8 @@ const NEW: [&str; 8] = [
     "pidfile",
     "syslog",
     "demo",
+    "sandbox",
+    "require-sandbox",
 ];
 
 static GROUPS: [(&str, &[Opt]); 4] =
@@ -109,7 +111,7 @@ static HOW_MUCH: [Opt; 7] = [
     timeout(&["drain-timeout"], "at the end, leave sessions TIME to finish"),
 ];
 
-static OTHER: [Opt; 8] = [
+static OTHER: [Opt; 10] = [
     opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
     Opt {
         short: None,
@@ -130,6 +132,18 @@ static OTHER: [Opt; 8] = [
         help: "tell syslog instead of stderr what happens",
     },
     opt('u', &["user"], Value("USER", || parser(values::user)), "become this user after binding (root only)"),
+    Opt {
+        short: None,
+        long: &["sandbox"],
+        takes: Value("MODE", || parser(values::sandbox)),
+        help: "at a forbidden system call: kill, or log",
+    },
+    Opt {
+        short: None,
+        long: &["require-sandbox"],
+        takes: Value("LEVEL", || parser(values::require_sandbox)),
+        help: "full: not without all of the sandbox",
+    },
     Opt { short: None, long: &["demo"], takes: Alone, help: "watch a session of built-in peers" },
     opt('h', &["help"], Takes::Help, "tell this and exit"),
     opt('V', &["version"], Takes::Version, "tell version and licence and exit"),

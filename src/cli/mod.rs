@@ -18,10 +18,12 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::ErrorKind;
+use privsep::seccomp::Violation;
 
 use crate::config::{Approach, Config, Endpoint, Family, Output, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
+use crate::messages::Sandbox;
 
 pub(crate) use command::command;
 use place::Given;
@@ -120,6 +122,10 @@ impl Line {
             pidfile: self.value("pidfile"),
             drain_timeout: self.value("drain-timeout"),
             user: self.user()?,
+            sandbox: Sandbox {
+                violation: self.value("sandbox").unwrap_or(Violation::Kill),
+                full: self.value("require-sandbox").unwrap_or(false),
+            },
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),
         })

@@ -5,12 +5,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use privsep::seccomp::Violation;
 use proptest::prelude::*;
 
 use super::{Action, Circumstances, command, parse};
 use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
+use crate::messages::Sandbox;
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -90,6 +92,7 @@ fn nothing_but_a_port() {
         pidfile: None,
         drain_timeout: None,
         user: None,
+        sandbox: Sandbox { violation: Violation::Kill, full: false },
         connect_timeout: Duration::from_secs(30),
         idle_timeout: None,
     };
@@ -628,7 +631,7 @@ fn a_very_long_line_is_only_long() {
 #[test]
 fn help_fits_the_screen() {
     let Ok(Action::Help(help)) = parse_words(words("-h")) else { panic!() };
-    assert!(help.lines().count() <= 45, "{help}");
+    assert!(help.lines().count() <= 52, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with("Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip\n"),
@@ -653,10 +656,19 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
                     max-per-client maxconn max connect-timeout idle-timeout drain-timeout daemon inetd pidfile \
-                    syslog user demo help version";
+                    syslog user sandbox require-sandbox demo help version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");
+}
+
+#[test]
+fn the_sandbox() {
+    let sandbox = |line| config(line).sandbox;
+    assert_eq!(sandbox("--sandbox=log 80"), Sandbox { violation: Violation::Log, full: false });
+    assert_eq!(sandbox("--sandbox log --sandbox kill 80").violation, Violation::Kill);
+    assert!(sandbox("--require-sandbox full 80").full);
+    assert!(!sandbox("--require-sandbox=full --require-sandbox=basic 80").full);
 }
 
 /// Words that mean something, pieces of them, and anything at all.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use privsep::seccomp::Violation;
+
 use super::wording::{shown, usage};
 use crate::config::{Family, Target};
 use crate::exit::Failure;
@@ -130,6 +132,23 @@ pub(super) fn duration(text: OsString) -> Result<Duration, Failure> {
     duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(|| {
         usage(format!("{}: invalid duration (like 500ms, 5s, 2m, 1h; up to 24 days).", shown(&text)))
     })
+}
+
+pub(super) fn sandbox(text: OsString) -> Result<Violation, Failure> {
+    match text.to_str() {
+        Some("kill") => Ok(Violation::Kill),
+        Some("log") => Ok(Violation::Log),
+        _ => Err(usage(format!("{}: invalid sandbox (kill or log).", shown(&text)))),
+    }
+}
+
+/// Whether all of it is wanted, or what this system has.
+pub(super) fn require_sandbox(text: OsString) -> Result<bool, Failure> {
+    match text.to_str() {
+        Some("full") => Ok(true),
+        Some("basic") => Ok(false),
+        _ => Err(usage(format!("{}: invalid level of the sandbox (full or basic).", shown(&text)))),
+    }
 }
 
 /// `-u`: only what cannot be an account's name at all is refused here.

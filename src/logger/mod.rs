@@ -61,7 +61,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         [socket, None] => socket.map(Channel::adopt).transpose()?,
         _ => return Err(Trouble::Protocol),
     };
-    let dropped = role::drop_privileges(Role::Logger, &prepare, &parent)?;
+    let dropped = role::drop_and_tell(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
     let reopening = hangup == Hangup::Reopens;
     let opened = open_outputs(&parent, reopening)?;
@@ -86,7 +86,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let writers = Writers::start(outputs, sharing)?;
     let reader =
         Reader::new(&parent, Pid::from_raw(prepare.parent), &parent_died, resolver, sharing, writers, notes)?;
-    let locked = role::lock_and_tell(Role::Logger, &extras, fenced, &parent)?;
+    let locked = role::lock_and_tell(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;
     reader.serve(&locked)
 }
 

@@ -81,6 +81,10 @@ impl Target {
         match (start, user) {
             (Start::Unprivileged, _) => chosen(Identity::Keep),
             (Start::SetUid { caller }, _) => chosen(becoming(caller, getgid())?),
+            // A container may have taken that from root. What it has left root is still not for us.
+            (Start::Root, _) if !privsep::confine::may_become_another().map_err(powerless)? => {
+                Err(Failure::new(Status::Os, POWERLESS))
+            }
             (Start::Root, Some(name)) => chosen(by_name(name)?.ok_or_else(|| unknown(name))?),
             (Start::Root, None) => match through_sudo()? {
                 Some(identity) => chosen(identity),
@@ -88,6 +92,13 @@ impl Target {
             },
         }
     }
+}
+
+const POWERLESS: &str = "started as root without the capabilities to become another user (CAP_SETUID, CAP_SETGID), \
+                         and root's power is never kept: start it as another user.";
+
+fn powerless(error: privsep::confine::StepError) -> Failure {
+    Failure::new(Status::Os, error.to_string())
 }
 
 fn becoming(uid: Uid, gid: Gid) -> Result<Identity, Failure> {

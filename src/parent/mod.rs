@@ -26,8 +26,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Uid};
-use privsep::confine::{self, Identity, Privileges};
+use privsep::confine::{self, Cage, Identity};
 use privsep::landlock::{Connect, Landlock};
+use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys;
 
@@ -92,17 +93,22 @@ fn bridge(
         Some(Door::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
         Some(Door::Listening(_)) | None => {}
     }
+    // An open cage is the operator's to have, not the caller's of a program with more power than its caller.
+    if config.sandbox.violation == Violation::Log && sys::is_secure_start() {
+        let text = "--sandbox=log: not for a program with a set-uid bit or a file capability.";
+        return Err(Failure::new(Status::NoPermission, text));
+    }
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
     let target = Target::choose(start, config.user.as_deref())?;
     let shortage = limits::raise(&mut config);
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
-    let starter = Starter { program: &program, identity: target.identity };
+    let starter = Starter { program: &program, identity: target.identity, sandbox: config.sandbox };
 
     // First of the roles: the names in the command line may be needed to bind.
     let (resolver, names) = starter.resolver(config.numeric)?;
     let resolver_ready = match resolver.ready(&signals)? {
-        Ok(landlock) => landlock,
+        Ok(cage) => cage,
         Err(signal) => return Ok(interrupted(signal)),
     };
     let find = |endpoint: &Endpoint| address::find(endpoint, &resolver, &signals);
@@ -136,22 +142,17 @@ fn bridge(
     let mut cages = vec![resolver_ready];
     for ready in [logger.ready(&signals)?, zygote.ready(&signals)?] {
         match ready {
-            Ok(landlock) => cages.push(landlock),
+            Ok(cage) => cages.push(cage),
             Err(signal) => return Ok(interrupted(signal)),
         }
     }
 
     let who = who(target.identity);
-    let privileges = Privileges {
-        identity: target.identity,
-        root: Role::Parent.root(),
-        limits: Role::Parent.limits(),
-        parent: None,
-    };
     let unconfined = |error: confine::StepError| {
         Failure::new(Status::Os, format!("the parent cannot be confined: {error}"))
     };
-    let dropped = start.with_privilege(|| confine::drop_privileges(&privileges)).map_err(no_user);
+    let dropped =
+        start.with_privilege(|| role::drop_privileges(Role::Parent, target.identity, None)).map_err(no_user);
     let dropped = dropped?.map_err(unconfined)?;
     // Before the fence, beyond which abstract sockets are.
     let (manager, deaf) = match Manager::find() {
@@ -176,8 +177,8 @@ fn bridge(
     .into_iter()
     .filter_map(|(extra, needed)| needed.then_some(extra))
     .collect();
-    let locked = role::lock(Role::Parent, &extras, fenced).map_err(unconfined)?;
-    cages.push(locked.landlock);
+    let locked = role::lock(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)?;
+    cages.push(locked.cage);
     drop(places);
     if let Some(foreground) = foreground {
         foreground.listening()?;
@@ -197,8 +198,11 @@ fn bridge(
         let text = format!("Started as root: going on as {account} (choose a user with -u)");
         supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
     }
-    for (role, landlock) in Role::EXECUTED.into_iter().chain([Role::Parent]).zip(cages) {
-        let text = format!("{}: {who}, seccomp on, Landlock {}", role.name(), landlock.name());
+    if config.sandbox.violation == Violation::Log {
+        supervisor.tell(ToLogger::Notice { level: Level::Error, text: OPEN_CAGE.into() });
+    }
+    for (role, cage) in Role::EXECUTED.into_iter().chain([Role::Parent]).zip(cages) {
+        let text = tightness(role, &who, cage);
         supervisor.tell(ToLogger::Notice { level: Level::Detail, text });
     }
     supervisor.announce();
@@ -216,6 +220,19 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
         }
         Identity::Become { .. } | Identity::Keep => None,
     })
+}
+
+/// Told whatever `-q` says, and at every start.
+const OPEN_CAGE: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
+                         noted in the kernel's log";
+
+fn tightness(role: Role, who: &str, cage: Cage) -> String {
+    let mut text = format!("{}: {who}, seccomp on, Landlock {}", role.name(), cage.landlock.name());
+    let missing = cage.missing();
+    if !missing.is_empty() {
+        text += &format!("; without {}", missing.join(", "));
+    }
+    text
 }
 
 fn who(identity: Identity) -> String {

@@ -9,8 +9,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait};
-use privsep::confine::Identity;
-use privsep::landlock;
+use privsep::confine::{Cage, Identity};
 use privsep::spawn::{Program, Streams};
 use privsep::sys::Fds;
 use serde::Serialize;
@@ -19,8 +18,8 @@ use super::signals_of;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
-    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Sharing,
-    ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
+    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Sandbox,
+    Sharing, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -53,6 +52,7 @@ const MANY: u32 = 16;
 pub(super) struct Starter<'a> {
     pub(super) program: &'a Program,
     pub(super) identity: Identity,
+    pub(super) sandbox: Sandbox,
 }
 
 impl Starter<'_> {
@@ -69,7 +69,12 @@ impl Starter<'_> {
     }
 
     fn prepare(&self) -> Prepare {
-        Prepare { version: VERSION, parent: Pid::this().as_raw(), identity: self.identity }
+        Prepare {
+            version: VERSION,
+            parent: Pid::this().as_raw(),
+            identity: self.identity,
+            sandbox: self.sandbox,
+        }
     }
 
     /// The resolver, and the logger's end of the channel between the two, unless names are unwanted.
@@ -208,9 +213,9 @@ impl<Out: Serialize> Running<Out> {
     }
 
     /// Waits until the role is confined.
-    pub(super) fn ready(&self, signals: &SignalFd) -> Result<Result<landlock::Status, Signal>, Failure> {
+    pub(super) fn ready(&self, signals: &SignalFd) -> Result<Result<Cage, Signal>, Failure> {
         match self.wait(signals)? {
-            Awaited::Message(ToParent::Ready { landlock }) => Ok(Ok(landlock)),
+            Awaited::Message(ToParent::Ready { cage }) => Ok(Ok(cage)),
             Awaited::Message(ToParent::Failed(problem)) => Err(self.failed(problem)),
             Awaited::Message(_) => Err(self.nonsense()),
             Awaited::Interrupted(signal) => Ok(Err(signal)),
@@ -242,8 +247,11 @@ impl<Out: Serialize> Running<Out> {
                 return self.failed(problem);
             }
         }
+        let mut advice = String::new();
         let how = match self.end() {
             Ok(WaitStatus::Signaled(_, signal, _)) => {
+                advice =
+                    signals::advice(signal as i32, self.pid.as_raw()).map_or(advice, |it| format!("\n{it}"));
                 format!(" (killed by signal {}, {})", signal as i32, signals::describe(signal as i32))
             }
             Ok(WaitStatus::Exited(_, status)) => format!(" (exit status {status})"),
@@ -251,7 +259,7 @@ impl<Out: Serialize> Running<Out> {
         };
         Failure::new(
             Status::Unavailable,
-            format!("lost the {}{how}: nothing is forwarded without it", self.role.name()),
+            format!("lost the {}{how}: nothing is forwarded without it{advice}", self.role.name()),
         )
     }
 

@@ -49,13 +49,13 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         [None, None] => None,
         _ => return Err(Trouble::Protocol),
     };
-    let dropped = role::drop_privileges(Role::Resolver, &prepare, &parent)?;
+    let dropped = role::drop_and_tell(Role::Resolver, &prepare, &parent)?;
     let places = readable_places();
     let read: Vec<_> = places.iter().map(File::as_fd).collect();
     let landlock = Landlock { read: &read, connect: Connect::Ports(&[53]), ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let jobs = start_threads()?;
-    let locked = role::lock_and_tell(Role::Resolver, &[], fenced, &parent)?;
+    let locked = role::lock_and_tell(Role::Resolver, &[], fenced, prepare.sandbox, &parent)?;
     serve(&parent, logger.as_ref(), &jobs, &locked)
 }
 

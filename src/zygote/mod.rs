@@ -60,9 +60,9 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     // Made here and never touched: every worker inherits the same untouched memory.
     let record = longest_record()?;
     let buffers = [Buffer::new(record), Buffer::new(record)];
-    let dropped = role::drop_privileges(Role::Zygote, &prepare, &parent)?;
+    let dropped = role::drop_and_tell(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
-    let locked = role::lock_and_tell(Role::Zygote, &[], fenced, &parent)?;
+    let locked = role::lock_and_tell(Role::Zygote, &[], fenced, prepare.sandbox, &parent)?;
     let Some(newborn) = serve(&parent, &children, reaping, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use privsep::channel::Channel;
+use privsep::confine::{Cage, Kept};
 
 use super::NONSENSE;
 use crate::messages::{Address, End, Problem, Record, ToParent, ToWorker};
@@ -28,9 +29,9 @@ fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
 
 /// Messages of each kind that no role may send once it serves; but for those that this one may.
 fn out_of_order(role: &str) -> Vec<ToParent> {
-    let landlock = privsep::landlock::Status::Full;
+    let cage = Cage { landlock: privsep::landlock::Status::Full, kept: Kept::default() };
     let mut messages = vec![
-        ToParent::Ready { landlock },
+        ToParent::Ready { cage },
         ToParent::Failed(Problem::Confine("no".into())),
         ToParent::Found(vec![Address::Unix(Vec::new())]),
         ToParent::NotFound { reason: "no".into() },

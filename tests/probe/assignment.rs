@@ -1,17 +1,20 @@
-//! What a process of the probe is told to do: `PROBE=BOARD ROLE PORT` in the environment of tcpreen's parent.
+//! What a process of the probe is told to do: `PROBE=BOARD ROLE PORT` in the environment of tcpreen's parent, or
+//! `PROBE=fault ROLE FAULT`.
 //! Roles get an environment of their own, and look into that of their parent.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::board::Board;
+use super::fault::Fault;
 use super::trial::{self, Trial};
 
 pub(crate) const VARIABLE: &str = "PROBE";
 
 pub(crate) struct Assignment {
     role: String,
-    pub(crate) board: Board,
+    board: Option<Board>,
+    pub(crate) fault: Option<Fault>,
     /// Where nobody may ever be connected to.
     pub(crate) port: u16,
     plan: Vec<Trial>,
@@ -26,13 +29,24 @@ pub(crate) fn accept() -> bool {
         true => of_parent().unwrap_or_default(),
         false => std::env::var(VARIABLE).unwrap_or_default(),
     };
-    if let [board, role, port] = words.split(' ').collect::<Vec<_>>()[..] {
-        let assignment = Assignment {
-            role: role.trim_end_matches('+').to_owned(),
-            board: Board::open(&PathBuf::from(board)),
+    let assignment = match words.split(' ').collect::<Vec<_>>()[..] {
+        ["fault", role, fault] => Some(Assignment {
+            role: role.to_owned(),
+            board: None,
+            fault: Some(fault.parse().expect("a fault")),
+            port: 0,
+            plan: Vec::new(),
+        }),
+        [board, role, port] => Some(Assignment {
+            role: role.trim_end_matches(['+', trial::LOGGED]).to_owned(),
+            board: Some(Board::open(&PathBuf::from(board))),
+            fault: None,
             port: port.parse().expect("a port"),
             plan: trial::plan(role),
-        };
+        }),
+        _ => None,
+    };
+    if let Some(assignment) = assignment {
         let _ = ASSIGNMENT.set(assignment);
     }
     is_role || ASSIGNMENT.get().is_some()
@@ -54,6 +68,10 @@ pub(crate) fn current() -> &'static Assignment {
 }
 
 impl Assignment {
+    pub(crate) fn board(&self) -> &Board {
+        self.board.as_ref().expect("a board")
+    }
+
     pub(crate) fn plan(&self) -> &[Trial] {
         &self.plan
     }

@@ -17,13 +17,16 @@ use super::assignment::VARIABLE;
 use super::board::{Board, Verdict};
 use super::policy::{Extra, Role};
 use super::trial::{self, Trial};
-use super::{attacks, list};
+use super::{attacks, fault, list};
 
 /// Sessions at a time.
 const CLIENTS: usize = 8;
 
 pub(crate) fn run() -> ExitCode {
-    let roles = ["parent", "resolver", "logger", "zygote", "worker", "parent+", "logger+"];
+    let roles = [
+        "parent", "resolver", "logger", "zygote", "worker", "parent+", "logger+", "parent?", "logger?",
+        "zygote?",
+    ];
     let runs: Vec<_> = roles.map(|role| (role, thread::spawn(move || run_role(role)))).into();
     let mut report = Report::default();
     for (name, test) in TESTS {
@@ -74,6 +77,7 @@ type Test = fn() -> Vec<String>;
 const TESTS: &[(&str, Test)] = &[
     ("the table of a role and the second list have the same calls", same_calls),
     ("every row of a table says who needs it", every_row_has_a_reason),
+    ("without any one step in any one role nothing is forwarded", without_a_step),
 ];
 
 const EXTRAS: [Extra; 6] = [
@@ -84,6 +88,16 @@ const EXTRAS: [Extra; 6] = [
     Extra::Rotation,
     Extra::Syslog,
 ];
+
+/// The steps that only root takes are among them.
+fn without_a_step() -> Vec<String> {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: this test needs root");
+        println!("SKIP: this test needs root");
+        return Vec::new();
+    }
+    fault::every_step_is_needed()
+}
 
 fn same_calls() -> Vec<String> {
     let mut complaints = Vec::new();
@@ -127,6 +141,7 @@ fn run_role(role: &'static str) -> Vec<Result> {
     let board = Board::create(&place.path().join("board"));
     let trap = Trap::new();
     let deaths = match role {
+        _ if role.ends_with(trial::LOGGED) => start_logged(role, place.path(), &trap),
         "worker" => serve(role, place.path(), &trap, plan.len()),
         _ if role.ends_with('+') => start_daemon(role, place.path(), &trap),
         _ => start(role, place.path(), &trap),
@@ -196,6 +211,15 @@ fn command(role: &str, place: &Path, trap: &Trap) -> Command {
 /// tcpreen in the foreground; everything is tried before it listens.
 fn start(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let mut child = command(role, place, trap).args(["9", "127.0.0.1:0"]).spawn().expect("tcpreen");
+    let (_, stderr) = listening(&mut child);
+    end(child, stderr);
+    Deaths::new()
+}
+
+/// The same in an open cage.
+fn start_logged(role: &str, place: &Path, trap: &Trap) -> Deaths {
+    let mut child =
+        command(role, place, trap).args(["--sandbox=log", "9", "127.0.0.1:0"]).spawn().expect("tcpreen");
     let (_, stderr) = listening(&mut child);
     end(child, stderr);
     Deaths::new()

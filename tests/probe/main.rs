@@ -46,6 +46,7 @@ mod worker;
 mod assignment;
 mod attacks;
 mod board;
+mod fault;
 mod harness;
 mod list;
 mod raw;

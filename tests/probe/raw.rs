@@ -57,6 +57,28 @@ pub(crate) fn overflow(depth: u64) -> u64 {
     overflow(depth + 1) + page[(depth % 512) as usize]
 }
 
+/// Makes the kernel answer `errno` to a system call, or to those of its calls whose argument `index` is `value`.
+pub(crate) fn answer(number: i64, argument: Option<(u32, u32)>, errno: i32) -> io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let mut program =
+        vec![step(LOAD, 0, 0), step(UNLESS, if argument.is_some() { 3 } else { 1 }, number as u32)];
+    if let Some((index, value)) = argument {
+        // Arguments begin at offset 16 of seccomp_data; the low half comes first.
+        program.extend([step(LOAD, 0, 16 + 8 * index), step(UNLESS, 1, value)]);
+    }
+    program.push(step(RETURN, 0, libc::SECCOMP_RET_ERRNO | errno as u32));
+    program.push(step(RETURN, 0, libc::SECCOMP_RET_ALLOW));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program lives through the call, which copies it. prctl, because the fault may be seccomp's.
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Maps a file that begins with a `T` made of atomics alone.
 pub(crate) fn share<T: Sync>(file: &File) -> &'static T {
     // SAFETY: a new shared mapping of a file that is at least as long.

@@ -4,6 +4,7 @@ use super::board::{Outcome, Verdict};
 use super::list::{self, Entry, Rule};
 use super::policy::Extra;
 use super::{attacks, raw};
+use nix::libc;
 use nix::sys::signal::Signal;
 
 /// Beyond the last number of any kernel there is.
@@ -91,26 +92,32 @@ fn judged(well: bool) -> Outcome {
 }
 
 /// The tests that every role has.
-const GROUPS: [&str; 6] = [
+const GROUPS: [&str; 7] = [
     "a call that is not on the list is death",
     "a call on the list is survived",
     "a call with the arguments that it is for is survived",
     "a call with other arguments is death",
     "the calls of other architectures are death",
     "a bug ends as a bug, whatever the environment asks for",
+    "with --sandbox=log a call that is not on the list is survived",
 ];
 pub(crate) const NUMBERS_DIE: &str = GROUPS[0];
 const LIST_LIVES: &str = GROUPS[1];
 const GOOD_PASS: &str = GROUPS[2];
 const BAD_DIE: &str = GROUPS[3];
 const OTHER_ABIS: &str = GROUPS[4];
+const LOG: &str = GROUPS[6];
 pub(crate) const BUGS: &str = GROUPS[5];
+
+/// Ends the word for a role that runs with `--sandbox=log`.
+pub(crate) const LOGGED: char = '?';
 
 /// All trials of a role, in an order that tcpreen and the test agree on. `role+` is what a run adds to the role.
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
     match role.strip_suffix('+') {
         Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles, Extra::PidFile]),
         Some("logger") => of_extras(&[Extra::SessionFiles, Extra::Rotation, Extra::Syslog]),
+        _ if role.ends_with(LOGGED) => vec![call(LOG, libc::SYS_getuid, [0; 6], Expected::Lives)],
         _ => of_role(role),
     }
 }

@@ -17,11 +17,11 @@ pub(crate) fn serve(
     locked: &Locked,
 ) -> ! {
     if let Some(assignment) = assignment::of("worker")
-        && let Some(index) = assignment.board.next(assignment.plan().len())
+        && let Some(index) = assignment.board().next(assignment.plan().len())
     {
-        assignment.board.began(index);
+        assignment.board().began(index);
         let outcome = assignment.plan()[index].perform();
-        assignment.board.came_back(index, outcome);
+        assignment.board().came_back(index, outcome);
     }
     real::serve(channel, session, buffers, locked)
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use nix::unistd::{Pid, Uid};
 use privsep::channel::{Channel, Incoming, Wait};
 use privsep::confine::Identity;
+use privsep::seccomp::Violation;
 use serde::Serialize;
 
 use super::nobody;
 use super::under_test::binary;
 use super::wait::{until, within};
-use crate::messages::{Prepare, ToParent, VERSION};
+use crate::messages::{Prepare, Sandbox, ToParent, VERSION};
 
 /// A role that takes us for its parent. Dropping it ends its process.
 pub struct Role<Out> {
@@ -101,5 +102,10 @@ pub fn prepare() -> Prepare {
         true => Identity::Become { uid: uid.as_raw(), gid: gid.as_raw() },
         false => Identity::Keep,
     };
-    Prepare { version: VERSION, parent: std::process::id().try_into().expect("a process id"), identity }
+    Prepare {
+        version: VERSION,
+        parent: std::process::id().try_into().expect("a process id"),
+        identity,
+        sandbox: Sandbox { violation: Violation::Kill, full: false },
+    }
 }

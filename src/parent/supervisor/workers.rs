@@ -11,7 +11,7 @@ use crate::exit::{Failure, Status};
 use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
 use crate::policy::Role;
 use crate::reason::reason;
-use crate::signals::describe;
+use crate::signals::{advice, describe};
 
 /// Workers kept ready for the next sessions.
 const SPARE: u32 = 4;
@@ -91,7 +91,13 @@ impl Supervisor<'_> {
             }
             End::Signal(signal) => {
                 let text = describe(signal);
-                self.notice(Level::Warning, format!("Child {pid} killed by signal {signal} ({text})"));
+                self.notice(
+                    Level::Warning,
+                    format!("Child {pid} killed by signal {signal} ({text}) in session {number}"),
+                );
+                if let Some(advice) = advice(signal, pid) {
+                    self.notice(Level::Warning, advice);
+                }
             }
         }
         self.failed = Some(Status::Software);

@@ -1,0 +1,99 @@
+//! Steps of the confinement that fail, each in one role alone. The kernel's part is played by a filter that answers
+//! with an error, or with a success that is none; the code that has to notice is the real one.
+
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use nix::libc;
+
+use super::assignment::VARIABLE;
+use super::raw;
+
+/// The answer of the kernel to a system call, whole or with one value of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    number: i64,
+    argument: Option<(u32, u32)>,
+    errno: i32,
+}
+
+impl Fault {
+    pub(crate) fn install(self) {
+        raw::answer(self.number, self.argument, self.errno).expect("a fault");
+    }
+
+    fn word(self) -> String {
+        let (index, value) = self.argument.map_or((-1, 0), |(index, value)| (index as i32, value));
+        format!("{},{index},{value},{}", self.number, self.errno)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Fault, String> {
+        let numbers: Vec<i64> = text.split(',').flat_map(str::parse).collect();
+        let [number, index, value, errno] = numbers[..] else { return Err(format!("no fault: {text}")) };
+        let argument = (index >= 0).then_some((index as u32, value as u32));
+        Ok(Fault { number, argument, errno: errno as i32 })
+    }
+}
+
+const fn call(number: i64, errno: i32) -> Fault {
+    Fault { number, argument: None, errno }
+}
+
+const fn with(number: i64, index: u32, value: u32, errno: i32) -> Fault {
+    Fault { number, argument: Some((index, value)), errno }
+}
+
+/// What is said to be done, and is not.
+const LIE: i32 = 0;
+
+/// The step as it is named, the roles that take it, and how it fails.
+const STEPS: &[(&str, &[&str], Fault)] = &[
+    ("no_new_privs", ALL, with(libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS as u32, libc::EINVAL)),
+    ("core limit", ALL, with(libc::SYS_prlimit64, 1, libc::RLIMIT_CORE, libc::EPERM)),
+    ("resource limit", &["resolver"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_NOFILE, libc::EPERM)),
+    ("resource limit", &["zygote"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_AS, libc::EPERM)),
+    ("chroot", &["zygote"], call(libc::SYS_chroot, libc::EPERM)),
+    ("chroot", &["zygote"], call(libc::SYS_chroot, libc::ENOSYS)),
+    ("capability bounding set", ALL, with(libc::SYS_prctl, 0, libc::PR_CAPBSET_DROP as u32, libc::EPERM)),
+    ("setgroups", ALL, call(libc::SYS_setgroups, libc::EPERM)),
+    ("setresgid", ALL, call(libc::SYS_setresgid, libc::EAGAIN)),
+    ("setresuid", ALL, call(libc::SYS_setresuid, libc::EAGAIN)),
+    ("verify identity", ALL, call(libc::SYS_setresgid, LIE)),
+    ("verify identity", ALL, call(libc::SYS_setresuid, LIE)),
+    ("capabilities", ALL, call(libc::SYS_capset, libc::EPERM)),
+    ("parent death signal", EXECUTED, with(libc::SYS_prctl, 0, libc::PR_SET_PDEATHSIG as u32, libc::EINVAL)),
+    ("dumpable", ALL, with(libc::SYS_prctl, 0, libc::PR_SET_DUMPABLE as u32, libc::EINVAL)),
+    ("seccomp", ALL, call(libc::SYS_seccomp, libc::ENOSYS)),
+    ("seccomp", ALL, call(libc::SYS_seccomp, libc::EINVAL)),
+];
+
+const ALL: &[&str] = &["parent", "resolver", "logger", "zygote"];
+const EXECUTED: &[&str] = &["resolver", "logger", "zygote"];
+
+/// With any step failed in any role nothing listens, and the one line says which and whose.
+pub(crate) fn every_step_is_needed() -> Vec<String> {
+    let cases =
+        STEPS.iter().flat_map(|(step, roles, fault)| roles.iter().map(move |role| (step, role, fault)));
+    cases.filter_map(|(step, role, fault)| start(step, role, *fault)).collect()
+}
+
+fn start(step: &str, role: &str, fault: Fault) -> Option<String> {
+    let output = Command::new(std::env::current_exe().expect("us"))
+        .env(VARIABLE, format!("fault {role} {}", fault.word()))
+        .args(["-n", "-s", "127.0.0.1", "9", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("tcpreen");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let named = format!("the {role} cannot be confined: {step}: ");
+    let right = output.status.code() == Some(71)
+        && said.lines().count() == 1
+        && said.contains(&named)
+        && !said.contains("Listening")
+        && output.stdout.is_empty();
+    (!right).then(|| format!("{role}, {step}, {fault:?}: {:?} {said}", output.status))
+}
