@@ -42,6 +42,8 @@ pub(crate) struct Config {
     /// `-u`
     pub(crate) user: Option<String>,
     pub(crate) sandbox: Sandbox,
+    /// `--print-policy`: nothing else is done.
+    pub(crate) print_policy: bool,
     /// `--connect-timeout`
     pub(crate) connect_timeout: Duration,
     /// `--idle-timeout`; `None` is no limit.

@@ -81,6 +81,21 @@ impl Role {
         }
     }
 
+    /// What Landlock leaves it of the file system and of the network, in words; the rules are where the role sets
+    /// itself up, with the directories of that start.
+    pub(crate) const fn reach(self) -> &'static str {
+        match self {
+            Role::Parent => {
+                "removes files in the directories of its sockets and of its PID file; TCP to anywhere, no bind"
+            }
+            Role::Resolver => "reads beneath /etc /usr /lib /lib64 /run /var/run; TCP to port 53, no bind",
+            Role::Logger => {
+                "makes and writes files in the directories of outputs that make files later; no TCP"
+            }
+            Role::Zygote => "no file, no TCP",
+        }
+    }
+
     /// The tables that make up its filter.
     pub(crate) const fn allowed(self) -> &'static [&'static [Allowed]] {
         match self {
@@ -179,36 +194,36 @@ const NULL: Is = Is::Long(0);
 const RUNTIME: &[Allowed] = allow![
     SYS_exit_group => "the end",
     SYS_exit => "the end of a thread",
-    SYS_restart_syscall => "the kernel itself, after a stop in a call with a time-out",
-    SYS_rt_sigreturn => "return from the handler of a stack overflow",
-    SYS_rt_sigaction => "abort: default action of SIGABRT; stack overflow handler",
+    SYS_restart_syscall => seldom "the kernel itself, after a stop in a call with a time-out",
+    SYS_rt_sigreturn => seldom "return from the handler of a stack overflow",
+    SYS_rt_sigaction => seldom "abort: default action of SIGABRT; stack overflow handler",
     SYS_rt_sigprocmask => "abort and fork block signals",
     SYS_sigaltstack => "end of a thread takes its signal stack away",
-    SYS_gettid => "abort: to whom",
+    SYS_gettid => seldom "abort: to whom",
     SYS_getpid => "abort: to whom",
-    SYS_tgkill(0 is Is::Itself, 2 is int(libc::SIGABRT)) => "abort",
+    SYS_tgkill(0 is Is::Itself, 2 is int(libc::SIGABRT)) => seldom "abort",
     SYS_futex(1 is int(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc",
     SYS_futex(1 is int(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc and of the standard library",
     SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG)) => "locks of the standard library",
-    SYS_clock_gettime => "time, where the vDSO has none",
+    SYS_clock_gettime => seldom "time, where the vDSO has none",
     SYS_fcntl(1 is int(libc::F_GETFD)) => "debug builds check descriptors as they close them",
     SYS_fcntl(1 is int(libc::F_GETFL)) => "the standard library asks whether a descriptor blocks",
     SYS_close => "descriptors end",
     SYS_write => "a panic's last words on stderr; the streams",
     #[cfg(target_arch = "x86_64")]
     SYS_poll => "waiting",
-    SYS_ppoll => "waiting",
-    SYS_getrandom => "seeds of hash maps",
+    SYS_ppoll => seldom "waiting",
+    SYS_getrandom => seldom "seeds of hash maps",
 ];
 
 /// The heap. Nothing can be made executable.
 const MEMORY: &[Allowed] = allow![
-    SYS_brk => "heap",
+    SYS_brk => seldom "heap",
     SYS_munmap => "heap",
-    SYS_mremap => "heap",
+    SYS_mremap => seldom "heap",
     SYS_madvise => "heap and stacks give memory back",
-    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32), 4 is int(-1)) => "heap; no file",
-    SYS_mprotect(2 is Is::Without(libc::PROT_EXEC as u32)) => "heap grows into reserved memory",
+    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32), 4 is int(-1)) => seldom "heap; no file",
+    SYS_mprotect(2 is Is::Without(libc::PROT_EXEC as u32)) => seldom "heap grows into reserved memory",
 ];
 
 /// Messages between our processes.
@@ -225,9 +240,9 @@ const CHANNEL: &[Allowed] = allow![
 const THREADS: &[Allowed] = allow![
     SYS_sched_yield => "crossbeam waits a moment before it sleeps",
     SYS_clock_nanosleep => "the reader lets small records gather; waiting with a deadline",
-    SYS_rseq => "end of a thread",
-    SYS_set_robust_list => "end of a thread",
-    SYS_sched_getaffinity => "crossbeam asks how many processors there are",
+    SYS_rseq => seldom "end of a thread",
+    SYS_set_robust_list => seldom "end of a thread",
+    SYS_sched_getaffinity => seldom "crossbeam asks how many processors there are",
     SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME)) => "a thread is joined",
     SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME | libc::FUTEX_PRIVATE_FLAG))
         => "libc waits with a deadline",
@@ -246,16 +261,17 @@ const PARENT: &[Allowed] = allow![
     SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_NODELAY)) => "small writes do not wait",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a refusal is a reset",
     SYS_getpeername => "who is connected",
-    SYS_getsockname => "where we listen",
     SYS_read => "signals",
-    SYS_waitid => "has a role ended",
+    SYS_waitid => seldom "has a role ended",
     SYS_wait4 => "how",
-    SYS_prlimit64(2 is NULL) => "how many descriptors we may have",
 ];
 
 /// Landlock keeps it to the directories in which the sockets are.
 const SOCKET_FILES: &[Allowed] = allow![
+    #[cfg(target_arch = "x86_64")]
     SYS_unlink => "our own Unix socket, at the end",
+    #[cfg(not(target_arch = "x86_64"))]
+    SYS_unlinkat(2 is int(0)) => "our own Unix socket, at the end",
     SYS_newfstatat => "is it still our own",
 ];
 
@@ -266,12 +282,16 @@ const PID_FILE: &[Allowed] = allow![
 ];
 
 const LOGGER: &[Allowed] = allow![
+    #[cfg(target_arch = "x86_64")]
     SYS_epoll_wait => "which session has records",
+    #[cfg(not(target_arch = "x86_64"))]
+    SYS_epoll_pwait => "which session has records",
     SYS_epoll_ctl => "sessions come and go",
     SYS_read => "signals",
-    SYS_getppid => "is the parent still there",
-    SYS_alarm => "the last second, when the parent is gone",
-    SYS_setitimer => "the same: how libc makes an alarm",
+    SYS_getppid => seldom "is the parent still there",
+    #[cfg(target_arch = "x86_64")]
+    SYS_alarm => seldom "the last second, when the parent is gone",
+    SYS_setitimer => seldom "the same: how libc makes an alarm",
 ];
 
 /// Where a file is made cannot be seen here: Landlock keeps it to the directories that were opened at the start.
@@ -282,17 +302,23 @@ const SESSION_FILES: &[Allowed] = allow![
 /// Likewise. Without `O_TRUNC`: no file can be emptied.
 const ROTATION: &[Allowed] = allow![
     SYS_openat(2 is int(ROTATED_FILE)) => "the new file of an output",
-    SYS_fstat => "is it a regular one",
+    SYS_fstat => seldom "is it a regular one",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
-    SYS_fchmod(1 is Is::Int(PRIVATE)) => "secrets are for the user alone",
+    SYS_fchmod(1 is Is::Int(PRIVATE)) => seldom "secrets are for the user alone",
 ];
 
 /// One kind of socket, and an address as long as that of `/dev/log`: the filter cannot read a path, and Landlock
 /// has no rule about connecting to a socket in the file system.
 const SYSLOG: &[Allowed] = allow![
-    SYS_socket(0 is int(libc::AF_UNIX), 1 is int(SYSLOG_SOCKET), 2 is int(0)) => "syslogd was restarted",
-    SYS_connect(2 is Is::Int(SYSLOG_ADDRESS)) => "likewise",
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is int(SYSLOG_SOCKET), 2 is int(0)) => seldom "syslogd was restarted",
+    SYS_connect(2 is Is::Int(SYSLOG_ADDRESS)) => seldom "likewise",
 ];
+
+/// What NSS reads: its configuration and libraries, and the sockets of its daemons.
+pub(crate) const NSS_FILES: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run"];
+
+/// Where name servers are reached by TCP.
+pub(crate) const NAME_SERVERS: &[u16] = &[53];
 
 /// Where syslogd listens.
 pub(crate) const SYSLOG_PATH: &str = "/dev/log";
@@ -312,46 +338,50 @@ const RESOLVER: &[Allowed] = allow![
     SYS_openat(2 is Is::Without((libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32))
         => "configuration files and NSS libraries, to read them",
     SYS_read => "configuration files, answers",
-    SYS_pread64 => "NSS libraries",
+    SYS_pread64 => seldom "NSS libraries",
     SYS_lseek => "configuration files",
-    SYS_fstat => "configuration files",
+    SYS_fstat => seldom "configuration files",
     SYS_newfstatat => "configuration files: have they changed?",
-    SYS_statx => "likewise",
-    SYS_access => "NSS",
-    SYS_faccessat => "NSS",
-    SYS_readlinkat => "NSS",
-    SYS_getcwd => "NSS",
-    SYS_mmap => "NSS libraries are loaded when they are needed",
-    SYS_mprotect => "likewise",
+    SYS_statx => seldom "likewise",
+    #[cfg(target_arch = "x86_64")]
+    SYS_access => seldom "NSS",
+    SYS_faccessat => seldom "NSS",
+    SYS_readlinkat => seldom "NSS",
+    SYS_getcwd => seldom "NSS",
+    SYS_mmap => seldom "NSS libraries are loaded when they are needed",
+    SYS_mprotect => seldom "likewise",
     SYS_socket(0 is int(libc::AF_INET)) => "to name servers",
     SYS_socket(0 is int(libc::AF_INET6)) => "likewise",
     SYS_socket(0 is int(libc::AF_UNIX)) => "to NSS daemons",
     SYS_socket(0 is int(libc::AF_NETLINK), 2 is int(libc::NETLINK_ROUTE)) => "which addresses have we",
     SYS_connect => "to name servers and NSS daemons",
-    SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => "netlink: an internet address is longer",
-    SYS_getsockname => "which source address would be used",
-    SYS_getpeername => "NSS",
-    SYS_getsockopt => "NSS",
-    SYS_setsockopt => "name servers' sockets",
-    SYS_sendmmsg => "two questions at a time",
-    SYS_sendto => "netlink",
-    SYS_ioctl(1 is Is::Int(0x541B)) => "FIONREAD: how long an answer is",
-    SYS_ioctl(1 is Is::Int(0x8933)) => "SIOCGIFINDEX: the number of an interface in fe80::1%eth0",
-    SYS_ioctl(1 is Is::Int(0x8910)) => "SIOCGIFNAME: its name, for the way back",
+    SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => seldom "netlink: an internet address is longer",
+    SYS_getsockname => seldom "which source address would be used",
+    SYS_getpeername => seldom "NSS",
+    SYS_getsockopt => seldom "NSS",
+    SYS_setsockopt => seldom "name servers' sockets",
+    SYS_sendmmsg => seldom "two questions at a time",
+    SYS_sendto => seldom "netlink",
+    SYS_ioctl(1 is Is::Int(0x541B)) => seldom "FIONREAD: how long an answer is",
+    SYS_ioctl(1 is Is::Int(0x8933)) => seldom "SIOCGIFINDEX: the number of an interface in fe80::1%eth0",
+    SYS_ioctl(1 is Is::Int(0x8910)) => seldom "SIOCGIFNAME: its name, for the way back",
     SYS_fcntl(1 is int(libc::F_SETFL)) => "sockets that do not block",
     SYS_fcntl(1 is int(libc::F_SETFD)) => "descriptors that end with an exec",
     SYS_fcntl(1 is int(libc::F_DUPFD_CLOEXEC)) => "NSS",
     SYS_uname => "libraries",
-    SYS_getuid => "NSS",
-    SYS_geteuid => "NSS",
-    SYS_getgid => "NSS",
-    SYS_getegid => "NSS",
-    SYS_epoll_create1 => "NSS daemons' libraries",
-    SYS_epoll_ctl => "likewise",
-    SYS_epoll_wait => "likewise",
-    SYS_gettimeofday => "deadlines",
-    SYS_prlimit64(2 is NULL) => "NSS daemons' libraries",
-    SYS_getdents64 => "NSS",
+    SYS_getuid => seldom "NSS",
+    SYS_geteuid => seldom "NSS",
+    SYS_getgid => seldom "NSS",
+    SYS_getegid => seldom "NSS",
+    SYS_epoll_create1 => seldom "NSS daemons' libraries",
+    SYS_epoll_ctl => seldom "likewise",
+    #[cfg(target_arch = "x86_64")]
+    SYS_epoll_wait => seldom "likewise",
+    #[cfg(not(target_arch = "x86_64"))]
+    SYS_epoll_pwait => "likewise",
+    SYS_gettimeofday => seldom "deadlines",
+    SYS_prlimit64(2 is NULL) => seldom "NSS daemons' libraries",
+    SYS_getdents64 => seldom "NSS",
 ];
 
 const RESOLVER_REFUSED: &[Refused] = refuse![

@@ -19,6 +19,10 @@ pub struct Allowed {
     pub number: i64,
     /// All must hold; several rows for one call are alternatives.
     pub arguments: &'static [Argument],
+    /// Not seen in everyday sessions: in another libc, in an emergency, or in configurations of others.
+    pub seldom: bool,
+    /// The row is there on this architecture alone (`cfg`), whose numbers others do not have.
+    pub only_here: bool,
     pub reason: &'static str,
 }
 
@@ -52,17 +56,35 @@ pub struct Refused {
 }
 
 /// Writes a table of [`Allowed`] calls:
-/// `SYS_read => "who needs it"`, or `SYS_ioctl(1 is Int(5)) => "…"`.
+/// `SYS_read => "who needs it"`, or `SYS_ioctl(1 is Int(5)) => "…"`, and `seldom` before the reason where
+/// everyday sessions do without.
 #[macro_export]
 macro_rules! allow {
-    ($($(#[$meta:meta])* $name:ident $(($($index:literal is $is:expr),+))? => $reason:literal),* $(,)?) => {
+    ($($(#[$meta:meta])* $name:ident $(($($index:literal is $is:expr),+))? => $($seldom:ident)? $reason:literal),* $(,)?) => {
         &[$($(#[$meta])* $crate::seccomp::Allowed {
             name: stringify!($name),
             #[allow(clippy::unnecessary_cast)]
             number: $crate::libc::$name as i64,
             arguments: &[$($($crate::seccomp::Argument { index: $index, is: $is }),+)?],
+            seldom: $crate::is_there!($($seldom)?),
+            only_here: $crate::is_there!($($meta)*),
             reason: $reason,
         }),*]
+    };
+}
+
+/// Whether a macro was given something.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! is_there {
+    () => {
+        false
+    };
+    (seldom) => {
+        true
+    };
+    ($meta:meta) => {
+        true
     };
 }
 
@@ -97,17 +119,42 @@ pub struct Filter {
 impl Filter {
     /// Compiles tables for the architecture that this program was built for.
     pub fn new(allowed: &[&[Allowed]], refused: &[Refused], violation: Violation) -> io::Result<Filter> {
-        let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+        Filter::compile(allowed, refused, violation, std::env::consts::ARCH, &|_, here| Some(here))
+    }
+
+    /// Compiles tables for any architecture, of which `number` gives the number of a call by its name and its
+    /// number here. Rows that are there on this architecture alone are left out elsewhere. What arguments are
+    /// compared with stays as it is here.
+    pub fn compile(
+        allowed: &[&[Allowed]],
+        refused: &[Refused],
+        violation: Violation,
+        architecture: &str,
+        number: &dyn Fn(&str, i64) -> Option<i64>,
+    ) -> io::Result<Filter> {
+        let elsewhere = architecture != std::env::consts::ARCH;
+        let renumbered = |row: &Allowed| match number(row.name, row.number) {
+            Some(number) => Ok(Allowed { number, ..*row }),
+            None => Err(io::Error::other(format!("{} is not there on {architecture}", row.name))),
+        };
+        let rows = allowed.iter().copied().flatten().filter(|row| !(elsewhere && row.only_here));
+        let allowed: Vec<Allowed> = rows.map(renumbered).collect::<io::Result<_>>()?;
+        let refused = refused.iter().map(|row| match number(row.name, row.number) {
+            Some(number) => Ok(Refused { number, ..*row }),
+            None => Err(io::Error::other(format!("{} is not there on {architecture}", row.name))),
+        });
+        let refused: Vec<Refused> = refused.collect::<io::Result<_>>()?;
+        let architecture = TargetArch::try_from(architecture).map_err(io::Error::other)?;
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-        for row in allowed.iter().copied().flatten().filter(|row| !row.arguments.is_empty()) {
+        for row in allowed.iter().filter(|row| !row.arguments.is_empty()) {
             rules.entry(row.number).or_default().push(rule(row.arguments)?);
         }
         // Last, because a call that one row allows with any arguments is allowed, whatever other rows say;
         // to seccompiler that is a call with no rule.
-        for row in allowed.iter().copied().flatten().filter(|row| row.arguments.is_empty()) {
+        for row in allowed.iter().filter(|row| row.arguments.is_empty()) {
             rules.insert(row.number, Vec::new());
         }
-        for row in refused {
+        for row in &refused {
             rules.insert(row.number, Vec::new());
         }
         let violation = match violation {
@@ -116,7 +163,7 @@ impl Filter {
         };
         let kill = program(rules, violation, SeccompAction::Allow, architecture)?;
         let mut by_errno: BTreeMap<i32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
-        for row in refused {
+        for row in &refused {
             by_errno.entry(row.errno).or_default().insert(row.number, Vec::new());
         }
         let refuse = by_errno

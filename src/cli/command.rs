@@ -39,7 +39,7 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 10] = [
+const NEW: [&str; 11] = [
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
@@ -50,6 +50,7 @@ const NEW: [&str; 10] = [
     "demo",
     "sandbox",
     "require-sandbox",
+    "print-policy",
 ];
 
 static GROUPS: [(&str, &[Opt]); 4] =
@@ -111,7 +112,7 @@ static HOW_MUCH: [Opt; 7] = [
     timeout(&["drain-timeout"], "at the end, leave sessions TIME to finish"),
 ];
 
-static OTHER: [Opt; 10] = [
+static OTHER: [Opt; 11] = [
     opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
     Opt {
         short: None,
@@ -143,6 +144,12 @@ static OTHER: [Opt; 10] = [
         long: &["require-sandbox"],
         takes: Value("LEVEL", || parser(values::require_sandbox)),
         help: "full: not without all of the sandbox",
+    },
+    Opt {
+        short: None,
+        long: &["print-policy"],
+        takes: Nothing,
+        help: "tell what each process may do, and exit",
     },
     Opt { short: None, long: &["demo"], takes: Alone, help: "watch a session of built-in peers" },
     opt('h', &["help"], Takes::Help, "tell this and exit"),

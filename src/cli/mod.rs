@@ -122,6 +122,7 @@ impl Line {
             pidfile: self.value("pidfile"),
             drain_timeout: self.value("drain-timeout"),
             user: self.user()?,
+            print_policy: self.flag("print-policy"),
             sandbox: Sandbox {
                 violation: self.value("sandbox").unwrap_or(Violation::Kill),
                 full: self.value("require-sandbox").unwrap_or(false),

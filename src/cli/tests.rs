@@ -93,6 +93,7 @@ fn nothing_but_a_port() {
         drain_timeout: None,
         user: None,
         sandbox: Sandbox { violation: Violation::Kill, full: false },
+        print_policy: false,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: None,
     };
@@ -656,7 +657,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
                     max-per-client maxconn max connect-timeout idle-timeout drain-timeout daemon inetd pidfile \
-                    syslog user sandbox require-sandbox demo help version";
+                    syslog user sandbox require-sandbox print-policy demo help version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");

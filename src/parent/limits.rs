@@ -36,7 +36,7 @@ pub(super) fn raise(config: &mut Config) -> Option<String> {
 
 /// The files of its own that each session has in an output: the most that a name can mean, right or wrong.
 /// What is wrong with it, the logger tells.
-fn own_files(target: &Target) -> u64 {
+pub(super) fn own_files(target: &Target) -> u64 {
     let Target::File(name) = target else { return 0 };
     let mut letters = Vec::new();
     let mut bytes = name.as_encoded_bytes().iter();

@@ -2,6 +2,7 @@
 //! sockets out. It never reads a byte from a peer.
 
 mod address;
+mod audit;
 mod daemon;
 mod dial;
 #[cfg(fuzzing)]
@@ -72,6 +73,9 @@ pub(crate) struct Surroundings {
 
 /// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
 pub(crate) fn run(mut config: Config, surroundings: Surroundings) -> Result<u8, Failure> {
+    if config.print_policy {
+        return audit::print(&config, surroundings.start);
+    }
     if !config.daemon {
         return bridge(config, surroundings, None);
     }

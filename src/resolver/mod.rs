@@ -19,7 +19,7 @@ use privsep::landlock::{Connect, Landlock};
 use privsep::role::Entry;
 
 use crate::messages::{Find, NameAnswer, NameQuestion, ToParent, ToResolver};
-use crate::policy::Role;
+use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 
 type Parent = Channel<ToParent, ToResolver>;
@@ -30,9 +30,6 @@ const THREADS: usize = 4;
 
 /// Questions that may wait. More are dropped: the logger shows numbers where no answer comes.
 const QUEUE: usize = 64;
-
-/// What NSS reads: its configuration and libraries, and the sockets of its daemons.
-const READABLE: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run"];
 
 /// One lookup and where its answer goes.
 enum Job {
@@ -52,7 +49,8 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let dropped = role::drop_and_tell(Role::Resolver, &prepare, &parent)?;
     let places = readable_places();
     let read: Vec<_> = places.iter().map(File::as_fd).collect();
-    let landlock = Landlock { read: &read, connect: Connect::Ports(&[53]), ..Landlock::default() };
+    let landlock =
+        Landlock { read: &read, connect: Connect::Ports(policy::NAME_SERVERS), ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let jobs = start_threads()?;
     let locked = role::lock_and_tell(Role::Resolver, &[], fenced, prepare.sandbox, &parent)?;
@@ -61,7 +59,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
 
 fn readable_places() -> Vec<File> {
     let open = |path| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
-    READABLE.into_iter().filter_map(|path| open(path).ok()).collect()
+    policy::NSS_FILES.into_iter().filter_map(|path| open(path).ok()).collect()
 }
 
 fn start_threads() -> Result<SyncSender<Job>, Trouble> {

@@ -108,7 +108,7 @@ fn errors_and_warnings_have_their_priorities() {
     daemon.kill("worker");
     let warning = syslogd.next_with("Child");
     assert!(warning.starts_with("<28>tcpreen["), "{warning}");
-    assert!(warning.ends_with(" killed by signal 9 (Killed)"), "{warning}");
+    assert!(warning.ends_with(" killed by signal 9 (Killed) in session 1"), "{warning}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::board::{Board, Verdict};
 use super::policy::{Extra, Role};
 use super::trial::{self, Trial};
 use super::{attacks, fault, list};
+use privsep::seccomp::{Filter, Violation};
 
 /// Sessions at a time.
 const CLIENTS: usize = 8;
@@ -77,6 +78,7 @@ type Test = fn() -> Vec<String>;
 const TESTS: &[(&str, Test)] = &[
     ("the table of a role and the second list have the same calls", same_calls),
     ("every row of a table says who needs it", every_row_has_a_reason),
+    ("the tables compile for aarch64 and riscv64", for_other_architectures),
     ("without any one step in any one role nothing is forwarded", without_a_step),
 ];
 
@@ -88,6 +90,41 @@ const EXTRAS: [Extra; 6] = [
     Extra::Rotation,
     Extra::Syslog,
 ];
+
+/// Both have the kernel's generic numbers. What this shows: every row that is not for x86-64 alone names a call that
+/// is there, and the filter made of them compiles. What it does not: the values that arguments are compared with,
+/// which are the C library's of the machine that the program is built for, and what a C library calls there.
+fn for_other_architectures() -> Vec<String> {
+    let Ok(header) = std::fs::read_to_string("/usr/include/asm-generic/unistd.h") else {
+        assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: no headers of the kernel");
+        println!("SKIP: no /usr/include/asm-generic/unistd.h");
+        return Vec::new();
+    };
+    let numbers = generic_numbers(&header);
+    let number = |name: &str, _: i64| numbers.get(name.trim_start_matches("SYS_")).copied();
+    let mut complaints = Vec::new();
+    for architecture in ["aarch64", "riscv64"] {
+        for role in [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote] {
+            let extras = EXTRAS.iter().map(|extra| extra.allowed());
+            let tables: Vec<_> = role.allowed().iter().copied().chain(extras).collect();
+            let filter = Filter::compile(&tables, role.refused(), Violation::Kill, architecture, &number);
+            complaints.extend(filter.err().map(|error| format!("{}: {error}", role.name())));
+        }
+    }
+    complaints
+}
+
+/// `#define __NR_dup3 24`, `#define __NR3264_lseek 62` and `#define __NR_lseek __NR3264_lseek`.
+fn generic_numbers(header: &str) -> BTreeMap<&str, i64> {
+    let words = header.lines().filter_map(|line| line.strip_prefix("#define __NR")?.split_once(' '));
+    let words: Vec<(&str, &str)> = words.map(|(name, value)| (name, value.trim())).collect();
+    let number = |name: &str| words.iter().find(|(known, _)| *known == name)?.1.parse::<i64>().ok();
+    let named = words.iter().filter_map(|(name, value)| {
+        let value = value.parse().ok().or_else(|| number(value.strip_prefix("__NR")?))?;
+        Some((name.strip_prefix('_')?, value))
+    });
+    named.collect()
+}
 
 /// The steps that only root takes are among them.
 fn without_a_step() -> Vec<String> {

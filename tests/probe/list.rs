@@ -125,7 +125,7 @@ const THREADS_WHEN: &[Entry] = when![
 ];
 
 const PARENT: &[Entry] = always![
-    SYS_accept4 SYS_connect SYS_getsockopt SYS_getpeername SYS_getsockname SYS_read SYS_waitid SYS_wait4
+    SYS_accept4 SYS_connect SYS_getsockopt SYS_getpeername SYS_read SYS_waitid SYS_wait4
 ];
 
 const PARENT_WHEN: &[Entry] = when![
@@ -138,9 +138,6 @@ const PARENT_WHEN: &[Entry] = when![
         passes [[-1, 6, 1], [-1, 1, 13]]
         // SO_REUSEADDR, SO_BINDTODEVICE, SO_ATTACH_FILTER, TCP_REPAIR, TCP_ULP, IP_TRANSPARENT
         dies [[-1, 1, 2], [-1, 1, 25], [-1, 1, 26], [-1, 6, 19], [-1, 6, 31], [-1, 0, 19]]
-    SYS_prlimit64
-        passes [[0, 7, 0]]
-        dies [[0, 7, 4096], [0, 7, 0x1_0000_0000]]
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
     SYS_fcntl passes [] dies [[-1, 4], [-1, 1030]]
 ];

@@ -1,0 +1,146 @@
+//! `--print-policy`: what each process may do in this start, for auditors and for reports of bugs. Nothing is bound
+//! and nobody started: it is read off `src/policy.rs`, from which the cages are made.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use nix::unistd::{getgid, getgroups, getuid};
+use privsep::confine::{Identity, Root};
+use privsep::seccomp::{Allowed, Argument, Is, Refused, Violation};
+
+use super::identity::{Start, Target};
+use super::{hangup, limits};
+use crate::config::{self, Approach, Config, Endpoint, Port};
+use crate::exit::{Failure, Status};
+use crate::messages::Hangup;
+use crate::policy::{Extra, Role, WORKER_DESCRIPTORS};
+
+/// Prints the page.
+pub(super) fn print(config: &Config, start: Start) -> Result<u8, Failure> {
+    let page = page(config, start)?;
+    let written = std::io::stdout().write_all(page.as_bytes());
+    written.map(|()| 0).map_err(|error| Failure::new(Status::Io, format!("standard output: {error}")))
+}
+
+fn page(config: &Config, start: Start) -> Result<String, Failure> {
+    let identity = Target::choose(start, config.user.as_deref())?.identity;
+    let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
+    let mut page = format!(
+        "tcpreen {} on {}: what each process may do in this start, once it is confined\n{}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        match config.sandbox.violation {
+            Violation::Kill => "A system call that is not listed kills the process.",
+            Violation::Log => "--sandbox=log: a system call that is not listed is done, and logged.",
+        }
+    );
+    for role in [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote] {
+        page += &section(role, identity, &extras(role, config, hangup));
+    }
+    Ok(page)
+}
+
+/// What this start adds to a role, as far as it can be known before a file is opened.
+fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
+    let files = || config.outputs.iter().filter(|output| output.target != config::Target::Stdout);
+    let series = |output: &config::Output| limits::own_files(&output.target) > 0;
+    let sockets = [&config.client, &config.server].into_iter().any(is_socket_file);
+    let extras = match role {
+        Role::Parent => vec![
+            (Extra::Background, config.daemon),
+            (Extra::SocketFiles, sockets),
+            (Extra::PidFile, config.pidfile.is_some()),
+        ],
+        Role::Logger => vec![
+            (Extra::SessionFiles, files().any(series)),
+            (Extra::Rotation, hangup == Hangup::Reopens && files().any(|output| !series(output))),
+            (Extra::Syslog, config.syslog),
+        ],
+        Role::Resolver | Role::Zygote => Vec::new(),
+    };
+    extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
+}
+
+fn is_socket_file(endpoint: &Endpoint) -> bool {
+    endpoint.approach == Approach::Listen
+        && matches!(&endpoint.port, Port::Path(path) if !path.as_encoded_bytes().starts_with(b"@"))
+}
+
+fn section(role: Role, identity: Identity, extras: &[Extra]) -> String {
+    let mut text = match role {
+        Role::Zygote => format!("\n{}, and every worker, which it forks\n", role.name()),
+        _ => format!("\n{}\n", role.name()),
+    };
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<13} {value}");
+    };
+    line("user", user(identity));
+    line("capabilities", "none, and no_new_privs".into());
+    line("limits", limits_of(role));
+    line("root", root(role, identity));
+    line("Landlock", role.reach().into());
+    let rows = role.allowed().iter().copied().chain(extras.iter().map(|extra| extra.allowed())).flatten();
+    for row in rows {
+        let _ = writeln!(text, "  {}", call(row));
+    }
+    for row in role.refused() {
+        let _ = writeln!(text, "  {}", refusal(row));
+    }
+    text
+}
+
+fn user(identity: Identity) -> String {
+    match identity {
+        Identity::Become { uid, gid } => format!("{uid}, group {gid}, no other groups"),
+        Identity::Keep => {
+            let groups = getgroups().unwrap_or_default();
+            let others: Vec<String> =
+                groups.iter().filter(|group| **group != getgid()).map(ToString::to_string).collect();
+            let others = if others.is_empty() { "none".into() } else { others.join(" ") };
+            format!("{}, group {}, other groups: {others}", getuid(), getgid())
+        }
+    }
+}
+
+fn limits_of(role: Role) -> String {
+    let mut limits = vec!["RLIMIT_CORE 0".to_owned()];
+    limits.extend(role.limits().iter().map(|(resource, value)| format!("{resource:?} {value}")));
+    if role == Role::Zygote {
+        limits.push(format!("in workers RLIMIT_NPROC 0, RLIMIT_NOFILE {WORKER_DESCRIPTORS}"));
+    }
+    limits.join(", ")
+}
+
+fn root(role: Role, identity: Identity) -> String {
+    match (role.root(), identity) {
+        (Root::Keep, _) => "the system's",
+        (Root::Nothing, Identity::Become { .. }) => "an empty directory that has been removed",
+        (Root::Nothing, Identity::Keep) => "the system's, for want of CAP_SYS_CHROOT",
+    }
+    .into()
+}
+
+/// `socket(0 = 0x2, 1 = 0x80801)   to the server`
+fn call(row: &Allowed) -> String {
+    let conditions: Vec<String> = row.arguments.iter().map(condition).collect();
+    let conditions =
+        if conditions.is_empty() { String::new() } else { format!("({})", conditions.join(", ")) };
+    let seldom = if row.seldom { " [seldom]" } else { "" };
+    let name = row.name.trim_start_matches("SYS_");
+    format!("{:<40} {}{seldom}", format!("{name}{conditions}"), row.reason)
+}
+
+fn condition(argument: &Argument) -> String {
+    let index = argument.index;
+    match argument.is {
+        Is::Int(value) => format!("{index} = {value:#x}"),
+        Is::Long(value) => format!("{index} = {value:#x}"),
+        Is::Without(bits) => format!("{index} & {bits:#x} = 0"),
+        Is::Itself => format!("{index} = its own pid"),
+    }
+}
+
+fn refusal(row: &Refused) -> String {
+    let errno = nix::errno::Errno::from_raw(row.errno);
+    format!("{:<40} {}", format!("{} = {errno:?}", row.name.trim_start_matches("SYS_")), row.reason)
+}
