@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::format::Format;
-use crate::messages::Sandbox;
+use crate::messages::{Rotation, Sandbox};
 
 /// One run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) server: Endpoint,
     /// Every output in the order of the command line; the display on stdout, if any, comes first.
     pub(crate) outputs: Vec<Output>,
+    /// `--rotate-size`, `--rotate-time`, `--rotate-count`
+    pub(crate) rotation: Rotation,
     /// `-F`: sessions at the same time, at least 1.
     pub(crate) at_once: u32,
     /// `--max-per-client`: of those, sessions of one client address; `None` is no limit.

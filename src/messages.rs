@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use privsep::confine::{Cage, Identity};
 use privsep::seccomp::Violation;
@@ -224,6 +225,7 @@ pub(crate) enum ToLogger {
         sharing: Sharing,
         notices: Notices,
         hangup: Hangup,
+        rotation: Rotation,
     },
     /// One more output, in the order of the command line.
     Output {
@@ -298,6 +300,22 @@ pub(crate) enum Told {
     Errors,
     Normal,
     Everything,
+}
+
+/// When a file becomes a finished part, and how many parts are kept: where nothing is said, never, and all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rotation {
+    /// Before it gets larger than this.
+    pub(crate) size: Option<u64>,
+    /// At the end of each such time from the start on.
+    pub(crate) every: Option<Duration>,
+    pub(crate) keep: Option<u32>,
+}
+
+impl Rotation {
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.size.is_some() || self.every.is_some()
+    }
 }
 
 /// What SIGHUP means.

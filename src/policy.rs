@@ -129,6 +129,8 @@ pub(crate) enum Extra {
     SessionFiles,
     /// Logger: a file is opened again when logs are rotated.
     Rotation,
+    /// Logger: a file becomes a finished part, and old ones are removed.
+    Parts,
     /// Logger: notices go to syslog.
     Syslog,
     /// Parent: somebody waits in the foreground until it listens.
@@ -144,6 +146,7 @@ impl Extra {
         match self {
             Extra::SessionFiles => SESSION_FILES,
             Extra::Rotation => ROTATION,
+            Extra::Parts => PARTS,
             Extra::Syslog => SYSLOG,
             Extra::Background => BACKGROUND,
             Extra::SocketFiles => SOCKET_FILES,
@@ -305,6 +308,17 @@ const ROTATION: &[Allowed] = allow![
     SYS_fstat => seldom "is it a regular one",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
     SYS_fchmod(1 is Is::Int(PRIVATE)) => seldom "secrets are for the user alone",
+];
+
+/// Likewise. Nothing is ever replaced: a name that is taken is left to whatever has it.
+const PARTS: &[Allowed] = allow![
+    SYS_fdatasync => "a part is complete when it is on the disk",
+    SYS_fstat => "which file is it, how long, for whom",
+    SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
+    SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "has the name still the file that we know",
+    SYS_renameat2(4 is Is::Int(libc::RENAME_NOREPLACE)) => "it gets its name",
+    SYS_openat(2 is int(NEW_FILE)) => "the file after it",
+    SYS_unlinkat(2 is int(0)) => "the oldest goes",
 ];
 
 /// One kind of socket, and an address as long as that of `/dev/log`: the filter cannot read a path, and Landlock

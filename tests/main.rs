@@ -29,6 +29,7 @@ mod modes;
 mod names;
 mod notify;
 mod package;
+mod parts;
 mod passwords;
 mod pidfile;
 mod policy;

@@ -72,6 +72,7 @@
 //! | 14 | tests/weaknesses/forging.rs | no_peer_commands_a_terminal |
 //! | 14 | src/logger/session.rs | what_waits_for_names_is_bounded |
 //! | 14 | src/logger/session.rs | no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from |
+//! | 14 | tests/parts.rs | only_so_many_parts_are_kept_and_the_disk_is_bounded |
 //! | 15 a killed worker ends its session alone | tests/loss.rs | a_killed_worker_ends_its_session_and_the_record_says_so |
 //! | 15 | tests/loss.rs | a_killed_worker_ends_no_other_session |
 //! | 15 | tests/weaknesses/disks.rs | a_killed_worker_takes_nothing_from_the_file |
@@ -104,11 +105,15 @@
 //! | 27 versions do not mix | tests/attack/on_the_zygote.rs | a_role_of_another_version_refuses_to_start |
 //! | 28 rotation loses nothing | tests/daemon/rotation.rs | a_hundred_rotations_under_load_lose_and_double_nothing |
 //! | 28 | tests/daemon/rotation.rs | a_new_file_has_the_mode_and_the_owner_of_the_old_one |
+//! | 28 | tests/parts.rs | the_parts_of_every_format_are_the_record_and_none_is_too_large |
+//! | 28 | tests/parts.rs | a_directory_that_is_closed_is_told_once_and_the_file_goes_on |
+//! | 28 | tests/parts.rs | every_part_has_the_mode_and_the_owner_of_the_first |
 //! | 28 | tests/daemon/rotation.rs | who_need_not_mind_a_hang_up_rotates_in_the_foreground_too |
 //! | 28 | tests/daemon/rotation.rs | the_logger_takes_the_signal_too |
 //! | 28 | tests/daemon/rotation.rs | a_directory_that_is_closed_is_told_and_the_old_file_goes_on |
 //! | 29 a bad disk is told, and memory bounded | tests/weaknesses/disks.rs | a_full_disk_is_told_once_and_remembered |
 //! | 29 | tests/diagnostics/surroundings.rs | a_stdout_that_nobody_reads_stalls_the_session_and_loses_nothing |
+//! | 29 | tests/parts.rs | a_full_disk_ends_the_sessions_and_every_part_is_whole |
 //! | 30 syslog never holds a byte up | tests/daemon/syslog.rs | without_syslogd_it_starts_says_so_and_finds_it_later |
 //! | 30 | tests/daemon/syslog.rs | a_syslogd_that_is_restarted_is_found_again |
 //! | 30 | tests/daemon/rsyslog.rs | an_rsyslogd_that_comes_later_or_again_is_told_how_much_it_missed |

@@ -18,6 +18,9 @@ complete -c tcpreen -s m -l maxconn -l max -d 'end after N sessions' -r -f
 complete -c tcpreen -l connect-timeout -d 'give up connecting after TIME [default: 30s]' -r -f
 complete -c tcpreen -l idle-timeout -d 'end a session after TIME without data' -r -f
 complete -c tcpreen -l drain-timeout -d 'at the end, leave sessions TIME to finish' -r -f
+complete -c tcpreen -l rotate-size -d 'go on in a new FILE at SIZE (k, M, G)' -r -f
+complete -c tcpreen -l rotate-time -d 'go on in a new FILE every TIME' -r -f
+complete -c tcpreen -l rotate-count -d 'keep N old parts: FILE.1 ... [default: all]' -r -f
 complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
 complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f

@@ -276,6 +276,23 @@ pub fn drop_bounding(capability: u32) -> io::Result<bool> {
     }
 }
 
+/// Renames a file within a directory, unless there is one with the new name. Of nix this is for glibc alone.
+pub fn rename_new(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
+    let directory = directory.as_raw_fd();
+    // SAFETY: both names are C strings that live for the time of the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            directory,
+            from.as_ptr(),
+            directory,
+            to.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    check_size(result as isize).map(drop)
+}
+
 /// The seccomp mode of this thread: 2 is a filter.
 pub fn seccomp_mode() -> io::Result<i32> {
     // SAFETY: PR_GET_SECCOMP takes no argument.

@@ -39,11 +39,14 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 11] = [
+const NEW: [&str; 14] = [
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
     "max-per-client",
+    "rotate-size",
+    "rotate-time",
+    "rotate-count",
     "inetd",
     "pidfile",
     "syslog",
@@ -92,7 +95,7 @@ static SHOWN: [Opt; 5] = [
     opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
 ];
 
-static HOW_MUCH: [Opt; 7] = [
+static HOW_MUCH: [Opt; 10] = [
     opt('b', &["bytes"], Value("BYTES", || parser(values::bytes)), "end a session after so many (k, M, G)"),
     opt(
         'F',
@@ -110,6 +113,19 @@ static HOW_MUCH: [Opt; 7] = [
     timeout(&["connect-timeout"], "give up connecting after TIME [default: 30s]"),
     timeout(&["idle-timeout"], "end a session after TIME without data"),
     timeout(&["drain-timeout"], "at the end, leave sessions TIME to finish"),
+    Opt {
+        short: None,
+        long: &["rotate-size"],
+        takes: Value("SIZE", || parser(values::part)),
+        help: "go on in a new FILE at SIZE (k, M, G)",
+    },
+    timeout(&["rotate-time"], "go on in a new FILE every TIME"),
+    Opt {
+        short: None,
+        long: &["rotate-count"],
+        takes: Value("N", || parser(values::parts)),
+        help: "keep N old parts: FILE.1 ... [default: all]",
+    },
 ];
 
 static OTHER: [Opt; 11] = [

@@ -23,7 +23,7 @@ use privsep::seccomp::Violation;
 use crate::config::{Approach, Config, Endpoint, Family, Output, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::Sandbox;
+use crate::messages::{Rotation, Sandbox};
 
 pub(crate) use command::command;
 use place::Given;
@@ -110,6 +110,7 @@ impl Line {
             server: self.server()?,
             client: self.client()?,
             outputs: self.outputs(display, daemon)?,
+            rotation: self.rotation()?,
             at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
             per_client: self.value("max-per-client"),
             sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),
@@ -222,6 +223,18 @@ impl Line {
             outputs.insert(0, Output { target: Target::Stdout, format });
         }
         Ok(outputs)
+    }
+
+    fn rotation(&self) -> Result<Rotation, Failure> {
+        let rotation = Rotation {
+            size: self.value("rotate-size"),
+            every: self.value("rotate-time"),
+            keep: self.value("rotate-count"),
+        };
+        if rotation.keep.is_some() && !rotation.is_wanted() {
+            return Err(self.complaint("--rotate-count needs --rotate-size or --rotate-time."));
+        }
+        Ok(rotation)
     }
 
     /// Names are looked up later, and whoever turns out to be uid 0 is refused then; this is what

@@ -12,7 +12,7 @@ use super::{Action, Circumstances, command, parse};
 use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::Sandbox;
+use crate::messages::{Rotation, Sandbox};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -80,6 +80,7 @@ fn nothing_but_a_port() {
             port: Port::Number(80),
         },
         outputs: vec![stdout(Format::Null)],
+        rotation: Rotation::default(),
         at_once: 1,
         per_client: None,
         sessions: None,
@@ -239,6 +240,17 @@ fn after_an_option_with_a_value_everything_is_its_value() {
     assert_eq!(config("--output --help 80").outputs[1], file("--help", Format::C));
     assert_eq!(config("-o 80 81").server.port, Port::Number(81));
     assert_eq!(error("-m -1 80"), "-1: invalid number (or capacity exceeded).");
+    for option in
+        ["--rotate-size 0", "--rotate-size 1x", "--rotate-count 0 --rotate-size 1", "--rotate-count -1"]
+    {
+        assert!(
+            error(&format!("{option} 80")).ends_with(": invalid number (or capacity exceeded)."),
+            "{option}"
+        );
+    }
+    assert_eq!(error("--rotate-count 5 80"), "tcpreen: --rotate-count needs --rotate-size or --rotate-time.");
+    let rotation = Rotation { size: Some(2 << 20), every: Some(Duration::from_secs(3600)), keep: Some(7) };
+    assert_eq!(config("--rotate-size 2M --rotate-time 1h --rotate-count 7 80").rotation, rotation);
 }
 
 #[test]
@@ -632,7 +644,7 @@ fn a_very_long_line_is_only_long() {
 #[test]
 fn help_fits_the_screen() {
     let Ok(Action::Help(help)) = parse_words(words("-h")) else { panic!() };
-    assert!(help.lines().count() <= 52, "{help}");
+    assert!(help.lines().count() <= 55, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with("Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip\n"),
@@ -656,8 +668,9 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    max-per-client maxconn max connect-timeout idle-timeout drain-timeout daemon inetd pidfile \
-                    syslog user sandbox require-sandbox print-policy demo help version";
+                    max-per-client maxconn max connect-timeout idle-timeout drain-timeout rotate-size rotate-time \
+                    rotate-count daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
+                    version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
     assert_eq!(letters, "aspclfonqvbFmduhV");

@@ -102,6 +102,19 @@ pub(super) fn bytes(text: OsString) -> Result<u64, Failure> {
     text.to_str().and_then(size).ok_or_else(|| bad_number(&text))
 }
 
+/// `--rotate-size`
+pub(super) fn part(text: OsString) -> Result<u64, Failure> {
+    match bytes(text.clone())? {
+        0 => Err(bad_number(&text)),
+        size => Ok(size),
+    }
+}
+
+/// `--rotate-count`
+pub(super) fn parts(text: OsString) -> Result<u32, Failure> {
+    text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
+}
+
 /// `-F`
 pub(super) fn at_once(text: OsString) -> Result<u32, Failure> {
     let count = text.to_str().and_then(decimal).filter(|count| (1..=MOST_AT_ONCE).contains(count));
@@ -113,7 +126,7 @@ pub(super) fn sessions(text: OsString) -> Result<u64, Failure> {
     text.to_str().and_then(decimal).ok_or_else(|| bad_number(&text))
 }
 
-/// `--connect-timeout` and `--idle-timeout`. 0 is refused, because for half of the world it means
+/// `--connect-timeout`, `--idle-timeout` and `--rotate-time`. 0 is refused, because for half of the world it means
 /// "at once" and for the other half "never".
 pub(super) fn duration(text: OsString) -> Result<Duration, Failure> {
     let span = |text: &str| {

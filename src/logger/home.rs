@@ -1,6 +1,6 @@
 //! Where the file of an output lives, so that a new one can be opened there when its logs are rotated.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,11 +33,7 @@ pub(super) struct Home {
 impl Home {
     /// Of a file that has just been opened.
     pub(super) fn of(path: &Path, mode: Mode) -> io::Result<Home> {
-        let name = path.file_name().ok_or(Errno::EISDIR)?.to_owned();
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let (directory, name) = split(path)?;
         // Of a file that was removed in the meantime there is nothing to be known.
         let real = path.canonicalize().ok();
         let elsewhere = real
@@ -47,7 +43,7 @@ impl Home {
         Ok(Home {
             directory: hold(directory)?,
             behind_link: elsewhere.map(hold).transpose()?,
-            name,
+            name: name.to_owned(),
             mode,
             user: Uid::effective(),
         })
@@ -76,7 +72,14 @@ impl Home {
     }
 }
 
+/// The directory of a file, and its name there.
+pub(super) fn split(path: &Path) -> nix::Result<(&Path, &OsStr)> {
+    let name = path.file_name().ok_or(Errno::EISDIR)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok((directory.unwrap_or(Path::new(".")), name))
+}
+
 /// Not to be read: a directory that may only be written to will do.
-fn hold(directory: &Path) -> nix::Result<OwnedFd> {
+pub(super) fn hold(directory: &Path) -> nix::Result<OwnedFd> {
     open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }

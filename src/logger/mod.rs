@@ -24,7 +24,9 @@ mod home;
 mod names;
 mod notice;
 mod output;
+mod parts;
 mod reader;
+mod rotation;
 mod series;
 mod session;
 mod sheet;
@@ -45,7 +47,7 @@ use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 use notice::Notes;
 pub(crate) use notice::tell_syslog;
-use output::{Output, Plan};
+use output::{Output, Plan, Renewal};
 use reader::Reader;
 use writer::Writers;
 
@@ -54,7 +56,8 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 /// The whole life of the logger.
 pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
-    let (ToLogger::Prepare { prepare, sharing, notices, hangup }, fds) = role::first(&parent)? else {
+    let (ToLogger::Prepare { prepare, sharing, notices, hangup, rotation }, fds) = role::first(&parent)?
+    else {
         return Err(Trouble::Protocol);
     };
     let resolver = match fds {
@@ -63,25 +66,25 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     };
     let dropped = role::drop_and_tell(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let reopening = hangup == Hangup::Reopens;
-    let opened = open_outputs(&parent, reopening)?;
+    let opened = open_outputs(&parent, &Renewal { hangup, rotation })?;
     let outputs = role::tell(&parent, opened)?;
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent))?;
     let mut parent_died = SigSet::from(Signal::SIGTERM);
-    if reopening {
+    if hangup == Hangup::Reopens {
         parent_died.add(Signal::SIGHUP);
     }
     parent_died.thread_block()?;
     let parent_died = SignalFd::with_flags(&parent_died, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let directories: Vec<_> = outputs.iter().flat_map(Output::directories).collect();
-    let needs = |extra| outputs.iter().any(|output| output.extra() == Some(extra));
-    let extras = [
-        (policy::Extra::SessionFiles, needs(policy::Extra::SessionFiles)),
-        (policy::Extra::Rotation, needs(policy::Extra::Rotation)),
-        (policy::Extra::Syslog, notices.ear != Ear::Stderr),
-    ];
-    let extras: Vec<_> = extras.into_iter().filter(|(_, needed)| *needed).map(|(extra, _)| extra).collect();
-    let landlock = Landlock { write: &directories, ..Landlock::default() };
+    let remove: Vec<_> = outputs.iter().filter_map(Output::directory_of_parts).collect();
+    let syslog = (notices.ear != Ear::Stderr).then_some(policy::Extra::Syslog);
+    let mut extras = Vec::new();
+    for extra in outputs.iter().flat_map(Output::extras).chain(syslog) {
+        if !extras.contains(&extra) {
+            extras.push(extra);
+        }
+    }
+    let landlock = Landlock { write: &directories, remove: &remove, ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let writers = Writers::start(outputs, sharing)?;
     let reader =
@@ -92,7 +95,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
 
 /// Opens the outputs that the parent names, until it says that this was the last one; none of them before
 /// all of them make sense.
-fn open_outputs(parent: &Parent, reopening: bool) -> Result<Result<Vec<Output>, Problem>, Trouble> {
+fn open_outputs(parent: &Parent, renewal: &Renewal) -> Result<Result<Vec<Output>, Problem>, Trouble> {
     let mut plans = Vec::new();
     loop {
         let (message, fds) = role::first(parent)?;
@@ -102,8 +105,20 @@ fn open_outputs(parent: &Parent, reopening: bool) -> Result<Result<Vec<Output>, 
                 Ok(plan) => plans.push(plan),
                 Err(problem) => return Ok(Err(problem)),
             },
-            ToLogger::Serve => return Ok(plans.into_iter().map(|plan| plan.open(reopening)).collect()),
+            ToLogger::Serve => return Ok(open_all(plans, renewal)),
             _ => return Err(Trouble::Protocol),
         }
     }
+}
+
+fn open_all(plans: Vec<Plan>, renewal: &Renewal) -> Result<Vec<Output>, Problem> {
+    let mut outputs: Vec<Output> =
+        plans.into_iter().map(|plan| plan.open(renewal)).collect::<Result<_, _>>()?;
+    let files: Vec<_> = outputs.iter().filter_map(Output::id).collect();
+    outputs.iter_mut().for_each(|output| output.spare(&files));
+    if renewal.rotation.is_wanted() && outputs.iter().all(|output| output.directory_of_parts().is_none()) {
+        let reason = "nothing to rotate: no output is a file that all sessions share".to_owned();
+        return Err(Problem::Template { reason });
+    }
+    Ok(outputs)
 }

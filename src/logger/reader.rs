@@ -605,6 +605,7 @@ fn tell_news(notes: &mut Notes, news: News) -> Output {
         News::Lost(lost) => (lost, Output::Lost, ""),
         News::Kept(kept) => (kept, Output::GoesOn, ": going on with the old file"),
         News::Reopened => return Output::GoesOn,
+        News::Stays(stays) => (stays, Output::GoesOn, ": this part stays"),
     };
     let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);
     notes.tell(Level::Error, &format!("Log file error: {why} ({}){rest}", lost.output));

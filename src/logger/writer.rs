@@ -18,10 +18,12 @@ use crate::messages::Sharing;
 pub(super) enum News {
     /// An output that can no longer be written.
     Lost(Trouble),
-    /// A file that could not be opened again: the old one goes on.
+    /// A file in whose place there is no new one: the old one goes on.
     Kept(Trouble),
     /// Logs were rotated, and an output has done its part.
     Reopened,
+    /// A part that is one too many and could not be removed.
+    Stays(Trouble),
 }
 
 /// The reader's end of all writers.
@@ -161,15 +163,36 @@ struct Writer {
 impl Writer {
     fn run(mut self, batches: &Receiver<Shared>, give_back: &Sender<Shared>) {
         // Batches are taken whatever has become of the output, so that the others go on.
-        for batch in batches {
-            let kept = |trouble| self.report.tell(News::Kept(trouble));
-            if let Err(trouble) = self.output.write(&batch, self.sharing, &mut self.text, kept) {
-                self.tell(trouble);
-            }
+        while let Some(batch) = self.next(batches) {
+            let news = |news| self.report.tell(news);
+            let result = self.output.write(&batch, self.sharing, &mut self.text, news);
+            self.judge(result);
             for _ in batch.reopenings() {
                 self.report.tell(News::Reopened);
             }
             let _ = give_back.send(batch);
+        }
+    }
+
+    /// Waits for a batch; meanwhile an output may have something to do that is due.
+    fn next(&mut self, batches: &Receiver<Shared>) -> Option<Shared> {
+        while let Some(due) = self.output.due() {
+            match batches.recv_deadline(due) {
+                Ok(batch) => return Some(batch),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let news = |news| self.report.tell(news);
+                    let result = self.output.turn_in_time(news);
+                    self.judge(result);
+                }
+            }
+        }
+        batches.recv().ok()
+    }
+
+    fn judge(&mut self, result: Result<(), Trouble>) {
+        if let Err(trouble) = result {
+            self.tell(trouble);
         }
     }
 

@@ -106,6 +106,7 @@ impl Starter<'_> {
             sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
             notices: notices(config),
             hangup,
+            rotation: config.rotation,
         };
         let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();
         logger.send_with(&prepare, &fds)?;

@@ -10,8 +10,8 @@ use privsep::wire;
 use super::NONSENSE;
 use crate::format::Format;
 use crate::messages::{
-    Address, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Sharing,
-    Side, ToLogger, ToWorker, Told,
+    Address, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Rotation,
+    Sharing, Side, ToLogger, ToWorker, Told,
 };
 use crate::support::hostile::{self, MOST, WrongKinds};
 use crate::support::proc;
@@ -117,7 +117,13 @@ fn begin(number: u64) -> ToLogger {
 
 fn prepared() -> ToLogger {
     let notices = Notices { ear: Ear::Stderr, told: Told::Errors };
-    ToLogger::Prepare { prepare: prepare(), sharing: Sharing::Labelled, notices, hangup: Hangup::Ends }
+    ToLogger::Prepare {
+        prepare: prepare(),
+        sharing: Sharing::Labelled,
+        notices,
+        hangup: Hangup::Ends,
+        rotation: Rotation::default(),
+    }
 }
 
 fn data(words: &str) -> Vec<u8> {

@@ -82,12 +82,13 @@ const TESTS: &[(&str, Test)] = &[
     ("without any one step in any one role nothing is forwarded", without_a_step),
 ];
 
-const EXTRAS: [Extra; 6] = [
+const EXTRAS: [Extra; 7] = [
     Extra::Background,
     Extra::SocketFiles,
     Extra::PidFile,
     Extra::SessionFiles,
     Extra::Rotation,
+    Extra::Parts,
     Extra::Syslog,
 ];
 
@@ -297,7 +298,8 @@ fn death(line: &str) -> Option<(Pid, Signal)> {
 fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let socket = place.join("socket");
     let mut command = command(role, place, trap);
-    command.arg("-d").args(["-m", "1", "-p", "tcp/unix"]).arg("--pidfile").arg(place.join("pid"));
+    command.arg("-d").args(["-m", "1", "-p", "tcp/unix", "--rotate-size", "1G"]);
+    command.arg("--pidfile").arg(place.join("pid"));
     command.arg("-o").arg(place.join("all")).arg("-o").arg(place.join("each-%n")).arg("9").arg(&socket);
     let output = command.output().expect("tcpreen");
     assert!(output.status.success(), "{output:?}");

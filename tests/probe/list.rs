@@ -70,6 +70,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::PidFile => PID_FILE,
         Extra::SessionFiles => SESSION_FILES,
         Extra::Rotation => ROTATION,
+        Extra::Parts => PARTS,
         Extra::Syslog => SYSLOG,
     }
 }
@@ -210,12 +211,43 @@ const ROTATION: &[Entry] = &[
     Entry {
         name: "SYS_newfstatat",
         number: libc::SYS_newfstatat,
-        rule: Rule::When(&[&[-1, -1, -1, 0x1000]], &[&[-1, -1, -1, 0], &[-1, -1, -1, 0x100]]),
+        rule: Rule::When(&[&[-1, -1, -1, 0x1000]], &[&[-1, -1, -1, 0], &[-1, -1, -1, 0x800]]),
     },
     Entry {
         name: "SYS_fchmod",
         number: libc::SYS_fchmod,
         rule: Rule::When(&[&[-1, 0o600]], &[&[-1, 0o666], &[-1, 0o4600], &[-1, 0o777]]),
+    },
+];
+
+const PARTS: &[Entry] = &[
+    Entry { name: "SYS_fdatasync", number: libc::SYS_fdatasync, rule: Rule::Always },
+    Entry { name: "SYS_fstat", number: libc::SYS_fstat, rule: Rule::Always },
+    Entry {
+        name: "SYS_newfstatat",
+        number: libc::SYS_newfstatat,
+        // an open file, or a name that is not followed
+        rule: Rule::When(&[&[-1, -1, -1, 0x1000], &[-1, -1, -1, 0x100]], &[&[-1, -1, -1, 0]]),
+    },
+    Entry {
+        name: "SYS_openat",
+        number: libc::SYS_openat,
+        rule: Rule::When(&[&[-1, -1, 0xA05C1]], &[&[-1, -1, 0xA0541], &[-1, -1, 0x805C1]]),
+    },
+    Entry {
+        name: "SYS_renameat2",
+        number: libc::SYS_renameat2,
+        // RENAME_NOREPLACE; not one that replaces, nor RENAME_EXCHANGE, nor RENAME_WHITEOUT
+        rule: Rule::When(
+            &[&[-1, -1, -1, -1, 1]],
+            &[&[-1, -1, -1, -1, 0], &[-1, -1, -1, -1, 2], &[-1, -1, -1, -1, 5]],
+        ),
+    },
+    Entry {
+        name: "SYS_unlinkat",
+        number: libc::SYS_unlinkat,
+        // files, no directories
+        rule: Rule::When(&[&[-1, -1, 0]], &[&[-1, -1, 0x200]]),
     },
 ];
 

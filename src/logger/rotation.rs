@@ -1,0 +1,216 @@
+//! When a file becomes a finished part: it is as large as it may be, or its time is over.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::fstat;
+
+use super::parts::{Parts, Turned};
+use crate::messages;
+
+/// What stood in the way is looked at again no more often.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// When it is time.
+struct Schedule {
+    size: Option<u64>,
+    /// The end of a part, from the start on: no packet that comes late delays the ends after it.
+    every: Option<(Duration, Instant)>,
+    /// Such an end has come.
+    owed: bool,
+    /// Something is in the way until then.
+    retry: Option<Instant>,
+}
+
+impl Schedule {
+    fn new(rotation: messages::Rotation, now: Instant) -> Schedule {
+        let every = rotation.every.map(|every| (every, now + every));
+        Schedule { size: rotation.size, every, owed: false, retry: None }
+    }
+
+    /// When [`Schedule::is_time`] is to be asked.
+    fn due(&self) -> Option<Instant> {
+        let next = self.every.map(|(_, next)| next);
+        match self.retry {
+            Some(retry) if self.owed => Some(retry),
+            _ => next,
+        }
+    }
+
+    fn is_time(&mut self, now: Instant) -> bool {
+        if let Some((every, next)) = &mut self.every
+            && *next <= now
+        {
+            *next += missed(now - *next, *every);
+            self.owed = true;
+        }
+        self.owed && self.may_try(now)
+    }
+
+    /// Whether `more` does not fit any more. What is larger than a part is one of its own.
+    fn is_full(&self, written: u64, more: u64) -> bool {
+        written > 0 && self.size.is_some_and(|size| written.saturating_add(more) > size)
+    }
+
+    fn may_try(&self, now: Instant) -> bool {
+        self.retry.is_none_or(|retry| retry <= now)
+    }
+
+    fn done(&mut self) {
+        (self.owed, self.retry) = (false, None);
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.retry = Some(now + RETRY);
+    }
+}
+
+/// From an end of a part that is `late` to the first one that is still to come.
+fn missed(late: Duration, every: Duration) -> Duration {
+    let periods = late.as_nanos() / every.as_nanos().max(1) + 1;
+    Duration::from_nanos(u64::try_from(periods * every.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A file that is finished from time to time.
+pub(super) struct Rotation {
+    schedule: Schedule,
+    parts: Parts,
+    written: u64,
+    /// That the file goes on has been told.
+    told: bool,
+}
+
+/// What the operator should know of.
+pub(super) enum Hitch {
+    /// The file cannot be finished, and goes on.
+    Kept(io::Error),
+    /// This part cannot be removed, and stays.
+    Stays(String, io::Error),
+}
+
+impl Rotation {
+    pub(super) fn new(rotation: messages::Rotation, parts: Parts) -> Rotation {
+        Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written: 0, told: false }
+    }
+
+    /// Where parts are made and removed.
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.parts.directory()
+    }
+
+    /// Other outputs are no parts, whatever they are called.
+    pub(super) fn spare(&mut self, others: &[super::parts::FileId]) {
+        self.parts.spare(others);
+    }
+
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.written = self.written.saturating_add(bytes as u64);
+    }
+
+    /// Somebody else has rotated: `file` is what we go on with.
+    pub(super) fn reopened(&mut self, file: &File) {
+        self.written = length(file).unwrap_or(0);
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.schedule.due()
+    }
+
+    pub(super) fn is_time(&mut self) -> bool {
+        let now = Instant::now();
+        if self.written == 0 && self.schedule.is_time(now) {
+            // Of nothing no part is made.
+            self.schedule.done();
+        }
+        self.schedule.is_time(now)
+    }
+
+    /// Whether a record of this length, after so much that is not written yet, belongs into the next part.
+    pub(super) fn is_full(&mut self, file: &File, pending: usize, record: usize) -> bool {
+        let full = |written: u64| self.schedule.is_full(written + pending as u64, record as u64);
+        if !full(self.written) || !self.schedule.may_try(Instant::now()) {
+            return false;
+        }
+        // Somebody may have emptied it.
+        let found = length(file).unwrap_or(self.written);
+        let is_full = full(found);
+        self.written = found;
+        is_full
+    }
+
+    /// Makes a finished part of the file; what comes back is the new one, if there is one, and what is to be
+    /// told. An error is one of the file: what was written to it is lost.
+    pub(super) fn turn(&mut self, file: &File) -> io::Result<(Option<File>, Option<Hitch>)> {
+        // A part gets its name when it is complete, and that is when it is on the disk.
+        match file.sync_data() {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+            _ => {}
+        }
+        match self.parts.turn(file) {
+            Ok(Turned { file, stays }) => {
+                self.schedule.done();
+                (self.written, self.told) = (0, false);
+                Ok((Some(file), stays.map(|(name, error)| Hitch::Stays(name, error))))
+            }
+            Err(error) => {
+                self.schedule.failed(Instant::now());
+                let news = !std::mem::replace(&mut self.told, true);
+                Ok((None, news.then_some(Hitch::Kept(error))))
+            }
+        }
+    }
+}
+
+/// As far as it is to be had.
+fn length(file: &File) -> Option<u64> {
+    u64::try_from(fstat(file).ok()?.st_size).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(size: Option<u64>, every: Option<Duration>, now: Instant) -> Schedule {
+        Schedule::new(messages::Rotation { size, every, keep: None }, now)
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_begins_a_part_unless_it_would_be_the_first() {
+        let schedule = schedule(Some(100), None, Instant::now());
+        assert!(!schedule.is_full(0, 1000));
+        assert!(!schedule.is_full(60, 40));
+        assert!(schedule.is_full(60, 41));
+        assert!(schedule.is_full(1000, 1));
+    }
+
+    #[test]
+    fn the_ends_of_parts_do_not_move_with_what_comes_late() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut schedule = schedule(None, Some(10 * second), start);
+        assert!(!schedule.is_time(start + 9 * second));
+        assert!(schedule.is_time(start + 13 * second));
+        schedule.done();
+        assert_eq!(schedule.due(), Some(start + 20 * second));
+        assert!(schedule.is_time(start + 57 * second));
+        schedule.done();
+        assert_eq!(schedule.due(), Some(start + 60 * second));
+        assert!(schedule.is_time(start + 60 * second));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_and_the_next_end_stays_where_it_is() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut schedule = schedule(Some(1), Some(10 * second), start);
+        assert!(schedule.is_time(start + 10 * second));
+        schedule.failed(start + 10 * second);
+        assert!(!schedule.is_time(start + 10 * second));
+        assert_eq!(schedule.due(), Some(start + 11 * second));
+        assert!(schedule.is_time(start + 11 * second));
+        schedule.done();
+        assert_eq!(schedule.due(), Some(start + 20 * second));
+    }
+}
