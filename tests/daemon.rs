@@ -1,5 +1,6 @@
 //! `-d`: in the foreground until it listens, then on its own.
 
+mod logrotate;
 mod rotation;
 mod rsyslog;
 mod syslog;

@@ -107,6 +107,8 @@
 //! | 28 | tests/daemon/rotation.rs | a_new_file_has_the_mode_and_the_owner_of_the_old_one |
 //! | 28 | tests/parts.rs | the_parts_of_every_format_are_the_record_and_none_is_too_large |
 //! | 28 | tests/parts.rs | a_directory_that_is_closed_is_told_once_and_the_file_goes_on |
+//! | 28 | tests/daemon/logrotate.rs | a_signal_after_the_rotation_as_shipped_loses_nothing |
+//! | 28 | tests/daemon/logrotate.rs | a_copy_of_a_record_at_rest_loses_nothing |
 //! | 28 | tests/parts.rs | every_part_has_the_mode_and_the_owner_of_the_first |
 //! | 28 | tests/daemon/rotation.rs | who_need_not_mind_a_hang_up_rotates_in_the_foreground_too |
 //! | 28 | tests/daemon/rotation.rs | the_logger_takes_the_signal_too |
