@@ -9,6 +9,7 @@
 
 mod activation;
 mod attack;
+mod backpressure;
 mod bursts;
 mod clients;
 mod completions;
