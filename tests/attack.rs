@@ -4,6 +4,7 @@
 //! The test speaks in the place of the process that has been taken over: as the parent of a role that it
 //! started itself, or over a copy of a descriptor of a process that runs.
 
+mod on_the_disk;
 mod on_the_logger;
 mod on_the_parent;
 mod on_the_resolver;

@@ -72,6 +72,8 @@
 //! | 14 | tests/weaknesses/forging.rs | no_peer_commands_a_terminal |
 //! | 14 | src/logger/session.rs | what_waits_for_names_is_bounded |
 //! | 14 | src/logger/session.rs | no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from |
+//! | 14 | tests/attack/on_the_disk.rs | a_worker_that_has_been_taken_over_records_one_piece_more_than_it_may |
+//! | 14 | tests/attack/on_the_disk.rs | with_parts_the_disk_is_bounded_even_for_a_worker_without_a_limit |
 //! | 14 | tests/parts.rs | only_so_many_parts_are_kept_and_the_disk_is_bounded |
 //! | 15 a killed worker ends its session alone | tests/loss.rs | a_killed_worker_ends_its_session_and_the_record_says_so |
 //! | 15 | tests/loss.rs | a_killed_worker_ends_no_other_session |
@@ -115,6 +117,9 @@
 //! | 28 | tests/daemon/rotation.rs | a_directory_that_is_closed_is_told_and_the_old_file_goes_on |
 //! | 29 a bad disk is told, and memory bounded | tests/weaknesses/disks.rs | a_full_disk_is_told_once_and_remembered |
 //! | 29 | tests/diagnostics/surroundings.rs | a_stdout_that_nobody_reads_stalls_the_session_and_loses_nothing |
+//! | 29 | tests/backpressure.rs | a_logger_that_is_stopped_holds_the_peers_up_and_loses_nothing |
+//! | 29 | tests/backpressure.rs | a_pipe_that_nobody_reads_takes_no_memory_whatever_a_format_makes_of_it |
+//! | 29 | tests/backpressure.rs | a_device_with_an_error_is_told_and_ends_the_sessions |
 //! | 29 | tests/parts.rs | a_full_disk_ends_the_sessions_and_every_part_is_whole |
 //! | 30 syslog never holds a byte up | tests/daemon/syslog.rs | without_syslogd_it_starts_says_so_and_finds_it_later |
 //! | 30 | tests/daemon/syslog.rs | a_syslogd_that_is_restarted_is_found_again |
