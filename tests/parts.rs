@@ -256,6 +256,20 @@ fn a_directory_that_is_closed_is_told_once_and_the_file_goes_on() {
 }
 
 #[test]
+fn where_parts_can_never_be_made_it_does_not_start() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return; // Root is not kept out, and only root may become somebody else.
+    }
+    let place = Place::new();
+    fs::write(&place.record, "").expect("a file");
+    chown(&place.record, Some(nobody().0), None).expect("chown");
+    fs::set_permissions(place.directory(), Permissions::from_mode(0o755)).expect("chmod");
+    let outcome = Tcpreen::to(80).args(["-u", "nobody", "--rotate-size", "1M"]).output(&place.record).run();
+    assert_eq!(outcome.code(), 73, "{outcome:?}");
+    assert!(outcome.stderr.contains("Log file error: Permission denied ("), "{outcome:?}");
+}
+
+#[test]
 fn parts_stay_in_their_directory_wherever_it_goes() {
     if !needs(&[Need::Ours]) {
         return;

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{Mode, fstat, fstatat};
-use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
+use nix::unistd::{AccessFlags, Uid, UnlinkatFlags, faccessat, unlinkat};
 use privsep::sys;
 
 use super::home;
@@ -76,6 +76,9 @@ impl Parts {
         if name.len() + ".".len() + LAST.to_string().len() > LONGEST {
             return Err(Errno::ENAMETOOLONG.into());
         }
+        let place = home::hold(directory)?;
+        // Now, and not when the first part is finished.
+        faccessat(&place, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let mut found = Vec::new();
         for entry in read_dir(directory)? {
             found.extend(earlier(&entry?, name)?);
@@ -84,7 +87,7 @@ impl Parts {
         let next = found.last().map_or(1, |(number, _)| number + 1);
         let ours = found.into_iter().filter_map(|(number, id)| Some(Part { number, id: id? }));
         Ok(Parts {
-            directory: home::hold(directory)?,
+            directory: place,
             name: CString::new(name.as_bytes())?,
             keep,
             finished: ours.collect(),
