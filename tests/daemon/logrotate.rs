@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Group;
 
 use crate::support::daemon::Daemon;
 use crate::support::namespace::{in_a_world_of_its_own, mount_disk, replace_etc};
@@ -24,7 +25,7 @@ const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/logrot
 /// A number that nobody else on this machine has.
 const ACCOUNT: u32 = 54_321;
 
-/// A world with an account `tcpreen` and its `/var/log/tcpreen`.
+/// A world with an account `tcpreen` and its `/var/log/tcpreen`, as the package makes it.
 fn with_the_account(test: impl FnOnce(&Path) + Send) {
     in_a_world_of_its_own(|| {
         let [passwd, group] = ["passwd", "group"].map(|name| fs::read_to_string(format!("/etc/{name}")));
@@ -36,8 +37,9 @@ fn with_the_account(test: impl FnOnce(&Path) + Send) {
         fs::set_permissions("/var/log", Permissions::from_mode(0o755)).expect("chmod");
         let logs = Path::new("/var/log/tcpreen");
         fs::create_dir(logs).expect("mkdir");
-        chown(logs, Some(ACCOUNT), Some(ACCOUNT)).expect("chown");
-        fs::set_permissions(logs, Permissions::from_mode(0o750)).expect("chmod");
+        let adm = Group::from_name("adm").expect("the groups").expect("a group called adm");
+        chown(logs, Some(ACCOUNT), Some(adm.gid.as_raw())).expect("chown");
+        fs::set_permissions(logs, Permissions::from_mode(0o2750)).expect("chmod");
         test(logs);
     });
 }
