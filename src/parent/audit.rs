@@ -54,6 +54,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
         Role::Logger => vec![
             (Extra::SessionFiles, files().any(series)),
             (Extra::Rotation, hangup == Hangup::Reopens && files().any(|output| !series(output))),
+            (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !series(output))),
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver | Role::Zygote => Vec::new(),
