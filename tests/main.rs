@@ -15,6 +15,7 @@ mod clients;
 mod completions;
 mod daemon;
 mod diagnostics;
+mod endurance;
 #[path = "../src/format.rs"]
 #[allow(dead_code, reason = "the program's own, of which `messages` needs a part")]
 mod format;

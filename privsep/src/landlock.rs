@@ -24,6 +24,9 @@ pub struct Landlock<'a> {
     pub connect: Connect<'a>,
     /// Abstract Unix sockets of processes outside may be connected to.
     pub abstract_sockets: bool,
+    /// Signals may go to processes outside. Those that the kernel sends to children when their parent dies are
+    /// the parent's own in this: a parent that is fenced from its children's does not end them.
+    pub signals: bool,
 }
 
 /// Where new TCP connections may go. Binding to a TCP port is always out.
@@ -63,10 +66,13 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
         Connect::Anywhere => AccessNet::BindTcp.into(),
         Connect::Nowhere | Connect::Ports(_) => AccessNet::from_all(ABI_KNOWN),
     };
-    let scope = match rules.abstract_sockets {
-        true => Scope::Signal.into(),
-        false => Scope::from_all(ABI_KNOWN),
-    };
+    let mut scope = Scope::from_all(ABI_KNOWN);
+    if rules.abstract_sockets {
+        scope.remove(Scope::AbstractUnixSocket);
+    }
+    if rules.signals {
+        scope.remove(Scope::Signal);
+    }
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI_KNOWN))?

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
@@ -73,6 +74,11 @@ pub(super) struct Reader<'a> {
     reopening: usize,
     /// The parent looks after us.
     pinged: bool,
+    /// Sessions at a time, those included that are over and not recorded to their end: a channel that finds
+    /// no descriptor here is lost, and its session with it.
+    most: usize,
+    /// The parent is not listened to until there are fewer.
+    deaf: bool,
     finishing: bool,
     /// The parent is gone.
     orphaned: bool,
@@ -116,6 +122,8 @@ impl<'a> Reader<'a> {
             notes,
             reopening: 0,
             pinged: false,
+            most: most_sessions()?,
+            deaf: false,
             finishing: false,
             orphaned: false,
         })
@@ -143,14 +151,29 @@ impl<'a> Reader<'a> {
             }
             self.expire();
             self.hand_on();
+            self.listen_again()?;
             if std::mem::take(&mut self.brought) < BUSY {
                 std::thread::sleep(BREATH);
             }
         }
     }
 
+    /// Once the channel is full, the parent accepts nobody.
+    fn listen_again(&mut self) -> Result<(), Trouble> {
+        if self.deaf && self.sessions.len() < self.most {
+            self.deaf = false;
+            self.epoll.modify(self.parent, &mut EpollEvent::new(EpollFlags::EPOLLIN, PARENT))?;
+        }
+        Ok(())
+    }
+
     fn hear_parent(&mut self) -> Result<(), Trouble> {
         for _ in 0..TURN {
+            if self.sessions.len() >= self.most {
+                self.deaf = true;
+                self.epoll.modify(self.parent, &mut EpollEvent::new(EpollFlags::empty(), PARENT))?;
+                return Ok(());
+            }
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
                     ToLogger::Session { number, client, server, started, bytes } => {
@@ -591,6 +614,13 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Half of the descriptors are for files of sessions, and some are the logger's own. The parent has as many
+/// sessions at once as fit into that (`parent/limits.rs`), or one.
+fn most_sessions() -> Result<usize, Trouble> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(limit / 2).unwrap_or(usize::MAX).saturating_sub(16).max(1))
 }
 
 /// What has become of an output.

@@ -170,6 +170,8 @@ fn bridge(
         remove: &remove,
         connect: Connect::Anywhere,
         abstract_sockets: abstract_peer,
+        // None of ours, whose filter has no kill: the one by which our roles end with us.
+        signals: true,
         ..Landlock::default()
     };
     let fenced = dropped.fence(&landlock).map_err(unconfined)?;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
+use nix::fcntl::OFlag;
 use nix::sys::socket::{setsockopt, sockopt};
 use privsep::channel::{Channel, Frame, Wait};
 use privsep::wire;
@@ -19,6 +20,7 @@ use crate::support::role::{Role, prepare};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::wait::until;
+use crate::support::{Bridged, bridge};
 
 type Worker = Channel<Record, ToWorker>;
 type Answers = Channel<NameAnswer, NameQuestion>;
@@ -298,5 +300,33 @@ fn a_logger_takes_only_a_channel_for_a_workers() {
         let mut logger = Logger::start(None);
         logger.begin(&fd);
         assert_eq!(logger.role.end(), NONSENSE, "{what}");
+    }
+}
+
+#[test]
+fn an_output_is_open_in_the_logger_alone_and_only_to_be_added_to() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("record");
+    let names = scratch.path("%n");
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.output(&path).output(&names));
+    client.send("words");
+    server.expect("words");
+    until("the file of the session", || scratch.path("1").exists().then_some(()));
+    for (role, pids) in tcpreen.roles() {
+        for pid in pids {
+            let flags = [&path, &scratch.path("1")].map(|path| proc::open_flags(pid, path));
+            if role != "logger" {
+                assert_eq!(flags, [None, None], "{role}");
+                continue;
+            }
+            for flags in flags {
+                let flags = OFlag::from_bits_truncate(flags.expect("the logger has it open"));
+                assert!(flags.contains(OFlag::O_WRONLY | OFlag::O_APPEND), "{flags:?}");
+                assert!(!flags.contains(OFlag::O_RDWR), "{flags:?}");
+            }
+        }
     }
 }

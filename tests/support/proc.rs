@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
@@ -135,4 +136,22 @@ pub fn limit(pid: Pid, name: &str) -> String {
 /// Who owns `/proc/PID/fd`: root, when the process is not dumpable.
 pub fn owner(pid: Pid) -> u32 {
     fs::metadata(file(pid, "fd")).expect("/proc/PID/fd").uid()
+}
+
+/// How long the process has been on a processor.
+pub fn cpu(pid: Pid) -> Duration {
+    let stat = fs::read_to_string(file(pid, "stat")).expect("/proc/PID/stat");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    // proc(5): utime and stime are fields 14 and 15, in hundredths of a second; the name is field 2.
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// How a process has a file open, if it has.
+pub fn open_flags(pid: Pid, path: &Path) -> Option<i32> {
+    let (number, _) = descriptors(pid).into_iter().find(|(_, target)| Path::new(target) == path)?;
+    let info = fs::read_to_string(file(pid, "fdinfo").join(number.to_string())).ok()?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(flags.trim(), 8).ok()
 }

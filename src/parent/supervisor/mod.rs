@@ -132,8 +132,10 @@ pub(super) struct Supervisor<'a> {
     ordered: u32,
     /// What the logger has not taken yet; while there is something, nobody is accepted.
     outbox: VecDeque<(ToLogger, Option<OwnedFd>)>,
-    /// The system had no descriptors or processes for us: nothing is begun until then.
+    /// The system had no descriptors for us: nothing is begun until then.
     starved: Option<Instant>,
+    /// The system had no process for us: no worker is ordered until then, or until one ends.
+    barren: Option<Instant>,
     /// Too many descriptors are on their way between processes: nothing is handed out until then.
     crowded: Option<Instant>,
 }
@@ -172,6 +174,7 @@ impl<'a> Supervisor<'a> {
             ordered: 0,
             outbox: VecDeque::new(),
             starved: None,
+            barren: None,
             crowded: None,
         }
     }
@@ -241,7 +244,7 @@ impl<'a> Supervisor<'a> {
     /// Ends the waits whose time has come.
     fn recover(&mut self) {
         let now = Instant::now();
-        for wait in [&mut self.starved, &mut self.crowded] {
+        for wait in [&mut self.starved, &mut self.barren, &mut self.crowded] {
             *wait = wait.filter(|until| *until > now);
         }
     }
@@ -335,7 +338,9 @@ impl<'a> Supervisor<'a> {
                 Some(until)
             }
         };
-        let waits = [self.starved, self.crowded, self.next_report(), self.next_quiet()].into_iter().flatten();
+        let waits = [self.starved, self.barren, self.crowded, self.next_report(), self.next_quiet()]
+            .into_iter()
+            .flatten();
         match dials.chain(phase).chain(waits).min() {
             None => PollTimeout::NONE,
             Some(until) => {

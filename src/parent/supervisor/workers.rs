@@ -19,7 +19,7 @@ const SPARE: u32 = 4;
 impl Supervisor<'_> {
     /// Keeps as many workers ready as sessions may soon begin.
     pub(super) fn order_workers(&mut self) -> Result<(), Failure> {
-        if self.starved.is_some() {
+        if self.starved.is_some() || self.barren.is_some() {
             return Ok(());
         }
         let pairs = self.pairs.len() as u64;
@@ -65,11 +65,9 @@ impl Supervisor<'_> {
             }
             ToParent::Stillborn { errno } if self.ordered > 0 => {
                 self.ordered -= 1;
-                if self.starved.is_none() {
-                    let reason = reason(errno);
-                    self.tell_of(Kind::NoProcesses, Level::Error, format!("Process creation: {reason}"));
-                }
-                self.starved = Some(Instant::now() + RECOVERY);
+                let text = format!("Process creation: {}", reason(errno));
+                self.tell_of(Kind::NoProcesses, Level::Error, text);
+                self.barren = Some(Instant::now() + RECOVERY);
             }
             ToParent::Exited { pid, end } => self.ended(pid, end),
             ToParent::Alive if fds.iter().all(Option::is_none) && self.has_answered(Role::Zygote) => {}
@@ -79,6 +77,8 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn ended(&mut self, pid: i32, end: End) {
+        // There is room for another process.
+        self.barren = None;
         let Some(Session { number, .. }) = self.running.remove(&pid) else {
             self.idle.retain(|worker| worker.pid != pid);
             return;
