@@ -40,6 +40,8 @@
 //! | 9 | tests/roles.rs | nobody_but_the_parent_and_the_worker_holds_a_socket_of_the_network |
 //! | 9 | tests/diagnostics/surroundings.rs | with_any_of_the_three_streams_closed_the_traffic_is_exact |
 //! | 9 | tests/diagnostics/surroundings.rs | with_a_thousand_descriptors_inherited_it_serves |
+//! | 10 nothing is left over | tests/endurance.rs | sessions_that_fail_at_every_step_leave_nothing_behind |
+//! | 10 | tests/endurance.rs | a_server_that_refuses_leaves_nothing_behind |
 //! | 11 hostile descriptors are closed | privsep/tests/cage.rs | descriptors beyond the two that may come are closed, and the message is refused |
 //! | 11 | tests/attack/on_the_zygote.rs | a_worker_serves_nothing_but_two_streams |
 //! | 11 | tests/attack/on_the_zygote.rs | a_worker_that_cannot_take_the_descriptors_serves_nothing |
@@ -68,6 +70,7 @@
 //! | 12 | privsep/src/wire.rs | a_claimed_length_beyond_the_limit_is_refused_before_memory_is_taken |
 //! | 12 | src/logger/session.rs | nothing_is_allowed_after_the_last_word |
 //! | 12 | src/logger/session.rs | no_claim_of_a_worker_overflows_a_sum |
+//! | 13 records are out of a worker's reach | tests/attack/on_the_logger.rs | an_output_is_open_in_the_logger_alone_and_only_to_be_added_to |
 //! | 14 garbage stays in its own session | tests/weaknesses/forging.rs | traffic_forges_no_line_of_a_shared_output |
 //! | 14 | tests/weaknesses/forging.rs | no_peer_commands_a_terminal |
 //! | 14 | src/logger/session.rs | what_waits_for_names_is_bounded |
@@ -81,12 +84,20 @@
 //! | 16 nothing passes without the others | tests/loss.rs | a_lost_logger_ends_everything |
 //! | 16 | tests/loss.rs | a_lost_resolver_ends_everything |
 //! | 16 | tests/loss.rs | a_lost_zygote_ends_everything |
+//! | 16 | tests/endurance.rs | a_logger_killed_under_load_takes_everybody_along |
+//! | 16 | tests/endurance.rs | a_resolver_killed_under_load_takes_everybody_along |
+//! | 16 | tests/endurance.rs | a_zygote_killed_under_load_takes_everybody_along |
 //! | 17 nobody survives the parent | tests/loss.rs | a_lost_parent_ends_everything |
+//! | 17 | tests/endurance.rs | a_parent_killed_under_load_takes_everybody_along |
+//! | 17 | tests/endurance.rs | the_death_of_the_parent_alone_ends_every_role |
+//! | 17 | tests/endurance.rs | the_end_of_the_channel_alone_ends_every_role |
 //! | 17 | tests/attack/on_the_logger.rs | what_waits_for_names_is_written_when_the_parent_is_lost |
 //! | 18 a cage that was broken is told | tests/sandbox.rs | a_worker_that_broke_its_cage_is_named_with_its_session_and_what_to_do |
 //! | 18 | tests/sandbox.rs | a_role_that_broke_its_cage_is_named_with_what_to_do |
 //! | 19 a bug is told from an attack | privsep/tests/cage.rs | aborts |
 //! | 19 | tests/probe/trial.rs | a bug ends as a bug, whatever the environment asks for |
+//! | 20 a stop harms nobody | tests/endurance.rs | a_role_that_is_stopped_and_goes_on_has_lost_nothing |
+//! | 21 the heap may be tuned | tests/endurance.rs | whatever_the_heap_is_told_to_do_sessions_are_served |
 //! | 22 the tables are there on other machines | tests/probe/harness.rs | the tables compile for aarch64 and riscv64 |
 //! | 23 no row without a need | tests/probe/harness.rs | every row of a table says who needs it |
 //! | 23 | tests/policy.rs | every_row_of_a_table_has_a_user_or_is_marked |
@@ -97,14 +108,14 @@
 //! | 24 | tests/set_uid.rs | in_a_directory_that_is_gone_or_closed_it_serves |
 //! | 24 | tests/set_uid.rs | a_hard_link_in_another_place_is_the_same_program |
 //! | 24 | tests/set_uid.rs | with_no_new_privileges_the_bit_and_the_capability_give_nothing |
+//! | 25 root's power touches no path | tests/weaknesses.rs | set_uid_makes_no_socket_where_its_caller_may_not |
 //! | 25 | tests/set_uid.rs | no_output_is_opened_with_more_than_its_callers_rights |
 //! | 25 | tests/set_uid.rs | its_caller_chooses_no_user_but_himself |
-//! | 25 root's power touches no path | tests/weaknesses.rs | set_uid_makes_no_socket_where_its_caller_may_not |
+//! | 26 a role by hand is nothing | privsep/tests/cage.rs | a role started by hand is none |
 //! | 26 | tests/set_uid.rs | a_role_by_hand_gives_its_caller_nothing |
 //! | 26 | tests/set_uid.rs | a_role_that_is_let_in_by_hand_has_no_privilege_left |
-//! | 26 a role by hand is nothing | privsep/tests/cage.rs | a role started by hand is none |
-//! | 27 | tests/set_uid.rs | a_program_that_is_deleted_or_replaced_goes_on_as_what_it_was |
 //! | 27 versions do not mix | tests/attack/on_the_zygote.rs | a_role_of_another_version_refuses_to_start |
+//! | 27 | tests/set_uid.rs | a_program_that_is_deleted_or_replaced_goes_on_as_what_it_was |
 //! | 28 rotation loses nothing | tests/daemon/rotation.rs | a_hundred_rotations_under_load_lose_and_double_nothing |
 //! | 28 | tests/daemon/rotation.rs | a_new_file_has_the_mode_and_the_owner_of_the_old_one |
 //! | 28 | tests/parts.rs | the_parts_of_every_format_are_the_record_and_none_is_too_large |
@@ -155,26 +166,49 @@
 //! | 36 the parent is in a cage, too | tests/probe/trial.rs | a call that is not on the list is death |
 //! | 36 | tests/roles.rs | once_it_listens_no_process_of_root_is_root |
 //! | 37 shortage sheds, and recovers | tests/diagnostics/surroundings.rs | with_too_few_descriptors_it_says_so_and_serves |
+//! | 37 | tests/endurance/shortage.rs | with_few_descriptors_a_crowd_waits_and_nothing_spins |
+//! | 37 | tests/endurance/shortage.rs | with_few_processes_a_crowd_waits_and_nothing_spins |
+//! | 37 | tests/endurance.rs | sessions_held_at_once_are_exact_and_confined |
 //! | 37 | tests/weaknesses.rs | clients_for_whom_there_is_no_process_yet_are_served_when_there_is |
 //! | 37 | tests/weaknesses.rs | a_bridge_that_was_short_of_processes_and_is_idle_serves_the_next_client |
 //! | 37 | tests/relay/dialling.rs | a_server_that_does_not_answer_is_given_up_after_the_time_out |
 //! | 37 | tests/bursts.rs | a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once |
 //! | 38 every promise has its test | tests/promises.rs | every_promise_has_a_test_and_every_test_named_exists |
+//! | 38 | tests/promises.rs | every_test_that_the_readme_names_exists |
 
 use std::collections::BTreeSet;
 
 use crate::support::table;
 
-/// Those that no test proves yet, or not wholly.
-const OPEN: &[u32] = &[10, 13, 20, 21];
-
 #[test]
 fn every_promise_has_a_test_and_every_test_named_exists() {
-    let mut promises: BTreeSet<u32> = OPEN.iter().copied().collect();
-    for row in table::rows(include_str!("promises.rs"), "//! | ").into_iter().skip(1) {
+    let mut promises = BTreeSet::new();
+    for row in list() {
         let [promise, file, test] = row[..] else { panic!("three cells: {row:?}") };
         table::expect_test(file, test);
         promises.insert(table::number(promise));
     }
     assert_eq!(promises, (1..=38).collect());
+}
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let named: Vec<(u32, &str)> = table::rows(include_str!("../README.md"), "| ")
+        .into_iter()
+        .filter_map(|row| match row[..] {
+            [_, promise, test] => Some((promise.parse().ok()?, test.trim_matches('`'))),
+            _ => None,
+        })
+        .collect();
+    assert!(named.len() > 15, "{named:?}");
+    for (promise, test) in named {
+        let proves = |row: &&Vec<&str>| table::number(row[0]) == promise && row[2] == test;
+        let rows = list();
+        assert!(rows.iter().any(|row| proves(&row)), "{test} is no test of promise {promise}");
+    }
+}
+
+/// The rows of the list above: number and words, file, test.
+fn list() -> Vec<Vec<&'static str>> {
+    table::rows(include_str!("promises.rs"), "//! | ").into_iter().skip(1).collect()
 }

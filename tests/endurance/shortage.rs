@@ -20,7 +20,7 @@ fn crowded(tcpreen: Running, places: usize, queue: usize) {
         let mut waiting = Vec::new();
         for number in 0..crowd {
             // Where the queue is full there is no answer.
-            if let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(20)) {
+            if let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(5)) {
                 waiting.push(stream);
             }
             // Some stay, most leave again at once.
