@@ -170,6 +170,26 @@ fn a_set_uid_start_gives_up_root_for_good() {
     drop((client, server));
 }
 
+#[test]
+fn a_set_uid_start_whose_output_is_closed_serves() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let program = scratch.copy_of_program(0o4755);
+    let server = Server::listen();
+    let place = place_of_our_own();
+    let tcpreen = Tcpreen::to(server.port()).binary(program).account(nobody()).args(["-v"]).sessions(1);
+    let tcpreen = tcpreen.listen_at(place).by_shell("", "1>&-").spawn();
+    let mut client = until("a connection", || Peer::try_connect(place));
+    let mut server = server.accept();
+    client.send("words");
+    server.expect("words");
+    drop((client, server));
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+}
+
 /// Three streams on `/dev/null`, client and server, and the channel.
 #[track_caller]
 fn holds_its_session_and_nothing_else(worker: Pid) {

@@ -211,18 +211,41 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
-/// Puts 0, 1 or 2 on descriptor numbers that are closed, so that no socket ever gets one of them.
+/// Puts `/dev/null` on those of 0, 1 and 2 that are closed, so that no socket ever gets one of them.
 ///
-/// Rust's runtime does the same before `main`; here it is ours to rely on.
+/// Rust's runtime does the same before `main`; here it is ours to rely on. So does glibc for a program with more
+/// power than its caller, but with a `/dev/null` for 1 and 2 that refuses what is written.
 pub fn fill_standard_descriptors() -> io::Result<()> {
     for fd in 0..=2 {
         // SAFETY: reads a flag.
-        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-            // SAFETY: the path is a C string; the lowest free number, `fd`, is taken and kept for ever.
-            check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) })?;
+        let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0;
+        if closed || fd > 0 && is_secure_start() && is_null_to_read(fd)? {
+            // SAFETY: the path is a C string.
+            let null = check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })?;
+            if null == fd {
+                // SAFETY: clears the flag of the descriptor just opened, which is kept for ever.
+                check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })?;
+                continue;
+            }
+            // SAFETY: `fd` is nobody's but the whole program's.
+            check(unsafe { libc::dup3(null, fd, 0) })?;
+            // SAFETY: nobody else has it.
+            check(unsafe { libc::close(null) })?;
         }
     }
     Ok(())
+}
+
+/// Whether a descriptor is the null device, and cannot be written to.
+fn is_null_to_read(fd: RawFd) -> io::Result<bool> {
+    // SAFETY: stat is plain data for which zero is valid.
+    let mut found: libc::stat = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: fstat fills it.
+    check(unsafe { libc::fstat(fd, &raw mut found) })?;
+    // SAFETY: reads flags.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    let null = found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == libc::makedev(1, 3);
+    Ok(null && flags & libc::O_ACCMODE == libc::O_RDONLY)
 }
 
 /// Where the kernel keeps this process's command line, for [`Title::set`].
