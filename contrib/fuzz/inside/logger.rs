@@ -9,17 +9,17 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
-use privsep::confine::Locked;
+use privsep::confine::{Cage, Kept, Locked};
 use privsep::landlock;
 
 use super::notice::Notes;
-use super::output::Plan;
+use super::output::{Plan, Renewal};
 use super::reader::Reader;
 use super::writer::Writers;
 use crate::format::Format;
 use crate::messages::{
-    Address, Cause, Ear, End, Level, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Sharing,
-    Side, ToLogger, ToWorker, Told,
+    Address, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
+    Rotation, Sharing, Side, ToLogger, ToWorker, Told,
 };
 use crate::script::{Script, send};
 
@@ -35,7 +35,8 @@ pub(crate) fn fuzz(data: &[u8]) {
     let mut record = tempfile();
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&record));
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), Format::C).ok().expect("a plan");
-    let output = plan.open(false).ok().expect("an output");
+    let output =
+        plan.open(&Renewal { hangup: Hangup::Ends, rotation: Rotation::default() }).ok().expect("an output");
     let writers = Writers::start(vec![output], sharing).expect("writers");
     let (parent, theirs) = Channel::pair().expect("a pair");
     let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
@@ -52,7 +53,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ =
         good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
     drop((cast, good));
-    let locked = Locked { landlock: landlock::Status::None };
+    let locked = Locked { cage: Cage { landlock: landlock::Status::None, kept: Kept::default() } };
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), sharing, writers, notes);
     let ended = reader.ok().expect("a reader").serve(&locked);
     nix::unistd::alarm::cancel();

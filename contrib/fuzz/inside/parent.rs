@@ -9,7 +9,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
-use privsep::confine::Locked;
+use privsep::confine::{Cage, Kept, Locked};
 use privsep::landlock;
 use serde::Serialize;
 
@@ -62,7 +62,7 @@ fn play(data: &[u8], config: &Config) {
         client_listener: Some(client_listener),
         server_listener: None,
     };
-    let locked = Locked { landlock: landlock::Status::None };
+    let locked = Locked { cage: uncaged() };
     let supervisor = Supervisor::new(
         config,
         None,
@@ -120,10 +120,14 @@ impl<R, L, Z> Cast<R, L, Z> {
     }
 }
 
+fn uncaged() -> Cage {
+    Cage { landlock: landlock::Status::None, kept: Kept::default() }
+}
+
 fn anything(argument: u8, script: &mut Script<'_>) -> ToParent {
     let errno = i32::from(script.byte());
     match argument % 8 {
-        0 => ToParent::Ready { landlock: landlock::Status::None },
+        0 => ToParent::Ready { cage: uncaged() },
         1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into_owned())),
         2 => ToParent::Found(Vec::new()),
         3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into_owned() },
