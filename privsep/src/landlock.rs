@@ -73,12 +73,13 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
     if rules.signals {
         scope.remove(Scope::Signal);
     }
-    let mut ruleset = Ruleset::default()
+    let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI_KNOWN))?
-        .handle_access(net)?
-        .scope(scope)?
-        .create()?;
+        .handle_access(net)?;
+    // To the crate, no scope at all is a mistake.
+    let ruleset = if scope.is_empty() { ruleset } else { ruleset.scope(scope)? };
+    let mut ruleset = ruleset.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = AccessFs::WriteFile | AccessFs::MakeReg;
     let remove = AccessFs::RemoveFile;
