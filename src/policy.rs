@@ -90,7 +90,8 @@ impl Role {
             }
             Role::Resolver => "reads beneath /etc /usr /lib /lib64 /run /var/run; TCP to port 53, no bind",
             Role::Logger => {
-                "makes and writes files in the directories of outputs that make files later; no TCP"
+                "makes and writes files in the directories of outputs that make files later, and removes them in those \
+                 of outputs in parts; no TCP"
             }
             Role::Zygote => "no file, no TCP",
         }
@@ -313,7 +314,7 @@ const ROTATION: &[Allowed] = allow![
 /// Likewise. Nothing is ever replaced: a name that is taken is left to whatever has it.
 const PARTS: &[Allowed] = allow![
     SYS_fdatasync => "a part is complete when it is on the disk",
-    SYS_fstat => "which file is it, how long, for whom",
+    SYS_fstat => seldom "which file is it, how long, for whom",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
     SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "has the name still the file that we know",
     SYS_renameat2(4 is Is::Int(libc::RENAME_NOREPLACE)) => "it gets its name",

@@ -175,6 +175,9 @@ fn bulk(trace: &Path) {
     tcpreen.finish();
 }
 
+/// What brings parts, and removes them.
+const PARTS: [&str; 4] = ["--rotate-size", "400", "--rotate-count", "1"];
+
 /// A daemon with each thing that a run may add, whose logs are rotated.
 fn daemon(scratch: &Scratch, trace: &Path) {
     let [socket, all, each] = ["socket", "all", "each-%n"].map(|name| scratch.path(name));
@@ -182,14 +185,21 @@ fn daemon(scratch: &Scratch, trace: &Path) {
     let pidfile = scratch.path("pid");
     let tcpreen = Tcpreen::to(echo.port).listen_on("").args(["-d", "-m", "2", "-p", "tcp/unix"]);
     let tcpreen = tcpreen.args(["--pidfile".as_ref(), pidfile.as_os_str()]).output(&all).output(&each);
+    let tcpreen = tcpreen.args(PARTS);
     let running = watched(tcpreen.local_port(socket.display()), trace).spawn();
     let mut client = until("a daemon", || unix::try_connect(&socket));
     client.send("words");
     client.expect("words");
     let pid = fs::read_to_string(&pidfile).expect("a process id");
-    fs::rename(&all, scratch.path("all.1")).expect("rotated");
+    fs::rename(&all, scratch.path("rotated")).expect("rotated");
     kill(Pid::from_raw(pid.trim().parse().expect("a number")), Signal::SIGHUP).expect("kill");
     until("the new file", || all.exists().then_some(()));
+    for number in 1..=2 {
+        let words = "words".repeat(100);
+        client.send(&words);
+        client.expect(&words);
+        until("a part", || all.with_extension(number.to_string()).exists().then_some(()));
+    }
     client.finish();
     client.rest();
     let mut client = until("another session", || unix::try_connect(&socket));
@@ -211,7 +221,7 @@ fn every_row_of_a_table_has_a_user_or_is_marked() {
     let mut seen = Calls::new();
     traces.iter().for_each(|trace| add(&mut seen, trace));
     let tcpreen = Tcpreen::to(9).listen_on("").local_port("/s").args(["-d", "-p", "tcp/unix"]);
-    let page = page_of(tcpreen.args(["--pidfile", "/p", "-o", "/a", "-o", "/b-%n"]));
+    let page = page_of(tcpreen.args(["--pidfile", "/p", "-o", "/a", "-o", "/b-%n"]).args(PARTS));
     let page = rows(&page);
     let mut wrong = Vec::new();
     for (role, rows) in &page {
