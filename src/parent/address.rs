@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::ifaddrs::getifaddrs;
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use super::roles::{Awaited, Running};
-use crate::config::{Approach, Endpoint, Family, Port};
+use super::roles::Running;
+use super::stop::Stop;
+use crate::config::{Approach, Config, Endpoint, Family, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Find, FindFamily, ToParent, ToResolver};
 
@@ -31,20 +31,38 @@ pub(super) fn failure(endpoint: &Endpoint, status: Status, reason: &str) -> Fail
     Failure::new(status, format!("{}: {reason}", label(endpoint)))
 }
 
+/// Where both sides are, or will be.
+pub(super) struct Addresses {
+    pub(super) client: Vec<Address>,
+    pub(super) server: Vec<Address>,
+}
+
+impl Addresses {
+    pub(super) fn find(
+        config: &Config,
+        resolver: &Running<ToResolver>,
+        signals: &SignalFd,
+    ) -> Result<Addresses, Stop> {
+        let server = find(&config.server, resolver, signals)?;
+        let client = find(&config.client, resolver, signals)?;
+        Ok(Addresses { client, server })
+    }
+}
+
 /// Every address that an endpoint stands for, best first.
-pub(super) fn find(
+fn find(
     endpoint: &Endpoint,
     resolver: &Running<ToResolver>,
     signals: &SignalFd,
-) -> Result<Result<Vec<Address>, Signal>, Failure> {
+) -> Result<Vec<Address>, Stop> {
     let port = match &endpoint.port {
-        Port::Path(path) => return Ok(Ok(vec![Address::Unix(path.as_bytes().to_vec())])),
+        Port::Path(path) => return Ok(vec![Address::Unix(path.as_bytes().to_vec())]),
         Port::Dynamic => Some(0),
         Port::Number(number) => Some(*number),
         Port::Service(_) => None,
     };
     if let (Some(port), Some(addresses)) = (port, without_resolver(endpoint)?) {
-        return Ok(Ok(addresses.into_iter().map(|host| with_port(host, port)).collect()));
+        return Ok(addresses.into_iter().map(|host| with_port(host, port)).collect());
     }
     ask(endpoint, resolver, signals)
 }
@@ -132,7 +150,7 @@ fn ask(
     endpoint: &Endpoint,
     resolver: &Running<ToResolver>,
     signals: &SignalFd,
-) -> Result<Result<Vec<Address>, Signal>, Failure> {
+) -> Result<Vec<Address>, Stop> {
     let service = match &endpoint.port {
         Port::Service(name) => Some(name.clone()),
         Port::Number(number) => Some(number.to_string()),
@@ -146,9 +164,8 @@ fn ask(
     let listen = endpoint.approach == Approach::Listen;
     resolver.send(&ToResolver::Find(Find { host: endpoint.host.clone(), service, family, listen }))?;
     match resolver.wait(signals)? {
-        Awaited::Message(ToParent::Found(addresses)) => Ok(Ok(addresses)),
-        Awaited::Message(ToParent::NotFound { reason }) => Err(failure(endpoint, Status::NoHost, &reason)),
-        Awaited::Message(_) => Err(resolver.nonsense()),
-        Awaited::Interrupted(signal) => Ok(Err(signal)),
+        ToParent::Found(addresses) => Ok(addresses),
+        ToParent::NotFound { reason } => Err(failure(endpoint, Status::NoHost, &reason).into()),
+        _ => Err(resolver.nonsense().into()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod address;
 mod audit;
+mod cage;
 mod daemon;
 mod dial;
 #[cfg(fuzzing)]
@@ -14,41 +15,41 @@ mod identity;
 mod limits;
 mod listener;
 mod manager;
+mod meeting;
 mod pair;
 mod pidfile;
 mod roles;
 mod socket;
+mod stop;
 mod streams;
 mod supervisor;
-
-use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Uid};
-use privsep::confine::{self, Cage, Identity};
-use privsep::landlock::{Connect, Landlock};
+use privsep::confine::{Cage, Identity};
 use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys;
 
-use crate::config::{Approach, Config, Endpoint, Port};
+use crate::config::Config;
 use crate::exit::{Failure, Status};
-use crate::messages::{Address, Level, ToLogger};
-use crate::policy::{Extra, Role};
+use crate::messages::{Level, ToLogger};
+use crate::policy::Role;
 use crate::reason::reason;
-use crate::role::{self, FOR_THE_PARENT};
+use crate::role::FOR_THE_PARENT;
+use address::Addresses;
 use daemon::{Foreground, Part};
 use handed::{Door, Handed};
 pub(crate) use identity::Start;
 use identity::Target;
-use listener::Listener;
 use manager::Manager;
 use pidfile::PidFile;
 use roles::Starter;
+use stop::Stop;
 pub(crate) use streams::Streams;
-use supervisor::{Peers, Roles, Service, Supervisor};
+use supervisor::{Roles, Service, Supervisor};
 
 /// What must be right before anything else is done: the process may have been started by anybody.
 pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
@@ -76,32 +77,30 @@ pub(crate) fn run(mut config: Config, surroundings: Surroundings) -> Result<u8, 
     if config.print_policy {
         return audit::print(&config, surroundings.start);
     }
-    if !config.daemon {
-        return bridge(config, surroundings, None);
-    }
-    match daemon::split(&mut config)? {
-        Part::Foreground(status) => Ok(status),
-        Part::Daemon(foreground) => bridge(config, surroundings, Some(foreground)),
-    }
+    let foreground = match config.daemon {
+        false => None,
+        true => match daemon::split(&mut config)? {
+            Part::Foreground(status) => return Ok(status),
+            Part::Daemon(foreground) => Some(foreground),
+        },
+    };
+    bridge(config, surroundings, foreground).or_else(Stop::status)
 }
 
+/// The start as a recipe, in the only order that works; then the service.
 fn bridge(
     mut config: Config,
     surroundings: Surroundings,
     foreground: Option<Foreground>,
-) -> Result<u8, Failure> {
+) -> Result<u8, Stop> {
     let Surroundings { start, sockets } = surroundings;
     let doors = handed::open(sockets, &config)?;
     match doors.client {
-        Some(Door::Gone) => return Ok(0),
+        Some(Door::Gone) => return Err(Stop::NobodyThere),
         Some(Door::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
         Some(Door::Listening(_)) | None => {}
     }
-    // An open cage is the operator's to have, not the caller's of a program with more power than its caller.
-    if config.sandbox.violation == Violation::Log && sys::is_secure_start() {
-        let text = "--sandbox=log: not for a program with a set-uid bit or a file capability.";
-        return Err(Failure::new(Status::NoPermission, text));
-    }
+    refuse_open_cage(&config)?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
     let target = Target::choose(start, config.user.as_deref())?;
@@ -111,111 +110,78 @@ fn bridge(
 
     // First of the roles: the names in the command line may be needed to bind.
     let (resolver, names) = starter.resolver(config.numeric)?;
-    let resolver_ready = match resolver.ready(&signals)? {
-        Ok(cage) => cage,
-        Err(signal) => return Ok(interrupted(signal)),
-    };
-    let find = |endpoint: &Endpoint| address::find(endpoint, &resolver, &signals);
-    let (server, client) = match (find(&config.server)?, find(&config.client)?) {
-        (Ok(server), Ok(client)) => (server, client),
-        (Err(signal), _) | (_, Err(signal)) => return Ok(interrupted(signal)),
-    };
-    let listen = |endpoint: &Endpoint, addresses: &[Address], door: Option<Listener>| match door {
-        Some(listener) => handed::check(endpoint, addresses, &listener.address).map(|()| Some(listener)),
-        None => bind(endpoint, addresses, start, target.identity),
-    };
-    let (client_listener, first_client) = match doors.client {
-        Some(Door::Client { socket, client: peer, here }) => {
-            handed::check(&config.client, &client, &here)?;
-            (None, Some((socket, peer)))
-        }
-        Some(Door::Listening(listener)) => (listen(&config.client, &client, Some(listener))?, None),
-        Some(Door::Gone) | None => (listen(&config.client, &client, None)?, None),
-    };
-    let server_listener = listen(&config.server, &server, doors.server)?;
-
+    let mut cages = vec![resolver.ready(&signals)?];
+    let addresses = Addresses::find(&config, &resolver, &signals)?;
+    let (peers, first_client) = meeting::prepare(&config, doors, addresses, start, target.identity)?;
     // Likewise before the logger, for a second start with the same file.
     let pidfile = match &config.pidfile {
         Some(path) => Some(start.as_user(target.identity, || PidFile::make(path)).map_err(no_user)??),
         None => None,
     };
-
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names, hangup)?;
     let zygote = starter.zygote(config.at_once)?;
-    let mut cages = vec![resolver_ready];
-    for ready in [logger.ready(&signals)?, zygote.ready(&signals)?] {
-        match ready {
-            Ok(cage) => cages.push(cage),
-            Err(signal) => return Ok(interrupted(signal)),
-        }
-    }
+    cages.push(logger.ready(&signals)?);
+    cages.push(zygote.ready(&signals)?);
 
+    // While it may still be asked who we are.
     let who = who(target.identity);
-    let unconfined = |error: confine::StepError| {
-        Failure::new(Status::Os, format!("the parent cannot be confined: {error}"))
-    };
-    let dropped =
-        start.with_privilege(|| role::drop_privileges(Role::Parent, target.identity, None)).map_err(no_user);
-    let dropped = dropped?.map_err(unconfined)?;
+    let dropped = cage::drop_privileges(start, target.identity)?;
     // Before the fence, beyond which abstract sockets are.
     let (manager, deaf) = match Manager::find() {
         Ok(manager) => (manager, None),
         Err(why) => (None, Some(why)),
     };
-    let places = directories_of([&client_listener, &server_listener])?;
-    let remove: Vec<_> = places.iter().map(AsFd::as_fd).chain(pidfile.as_ref().map(AsFd::as_fd)).collect();
-    let abstract_peer = [&config.client, &config.server].into_iter().any(dials_abstract);
-    let landlock = Landlock {
-        remove: &remove,
-        connect: Connect::Anywhere,
-        abstract_sockets: abstract_peer,
-        // None of ours, whose filter has no kill: the one by which our roles end with us.
-        signals: true,
-        ..Landlock::default()
-    };
-    let fenced = dropped.fence(&landlock).map_err(unconfined)?;
-    let extras: Vec<Extra> = [
-        (Extra::Background, foreground.is_some()),
-        (Extra::SocketFiles, !places.is_empty()),
-        (Extra::PidFile, pidfile.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(extra, needed)| needed.then_some(extra))
-    .collect();
-    let locked = role::lock(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)?;
+    let locked = cage::close(dropped, &config, &peers, pidfile.as_ref(), foreground.is_some())?;
     cages.push(locked.cage);
-    drop(places);
     if let Some(foreground) = foreground {
         foreground.listening()?;
     }
 
-    let peers = Peers { client, server, client_listener, server_listener };
     let roles = Roles { resolver, logger, zygote };
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
-    if config.syslog {
-        supervisor.tell(ToLogger::Notice { level: Level::Normal, text: "starting".into() });
-    }
-    for text in [shortage, deaf].into_iter().flatten() {
-        supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
-    }
-    if let Some(account) = target.fallback {
-        let text = format!("Started as root: going on as {account} (choose a user with -u)");
-        supervisor.tell(ToLogger::Notice { level: Level::Normal, text });
-    }
-    if config.sandbox.violation == Violation::Log {
-        supervisor.tell(ToLogger::Notice { level: Level::Error, text: OPEN_CAGE.into() });
-    }
-    for (role, cage) in Role::EXECUTED.into_iter().chain([Role::Parent]).zip(cages) {
-        let text = tightness(role, &who, cage);
-        supervisor.tell(ToLogger::Notice { level: Level::Detail, text });
+    for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {
+        supervisor.tell(ToLogger::Notice { level, text });
     }
     supervisor.announce();
     if let Some((client, address)) = first_client {
         supervisor.greet(client, address);
     }
-    supervisor.run()
+    Ok(supervisor.run()?)
+}
+
+/// An open cage is the operator's to have, not the caller's of a program with more power than its caller.
+fn refuse_open_cage(config: &Config) -> Result<(), Failure> {
+    if config.sandbox.violation == Violation::Log && sys::is_secure_start() {
+        let text = "--sandbox=log: not for a program with a set-uid bit or a file capability.";
+        return Err(Failure::new(Status::NoPermission, text));
+    }
+    Ok(())
+}
+
+/// What the operator is told before "Listening on".
+fn first_words(
+    config: &Config,
+    (target, who): (&Target, &str),
+    troubles: [Option<String>; 2],
+    cages: &[Cage],
+) -> Vec<(Level, String)> {
+    let mut words = Vec::new();
+    if config.syslog {
+        words.push((Level::Normal, "starting".into()));
+    }
+    words.extend(troubles.into_iter().flatten().map(|trouble| (Level::Normal, trouble)));
+    if let Some(account) = target.fallback {
+        let text = format!("Started as root: going on as {account} (choose a user with -u)");
+        words.push((Level::Normal, text));
+    }
+    if config.sandbox.violation == Violation::Log {
+        words.push((Level::Error, OPEN_CAGE.into()));
+    }
+    let roles = Role::EXECUTED.into_iter().chain([Role::Parent]);
+    words.extend(roles.zip(cages).map(|(role, cage)| (Level::Detail, tightness(role, who, *cage))));
+    words
 }
 
 /// Who a plain start would become; nobody else if it was unprivileged.
@@ -252,12 +218,6 @@ fn no_user(errno: Errno) -> Failure {
     Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32)))
 }
 
-/// Whether a peer is met at an abstract Unix socket, which Landlock would put out of reach.
-fn dials_abstract(endpoint: &Endpoint) -> bool {
-    let named = matches!(&endpoint.port, Port::Path(path) if path.as_encoded_bytes().first() == Some(&b'@'));
-    named && endpoint.approach == Approach::Connect
-}
-
 /// All signals that mean something to us become readable.
 fn block_signals() -> Result<SignalFd, Failure> {
     let set: SigSet = FOR_THE_PARENT.into_iter().collect();
@@ -279,40 +239,4 @@ fn signals_of(signals: &SignalFd) -> impl Iterator<Item = Signal> {
 /// The exit status after a signal, as shells know it.
 fn interrupted(signal: Signal) -> u8 {
     128 + signal as u8
-}
-
-/// Listens where we have to wait for the peer.
-fn bind(
-    endpoint: &Endpoint,
-    addresses: &[Address],
-    start: Start,
-    identity: Identity,
-) -> Result<Option<Listener>, Failure> {
-    if endpoint.approach == Approach::Connect {
-        return Ok(None);
-    }
-    let bound = match endpoint.port {
-        // A file is the user's own business.
-        Port::Path(_) => start.as_user(identity, || Listener::bind(addresses)),
-        _ => start.with_privilege(|| Listener::bind(addresses)),
-    };
-    let bound = bound.map_err(no_user)?;
-    bound.map(Some).map_err(|errno| {
-        let status = match errno {
-            Errno::EACCES | Errno::EPERM => Status::NoPermission,
-            _ => Status::Unavailable,
-        };
-        address::failure(endpoint, status, &reason(errno as i32))
-    })
-}
-
-/// Where the sockets stand that we have to remove in the end.
-fn directories_of(listeners: [&Option<Listener>; 2]) -> Result<Vec<std::fs::File>, Failure> {
-    let directories = listeners.into_iter().flatten().filter_map(Listener::directory);
-    directories
-        .map(|directory| {
-            std::fs::File::open(&directory)
-                .map_err(|error| Failure::new(Status::Os, format!("{}: {error}", directory.display())))
-        })
-        .collect()
 }

@@ -15,6 +15,7 @@ use privsep::sys::Fds;
 use serde::Serialize;
 
 use super::signals_of;
+use super::stop::Stop;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
@@ -147,13 +148,6 @@ fn notices(config: &Config) -> Notices {
     Notices { ear, told }
 }
 
-/// What came while we waited for a role.
-pub(super) enum Awaited {
-    Message(ToParent),
-    /// The operator has changed their mind.
-    Interrupted(Signal),
-}
-
 impl<Out: Serialize> Running<Out> {
     pub(super) fn send(&self, message: &Out) -> Result<(), Failure> {
         self.send_with(message, &[])
@@ -191,7 +185,7 @@ impl<Out: Serialize> Running<Out> {
     }
 
     /// Waits for the next message, or a signal that ends us.
-    pub(super) fn wait(&self, signals: &SignalFd) -> Result<Awaited, Failure> {
+    pub(super) fn wait(&self, signals: &SignalFd) -> Result<ToParent, Stop> {
         loop {
             let mut fds = [
                 PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
@@ -199,27 +193,26 @@ impl<Out: Serialize> Running<Out> {
             ];
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32))),
+                Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32)).into()),
             }
             if let Some((message, fds)) = self.receive()? {
                 return match fds {
-                    [None, None] => Ok(Awaited::Message(message)),
-                    _ => Err(self.nonsense()),
+                    [None, None] => Ok(message),
+                    _ => Err(self.nonsense().into()),
                 };
             }
             if let Some(signal) = signals_of(signals).find(|signal| *signal != Signal::SIGCHLD) {
-                return Ok(Awaited::Interrupted(signal));
+                return Err(Stop::Interrupted(signal));
             }
         }
     }
 
     /// Waits until the role is confined.
-    pub(super) fn ready(&self, signals: &SignalFd) -> Result<Result<Cage, Signal>, Failure> {
+    pub(super) fn ready(&self, signals: &SignalFd) -> Result<Cage, Stop> {
         match self.wait(signals)? {
-            Awaited::Message(ToParent::Ready { cage }) => Ok(Ok(cage)),
-            Awaited::Message(ToParent::Failed(problem)) => Err(self.failed(problem)),
-            Awaited::Message(_) => Err(self.nonsense()),
-            Awaited::Interrupted(signal) => Ok(Err(signal)),
+            ToParent::Ready { cage } => Ok(cage),
+            ToParent::Failed(problem) => Err(self.failed(problem).into()),
+            _ => Err(self.nonsense().into()),
         }
     }
 
