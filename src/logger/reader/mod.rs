@@ -1,27 +1,30 @@
 //! The reader: one thread that listens to the parent, the resolver and every worker.
 
+mod sessions;
+mod waiting;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
-use privsep::channel::{Channel, ChannelError, Frame, Incoming, Wait, no_fds, one_fd};
+use privsep::channel::{Channel, Incoming, Wait, no_fds, one_fd};
 use privsep::confine::Locked;
-use privsep::{sys, wire};
+use privsep::sys;
 
 use super::Parent;
 use super::batch::{Batch, Event, What};
 use super::names::{Names, Resolver};
 use super::notice::Notes;
-use super::session::{Held, Session, epitaph};
+use super::session::Session;
 use super::statistics::Statistics;
 use super::template::Facts;
 use super::writer::{News, Writers};
-use crate::messages::{Address, Level, Name, Record, Sharing, Side, ToLogger, ToParent};
+use crate::messages::{Address, Level, Sharing, ToLogger, ToParent};
 use crate::reason::reason;
 use crate::role::Trouble;
 
@@ -226,192 +229,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        facts: Facts,
-        channel: Channel<crate::messages::ToWorker, Record>,
-        server: &Address,
-        bytes: Option<u64>,
-    ) -> Result<(), Trouble> {
-        let number = facts.number;
-        if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
-            return Err(Trouble::Protocol);
-        }
-        let client_name = self.names.ask(2 * number, &facts.client);
-        let mut session = Session::new(facts, channel, server, bytes);
-        session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
-        self.watch(number, session.has_deadline());
-        self.sessions.insert(number, session);
-        self.turn.push_back(number);
-        if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
-            self.start(number)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps an eye on a session that waits for something, so that those that do not cost nothing.
-    /// Once is enough: what is overdue twice would be given up twice.
-    fn watch(&mut self, number: u64, waits: bool) {
-        if waits && !self.watched.contains(&number) {
-            self.watched.push(number);
-        }
-    }
-
-    /// Begins to read a session.
-    fn start(&mut self, number: u64) -> Result<(), Trouble> {
-        let Some(session) = self.sessions.get(&number) else { return Ok(()) };
-        self.epoll.add(&session.channel, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
-        if session.can_begin() {
-            self.begin(number);
-        }
-        Ok(())
-    }
-
-    /// Records the beginning of a session, now that its names are known or given up.
-    fn begin(&mut self, number: u64) {
-        let Some(session) = self.sessions.get_mut(&number) else { return };
-        let (begin, held) = session.begin();
-        if let What::Begin { client, server, .. } = &begin {
-            self.notes.session(client, server);
-        }
-        self.record(number, begin);
-        for Held { what, bytes } in held {
-            let what = match what {
-                What::Data { from, urgent, .. } => {
-                    let (start, end) = self.batch.copy(&bytes);
-                    What::Data { from, urgent, start, end }
-                }
-                other => other,
-            };
-            self.record(number, what);
-        }
-        self.forget_if_gone(number);
-    }
-
-    fn hear_worker(&mut self, number: u64) -> Result<(), Trouble> {
-        for _ in 0..TURN {
-            // One that has been cut off may still wait for its names. It has nothing more to say.
-            let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
-            let Some(session) = speaking else { return Ok(()) };
-            match session.channel.receive_frame(self.batch.space(), Wait::No) {
-                Ok(Frame::Bytes(length)) => {
-                    self.brought += length;
-                    self.accept(number, length);
-                }
-                Ok(Frame::Nothing) => return Ok(()),
-                Ok(Frame::Closed) => return self.hung_up(number),
-                Err(ChannelError::TooLong | ChannelError::Descriptors) => self.cut_off(number),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// A frame of `length` bytes stands in the batch.
-    fn accept(&mut self, number: u64, length: usize) {
-        let Some(session) = self.sessions.get_mut(&number) else { return };
-        let (record, head) = match wire::decode_head::<Record>(self.batch.frame(length)) {
-            Ok((record, head)) if session.allows(&record, length - head) => (record, head),
-            _ => return self.cut_off(number),
-        };
-        session.count(&record, length - head);
-        match record {
-            Record::Data { from, urgent } if session.is_pending() => {
-                let bytes = self.batch.frame(length)[head..].to_vec();
-                let what = What::Data { from, urgent, start: 0, end: 0 };
-                if !session.hold(what, bytes) {
-                    self.begin(number);
-                }
-            }
-            Record::Data { from, urgent } => {
-                let (start, end) = self.batch.keep(head, length);
-                self.record(number, What::Data { from, urgent, start, end });
-            }
-            Record::Passed { from, bytes } => self.note(number, What::Passed { from, bytes }),
-            Record::Ended { from, total } => self.note(number, What::Ended { from, total }),
-            Record::Closed { cause, totals } => {
-                session.closed();
-                for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
-                    if let Some(total) = total {
-                        self.note(number, What::Ended { from, total });
-                    }
-                }
-                self.close(number, epitaph(cause));
-            }
-        }
-    }
-
     fn tell_statistics(&mut self) {
         for line in self.statistics.lines(self.sessions.values(), self.counted) {
             self.notes.tell(Level::Asked, &line);
-        }
-    }
-
-    /// A worker that breaks the rules loses its channel, and with it its life.
-    fn cut_off(&mut self, number: u64) {
-        self.notes.tell(Level::Error, &format!("session {number}: the worker broke the protocol"));
-        self.end_abnormally(number, "Session ended abnormally: the worker broke the protocol.".into());
-    }
-
-    fn hung_up(&mut self, number: u64) -> Result<(), Trouble> {
-        let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
-        self.epoll.delete(&session.channel)?;
-        let note = session.hung_up(Instant::now());
-        let waits = session.has_deadline();
-        self.watch(number, waits);
-        if let Some(note) = note {
-            self.close(number, Some(note));
-        }
-        self.forget_if_gone(number);
-        Ok(())
-    }
-
-    fn end_abnormally(&mut self, number: u64, note: String) {
-        if let Some(session) = self.sessions.get_mut(&number) {
-            session.give_up();
-            // Whatever else comes from there is not heard; a worker that is still alive ends.
-            let _ = session.channel.finish_sending();
-            let _ = self.epoll.delete(&session.channel);
-        }
-        self.close(number, Some(note));
-        self.forget_if_gone(number);
-    }
-
-    fn close(&mut self, number: u64, note: Option<String>) {
-        if let Some(note) = note {
-            self.note(number, What::Note(note));
-        }
-        self.note(number, What::Close);
-    }
-
-    /// Records something without payload, in its turn.
-    fn note(&mut self, number: u64, what: What) {
-        match self.sessions.get_mut(&number) {
-            Some(session) if session.is_pending() => {
-                if !session.hold(what, Vec::new()) {
-                    self.begin(number);
-                }
-            }
-            _ => self.record(number, what),
-        }
-    }
-
-    /// A session that is over and written is dropped; with `Sharing::Serial` the next one begins.
-    fn forget_if_gone(&mut self, number: u64) {
-        let over =
-            self.sessions.get(&number).is_some_and(|session| session.is_gone() && !session.is_pending());
-        if !over {
-            return;
-        }
-        if let Some(session) = self.sessions.remove(&number) {
-            self.statistics.add(&session);
-        }
-        self.turn.retain(|&other| other != number);
-        if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front())
-            && self.start(next).is_err()
-        {
-            self.notes.tell(Level::Error, &format!("session {next} cannot be recorded"));
-            self.end_abnormally(next, "Session ended abnormally: not recorded.".into());
         }
     }
 
@@ -459,52 +279,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn listening(&mut self, address: Address) {
-        let id = LISTENING + self.listening.len() as u64;
-        match self.names.ask(id, &address) {
-            Some(until) => self.listening.push((id, address, until)),
-            None => self.tell_listening(&address.numeric()),
-        }
-    }
-
-    fn tell_listening(&mut self, name: &Name) {
-        self.notes.tell(Level::Normal, &format!("Listening on: {name}"));
-    }
-
-    fn hear_resolver(&mut self) -> Result<(), Trouble> {
-        for _ in 0..TURN {
-            let (id, name) = match self.names.answer() {
-                Ok(Some(answer)) => answer,
-                Ok(None) => break,
-                Err(error) => {
-                    let text = format!("the resolver: {error}; peers are shown as numbers from now on");
-                    self.notes.tell(Level::Error, &text);
-                    break;
-                }
-            };
-            if id >= LISTENING {
-                if let Some(index) = self.listening.iter().position(|(asked, ..)| *asked == id) {
-                    self.listening.remove(index);
-                    self.tell_listening(&name);
-                }
-                continue;
-            }
-            let side = if id % 2 == 0 { Side::Client } else { Side::Server };
-            let complete = self.sessions.get_mut(&(id / 2)).is_some_and(|session| session.named(side, name));
-            if complete {
-                self.begin_in_turn(id / 2);
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins a session if it is the one, or one of those, being read.
-    fn begin_in_turn(&mut self, number: u64) {
-        if self.sharing == Sharing::Labelled || self.turn.front() == Some(&number) {
-            self.begin(number);
-        }
-    }
-
     fn hear_writers(&mut self) -> Result<(), Trouble> {
         while let Some(news) = self.writers.news() {
             if matches!(news, News::Reopened) {
@@ -542,61 +316,6 @@ impl<'a> Reader<'a> {
             self.orphaned = true;
             self.finishing = true;
             nix::unistd::alarm::set(1);
-        }
-    }
-
-    fn timeout(&self) -> EpollTimeout {
-        let watched = self.watched.iter().filter_map(|number| self.sessions.get(number));
-        let waiting = watched.flat_map(|session| {
-            let (names, death) = session.deadlines();
-            [names, death].into_iter().flatten()
-        });
-        let first = waiting.chain(self.listening.iter().map(|(.., until)| *until)).min();
-        match first {
-            None => EpollTimeout::NONE,
-            Some(until) => {
-                let rest = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                EpollTimeout::try_from(rest).unwrap_or(EpollTimeout::ZERO)
-            }
-        }
-    }
-
-    /// Gives up what is overdue.
-    fn expire(&mut self) {
-        let now = Instant::now();
-        let late = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        let (sessions, orphaned) = (&self.sessions, self.orphaned);
-        // Without a resolver no name comes any more, and without a parent there is no time for it.
-        let no_names = orphaned || self.names.are_lost();
-        self.watched.retain(|number| sessions.get(number).is_some_and(Session::has_deadline));
-        let watched = self.watched.iter().filter_map(|number| sessions.get(number));
-        let overdue: Vec<(u64, bool, bool)> = watched
-            .map(|session| {
-                let (names, death) = session.deadlines();
-                (
-                    session.number,
-                    late(names) || no_names && names.is_some(),
-                    late(death) || orphaned && death.is_some(),
-                )
-            })
-            .filter(|(_, names, death)| *names || *death)
-            .collect();
-        for (number, names, death) in overdue {
-            if names {
-                self.names.overdue();
-                if let Some(session) = self.sessions.get_mut(&number) {
-                    session.stop_waiting();
-                }
-                self.begin_in_turn(number);
-            }
-            if death {
-                self.end_abnormally(number, "Session ended abnormally.".into());
-            }
-        }
-        while let Some(index) = self.listening.iter().position(|(.., until)| no_names || *until <= now) {
-            let (_, address, _) = self.listening.remove(index);
-            self.names.overdue();
-            self.tell_listening(&address.numeric());
         }
     }
 

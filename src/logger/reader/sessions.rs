@@ -1,0 +1,206 @@
+//! What workers report, each for its own session, in the order in which it is recorded.
+
+use std::time::Instant;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use privsep::channel::{Channel, ChannelError, Frame, Wait};
+use privsep::wire;
+
+use super::{LISTENING, Reader, TURN};
+use crate::logger::batch::What;
+use crate::logger::session::{Held, Session, epitaph};
+use crate::logger::template::Facts;
+use crate::messages::{Address, Level, Record, Sharing, Side};
+use crate::role::Trouble;
+
+impl Reader<'_> {
+    pub(super) fn open(
+        &mut self,
+        facts: Facts,
+        channel: Channel<crate::messages::ToWorker, Record>,
+        server: &Address,
+        bytes: Option<u64>,
+    ) -> Result<(), Trouble> {
+        let number = facts.number;
+        if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
+            return Err(Trouble::Protocol);
+        }
+        let client_name = self.names.ask(2 * number, &facts.client);
+        let mut session = Session::new(facts, channel, server, bytes);
+        session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
+        self.watch(number, session.has_deadline());
+        self.sessions.insert(number, session);
+        self.turn.push_back(number);
+        if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
+            self.start(number)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps an eye on a session that waits for something, so that those that do not cost nothing.
+    /// Once is enough: what is overdue twice would be given up twice.
+    pub(super) fn watch(&mut self, number: u64, waits: bool) {
+        if waits && !self.watched.contains(&number) {
+            self.watched.push(number);
+        }
+    }
+
+    /// Begins to read a session.
+    pub(super) fn start(&mut self, number: u64) -> Result<(), Trouble> {
+        let Some(session) = self.sessions.get(&number) else { return Ok(()) };
+        self.epoll.add(&session.channel, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
+        if session.can_begin() {
+            self.begin(number);
+        }
+        Ok(())
+    }
+
+    /// Records the beginning of a session, now that its names are known or given up.
+    pub(super) fn begin(&mut self, number: u64) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let (begin, held) = session.begin();
+        if let What::Begin { client, server, .. } = &begin {
+            self.notes.session(client, server);
+        }
+        self.record(number, begin);
+        for Held { what, bytes } in held {
+            let what = match what {
+                What::Data { from, urgent, .. } => {
+                    let (start, end) = self.batch.copy(&bytes);
+                    What::Data { from, urgent, start, end }
+                }
+                other => other,
+            };
+            self.record(number, what);
+        }
+        self.forget_if_gone(number);
+    }
+
+    pub(super) fn hear_worker(&mut self, number: u64) -> Result<(), Trouble> {
+        for _ in 0..TURN {
+            // One that has been cut off may still wait for its names. It has nothing more to say.
+            let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
+            let Some(session) = speaking else { return Ok(()) };
+            match session.channel.receive_frame(self.batch.space(), Wait::No) {
+                Ok(Frame::Bytes(length)) => {
+                    self.brought += length;
+                    self.accept(number, length);
+                }
+                Ok(Frame::Nothing) => return Ok(()),
+                Ok(Frame::Closed) => return self.hung_up(number),
+                Err(ChannelError::TooLong | ChannelError::Descriptors) => self.cut_off(number),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame of `length` bytes stands in the batch.
+    pub(super) fn accept(&mut self, number: u64, length: usize) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let (record, head) = match wire::decode_head::<Record>(self.batch.frame(length)) {
+            Ok((record, head)) if session.allows(&record, length - head) => (record, head),
+            _ => return self.cut_off(number),
+        };
+        session.count(&record, length - head);
+        match record {
+            Record::Data { from, urgent } if session.is_pending() => {
+                let bytes = self.batch.frame(length)[head..].to_vec();
+                let what = What::Data { from, urgent, start: 0, end: 0 };
+                if !session.hold(what, bytes) {
+                    self.begin(number);
+                }
+            }
+            Record::Data { from, urgent } => {
+                let (start, end) = self.batch.keep(head, length);
+                self.record(number, What::Data { from, urgent, start, end });
+            }
+            Record::Passed { from, bytes } => self.note(number, What::Passed { from, bytes }),
+            Record::Ended { from, total } => self.note(number, What::Ended { from, total }),
+            Record::Closed { cause, totals } => {
+                session.closed();
+                for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
+                    if let Some(total) = total {
+                        self.note(number, What::Ended { from, total });
+                    }
+                }
+                self.close(number, epitaph(cause));
+            }
+        }
+    }
+
+    /// A worker that breaks the rules loses its channel, and with it its life.
+    pub(super) fn cut_off(&mut self, number: u64) {
+        self.notes.tell(Level::Error, &format!("session {number}: the worker broke the protocol"));
+        self.end_abnormally(number, "Session ended abnormally: the worker broke the protocol.".into());
+    }
+
+    pub(super) fn hung_up(&mut self, number: u64) -> Result<(), Trouble> {
+        let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
+        self.epoll.delete(&session.channel)?;
+        let note = session.hung_up(Instant::now());
+        let waits = session.has_deadline();
+        self.watch(number, waits);
+        if let Some(note) = note {
+            self.close(number, Some(note));
+        }
+        self.forget_if_gone(number);
+        Ok(())
+    }
+
+    pub(super) fn end_abnormally(&mut self, number: u64, note: String) {
+        if let Some(session) = self.sessions.get_mut(&number) {
+            session.give_up();
+            // Whatever else comes from there is not heard; a worker that is still alive ends.
+            let _ = session.channel.finish_sending();
+            let _ = self.epoll.delete(&session.channel);
+        }
+        self.close(number, Some(note));
+        self.forget_if_gone(number);
+    }
+
+    pub(super) fn close(&mut self, number: u64, note: Option<String>) {
+        if let Some(note) = note {
+            self.note(number, What::Note(note));
+        }
+        self.note(number, What::Close);
+    }
+
+    /// Records something without payload, in its turn.
+    pub(super) fn note(&mut self, number: u64, what: What) {
+        match self.sessions.get_mut(&number) {
+            Some(session) if session.is_pending() => {
+                if !session.hold(what, Vec::new()) {
+                    self.begin(number);
+                }
+            }
+            _ => self.record(number, what),
+        }
+    }
+
+    /// A session that is over and written is dropped; with `Sharing::Serial` the next one begins.
+    pub(super) fn forget_if_gone(&mut self, number: u64) {
+        let over =
+            self.sessions.get(&number).is_some_and(|session| session.is_gone() && !session.is_pending());
+        if !over {
+            return;
+        }
+        if let Some(session) = self.sessions.remove(&number) {
+            self.statistics.add(&session);
+        }
+        self.turn.retain(|&other| other != number);
+        if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front())
+            && self.start(next).is_err()
+        {
+            self.notes.tell(Level::Error, &format!("session {next} cannot be recorded"));
+            self.end_abnormally(next, "Session ended abnormally: not recorded.".into());
+        }
+    }
+
+    /// Begins a session if it is the one, or one of those, being read.
+    pub(super) fn begin_in_turn(&mut self, number: u64) {
+        if self.sharing == Sharing::Labelled || self.turn.front() == Some(&number) {
+            self.begin(number);
+        }
+    }
+}
