@@ -9,6 +9,7 @@ mod command;
 mod place;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod values;
 mod wording;
 
@@ -27,7 +28,8 @@ use crate::messages::{Rotation, Sandbox};
 
 pub(crate) use command::command;
 use place::Given;
-use wording::{refusal, shown, usage};
+use usage::{shown, usage};
+use wording::refusal;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use super::usage::{shown, usage};
 use super::values::{bracketed, decimal, is_host};
-use super::wording::{shown, usage};
 use crate::config::{Approach, Endpoint, Family, Port};
 use crate::exit::Failure;
 

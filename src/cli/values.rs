@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use privsep::seccomp::Violation;
 
-use super::wording::{shown, usage};
+use super::usage::{shown, usage};
 use crate::config::{Family, Target};
 use crate::exit::Failure;
 use crate::format::Format;

@@ -1,55 +1,13 @@
 //! What is said about a command line that makes no sense: 1.4.4's texts, and getopt's.
 
 use std::error::Error as _;
-use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
+use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::command;
-use crate::exit::{Failure, Status};
-
-/// The last line of every usage error.
-const TRY: &str = "Try \"tcpreen --help\" for more information.";
-
-/// As much of an argument as an error repeats; nobody reads more of it.
-const LONGEST_SHOWN: usize = 200;
-
-/// A usage error: what is wrong, and where to look.
-pub(super) fn usage(text: String) -> Failure {
-    Failure::new(Status::Usage, format!("{text}\n{TRY}"))
-}
-
-/// An argument as an error may show it: on one line, harmless to a terminal, never invisible.
-pub(super) fn shown(text: &OsStr) -> String {
-    if text.is_empty() {
-        return "''".to_owned();
-    }
-    let mut out = String::new();
-    for chunk in text.as_encoded_bytes().utf8_chunks() {
-        chunk.valid().chars().for_each(|char| push_char(&mut out, char));
-        for byte in chunk.invalid() {
-            let _ = write!(out, "\\x{byte:02x}"); // a String takes everything
-        }
-        if out.len() > LONGEST_SHOWN {
-            let end = (0..=LONGEST_SHOWN).rev().find(|&end| out.is_char_boundary(end)).unwrap_or(0);
-            out.truncate(end);
-            out.push_str("...");
-            break;
-        }
-    }
-    out
-}
-
-/// Escapes what std's own escape knows to be unprintable, direction marks included; quotes and
-/// backslashes stay as they are, since 1.4.4's texts have them so.
-fn push_char(out: &mut String, char: char) {
-    if matches!(char, '\\' | '\'' | '"') {
-        out.push(char);
-    } else {
-        out.extend(char.escape_debug());
-    }
-}
+use super::usage::{shown, usage};
+use crate::exit::Failure;
 
 /// What getopt, or one of our values, has against the line.
 pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> Failure {
