@@ -23,14 +23,6 @@ fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
-#[track_caller]
-fn answers(mut client: Peer) {
-    client.send("hello");
-    client.expect("hello");
-    client.finish();
-    client.expect_end();
-}
-
 /// It ends with the status for what was handed over, and says this.
 #[track_caller]
 fn refuses(tcpreen: Tcpreen, words: &str) {
@@ -48,8 +40,8 @@ fn a_socket_that_was_handed_over_is_listened_on() {
     let (listener, port) = listener();
     let tcpreen = Tcpreen::to(echo.port).with_sockets("any", [listener]).start();
     assert_eq!(tcpreen.port(), port);
-    answers(Peer::connect(port));
-    answers(Peer::connect(port));
+    Peer::connect(port).gets_its_echo();
+    Peer::connect(port).gets_its_echo();
 }
 
 #[test]
@@ -61,7 +53,7 @@ fn a_unix_socket_that_was_handed_over_is_served_and_stays_where_it_is() {
     let path = scratch.path("socket");
     let listener = UnixListener::bind(&path).expect("bind");
     let tcpreen = Tcpreen::to(echo.port).with_sockets("any", [listener]).sessions(1).spawn();
-    answers(unix::connect_to(&path));
+    unix::connect_to(&path).gets_its_echo();
     assert_eq!(tcpreen.finish().code(), 0);
     assert!(path.exists(), "the socket is not ours");
 }
@@ -76,7 +68,7 @@ fn a_socket_for_another_process_is_ignored() {
     let variables = "export LISTEN_PID=1 LISTEN_FDS=1";
     let tcpreen = Tcpreen::to(echo.port).by_shell(variables, "3<&0 0</dev/null").stdin(listener).start();
     assert_ne!(tcpreen.port(), port);
-    answers(tcpreen.connect());
+    tcpreen.connect().gets_its_echo();
 }
 
 #[test]
@@ -90,7 +82,7 @@ fn a_set_uid_start_ignores_what_its_caller_hands_over() {
     let tcpreen = Tcpreen::to(echo.port).binary(program).account(nobody());
     let tcpreen = tcpreen.with_sockets("client", [listener]).start();
     assert_ne!(tcpreen.port(), port);
-    answers(Peer::connect(tcpreen.port()));
+    Peer::connect(tcpreen.port()).gets_its_echo();
 }
 
 #[test]
@@ -185,7 +177,7 @@ fn a_local_port_has_to_be_that_of_the_socket() {
     let (one, port) = listener();
     let tcpreen = Tcpreen::to(echo.port).local_port(port).with_sockets("any", [one]).start();
     assert_eq!(tcpreen.port(), port);
-    answers(Peer::connect(port));
+    Peer::connect(port).gets_its_echo();
     let (other, other_port) = listener();
     let place = format!("127.0.0.2:{other_port}");
     for typed in ["1", place.as_str(), "unix:/run/x"] {
@@ -204,7 +196,7 @@ fn a_connected_socket_is_a_client() {
     let client = Peer::connect(port);
     let (socket, _) = listener.accept().expect("accept");
     let tcpreen = Tcpreen::to(echo.port).with_sockets("connection", [socket]).spawn();
-    answers(client);
+    client.gets_its_echo();
     let outcome = tcpreen.finish();
     assert_eq!(outcome.code(), 0, "{outcome:?}");
     assert!(!outcome.stderr.contains("Listening"), "{outcome:?}");
@@ -250,7 +242,7 @@ fn systemd_hands_its_socket_over_with_the_first_client() {
         return;
     }
     let server = echo_server().port.to_string();
-    systemd(&["--fdname=client"], &["-n", "-q", "-s", "127.0.0.1", &server], answers);
+    systemd(&["--fdname=client"], &["-n", "-q", "-s", "127.0.0.1", &server], Peer::gets_its_echo);
 }
 
 #[test]
@@ -259,8 +251,8 @@ fn systemd_starts_one_for_each_client() {
         return;
     }
     let server = echo_server().port.to_string();
-    systemd(&["--accept"], &["-n", "-q", "-s", "127.0.0.1", &server], answers);
-    systemd(&["--accept", "--inetd"], &["--inetd", "-n", "-s", "127.0.0.1", &server], answers);
+    systemd(&["--accept"], &["-n", "-q", "-s", "127.0.0.1", &server], Peer::gets_its_echo);
+    systemd(&["--accept", "--inetd"], &["--inetd", "-n", "-s", "127.0.0.1", &server], Peer::gets_its_echo);
 }
 
 #[test]

@@ -22,14 +22,6 @@ fn connection() -> (Peer, TcpStream) {
     (client, listener.accept().expect("accept").0)
 }
 
-#[track_caller]
-fn answers(mut client: Peer) {
-    client.send("hello");
-    client.expect("hello");
-    client.finish();
-    client.expect_end();
-}
-
 #[test]
 fn a_connection_is_one_session() {
     if !needs(&[Need::Ours]) {
@@ -39,7 +31,7 @@ fn a_connection_is_one_session() {
     let (client, connection) = connection();
     let port = client.local_port();
     let tcpreen = Tcpreen::to(echo.port).output(scratch.path("record")).by_inetd(connection).spawn();
-    answers(client);
+    client.gets_its_echo();
     assert_eq!(tcpreen.finish().code(), 0);
     let record = scratch.record("record");
     assert!(record.starts_with(&format!("Connection from: 127.0.0.1 port {port}\n")), "{record}");
@@ -54,7 +46,7 @@ fn a_connection_on_a_unix_socket_is_one_session() {
     let echo = echo_server();
     let (client, connection) = UnixStream::pair().expect("a pair");
     let tcpreen = Tcpreen::to(echo.port).by_inetd(connection).spawn();
-    answers(Peer::over_unix(client));
+    Peer::over_unix(client).gets_its_echo();
     assert_eq!(tcpreen.finish().code(), 0);
 }
 
@@ -201,8 +193,8 @@ fn a_listening_socket_is_served_until_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice");
     let port = listener.local_addr().expect("getsockname").port();
     let tcpreen = Tcpreen::to(echo.port).sessions(2).by_inetd(listener).spawn();
-    answers(Peer::connect(port));
-    answers(Peer::connect(port));
+    Peer::connect(port).gets_its_echo();
+    Peer::connect(port).gets_its_echo();
     assert_eq!(tcpreen.finish().code(), 0);
 }
 
@@ -250,7 +242,7 @@ fn inetd_starts_one_for_each_client() {
     for _ in 0..2 {
         let client = Peer::connect_to(inetd.place());
         let port = client.local_port();
-        answers(client);
+        client.gets_its_echo();
         until("the record of the session", || {
             let mut files = fs::read_dir(scratch.path("")).expect("the directory").flatten();
             let ours =
@@ -269,8 +261,8 @@ fn inetd_starts_one_for_all_clients() {
     let (echo, scratch, place) = (echo_server(), Scratch::new(), place_of_our_own());
     let inetd = inetd("8080 stream tcp wait", &scratch, place, echo.port);
     let (one, other) = (Peer::connect_to(inetd.place()), Peer::connect_to(inetd.place()));
-    answers(other);
-    answers(one);
+    other.gets_its_echo();
+    one.gets_its_echo();
     let mut processes = proc::of_program(&scratch.path("tcpreen"));
     processes.retain(|pid| proc::is_alive(*pid));
     let parents = processes.iter().filter(|pid| proc::role(**pid).is_none()).count();

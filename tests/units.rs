@@ -142,14 +142,6 @@ fn can_be_played() -> bool {
     needs(&[Need::Ours, Need::Root, Need::MountNamespace]) && needs(&tools)
 }
 
-#[track_caller]
-fn answers(mut client: Peer) {
-    client.send("hello");
-    client.expect("hello");
-    client.finish();
-    client.expect_end();
-}
-
 #[test]
 fn the_activated_service_works_with_all_that_its_unit_takes_away() {
     if !can_be_played() {
@@ -166,7 +158,7 @@ fn the_activated_service_works_with_all_that_its_unit_takes_away() {
         let service = Service::start("tcpreen-activated.service", &[server, options], socket, told.into());
         service.tells("READY=1");
         service.tells("WATCHDOG=1");
-        answers(Peer::connect(port));
+        Peer::connect(port).gets_its_echo();
         until("the record", || {
             let record = fs::read_to_string("/var/log/tcpreen/sessions.log").ok()?;
             record.contains("<<< hello").then_some(())
@@ -190,7 +182,7 @@ fn the_daemon_of_root_works_with_all_that_its_unit_takes_away() {
         let service = Service::start("tcpreen.service", &settings, Stdio::null(), Stdio::inherit());
         service.tells("READY=1");
         service.tells("WATCHDOG=1");
-        answers(Peer::connect_to(place));
+        Peer::connect_to(place).gets_its_echo();
         service.reloads_and_stops();
     });
 }
@@ -209,7 +201,7 @@ fn the_service_for_one_client_works_with_all_that_its_unit_takes_away() {
         let settings = [format!("SERVER=127.0.0.1:{}", echo_server().port)];
         let socket = Stdio::from(std::os::fd::OwnedFd::from(connection));
         let mut service = Service::start("tcpreen@.service", &settings, socket, Stdio::inherit());
-        answers(client);
+        client.gets_its_echo();
         let status = until("the end", || service.process.try_wait().expect("wait"));
         assert_eq!(status.code(), Some(0));
         let mut files = fs::read_dir("/var/log/tcpreen").expect("the directory").flatten();

@@ -124,6 +124,15 @@ impl Peer {
         Some(buffer)
     }
 
+    /// A whole conversation with a server that echoes.
+    #[track_caller]
+    pub fn gets_its_echo(mut self) {
+        self.send("hello");
+        self.expect("hello");
+        self.finish();
+        self.expect_end();
+    }
+
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.rest().escape_ascii().to_string(), "", "nothing but the end");
