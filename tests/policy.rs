@@ -178,6 +178,17 @@ fn bulk(trace: &Path) {
 /// What brings parts, and removes them.
 const PARTS: [&str; 4] = ["--rotate-size", "400", "--rotate-count", "1"];
 
+/// The number of the last part, 0 where there is none.
+fn newest_part(file: &Path) -> u32 {
+    let siblings = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
+    let parts = siblings.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let number = path.extension()?.to_str()?.parse().ok()?;
+        (path.with_extension("") == file).then_some(number)
+    });
+    parts.max().unwrap_or(0)
+}
+
 /// A daemon with each thing that a run may add, whose logs are rotated.
 fn daemon(scratch: &Scratch, trace: &Path) {
     let [socket, all, each] = ["socket", "all", "each-%n"].map(|name| scratch.path(name));
@@ -198,7 +209,8 @@ fn daemon(scratch: &Scratch, trace: &Path) {
         let words = "words".repeat(100);
         client.send(&words);
         client.expect(&words);
-        until("a part", || all.with_extension(number.to_string()).exists().then_some(()));
+        // A piece and its echo are one part or two, and only the last one stays.
+        until("a part", || (newest_part(&all) >= number).then_some(()));
     }
     client.finish();
     client.rest();
