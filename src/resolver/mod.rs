@@ -1,6 +1,9 @@
 //! The resolver is the only process with DNS and NSS. The parent asks it for addresses at the start, the
 //! logger for names of peers. A lookup that hangs holds one thread and delays one name, never a byte.
 
+#[cfg(fuzzing)]
+#[path = "../../contrib/fuzz/inside/resolver.rs"]
+pub(crate) mod fuzz;
 mod lookup;
 
 use std::fs::{File, OpenOptions};

@@ -5,6 +5,9 @@
 
 mod bridge;
 mod flow;
+#[cfg(fuzzing)]
+#[path = "../../contrib/fuzz/inside/worker.rs"]
+pub(crate) mod fuzz;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -32,6 +35,10 @@ pub(crate) fn await_session(
     if settle(zygote).is_none() {
         return Ok(None);
     }
+    take_session(channel)
+}
+
+fn take_session(channel: &Channel<Record, ToWorker>) -> Result<Option<Session>, ChannelError> {
     match channel.receive(Wait::Yes)? {
         Incoming::Message(order, fds) => {
             let (client, server) = two_streams(fds)?;
@@ -59,19 +66,35 @@ fn settle(zygote: Pid) -> Option<()> {
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
 
+impl Session {
+    /// What forwards it, and the pause after which it ends.
+    fn bridge(
+        self,
+        channel: &Channel<Record, ToWorker>,
+        [client, server]: [Buffer; 2],
+    ) -> (Bridge<'_>, Option<Duration>) {
+        let ToWorker::Session { need, bytes, idle_ms } = self.order;
+        let (client, server) = ((self.client, client), (self.server, server));
+        let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
+        (Bridge::new(channel, need, bytes, client, server), idle)
+    }
+}
+
 /// The second half: serves the session and ends. Nothing is dropped: the end of the process closes and frees
 /// all at once.
 pub(crate) fn serve(
     channel: &Channel<Record, ToWorker>,
     session: Session,
-    [client, server]: [Buffer; 2],
+    buffers: [Buffer; 2],
     _locked: &Locked,
 ) -> ! {
-    let ToWorker::Session { need, bytes, idle_ms } = session.order;
-    let (client, server) = ((session.client, client), (session.server, server));
-    let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
-    let mut bridge = Bridge::new(channel, need, bytes, client, server);
-    let status = match bridge.run(idle) {
+    let (mut bridge, idle) = session.bridge(channel, buffers);
+    sys::exit_now(forward(&mut bridge, idle))
+}
+
+/// Forwards to the end and tells the logger of it; says with what status the worker ends.
+fn forward(bridge: &mut Bridge<'_>, idle: Option<Duration>) -> i32 {
+    match bridge.run(idle) {
         Ok(cause) => bridge.finish(cause).map_or(1, |()| 0),
         // Only what concerns the channel comes here: the logger is gone, and nobody would see what we
         // forward from now on.
@@ -80,6 +103,5 @@ pub(crate) fn serve(
             let errno = error.raw_os_error().unwrap_or(0);
             bridge.finish(Cause::Failed { errno }).map_or(1, |()| 1)
         }
-    };
-    sys::exit_now(status)
+    }
 }

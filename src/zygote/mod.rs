@@ -3,6 +3,10 @@
 //!
 //! It is told nothing but how many workers to make, and says nothing but who was born and who ended.
 
+#[cfg(fuzzing)]
+#[path = "../../contrib/fuzz/inside/zygote.rs"]
+pub(crate) mod fuzz;
+
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -68,10 +72,16 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     if let Some(title) = title {
         title.set(WORKER_TITLE);
     }
-    match worker::await_session(&newborn.channel, newborn.zygote, &locked) {
-        Ok(Some(session)) => worker::serve(&newborn.channel, session, buffers, &locked),
-        Ok(None) => sys::exit_now(0),
-        Err(_) => sys::exit_now(1),
+    newborn.live(buffers, &locked)
+}
+
+impl Newborn {
+    fn live(self, buffers: [Buffer; 2], locked: &Locked) -> ! {
+        match worker::await_session(&self.channel, self.zygote, locked) {
+            Ok(Some(session)) => worker::serve(&self.channel, session, buffers, locked),
+            Ok(None) => sys::exit_now(0),
+            Err(_) => sys::exit_now(1),
+        }
     }
 }
 

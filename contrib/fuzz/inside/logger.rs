@@ -9,8 +9,6 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
-use privsep::confine::{Cage, Kept, Locked};
-use privsep::landlock;
 
 use super::notice::Notes;
 use super::output::{Plan, Renewal};
@@ -21,7 +19,7 @@ use crate::messages::{
     Address, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
     Rotation, Sharing, Side, ToLogger, ToWorker, Told,
 };
-use crate::script::{Script, send};
+use crate::script::{Script, send, text, unlocked};
 
 type Worker = Channel<Record, ToWorker>;
 
@@ -53,9 +51,8 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ =
         good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
     drop((cast, good));
-    let locked = Locked { cage: Cage { landlock: landlock::Status::None, kept: Kept::default() } };
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), sharing, writers, notes);
-    let ended = reader.ok().expect("a reader").serve(&locked);
+    let ended = reader.ok().expect("a reader").serve(&unlocked());
     nix::unistd::alarm::cancel();
     // Where the parent talked nonsense, all is over at once.
     if ended.is_ok() {
@@ -121,10 +118,6 @@ impl Cast {
             }
         }
     }
-}
-
-fn text(script: &mut Script<'_>) -> String {
-    String::from_utf8_lossy(script.bytes()).into_owned()
 }
 
 fn said_by_the_parent(argument: u8, script: &mut Script<'_>) -> ToLogger {

@@ -9,8 +9,6 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
-use privsep::confine::{Cage, Kept, Locked};
-use privsep::landlock;
 use serde::Serialize;
 
 use super::listener::Listener;
@@ -19,7 +17,7 @@ use super::supervisor::{Peers, Roles, Supervisor};
 use crate::config::Config;
 use crate::messages::{Address, End, Hangup, Problem, ToParent, ToWorker};
 use crate::policy::Role;
-use crate::script::{Script, send};
+use crate::script::{Script, descriptors, send, unlocked};
 
 /// The number of no process.
 const NOBODY: i32 = i32::MAX - 1;
@@ -28,10 +26,6 @@ pub(crate) fn fuzz(data: &[u8], config: &Config) {
     let open = descriptors();
     play(data, config);
     assert_eq!(descriptors(), open, "descriptors are left over");
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
 }
 
 fn play(data: &[u8], config: &Config) {
@@ -62,7 +56,7 @@ fn play(data: &[u8], config: &Config) {
         client_listener: Some(client_listener),
         server_listener: None,
     };
-    let locked = Locked { cage: uncaged() };
+    let locked = unlocked();
     let supervisor = Supervisor::new(
         config,
         None,
@@ -120,14 +114,10 @@ impl<R, L, Z> Cast<R, L, Z> {
     }
 }
 
-fn uncaged() -> Cage {
-    Cage { landlock: landlock::Status::None, kept: Kept::default() }
-}
-
 fn anything(argument: u8, script: &mut Script<'_>) -> ToParent {
     let errno = i32::from(script.byte());
     match argument % 8 {
-        0 => ToParent::Ready { cage: uncaged() },
+        0 => ToParent::Ready { cage: unlocked().cage },
         1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into_owned())),
         2 => ToParent::Found(Vec::new()),
         3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into_owned() },

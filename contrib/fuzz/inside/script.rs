@@ -1,9 +1,12 @@
-//! How an input is read as a list of things to do: a byte says what, the next ones with what.
+//! How an input is read as a list of things to do: a byte says what, the next ones with what. And what all
+//! who play need.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use privsep::confine::{Cage, Kept, Locked};
+use privsep::landlock;
 
 pub(crate) struct Script<'a>(&'a [u8]);
 
@@ -39,4 +42,18 @@ pub(crate) fn send(channel: impl AsFd, bytes: &[u8], fd: BorrowedFd<'_>, count: 
     let control = if fds.is_empty() { &[] } else { &control[..] };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     let _ = sendmsg::<()>(channel.as_fd().as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None);
+}
+
+pub(crate) fn text(script: &mut Script<'_>) -> String {
+    String::from_utf8_lossy(script.bytes()).into_owned()
+}
+
+/// How many descriptors this process has.
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+/// For a loop that wants to see a cage: nobody is locked in here.
+pub(crate) fn unlocked() -> Locked {
+    Locked { cage: Cage { landlock: landlock::Status::None, kept: Kept::default() } }
 }

@@ -1,0 +1,196 @@
+//! The resolver's loop between a parent and a logger that ask anything at any time. It must come to its end,
+//! at the first nonsense or when the parent leaves, and say nothing that it was not asked.
+//!
+//! Between loop and lookups there is one of ours, who lets through what stays on this machine: a lookup that
+//! hangs is one without an answer, too.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+
+use privsep::channel::{Channel, Incoming, Wait};
+use privsep::confine::Identity;
+use privsep::seccomp::Violation;
+use privsep::wire;
+use serde::de::DeserializeOwned;
+
+use super::{Job, Logger, Parent, QUEUE, serve, work};
+use crate::messages::{
+    Address, Find, FindFamily, NameAnswer, NameQuestion, Prepare, Sandbox, ToParent, ToResolver, VERSION,
+};
+use crate::script::{Script, descriptors, send, text, unlocked};
+
+/// Things said in one run: more than may wait, and no more than two channels hold.
+const MOST: usize = QUEUE + 32;
+
+pub(crate) fn fuzz(data: &[u8]) {
+    let open = descriptors();
+    play(&mut Script::new(data));
+    assert_eq!(descriptors(), open, "descriptors are left over");
+}
+
+fn play(script: &mut Script<'_>) {
+    let (parent, ours) = Parent::pair().expect("a pair");
+    let (logger, asking) = Logger::pair().expect("a pair");
+    let (parent, logger) = (Arc::new(parent), Arc::new(logger));
+    let (jobs, taken) = sync_channel(QUEUE);
+    let mut cast = Cast { parent: ours, logger: asking, said: Said::default(), asked: Said::default() };
+    let has_logger = script.byte() & 1 == 0;
+    for _ in 0..MOST {
+        let Some(what) = script.next() else { break };
+        cast.act(what, script);
+    }
+    cast.parent.finish_sending().expect("a channel");
+    let ended = serve(&parent, has_logger.then_some(&logger), &jobs, &unlocked());
+    cast.judge(ended.is_ok(), has_logger);
+    drop(jobs);
+    for job in taken.iter().filter(stays_here) {
+        let (one, alone) = sync_channel(1);
+        one.send(job).ok().expect("room");
+        drop(one);
+        work(&Mutex::new(alone));
+        assert_eq!(cast.answers(), 1, "a question without an answer");
+    }
+}
+
+/// Whether no name server is asked.
+fn stays_here(job: &Job) -> bool {
+    match job {
+        Job::Find(find, _) => find.host.as_ref().is_none_or(|host| host.parse::<IpAddr>().is_ok()),
+        Job::Name(question, _) => question.address.ip().is_none_or(|ip| ip.is_unspecified()),
+    }
+}
+
+/// What one of them said up to the first nonsense, or to the end.
+#[derive(Default)]
+struct Said {
+    nonsense: bool,
+    /// Nothing after it is heard.
+    over: bool,
+    pings: usize,
+}
+
+impl Said {
+    fn raw<T: DeserializeOwned>(&mut self, bytes: &[u8], fds: u8, sense: impl Fn(&T) -> bool) {
+        let message = wire::decode::<T>(bytes);
+        // An empty message is how a channel ends.
+        let closes = bytes.is_empty() && fds == 0;
+        if !self.over {
+            self.nonsense = !closes && (fds > 0 || !message.is_ok_and(|message| sense(&message)));
+            self.over = closes || self.nonsense;
+        }
+    }
+
+    fn ping(&mut self) {
+        self.pings += usize::from(!self.over);
+    }
+}
+
+/// Whom the resolver hears.
+struct Cast {
+    parent: Channel<ToResolver, ToParent>,
+    logger: Channel<NameQuestion, NameAnswer>,
+    said: Said,
+    asked: Said,
+}
+
+impl Cast {
+    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+        let argument = script.byte();
+        match what % 6 {
+            0 => self.say(&ToResolver::Find(find(argument, script))),
+            1 => self.say(&ToResolver::Ping),
+            2 => {
+                let question = NameQuestion { id: argument.into(), address: address(argument, script) };
+                self.logger.send_with(&question, &[], Wait::No).expect("room");
+            }
+            3 if argument & 0x70 == 0 => self.say(&ToResolver::Prepare(prepare())),
+            4 => {
+                let (bytes, fds) = (script.bytes(), argument % 4);
+                self.asked.raw(bytes, fds, |_: &NameQuestion| true);
+                send(&self.logger, bytes, self.parent.as_fd(), fds);
+            }
+            _ => {
+                let (bytes, fds) = (script.bytes(), argument % 4);
+                self.hear(bytes, fds);
+                send(&self.parent, bytes, self.logger.as_fd(), fds);
+            }
+        }
+    }
+
+    fn say(&mut self, message: &ToResolver) {
+        let mut room = [0; wire::LIMIT];
+        let length = wire::encode(message, &mut room).expect("a message");
+        self.hear(&room[..length], 0);
+        self.parent.send_with(message, &[], Wait::No).expect("room");
+    }
+
+    fn hear(&mut self, bytes: &[u8], fds: u8) {
+        self.said.raw(bytes, fds, |message| !matches!(message, ToResolver::Prepare(_)));
+        if matches!(wire::decode(bytes), Ok(ToResolver::Ping)) {
+            self.said.ping();
+        }
+    }
+
+    fn judge(&self, in_order: bool, has_logger: bool) {
+        let asked_nonsense = has_logger && self.asked.nonsense;
+        assert!(!(in_order && self.said.nonsense), "nonsense of the parent went unnoticed");
+        assert!(in_order || self.said.nonsense || asked_nonsense, "ended without a reason");
+        let alive = self.answers();
+        let expected = self.said.pings;
+        assert!(
+            alive == expected || alive < expected && !in_order && asked_nonsense,
+            "{alive} of {expected}"
+        );
+    }
+
+    /// So many answers have come.
+    fn answers(&self) -> usize {
+        count(&self.parent) + count(&self.logger)
+    }
+}
+
+fn count<Out, In: DeserializeOwned>(channel: &Channel<Out, In>) -> usize {
+    let mut count = 0;
+    while let Incoming::Message(..) = channel.receive(Wait::No).expect("an answer") {
+        count += 1;
+    }
+    count
+}
+
+fn find(argument: u8, script: &mut Script<'_>) -> Find {
+    let host = match argument & 3 {
+        0 => None,
+        1 => Some("127.0.0.1".to_owned()),
+        2 => Some("::1".to_owned()),
+        _ => Some(text(script)),
+    };
+    let service = match argument >> 2 & 3 {
+        0 => None,
+        1 => Some("9".to_owned()),
+        2 => Some("http".to_owned()),
+        _ => Some(text(script)),
+    };
+    let family = match argument >> 4 & 3 {
+        0 | 1 => FindFamily::Any,
+        2 => FindFamily::Ipv4,
+        _ => FindFamily::Ipv6,
+    };
+    Find { host, service, family, listen: argument & 0x40 != 0 }
+}
+
+fn address(argument: u8, script: &mut Script<'_>) -> Address {
+    let port = argument.into();
+    match argument % 4 {
+        0 => Address::V4 { host: Ipv4Addr::LOCALHOST, port },
+        1 => Address::V4 { host: Ipv4Addr::UNSPECIFIED, port },
+        2 => Address::V6 { host: Ipv6Addr::UNSPECIFIED, port, scope: script.byte().into() },
+        _ => Address::Unix(script.bytes().to_vec()),
+    }
+}
+
+fn prepare() -> Prepare {
+    let sandbox = Sandbox { violation: Violation::Kill, full: false };
+    Prepare { version: VERSION, parent: 0, identity: Identity::Keep, sandbox }
+}

@@ -1,0 +1,201 @@
+//! The zygote's loop and its workers' first moments, while a parent says anything at any time. Every order is
+//! obeyed up to the first nonsense, every child ends by itself, and who has ended was born before.
+//!
+//! The children are real ones: whoever panics there ends with another status.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitStatus, wait};
+use privsep::channel::{Channel, Incoming, Wait, one_fd};
+use privsep::confine::Identity;
+use privsep::seccomp::Violation;
+use privsep::wire;
+
+use super::{Parent, serve};
+use crate::format::Need;
+use crate::messages::{End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, VERSION};
+use crate::script::{Script, descriptors, send, unlocked};
+use crate::worker::{self, Buffer};
+
+/// Things said in one run: no more than a channel holds.
+const MOST: usize = 64;
+
+/// Births in one run.
+const BIRTHS: u32 = 4;
+
+/// Before there are threads, of which any would take the signal.
+pub(crate) fn prepare() {
+    SigSet::from(Signal::SIGCHLD).thread_block().expect("a signal");
+    worker::fuzz::prepare();
+}
+
+pub(crate) fn fuzz(data: &[u8]) {
+    let open = descriptors();
+    play(data);
+    assert_eq!(descriptors(), open, "descriptors are left over");
+}
+
+fn play(data: &[u8]) {
+    let (parent, ours) = Parent::pair().expect("a pair");
+    let children = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), SfdFlags::SFD_NONBLOCK);
+    let children = children.expect("signals");
+    let reaping = if data.len() & 1 == 0 { Reaping::AtOnce } else { Reaping::InTurns };
+    let script = data.to_vec();
+    let cast = thread::spawn(move || Cast::new(ours).play(&mut Script::new(&script)));
+    let ended = match serve(&parent, &children, reaping, &unlocked()) {
+        Ok(Some(newborn)) => {
+            drop((parent, children));
+            newborn.live([Buffer::new(4096), Buffer::new(4096)], &unlocked())
+        }
+        ended => ended.is_ok(),
+    };
+    drop((parent, children));
+    let cast = cast.join().expect("a cast");
+    cast.judge(ended);
+    drop(cast);
+    bury();
+}
+
+/// Waits for all children: nobody has the other end of their channels any more.
+fn bury() {
+    loop {
+        match wait() {
+            Ok(WaitStatus::Exited(_, status)) => assert!(status <= 1, "a worker ended with {status}"),
+            Ok(other) => panic!("a worker ended with {other:?}"),
+            Err(nix::errno::Errno::ECHILD) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whom the zygote and its workers hear, and what it answered.
+struct Cast {
+    zygote: Channel<ToZygote, ToParent>,
+    workers: Vec<Channel<ToWorker, Record>>,
+    peers: Vec<UnixStream>,
+    /// Ordered up to now.
+    births: u32,
+    pings: u32,
+    nonsense: bool,
+    over: bool,
+    /// Answered.
+    born: HashSet<i32>,
+    stillborn: u32,
+    alive: u32,
+}
+
+impl Cast {
+    fn new(zygote: Channel<ToZygote, ToParent>) -> Cast {
+        let (workers, peers, born) = (Vec::new(), Vec::new(), HashSet::new());
+        let (births, pings, stillborn, alive) = (0, 0, 0, 0);
+        Cast { zygote, workers, peers, births, pings, nonsense: false, over: false, born, stillborn, alive }
+    }
+
+    fn play(mut self, script: &mut Script<'_>) -> Cast {
+        for _ in 0..MOST {
+            let Some(what) = script.next() else { break };
+            self.act(what, script);
+        }
+        self.zygote.finish_sending().expect("a channel");
+        while self.hear(Wait::Yes) {}
+        self
+    }
+
+    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+        let argument = script.byte();
+        match what % 8 {
+            0 => self.say(ToZygote::Fork(u32::from(argument % 3))),
+            1 => self.say(ToZygote::Ping),
+            2 if argument & 0x70 == 0 => {
+                self.say(ToZygote::Prepare { prepare: preparation(), reaping: Reaping::AtOnce });
+            }
+            2 | 3 => self.say_raw(script.bytes(), argument % 4),
+            4 => drop(self.hear(if self.is_owed() { Wait::Yes } else { Wait::No })),
+            5 => drop(self.workers.pop()),
+            6 => self.employ(argument),
+            _ => {
+                let Some(worker) = self.workers.last() else { return };
+                send(worker, script.bytes(), self.zygote.as_fd(), argument);
+            }
+        }
+    }
+
+    fn say(&mut self, message: ToZygote) {
+        let mut room = [0; wire::LIMIT];
+        let length = wire::encode(&message, &mut room).expect("a message");
+        self.say_raw(&room[..length], 0);
+    }
+
+    /// Says it unless it would be more births than there are to be.
+    fn say_raw(&mut self, bytes: &[u8], fds: u8) {
+        let message = wire::decode::<ToZygote>(bytes);
+        if let Ok(ToZygote::Fork(count)) = message
+            && count > BIRTHS - self.births
+        {
+            return;
+        }
+        send(&self.zygote, bytes, self.zygote.as_fd(), fds);
+        match message {
+            _ if self.over => {}
+            _ if bytes.is_empty() && fds == 0 => self.over = true,
+            Ok(ToZygote::Fork(count)) if fds == 0 => self.births += count,
+            Ok(ToZygote::Ping) if fds == 0 => self.pings += 1,
+            _ => (self.nonsense, self.over) = (true, true),
+        }
+    }
+
+    /// Gives the last worker a session, whose peers leave at once or stay until the end.
+    fn employ(&mut self, argument: u8) {
+        let Some(worker) = self.workers.last() else { return };
+        let [(client, ours), (server, theirs)] = [0; 2].map(|_| UnixStream::pair().expect("a pair"));
+        let order = ToWorker::Session { need: Need::Bytes, bytes: None, idle_ms: None };
+        let streams = [client.as_fd(), server.as_fd()];
+        let _ = worker.send_with(&order, &streams[..usize::from(argument % 3)], Wait::No);
+        if argument & 0x80 == 0 {
+            self.peers.extend([ours, theirs]);
+        }
+    }
+
+    /// Whether an answer is still to come.
+    fn is_owed(&self) -> bool {
+        self.alive + self.stillborn + (self.born.len() as u32) < self.pings + self.births
+    }
+
+    /// Hears one answer; says whether there was one.
+    fn hear(&mut self, wait: Wait) -> bool {
+        let Incoming::Message(answer, fds) = self.zygote.receive(wait).expect("an answer") else {
+            return false;
+        };
+        match answer {
+            ToParent::Born { pid } => {
+                let channel = one_fd(fds).expect("a channel");
+                self.workers.push(Channel::adopt(channel).expect("a channel"));
+                assert!(self.born.insert(pid), "{pid} is born twice");
+            }
+            ToParent::Stillborn { .. } => self.stillborn += 1,
+            ToParent::Exited { pid, end } => {
+                assert!(self.born.contains(&pid), "{pid} ended, and never began");
+                assert!(matches!(end, End::Status(0 | 1)), "{end:?}");
+            }
+            ToParent::Alive => self.alive += 1,
+            other => panic!("{other:?} of a zygote"),
+        }
+        true
+    }
+
+    fn judge(&self, in_order: bool) {
+        assert_eq!(in_order, !self.nonsense, "ended without a reason, or went on with one");
+        assert_eq!(self.alive, self.pings, "pings and answers");
+        assert_eq!(self.born.len() as u32 + self.stillborn, self.births, "births");
+    }
+}
+
+fn preparation() -> Prepare {
+    let sandbox = Sandbox { violation: Violation::Kill, full: false };
+    Prepare { version: VERSION, parent: 0, identity: Identity::Keep, sandbox }
+}
