@@ -92,9 +92,8 @@ fn no_role_sees_the_sockets_or_the_variables() {
     }
     let (echo, (listener, _)) = (echo_server(), listener());
     let tcpreen = Tcpreen::to(echo.port).with_sockets("any", [listener]).start();
-    until("the workers", || tcpreen.roles().contains_key("worker").then_some(()));
     let tcp = proc::tcp_sockets();
-    for (role, pids) in tcpreen.roles().into_iter().filter(|(role, _)| role != "parent") {
+    for (role, pids) in tcpreen.all_roles().into_iter().filter(|(role, _)| role != "parent") {
         for pid in pids {
             let environment = environment(pid);
             assert!(!environment.contains("LISTEN"), "{role}: {environment}");

@@ -80,7 +80,7 @@ fn once_it_listens_no_process_of_root_is_root() {
     }
     let server = Server::listen();
     let tcpreen = Tcpreen::to(server.port()).start();
-    let roles = until("a worker", || Some(tcpreen.roles()).filter(|roles| roles.contains_key("worker")));
+    let roles = tcpreen.all_roles();
     is_confined(&roles);
     has_no_capability_to_gain(&roles);
     each_thread(&roles, |role, thread| {
@@ -96,7 +96,7 @@ fn started_by_root_every_process_becomes_the_user_named() {
         return;
     }
     let Bridged { client, server, tcpreen } = bridge(|it| it.args(["-u", "nobody"]));
-    let roles = tcpreen.roles();
+    let roles = tcpreen.all_roles();
     is_confined(&roles);
     is_account(&roles, nobody());
     drop((client, server));
@@ -109,7 +109,7 @@ fn started_through_sudo_every_process_becomes_its_caller() {
     }
     let caller = (Uid::from_raw(4711), Gid::from_raw(4712));
     let Bridged { client, server, tcpreen } = bridge(|it| it.env("SUDO_UID", "4711").env("SUDO_GID", "4712"));
-    let roles = tcpreen.roles();
+    let roles = tcpreen.all_roles();
     is_confined(&roles);
     is_account(&roles, caller);
     drop((client, server));
@@ -122,10 +122,10 @@ fn a_port_of_root_is_served_without_root() {
     }
     let server = Server::listen();
     let tcpreen = Tcpreen::to(server.port()).listen_at(low_port()).args(["-u", "nobody"]).start();
-    is_account(&tcpreen.roles(), nobody());
+    is_account(&tcpreen.all_roles(), nobody());
     let (mut client, mut server) = with_a_silent_client(&tcpreen, &server);
-    is_confined(&tcpreen.roles());
-    is_account(&tcpreen.roles(), nobody());
+    is_confined(&tcpreen.all_roles());
+    is_account(&tcpreen.all_roles(), nobody());
     client.send("question");
     server.expect("question");
 }
@@ -138,7 +138,7 @@ fn started_by_nobody_every_process_is_confined_as_well() {
     let scratch = Scratch::new();
     let program = scratch.copy_of_program(0o755);
     let Bridged { client, server, tcpreen } = bridge(|it| it.binary(program).account(nobody()));
-    let roles = tcpreen.roles();
+    let roles = tcpreen.all_roles();
     is_confined(&roles);
     is_account(&roles, nobody());
     drop((client, server));
@@ -150,7 +150,7 @@ fn started_by_whoever_runs_the_tests_every_process_is_confined() {
         return;
     }
     let Bridged { client, server, tcpreen } = bridge(|it| it);
-    is_confined(&tcpreen.roles());
+    is_confined(&tcpreen.all_roles());
     drop((client, server));
 }
 
@@ -164,7 +164,7 @@ fn a_set_uid_start_gives_up_root_for_good() {
     let server = Server::listen();
     let tcpreen = Tcpreen::to(server.port()).binary(program).account(nobody()).listen_at(low_port()).start();
     let (client, server) = with_a_silent_client(&tcpreen, &server);
-    let roles = tcpreen.roles();
+    let roles = tcpreen.all_roles();
     is_confined(&roles);
     is_account(&roles, nobody());
     drop((client, server));
@@ -246,7 +246,7 @@ fn nobody_but_the_parent_and_the_worker_holds_a_socket_of_the_network() {
     server.expect("question");
     let tcp = proc::tcp_sockets();
     let busy = tcpreen.busy_worker();
-    for (role, pids) in tcpreen.roles() {
+    for (role, pids) in tcpreen.all_roles() {
         for pid in pids.into_iter().filter(|pid| *pid != busy) {
             let held = proc::descriptors(pid).values().filter(|target| tcp.contains(*target)).count();
             let expected = usize::from(role == "parent"); // its listener
@@ -261,7 +261,7 @@ fn a_dropped_program_leaves_no_core_and_cannot_be_traced() {
         return;
     }
     let Bridged { client, server, tcpreen } = bridge(|it| it);
-    for (role, pids) in tcpreen.roles() {
+    for (role, pids) in tcpreen.all_roles() {
         for pid in pids {
             assert!(proc::core_limit(pid).starts_with("0 "), "{role}");
             assert_eq!(proc::owner(pid), 0, "/proc/{pid} of {role} belongs to root: not dumpable");
@@ -282,7 +282,7 @@ fn another_process_of_the_same_user_can_neither_trace_nor_read_it() {
         setpriv.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
         setpriv.args(command).env("LC_ALL", "C").output().expect("setpriv")
     };
-    for (role, pids) in tcpreen.roles() {
+    for (role, pids) in tcpreen.all_roles() {
         for pid in pids {
             let pid = pid.to_string();
             let traced = as_nobody(&["strace", "-qq", "-p", &pid]);

@@ -268,7 +268,7 @@ fn an_idle_client_makes_room_after_its_time() {
         return;
     }
     let echo = echo_server();
-    let tcpreen = Tcpreen::to(echo.port).args(["--idle-timeout", "300ms"]).start();
+    let tcpreen = Tcpreen::to(echo.port).args(["--idle-timeout", "1s"]).start();
     let mut idle = tcpreen.connect();
     let mut next = tcpreen.connect();
     next.send("hello");

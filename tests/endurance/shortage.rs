@@ -35,6 +35,11 @@ fn crowded(tcpreen: Running, places: usize, queue: usize) {
         assert!(*share < 0.5, "{role} takes {share:.2} of a processor: {shares:?}");
     }
     drop(served);
+    // Those who have left are still in the queue, before us, each with its turn.
+    let mut behind = tcpreen.connect();
+    behind.send("hello");
+    assert_eq!(behind.words_within(Duration::from_secs(120)).as_deref(), Some(&b"hello"[..]));
+    drop(behind);
     for _ in 0..20 {
         expect_served(&tcpreen);
     }

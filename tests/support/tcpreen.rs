@@ -321,13 +321,19 @@ impl Running {
         roles
     }
 
-    /// The one process with this role.
+    /// As [`Running::roles`], once there is a worker among them: it is born while the bridge serves already.
+    #[track_caller]
+    pub fn all_roles(&self) -> BTreeMap<String, Vec<Pid>> {
+        until("a worker", || Some(self.roles()).filter(|roles| roles.contains_key("worker")))
+    }
+
+    /// The one process with this role. A worker just born bears the title of its zygote, for a moment.
     #[track_caller]
     pub fn role(&self, role: &str) -> Pid {
-        match self.roles().get(role).map(Vec::as_slice) {
-            Some([pid]) => *pid,
-            other => panic!("one {role}, not {other:?}"),
-        }
+        until(&format!("one {role}"), || match self.roles().get(role).map(Vec::as_slice) {
+            Some([pid]) => Some(*pid),
+            _ => None,
+        })
     }
 
     /// The worker of the one session that is open: it holds two TCP sockets.
