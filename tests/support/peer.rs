@@ -61,9 +61,13 @@ impl Peer {
     }
 
     fn with_deadlines(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
-        stream.set_write_timeout(Some(PATIENCE)).expect("SO_SNDTIMEO");
-        Peer { stream, sent: Hasher::default(), received: Hasher::default() }
+        Peer { stream, sent: Hasher::default(), received: Hasher::default() }.with_patience(PATIENCE)
+    }
+
+    fn with_patience(self, patience: Duration) -> Self {
+        self.stream.set_read_timeout(Some(patience)).expect("SO_RCVTIMEO");
+        self.stream.set_write_timeout(Some(patience)).expect("SO_SNDTIMEO");
+        self
     }
 
     pub fn local_port(&self) -> u16 {
@@ -329,7 +333,9 @@ impl Server {
         thread::spawn(move || {
             while let Ok((stream, _)) = self.listener.accept() {
                 let (report, session) = (report.clone(), session.clone());
-                thread::spawn(move || report.send(session(Peer::over(stream))));
+                // A test may have thousands of clients, and come back to this one when all had their turn.
+                let peer = Peer::over(stream).with_patience(10 * PATIENCE);
+                thread::spawn(move || report.send(session(peer)));
             }
         });
         Service { port, results }

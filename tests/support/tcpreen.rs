@@ -399,6 +399,13 @@ fn until_or_closed<T>(pipe: &Collected, mut probe: impl FnMut() -> Option<T>) ->
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let said = self.stderr();
+            eprintln!(
+                "the bridge said last:\n{}",
+                &said[said.floor_char_boundary(said.len().saturating_sub(2000))..]
+            );
+        }
         if !self.is_running() {
             return;
         }
