@@ -201,7 +201,7 @@ const RUNTIME: &[Allowed] = allow![
     SYS_restart_syscall => seldom "the kernel itself, after a stop in a call with a time-out",
     SYS_rt_sigreturn => seldom "return from the handler of a stack overflow",
     SYS_rt_sigaction => seldom "abort: default action of SIGABRT; stack overflow handler",
-    SYS_rt_sigprocmask => "abort and fork block signals",
+    SYS_rt_sigprocmask => seldom "abort blocks signals",
     SYS_sigaltstack => "end of a thread takes its signal stack away",
     SYS_gettid => seldom "abort: to whom",
     SYS_getpid => "abort: to whom",
@@ -405,14 +405,12 @@ const RESOLVER_REFUSED: &[Refused] = refuse![
 
 /// The zygote itself. Its workers inherit this: `RLIMIT_NPROC` 0 keeps them from forking.
 const ZYGOTE: &[Allowed] = allow![
-    SYS_clone(0 is Is::Long((libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u64))
-        => "fork, as glibc writes it; no thread, no namespace",
+    SYS_clone(0 is Is::Long(libc::SIGCHLD as u64)) => "fork; no thread, no namespace",
     SYS_wait4 => "which worker ended",
     SYS_socketpair(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC), 2 is int(0))
         => "a worker's channel; never a datagram socket, which could be aimed at anybody by sendmsg",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => "room for large records",
     SYS_read => "signals",
-    SYS_set_robust_list => "libc in a forked child",
 ];
 
 /// A worker inherits the zygote's filter, which knows no process but the zygote: allowed, abort would be a way

@@ -167,9 +167,18 @@ pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> 
 }
 
 /// Forks. Only for processes of one thread.
+///
+/// The call itself, without what libc does around it for the sake of threads, locks and handlers of others: that
+/// touches four pages of memory, each of which would be copied for every child. libc in the child goes on to
+/// believe that its thread has the number of its parent's, which it needs for `raise` alone.
 pub fn fork() -> io::Result<ForkResult> {
-    // SAFETY: with one thread no lock can be held by somebody who does not exist in the child.
-    Ok(unsafe { nix::unistd::fork() }?)
+    // SAFETY: without CLONE_VM and a stack this is fork(2), whatever the order of the other arguments, which are
+    // all null; with one thread no lock can be held by somebody who does not exist in the child.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), 0, 0, 0, 0) };
+    Ok(match check(child as libc::c_int)? {
+        0 => ForkResult::Child,
+        pid => ForkResult::Parent { child: Pid::from_raw(pid) },
+    })
 }
 
 /// Ends the process without running exit handlers.

@@ -260,14 +260,16 @@ const SYSLOG: &[Entry] = when![
         dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110]]
 ];
 
-const ZYGOTE: &[Entry] = always![SYS_wait4 SYS_read SYS_getppid SYS_set_robust_list SYS_splice];
+const ZYGOTE: &[Entry] = always![SYS_wait4 SYS_read SYS_getppid SYS_splice];
 
 const ZYGOTE_WHEN: &[Entry] = when![
     SYS_clone
-        passes [[0x0120_0011, 0, 0, 0, 0]]
-        // a thread, vfork, a new user or network namespace, with the sender's files, with bits beyond an int
-        dies [[0x003D_0F00, 0, 0, 0, 0], [0x4111, 0, 0, 0, 0], [0x1120_0011, 0, 0, 0, 0],
-              [0x4120_0011, 0, 0, 0, 0], [0x0120_0411, 0, 0, 0, 0], [0x1_0120_0011, 0, 0, 0, 0], [17, 0, 0, 0, 0]]
+        passes [[17, 0, 0, 0, 0]]
+        // a thread, vfork, a new user or network namespace, with the sender's files, with bits beyond an int,
+        // and as libc's fork writes it
+        dies [[0x003D_0F00, 0, 0, 0, 0], [0x4111, 0, 0, 0, 0], [0x1000_0011, 0, 0, 0, 0],
+              [0x4000_0011, 0, 0, 0, 0], [0x0411, 0, 0, 0, 0], [0x1_0000_0011, 0, 0, 0, 0],
+              [0x0120_0011, 0, 0, 0, 0]]
     SYS_socketpair
         passes [[1, 0x80005, 0]]
         // datagrams, which sendmsg could aim at anybody; streams; other families
