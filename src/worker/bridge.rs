@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use privsep::channel::Channel;
 
-use super::flow::{Buffer, Ends, Flow, Step, report};
+use super::flow::{Buffer, Ends, Flow, Pool, Step, report};
 use crate::format::Need;
 use crate::messages::{Cause, Record, Side, ToWorker};
 
@@ -21,6 +21,7 @@ pub(super) struct Bridge<'a> {
     server: OwnedFd,
     /// From the client, from the server.
     flows: [Flow; 2],
+    pool: Pool,
     limit: Option<u64>,
     /// `-b` is reached: nothing more is read, what is held is passed on.
     full: bool,
@@ -34,15 +35,16 @@ impl<'a> Bridge<'a> {
         channel: &'a Channel<Record, ToWorker>,
         need: Need,
         limit: Option<u64>,
-        (client, client_buffer): (OwnedFd, Buffer),
-        (server, server_buffer): (OwnedFd, Buffer),
+        [client, server]: [OwnedFd; 2],
+        buffers: [Buffer; 2],
     ) -> Bridge<'a> {
-        let flow = |from, buffer| Flow::new(from, buffer, need, limit.is_some());
+        let flow = |from| Flow::new(from, need, limit.is_some());
         Bridge {
             channel,
             client,
             server,
-            flows: [flow(Side::Client, client_buffer), flow(Side::Server, server_buffer)],
+            flows: [flow(Side::Client), flow(Side::Server)],
+            pool: Pool::new(buffers),
             limit,
             full: limit == Some(0),
             muted: [false; 2],
@@ -139,14 +141,14 @@ impl<'a> Bridge<'a> {
     fn read(&mut self, index: usize, urgent: bool) -> io::Result<Option<Cause>> {
         let ends = ends(self.channel, &self.client, &self.server, index);
         let last = self.flows[1 - index].ended;
-        let step = self.flows[index].read(&ends, urgent, last);
+        let step = self.flows[index].read(&ends, &mut self.pool, urgent, last);
         self.full = self.limit.is_some_and(|limit| self.flows[0].total + self.flows[1].total >= limit);
         self.judge(step)
     }
 
     fn write(&mut self, index: usize) -> io::Result<Option<Cause>> {
         let ends = ends(self.channel, &self.client, &self.server, index);
-        let step = self.flows[index].write(&ends);
+        let step = self.flows[index].write(&ends, &mut self.pool);
         self.judge(step)
     }
 

@@ -4,6 +4,7 @@
 //! peer that sends, and memory is bounded by one buffer.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -38,6 +39,26 @@ impl Buffer {
     }
 }
 
+/// The buffers of a session, one for each flow that may hold something at a time. A flow that holds nothing has
+/// none, and the last one that was given back is the next to be used: where the peers take turns, as they mostly
+/// do, the memory of the second is never touched.
+pub(super) struct Pool([Option<Buffer>; 2]);
+
+impl Pool {
+    pub(super) fn new(buffers: [Buffer; 2]) -> Pool {
+        Pool(buffers.map(Some))
+    }
+
+    fn take(&mut self) -> Option<Buffer> {
+        self.0.iter_mut().find_map(Option::take)
+    }
+
+    fn give_back(&mut self, buffer: Buffer) {
+        let [first, second] = &mut self.0;
+        *if first.is_none() { first } else { second } = Some(buffer);
+    }
+}
+
 /// What a flow could do just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -51,10 +72,9 @@ pub(super) enum Step {
 }
 
 /// Where bytes are that have been read but not yet passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     Nothing,
-    Buffer { start: usize, end: usize, urgent: bool },
+    Buffer { buffer: Buffer, start: usize, end: usize, urgent: bool },
     Pipe(usize),
 }
 
@@ -66,7 +86,6 @@ struct Pipe {
 /// One direction.
 pub(super) struct Flow {
     pub(super) from: Side,
-    buffer: Buffer,
     held: Held,
     pipe: Option<Pipe>,
     need: Need,
@@ -87,10 +106,9 @@ pub(super) struct Ends<'a> {
 }
 
 impl Flow {
-    pub(super) fn new(from: Side, buffer: Buffer, need: Need, limited: bool) -> Flow {
+    pub(super) fn new(from: Side, need: Need, limited: bool) -> Flow {
         Flow {
             from,
-            buffer,
             held: Held::Nothing,
             pipe: None,
             need,
@@ -111,18 +129,24 @@ impl Flow {
 
     /// Everything read has been passed on.
     pub(super) fn is_empty(&self) -> bool {
-        self.held == Held::Nothing
+        matches!(self.held, Held::Nothing)
     }
 
     /// Reads once, records, and passes on what the receiver takes at once. With `last`, the other flow has
     /// ended, so that the end of this one is the end of the session.
-    pub(super) fn read(&mut self, ends: &Ends<'_>, urgent: bool, last: bool) -> io::Result<Step> {
+    pub(super) fn read(
+        &mut self,
+        ends: &Ends<'_>,
+        pool: &mut Pool,
+        urgent: bool,
+        last: bool,
+    ) -> io::Result<Step> {
         let step = if urgent && sys::at_mark(ends.source).unwrap_or(false) {
-            self.read_urgent(ends)?
+            self.read_urgent(ends, pool)?
         } else {
             match self.pipe {
                 Some(_) => self.read_pipe(ends)?,
-                None => self.read_buffer(ends)?,
+                None => self.read_buffer(ends, pool)?,
             }
         };
         if step == Step::Ended {
@@ -132,44 +156,48 @@ impl Flow {
     }
 
     /// Passes on what is held.
-    pub(super) fn write(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
+    pub(super) fn write(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
         match self.held {
             Held::Nothing => Ok(Step::Moved),
-            Held::Buffer { .. } => self.write_buffer(ends),
+            Held::Buffer { .. } => self.write_buffer(ends, pool),
             Held::Pipe(_) => self.write_pipe(ends),
         }
     }
 
-    fn read_buffer(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
-        let most = if self.limited { LIMITED_READ + Record::MAX_HEAD } else { self.buffer.record };
-        let room = &mut self.buffer.bytes[Record::MAX_HEAD..most.min(self.buffer.record)];
-        match recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => Ok(Step::Ended),
-            Ok(length) => {
-                self.hold(length, false, ends)?;
-                if self.may_splice && length >= BULK {
-                    self.open_pipe();
-                }
-                self.write_buffer(ends)
+    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+        // A flow reads when it holds nothing, so that there is one.
+        let Some(mut buffer) = pool.take() else { return Ok(Step::Blocked) };
+        let most = if self.limited { LIMITED_READ + Record::MAX_HEAD } else { buffer.record };
+        let room = &mut buffer.bytes[Record::MAX_HEAD..most.min(buffer.record)];
+        let received = recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT);
+        if let Ok(length @ 1..) = received {
+            self.hold(buffer, length, false, ends)?;
+            if self.may_splice && length >= BULK {
+                self.open_pipe();
             }
-            Err(errno) => self.read_failed(errno),
+            return self.write_buffer(ends, pool);
         }
+        pool.give_back(buffer);
+        received.map(|_| Step::Ended).or_else(|errno| self.read_failed(errno))
     }
 
     /// The urgent byte, which TCP keeps beside the stream; the stream has been read up to its place.
-    fn read_urgent(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
-        let room = &mut self.buffer.bytes[Record::MAX_HEAD..=Record::MAX_HEAD];
-        match recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_OOB | MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => Ok(Step::Blocked),
-            Ok(length) => {
-                // splice(2) cannot pass the place of an urgent byte, recv can.
-                self.pipe = None;
-                self.may_splice = false;
-                self.hold(length, true, ends)?;
-                self.write_buffer(ends)
-            }
+    fn read_urgent(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+        let Some(mut buffer) = pool.take() else { return Ok(Step::Blocked) };
+        let room = &mut buffer.bytes[Record::MAX_HEAD..=Record::MAX_HEAD];
+        let received = recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_OOB | MsgFlags::MSG_DONTWAIT);
+        if let Ok(length @ 1..) = received {
+            // splice(2) cannot pass the place of an urgent byte, recv can.
+            self.pipe = None;
+            self.may_splice = false;
+            self.hold(buffer, length, true, ends)?;
+            return self.write_buffer(ends, pool);
+        }
+        pool.give_back(buffer);
+        match received {
+            Ok(_) => Ok(Step::Blocked),
             // Taken already, or replaced by a newer one.
-            Err(Errno::EINVAL) => self.read_buffer(ends),
+            Err(Errno::EINVAL) => self.read_buffer(ends, pool),
             Err(errno) => self.read_failed(errno),
         }
     }
@@ -183,39 +211,43 @@ impl Flow {
     }
 
     /// Tells the logger about the bytes at the front of the buffer, before anybody else gets them.
-    fn hold(&mut self, length: usize, urgent: bool, ends: &Ends<'_>) -> io::Result<()> {
+    fn hold(&mut self, mut buffer: Buffer, length: usize, urgent: bool, ends: &Ends<'_>) -> io::Result<()> {
         self.total += length as u64;
-        self.held = Held::Buffer { start: Record::MAX_HEAD, end: Record::MAX_HEAD + length, urgent };
+        let end = Record::MAX_HEAD + length;
         match self.need {
-            Need::Totals => Ok(()),
-            Need::Lengths => report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 }),
+            Need::Totals => {}
+            Need::Lengths => {
+                report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 })?;
+            }
             Need::Bytes => {
                 // The head is put right before the payload, so that both are one piece of memory.
                 let mut head = [0; Record::MAX_HEAD];
                 let record = Record::Data { from: self.from, urgent };
                 let used = wire::encode(&record, &mut head).map_err(io::Error::other)?;
                 let start = Record::MAX_HEAD - used;
-                self.buffer.bytes[start..Record::MAX_HEAD].copy_from_slice(&head[..used]);
-                ends.channel.send_frame(&self.buffer.bytes[start..Record::MAX_HEAD + length])
+                buffer.bytes[start..Record::MAX_HEAD].copy_from_slice(&head[..used]);
+                ends.channel.send_frame(&buffer.bytes[start..end])?;
             }
         }
+        self.held = Held::Buffer { buffer, start: Record::MAX_HEAD, end, urgent };
+        Ok(())
     }
 
-    fn write_buffer(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
-        let Held::Buffer { start, end, urgent } = self.held else { return Ok(Step::Moved) };
-        let urgency = if urgent { MsgFlags::MSG_OOB } else { MsgFlags::empty() };
+    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+        let Held::Buffer { buffer, start, end, urgent } = &mut self.held else { return Ok(Step::Moved) };
+        let urgency = if *urgent { MsgFlags::MSG_OOB } else { MsgFlags::empty() };
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT | urgency;
-        match send(ends.sink.as_raw_fd(), &self.buffer.bytes[start..end], flags) {
-            Ok(sent) if start + sent == end => {
-                self.held = Held::Nothing;
-                Ok(Step::Moved)
-            }
-            Ok(sent) => {
-                self.held = Held::Buffer { start: start + sent, end, urgent };
-                Ok(Step::Blocked)
-            }
-            Err(errno) => self.write_failed(errno),
+        match send(ends.sink.as_raw_fd(), &buffer.bytes[*start..*end], flags) {
+            Ok(sent) => *start += sent,
+            Err(errno) => return self.write_failed(errno),
         }
+        if start < end {
+            return Ok(Step::Blocked);
+        }
+        if let Held::Buffer { buffer, .. } = mem::replace(&mut self.held, Held::Nothing) {
+            pool.give_back(buffer);
+        }
+        Ok(Step::Moved)
     }
 
     fn write_failed(&self, errno: Errno) -> io::Result<Step> {
@@ -253,7 +285,7 @@ impl Flow {
     }
 
     fn write_pipe(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
-        let (Held::Pipe(length), Some(pipe)) = (self.held, &self.pipe) else { return Ok(Step::Moved) };
+        let (&Held::Pipe(length), Some(pipe)) = (&self.held, &self.pipe) else { return Ok(Step::Moved) };
         let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
         match splice(pipe.read.as_fd(), None, ends.sink, None, length, flags) {
             Ok(sent) if sent == length => {

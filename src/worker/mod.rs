@@ -71,12 +71,11 @@ impl Session {
     fn bridge(
         self,
         channel: &Channel<Record, ToWorker>,
-        [client, server]: [Buffer; 2],
+        buffers: [Buffer; 2],
     ) -> (Bridge<'_>, Option<Duration>) {
         let ToWorker::Session { need, bytes, idle_ms } = self.order;
-        let (client, server) = ((self.client, client), (self.server, server));
         let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
-        (Bridge::new(channel, need, bytes, client, server), idle)
+        (Bridge::new(channel, need, bytes, [self.client, self.server], buffers), idle)
     }
 }
 
