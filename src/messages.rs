@@ -15,8 +15,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use privsep::channel::Channel;
 use privsep::confine::{Cage, Identity};
 use privsep::seccomp::Violation;
+use privsep::wire;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Format, Need};
@@ -361,6 +363,9 @@ pub(crate) struct NameAnswer {
     pub(crate) id: u64,
     pub(crate) name: Name,
 }
+
+/// What a worker has: the way to the logger, on which its session came.
+pub(crate) type WorkersEnd = Channel<Record, ToWorker, { wire::SHORT }>;
 
 /// Worker to logger: what happened in the session, as it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -57,7 +57,9 @@ impl From<Errno> for Trouble {
 }
 
 /// The next message, which must come.
-pub(crate) fn first<Out, In: DeserializeOwned>(channel: &Channel<Out, In>) -> Result<(In, Fds), Trouble> {
+pub(crate) fn first<Out, In: DeserializeOwned, const ROOM: usize>(
+    channel: &Channel<Out, In, ROOM>,
+) -> Result<(In, Fds), Trouble> {
     match channel.receive(Wait::Yes)? {
         Incoming::Message(message, fds) => Ok((message, fds)),
         Incoming::Closed | Incoming::Nothing => Err(Trouble::Protocol),
@@ -65,7 +67,10 @@ pub(crate) fn first<Out, In: DeserializeOwned>(channel: &Channel<Out, In>) -> Re
 }
 
 /// Tells the parent of a problem, and passes on what is none.
-pub(crate) fn tell<T, In>(parent: &Channel<ToParent, In>, result: Result<T, Problem>) -> Result<T, Trouble> {
+pub(crate) fn tell<T, In, const ROOM: usize>(
+    parent: &Channel<ToParent, In, ROOM>,
+    result: Result<T, Problem>,
+) -> Result<T, Trouble> {
     result.or_else(|problem| {
         parent.send(&ToParent::Failed(problem))?;
         Err(Trouble::Told)
@@ -91,10 +96,10 @@ pub(crate) fn drop_privileges(
 }
 
 /// The same for a role that was executed.
-pub(crate) fn drop_and_tell<In>(
+pub(crate) fn drop_and_tell<In, const ROOM: usize>(
     role: Role,
     prepare: &Prepare,
-    parent: &Channel<ToParent, In>,
+    parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Dropped, Trouble> {
     if prepare.version != VERSION {
         return tell(parent, Err(confine_problem("started by another version of the program")));
@@ -108,10 +113,10 @@ pub(crate) fn drop_and_tell<In>(
 }
 
 /// The second turn: Landlock. Threads are made after it.
-pub(crate) fn fence<In>(
+pub(crate) fn fence<In, const ROOM: usize>(
     dropped: Dropped,
     landlock: &Landlock<'_>,
-    parent: &Channel<ToParent, In>,
+    parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Fenced, Trouble> {
     tell(parent, dropped.fence(landlock).map_err(confine_problem))
 }
@@ -136,12 +141,12 @@ pub(crate) fn lock(
 }
 
 /// The same for a role that was executed; then the parent is told that we are ready.
-pub(crate) fn lock_and_tell<In>(
+pub(crate) fn lock_and_tell<In, const ROOM: usize>(
     role: Role,
     extras: &[Extra],
     fenced: Fenced,
     sandbox: Sandbox,
-    parent: &Channel<ToParent, In>,
+    parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Locked, Trouble> {
     let locked = tell(parent, lock(role, extras, fenced, sandbox).map_err(confine_problem))?;
     parent.send(&ToParent::Ready { cage: locked.cage })?;

@@ -19,8 +19,10 @@ use serde::de::DeserializeOwned;
 use crate::sys::{self, Fds};
 use crate::wire::{self, WireError};
 
-/// One end of a channel.
-pub struct Channel<Out, In> {
+/// One end of a channel. No message that this end sends or receives is longer than `ROOM`, for which its calls
+/// have a buffer on the stack. A process that is forked often keeps it [`wire::SHORT`]: each page of the stack
+/// that parent and child both write to is copied for every child.
+pub struct Channel<Out, In, const ROOM: usize = { wire::LIMIT }> {
     socket: OwnedFd,
     messages: PhantomData<fn(Out) -> In>,
 }
@@ -103,9 +105,9 @@ impl Wait {
     }
 }
 
-impl<Out, In> Channel<Out, In> {
+impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
     /// Two ends that belong together. Both are close-on-exec.
-    pub fn pair() -> io::Result<(Channel<Out, In>, Channel<In, Out>)> {
+    pub fn pair() -> io::Result<(Channel<Out, In, ROOM>, Channel<In, Out, ROOM>)> {
         let (one, other) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Channel::from_socket(one), Channel::from_socket(other)))
@@ -166,7 +168,7 @@ impl<Out, In> Channel<Out, In> {
     }
 }
 
-impl<Out: Serialize, In> Channel<Out, In> {
+impl<Out: Serialize, In, const ROOM: usize> Channel<Out, In, ROOM> {
     /// Sends a message, waiting for room.
     pub fn send(&self, message: &Out) -> Result<(), ChannelError> {
         self.send_with(message, &[], Wait::Yes)
@@ -174,7 +176,7 @@ impl<Out: Serialize, In> Channel<Out, In> {
 
     /// Sends a message with descriptors.
     pub fn send_with(&self, message: &Out, fds: &[BorrowedFd<'_>], wait: Wait) -> Result<(), ChannelError> {
-        let mut buffer = [0; wire::LIMIT];
+        let mut buffer = [0; ROOM];
         let length = wire::encode(message, &mut buffer)?;
         loop {
             match sys::send(self.socket.as_fd(), &buffer[..length], fds, wait.flag().bits()) {
@@ -185,10 +187,10 @@ impl<Out: Serialize, In> Channel<Out, In> {
     }
 }
 
-impl<Out, In: DeserializeOwned> Channel<Out, In> {
+impl<Out, In: DeserializeOwned, const ROOM: usize> Channel<Out, In, ROOM> {
     /// Receives one message with its descriptors.
     pub fn receive(&self, wait: Wait) -> Result<Incoming<In>, ChannelError> {
-        let mut buffer = [0; wire::LIMIT];
+        let mut buffer = [0; ROOM];
         let received = loop {
             match sys::receive(self.socket.as_fd(), &mut buffer, wait.flag().bits()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -240,7 +242,7 @@ fn is_of(socket: &OwnedFd, kind: SockType) -> Result<(), ChannelError> {
     }
 }
 
-impl<Out, In> AsFd for Channel<Out, In> {
+impl<Out, In, const ROOM: usize> AsFd for Channel<Out, In, ROOM> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -44,7 +44,10 @@ impl Entry {
     }
 
     /// Closes whatever else was inherited, names the process, and opens the channel.
-    pub fn open<Out, In>(self, name: &std::ffi::CStr) -> io::Result<Channel<Out, In>> {
+    pub fn open<Out, In, const ROOM: usize>(
+        self,
+        name: &std::ffi::CStr,
+    ) -> io::Result<Channel<Out, In, ROOM>> {
         sys::close_from(CHANNEL_FD + 1)?;
         sys::set_name(name)?;
         nix::fcntl::fcntl(&self.socket, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;

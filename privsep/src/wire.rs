@@ -9,9 +9,11 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No encoded message is longer than this, payload not counted: a path of `PATH_MAX` and a little more. It
-/// is a buffer on the stack of every process, so small.
+/// No encoded message is longer than this, payload not counted: a path of `PATH_MAX` and a little more.
 pub const LIMIT: usize = 4096 + 512;
+
+/// The longest message between those who say little: see [`crate::channel::Channel`].
+pub const SHORT: usize = 512;
 
 /// A message that is not one.
 #[derive(Debug)]

@@ -168,7 +168,7 @@ fn be(name: &str) -> ExitCode {
     if name == "regain" {
         return regain();
     }
-    let channel = entry.open::<u32, u32>(c"probe").expect("the channel");
+    let channel: Channel<u32, u32> = entry.open(c"probe").expect("the channel");
     let in_time = mpsc::channel::<()>();
     let started = mpsc::channel::<()>();
     // Lives before the filter, acts after it: the filter has to cover it, too.

@@ -1,6 +1,9 @@
 //! What every decoder must take: its own messages back, and anything else without harm.
 
-use privsep::wire;
+use std::io;
+
+use privsep::confine::{Kept, StepError};
+use privsep::{landlock, wire};
 use proptest::prelude::*;
 
 use super::*;
@@ -65,6 +68,23 @@ fn the_largest_answer_of_the_resolver_fits_in_a_message() {
     let address = Address::V6 { host: Ipv6Addr::LOCALHOST, port: u16::MAX, scope: u32::MAX };
     let mut room = [0; wire::LIMIT];
     wire::encode(&ToParent::Found(vec![address; 32]), &mut room).expect("it fits");
+}
+
+#[test]
+fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
+    fn fits(message: impl Serialize) {
+        wire::encode(&message, &mut [0; wire::SHORT]).expect("it fits");
+    }
+    let kept = Kept { root: true, bounding_set: true, groups: true };
+    let cage = Cage { landlock: landlock::Status::None, kept };
+    let step =
+        StepError { step: "--require-sandbox=full", error: io::Error::other(cage.missing().join(", nor ")) };
+    fits(ToParent::Failed(Problem::Confine(format!("{step} {}", "x".repeat(100)))));
+    let sandbox = Sandbox { violation: Violation::Kill, full: true };
+    let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };
+    let prepare = Prepare { version: VERSION, parent: i32::MAX, identity, sandbox };
+    fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns });
+    fits(ToWorker::Session { need: Need::Bytes, bytes: Some(u64::MAX), idle_ms: Some(u32::MAX) });
 }
 
 #[test]

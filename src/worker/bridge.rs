@@ -8,15 +8,14 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use privsep::channel::Channel;
 
 use super::flow::{Buffer, Ends, Flow, Pool, Step, report};
 use crate::format::Need;
-use crate::messages::{Cause, Record, Side, ToWorker};
+use crate::messages::{Cause, Record, Side, WorkersEnd};
 
 /// A session in progress.
 pub(super) struct Bridge<'a> {
-    channel: &'a Channel<Record, ToWorker>,
+    channel: &'a WorkersEnd,
     client: OwnedFd,
     server: OwnedFd,
     /// From the client, from the server.
@@ -32,7 +31,7 @@ pub(super) struct Bridge<'a> {
 
 impl<'a> Bridge<'a> {
     pub(super) fn new(
-        channel: &'a Channel<Record, ToWorker>,
+        channel: &'a WorkersEnd,
         need: Need,
         limit: Option<u64>,
         [client, server]: [OwnedFd; 2],
@@ -184,12 +183,7 @@ impl<'a> Bridge<'a> {
 }
 
 /// What flow `index` works with.
-fn ends<'a>(
-    channel: &'a Channel<Record, ToWorker>,
-    client: &'a OwnedFd,
-    server: &'a OwnedFd,
-    index: usize,
-) -> Ends<'a> {
+fn ends<'a>(channel: &'a WorkersEnd, client: &'a OwnedFd, server: &'a OwnedFd, index: usize) -> Ends<'a> {
     let (source, sink): (BorrowedFd<'a>, BorrowedFd<'a>) = match index {
         0 => (client.as_fd(), server.as_fd()),
         _ => (server.as_fd(), client.as_fd()),

@@ -10,11 +10,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
-use privsep::channel::Channel;
 use privsep::{sys, wire};
 
 use crate::format::Need;
-use crate::messages::{Record, Side, ToWorker};
+use crate::messages::{Record, Side, WorkersEnd};
 
 /// A read that brings this much says that the flow is bulk, for which a pipe pays.
 const BULK: usize = 64 * 1024;
@@ -102,7 +101,7 @@ pub(super) struct Flow {
 pub(super) struct Ends<'a> {
     pub(super) source: BorrowedFd<'a>,
     pub(super) sink: BorrowedFd<'a>,
-    pub(super) channel: &'a Channel<Record, ToWorker>,
+    pub(super) channel: &'a WorkersEnd,
 }
 
 impl Flow {
@@ -315,7 +314,7 @@ impl Flow {
 }
 
 /// Sends a record that has no payload.
-pub(super) fn report(channel: &Channel<Record, ToWorker>, record: &Record) -> io::Result<()> {
+pub(super) fn report(channel: &WorkersEnd, record: &Record) -> io::Result<()> {
     let mut head = [0; Record::MAX_HEAD];
     let used = wire::encode(record, &mut head).map_err(io::Error::other)?;
     channel.send_frame(&head[..used])

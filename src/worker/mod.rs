@@ -15,11 +15,11 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use privsep::channel::{Channel, ChannelError, Incoming, Wait, two_streams};
+use privsep::channel::{ChannelError, Incoming, Wait, two_streams};
 use privsep::confine::Locked;
 use privsep::sys;
 
-use crate::messages::{Cause, Record, ToWorker};
+use crate::messages::{Cause, ToWorker, WorkersEnd};
 use crate::policy::WORKER_DESCRIPTORS;
 use bridge::Bridge;
 pub(crate) use flow::Buffer;
@@ -28,7 +28,7 @@ pub(crate) use flow::Buffer;
 /// what is none is an error.
 /// `_locked` proves that it was born inside the cage.
 pub(crate) fn await_session(
-    channel: &Channel<Record, ToWorker>,
+    channel: &WorkersEnd,
     zygote: Pid,
     _locked: &Locked,
 ) -> Result<Option<Session>, ChannelError> {
@@ -38,7 +38,7 @@ pub(crate) fn await_session(
     take_session(channel)
 }
 
-fn take_session(channel: &Channel<Record, ToWorker>) -> Result<Option<Session>, ChannelError> {
+fn take_session(channel: &WorkersEnd) -> Result<Option<Session>, ChannelError> {
     match channel.receive(Wait::Yes)? {
         Incoming::Message(order, fds) => {
             let (client, server) = two_streams(fds)?;
@@ -68,11 +68,7 @@ fn settle(zygote: Pid) -> Option<()> {
 
 impl Session {
     /// What forwards it, and the pause after which it ends.
-    fn bridge(
-        self,
-        channel: &Channel<Record, ToWorker>,
-        buffers: [Buffer; 2],
-    ) -> (Bridge<'_>, Option<Duration>) {
+    fn bridge(self, channel: &WorkersEnd, buffers: [Buffer; 2]) -> (Bridge<'_>, Option<Duration>) {
         let ToWorker::Session { need, bytes, idle_ms } = self.order;
         let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
         (Bridge::new(channel, need, bytes, [self.client, self.server], buffers), idle)
@@ -81,12 +77,7 @@ impl Session {
 
 /// The second half: serves the session and ends. Nothing is dropped: the end of the process closes and frees
 /// all at once.
-pub(crate) fn serve(
-    channel: &Channel<Record, ToWorker>,
-    session: Session,
-    buffers: [Buffer; 2],
-    _locked: &Locked,
-) -> ! {
+pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2], _locked: &Locked) -> ! {
     let (mut bridge, idle) = session.bridge(channel, buffers);
     sys::exit_now(forward(&mut bridge, idle))
 }

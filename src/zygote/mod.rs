@@ -22,13 +22,14 @@ use privsep::confine::Locked;
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
 use privsep::sys::{self, Title};
+use privsep::wire;
 
-use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote};
+use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote, WorkersEnd};
 use crate::policy::Role;
 use crate::role::{self, Trouble};
 use crate::worker::{self, Buffer};
 
-type Parent = Channel<ToParent, ToZygote>;
+type Parent = Channel<ToParent, ToZygote, { wire::SHORT }>;
 
 /// What the channel of a worker may hold; the kernel doubles it for its own needs. Where
 /// `net.core.wmem_max` allows less, records become smaller.
@@ -47,7 +48,7 @@ const WORKER_TITLE: &str = "[worker]";
 
 /// What a new worker has that the zygote has not.
 struct Newborn {
-    channel: Channel<Record, ToWorker>,
+    channel: WorkersEnd,
     zygote: Pid,
 }
 
@@ -92,9 +93,7 @@ fn longest_record() -> Result<usize, Trouble> {
     Ok(Record::LONGEST.min(room))
 }
 
-type WorkersChannel = (Channel<Record, ToWorker>, Channel<ToWorker, Record>);
-
-fn workers_channel() -> Result<WorkersChannel, Trouble> {
+fn workers_channel() -> Result<(WorkersEnd, Channel<ToWorker, Record, { wire::SHORT }>), Trouble> {
     let (theirs, ours) = Channel::pair()?;
     setsockopt(&theirs, sockopt::SndBuf, &CHANNEL)?;
     Ok((theirs, ours))

@@ -42,12 +42,12 @@ pub(crate) fn lock(
     real::lock(role, extras, fenced, sandbox)
 }
 
-pub(crate) fn lock_and_tell<In>(
+pub(crate) fn lock_and_tell<In, const ROOM: usize>(
     role: Role,
     extras: &[Extra],
     fenced: Fenced,
     sandbox: Sandbox,
-    parent: &Channel<ToParent, In>,
+    parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Locked, Trouble> {
     let Some(assignment) = assignment::of(role.name()) else {
         return real::lock_and_tell(role, extras, fenced, sandbox, parent);
@@ -70,10 +70,10 @@ pub(crate) fn drop_privileges(
     real::drop_privileges(role, identity, parent)
 }
 
-pub(crate) fn drop_and_tell<In>(
+pub(crate) fn drop_and_tell<In, const ROOM: usize>(
     role: Role,
     prepare: &Prepare,
-    parent: &Channel<ToParent, In>,
+    parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Dropped, Trouble> {
     fail(role);
     real::drop_and_tell(role, prepare, parent)

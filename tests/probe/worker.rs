@@ -1,21 +1,15 @@
 //! `src/worker/mod.rs`, and a door before a session is served: one trial in each worker.
 
-use privsep::channel::Channel;
 use privsep::confine::Locked;
 
 use super::assignment;
-use super::messages::{Record, ToWorker};
+use super::messages::WorkersEnd;
 
 #[path = "../../src/worker/mod.rs"]
 mod real;
 pub(crate) use real::*;
 
-pub(crate) fn serve(
-    channel: &Channel<Record, ToWorker>,
-    session: Session,
-    buffers: [Buffer; 2],
-    locked: &Locked,
-) -> ! {
+pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2], locked: &Locked) -> ! {
     if let Some(assignment) = assignment::of("worker")
         && let Some(index) = assignment.board().next(assignment.plan().len())
     {

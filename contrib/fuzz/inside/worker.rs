@@ -22,10 +22,11 @@ use privsep::wire;
 
 use super::{Buffer, forward, take_session};
 use crate::format::Need;
-use crate::messages::{Cause, Record, Side, ToWorker};
+use crate::messages::{Cause, Record, Side, ToWorker, WorkersEnd};
 use crate::script::{Script, descriptors, send};
 
-type Worker = Channel<Record, ToWorker>;
+type Worker = WorkersEnd;
+type Logger = Channel<ToWorker, Record, { wire::SHORT }>;
 
 /// Fits into a channel as it is, and is more than makes a flow a bulk one.
 const RECORD: usize = 128 * 1024;
@@ -153,7 +154,7 @@ impl Peer {
 struct Cast {
     /// Client and server.
     peers: [Peer; 2],
-    logger: Option<Channel<ToWorker, Record>>,
+    logger: Option<Logger>,
     /// The logger went first.
     deserted: bool,
     /// Where there is a session: what the logger wants to know.
@@ -169,7 +170,7 @@ struct Cast {
 
 impl Cast {
     /// Says the one thing that a worker is told.
-    fn begin(logger: Channel<ToWorker, Record>, script: &mut Script<'_>) -> Cast {
+    fn begin(logger: Logger, script: &mut Script<'_>) -> Cast {
         let (kinds, how) = (script.byte(), script.byte());
         let [(client, its), (server, theirs)] = [peer(kinds), peer(kinds >> 3)];
         let need = [Need::Bytes, Need::Bytes, Need::Lengths, Need::Totals][usize::from(how & 3)];

@@ -73,9 +73,11 @@ fn bury() {
     }
 }
 
+type Zygote = Channel<ToZygote, ToParent, { wire::SHORT }>;
+
 /// Whom the zygote and its workers hear, and what it answered.
 struct Cast {
-    zygote: Channel<ToZygote, ToParent>,
+    zygote: Zygote,
     workers: Vec<Channel<ToWorker, Record>>,
     peers: Vec<UnixStream>,
     /// Ordered up to now.
@@ -90,7 +92,7 @@ struct Cast {
 }
 
 impl Cast {
-    fn new(zygote: Channel<ToZygote, ToParent>) -> Cast {
+    fn new(zygote: Zygote) -> Cast {
         let (workers, peers, born) = (Vec::new(), Vec::new(), HashSet::new());
         let (births, pings, stillborn, alive) = (0, 0, 0, 0);
         Cast { zygote, workers, peers, births, pings, nonsense: false, over: false, born, stillborn, alive }
