@@ -58,6 +58,15 @@ impl Address {
         }
     }
 
+    /// Whether its port may be that of a service. Linux takes those of clients from 32768 on (ip_local_port_range),
+    /// where the name of a service would be chance.
+    pub(crate) fn may_be_a_service(&self) -> bool {
+        match self {
+            Address::V4 { port, .. } | Address::V6 { port, .. } => *port < 32768,
+            Address::Unix(_) => false,
+        }
+    }
+
     /// Node and service in numbers, as the frame shows them.
     pub(crate) fn numeric(&self) -> Name {
         let (node, service) = match self {

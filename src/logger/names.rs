@@ -1,5 +1,6 @@
-//! Names of peers: asked from the resolver, waited for at most so long.
+//! Names of peers: asked from the resolver, waited for at most so long, and remembered for a while.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds};
@@ -12,25 +13,95 @@ pub(super) type Resolver = Channel<NameQuestion, NameAnswer>;
 /// delays a name by no more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// So long a name is good for the next sessions of the same peer: a lookup costs more than all the rest of a
+/// short session, and nobody's name changes as fast as sessions may come.
+const KNOWN: Duration = Duration::from_secs(60);
+
+/// So long it is good to know that there is none: the name server may have had a moment of weakness.
+const UNKNOWN: Duration = Duration::from_secs(10);
+
+/// Names remembered, and questions under way.
+const MOST: usize = 1024;
+
+/// What numbers are called, as was found lately.
+#[derive(Default)]
+struct Memory(HashMap<String, (String, Instant)>);
+
+impl Memory {
+    fn recall(&self, number: &str, now: Instant) -> Option<String> {
+        self.0.get(number).filter(|(_, until)| *until > now).map(|(name, _)| name.clone())
+    }
+
+    fn keep(&mut self, number: String, name: String, now: Instant) {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, (_, until)| *until > now);
+        }
+        // With so many peers, rather ask again than grow.
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        let good_for = if name == number { UNKNOWN } else { KNOWN };
+        self.0.insert(number, (name, now + good_for));
+    }
+}
+
 /// Who asks the resolver.
 pub(super) struct Names {
     /// `None` with `-n`.
     resolver: Option<Resolver>,
     /// An answer was overdue, and none has come since: nobody waits for the next ones.
     silent: bool,
+    /// What was asked and is not answered yet, in numbers, by the id of the question.
+    asked: VecDeque<(u64, Name)>,
+    nodes: Memory,
+    services: Memory,
 }
 
 impl Names {
     pub(super) fn new(resolver: Option<Resolver>) -> Names {
-        Names { resolver, silent: false }
+        let (nodes, services) = (Memory::default(), Memory::default());
+        Names { resolver, silent: false, asked: VecDeque::new(), nodes, services }
     }
 
-    /// Asks what an address is called. Says until when it is worth waiting for the answer, or not at all.
-    pub(super) fn ask(&self, id: u64, address: &Address) -> Option<Instant> {
+    /// What an address is called, as far as we know; and if the resolver had to be asked, until when it is worth
+    /// waiting for a better answer.
+    pub(super) fn ask(&mut self, id: u64, address: &Address) -> (Name, Option<Instant>) {
+        let (number, now) = (address.numeric(), Instant::now());
+        let Some(resolver) = self.resolver.as_ref().filter(|_| address.ip().is_some()) else {
+            return (number, None);
+        };
+        if let Some(name) = self.recall(&number, address, now) {
+            return (name, None);
+        }
         let question = NameQuestion { id, address: address.clone() };
         // A resolver that does not keep up is one that does not answer.
-        let asked = self.resolver.as_ref()?.send_with(&question, &[], Wait::No);
-        (asked.is_ok() && !self.silent && address.ip().is_some()).then(|| Instant::now() + PATIENCE)
+        if resolver.send_with(&question, &[], Wait::No).is_err() {
+            return (number, None);
+        }
+        // The oldest question of so many will not be answered any more.
+        if self.asked.len() >= MOST {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((id, number.clone()));
+        (number, (!self.silent).then(|| now + PATIENCE))
+    }
+
+    fn recall(&self, number: &Name, address: &Address, now: Instant) -> Option<Name> {
+        let node = self.nodes.recall(&number.node, now)?;
+        let service = if address.may_be_a_service() {
+            self.services.recall(&number.service, now)?
+        } else {
+            number.service.clone()
+        };
+        Some(Name { node, service })
+    }
+
+    fn remember(&mut self, id: u64, name: &Name) {
+        let Some(index) = self.asked.iter().position(|(asked, _)| *asked == id) else { return };
+        let Some((_, number)) = self.asked.remove(index) else { return };
+        let now = Instant::now();
+        self.nodes.keep(number.node, name.node.clone(), now);
+        self.services.keep(number.service, name.service.clone(), now);
     }
 
     /// The next answer. A resolver that breaks the rules is not asked, and not listened to, any more: no
@@ -44,6 +115,7 @@ impl Names {
         match received {
             Ok(Incoming::Message(NameAnswer { id, name }, _)) => {
                 self.silent = false;
+                self.remember(id, &name);
                 Ok(Some((id, name)))
             }
             Ok(Incoming::Nothing) => Ok(None),
@@ -67,5 +139,62 @@ impl Names {
     /// An answer did not come in time.
     pub(super) fn overdue(&mut self) {
         self.silent = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_good_for_a_minute_and_that_there_is_none_for_less() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        memory.keep("192.0.2.1".into(), "friend.example".into(), now);
+        memory.keep("192.0.2.2".into(), "192.0.2.2".into(), now);
+        let soon = now + UNKNOWN;
+        assert_eq!(memory.recall("192.0.2.1", soon).as_deref(), Some("friend.example"));
+        assert_eq!(memory.recall("192.0.2.2", now).as_deref(), Some("192.0.2.2"));
+        assert_eq!(memory.recall("192.0.2.2", soon), None);
+        assert_eq!(memory.recall("192.0.2.1", now + KNOWN), None);
+        assert_eq!(memory.recall("192.0.2.3", now), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        for number in 0..3 * MOST {
+            memory.keep(number.to_string(), "name".into(), now);
+            assert!(memory.0.len() <= MOST);
+            assert!(memory.recall(&number.to_string(), now).is_some());
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_is_remembered_and_once() {
+        let (resolver, other) = Resolver::pair().expect("a pair");
+        let mut names = Names::new(Some(resolver));
+        let address = |last| Address::V4 { host: [192, 0, 2, last].into(), port: 40000 };
+        let named = |node: &str| Name { node: node.into(), service: "40000".into() };
+        assert_eq!(names.ask(1, &address(1)).0, named("192.0.2.1"));
+        for (id, node) in [(2, "stranger.example"), (1, "friend.example"), (1, "liar.example")] {
+            other.send(&NameAnswer { id, name: named(node) }).expect("room");
+            assert!(names.answer().expect("an answer").is_some());
+        }
+        assert_eq!(names.ask(3, &address(1)), (named("friend.example"), None));
+        assert!(names.ask(4, &address(2)).1.is_some());
+    }
+
+    #[test]
+    fn the_port_of_a_client_is_no_service() {
+        let (resolver, other) = Resolver::pair().expect("a pair");
+        let mut names = Names::new(Some(resolver));
+        let at = |port| Address::V4 { host: [192, 0, 2, 1].into(), port };
+        names.ask(1, &at(80));
+        let name = Name { node: "friend.example".into(), service: "http".into() };
+        other.send(&NameAnswer { id: 1, name: name.clone() }).expect("room");
+        names.answer().expect("an answer");
+        assert_eq!(names.ask(2, &at(80)), (name, None));
+        assert_eq!(names.ask(3, &at(50080)).0.to_string(), "friend.example port 50080");
+        assert!(names.ask(4, &at(8080)).1.is_some(), "a port that may be that of a service");
     }
 }

@@ -6,7 +6,7 @@ use privsep::channel::Channel;
 
 use super::batch::What;
 use super::template::Facts;
-use crate::messages::{Address, Cause, End, Name, Record, Side, ToWorker};
+use crate::messages::{Cause, End, Name, Record, Side, ToWorker};
 use crate::reason::reason;
 use crate::signals;
 
@@ -68,13 +68,13 @@ impl Session {
     pub(super) fn new(
         facts: Facts,
         channel: Channel<ToWorker, Record>,
-        server: &Address,
+        names: [Name; 2],
         limit: Option<u64>,
     ) -> Session {
         Session {
             number: facts.number,
             channel,
-            names: [facts.client.numeric(), server.numeric()],
+            names,
             facts,
             pending: None,
             ended: [false; 2],
@@ -286,6 +286,7 @@ pub(super) fn epitaph(cause: Cause) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::Address;
 
     const DATA: Record = Record::Data { from: Side::Client, urgent: false };
     const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
@@ -298,7 +299,8 @@ mod tests {
     fn limited(limit: Option<u64>) -> Session {
         let (channel, _) = Channel::pair().expect("a pair");
         let peer = Address::Unix(Vec::new());
-        Session::new(Facts { number: 1, client: peer.clone(), started: 0 }, channel, &peer, limit)
+        let names = [peer.numeric(), peer.numeric()];
+        Session::new(Facts { number: 1, client: peer, started: 0 }, channel, names, limit)
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(super) fn name(address: &Address) -> Name {
         Address::Unix(_) => return numeric,
     };
     let numeric_host = if socket.ip().is_unspecified() { libc::NI_NUMERICHOST } else { 0 };
-    match getnameinfo(&socket, numeric_host) {
+    let numeric_service = if address.may_be_a_service() { 0 } else { libc::NI_NUMERICSERV };
+    match getnameinfo(&socket, numeric_host | numeric_service) {
         Ok((node, service)) if node == numeric.node || leads_back(&node, socket.ip()) => {
             Name { node, service }
         }

@@ -33,8 +33,9 @@ use template::Facts;
 fuzz_target!(|data: &[u8]| {
     let (channel, _other) = Channel::pair().expect("a pair");
     let peer = Address::Unix(Vec::new());
-    let facts = Facts { number: 1, client: peer.clone(), started: 0 };
-    let mut session = Session::new(facts, channel, &peer, None);
+    let names = [peer.numeric(), peer.numeric()];
+    let facts = Facts { number: 1, client: peer, started: 0 };
+    let mut session = Session::new(facts, channel, names, None);
     let mut seen = Seen::default();
     let now = Instant::now();
     for &byte in data {

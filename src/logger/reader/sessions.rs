@@ -25,9 +25,10 @@ impl Reader<'_> {
         if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
             return Err(Trouble::Protocol);
         }
-        let client_name = self.names.ask(2 * number, &facts.client);
-        let mut session = Session::new(facts, channel, server, bytes);
-        session.wait_for_names(client_name, self.names.ask(2 * number + 1, server));
+        let (client, client_until) = self.names.ask(2 * number, &facts.client);
+        let (server, server_until) = self.names.ask(2 * number + 1, server);
+        let mut session = Session::new(facts, channel, [client, server], bytes);
+        session.wait_for_names(client_until, server_until);
         self.watch(number, session.has_deadline());
         self.sessions.insert(number, session);
         self.turn.push_back(number);

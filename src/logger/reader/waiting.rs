@@ -13,8 +13,8 @@ impl Reader<'_> {
     pub(super) fn listening(&mut self, address: Address) {
         let id = LISTENING + self.listening.len() as u64;
         match self.names.ask(id, &address) {
-            Some(until) => self.listening.push((id, address, until)),
-            None => self.tell_listening(&address.numeric()),
+            (_, Some(until)) => self.listening.push((id, address, until)),
+            (name, None) => self.tell_listening(&name),
         }
     }
 
