@@ -93,7 +93,10 @@ fn longest_record() -> Result<usize, Trouble> {
     Ok(Record::LONGEST.min(room))
 }
 
-fn workers_channel() -> Result<(WorkersEnd, Channel<ToWorker, Record, { wire::SHORT }>), Trouble> {
+/// What the parent, and then the logger, has of a worker's channel.
+type OthersEnd = Channel<ToWorker, Record, { wire::SHORT }>;
+
+fn workers_channel() -> Result<(WorkersEnd, OthersEnd), Trouble> {
     let (theirs, ours) = Channel::pair()?;
     setsockopt(&theirs, sockopt::SndBuf, &CHANNEL)?;
     Ok((theirs, ours))
@@ -122,10 +125,8 @@ fn serve(
             match parent.receive(Wait::No)? {
                 Incoming::Message(ToZygote::Fork(count), fds) => {
                     no_fds(fds)?;
-                    for _ in 0..count {
-                        if let Some(newborn) = bear(parent)? {
-                            return Ok(Some(newborn));
-                        }
+                    if let Some(newborn) = bear_all(parent, count)? {
+                        return Ok(Some(newborn));
                     }
                 }
                 Incoming::Message(ToZygote::Ping, fds) => {
@@ -143,31 +144,54 @@ fn serve(
     }
 }
 
-/// Makes one worker and hands the other end of its channel to the parent.
-fn bear(parent: &Parent) -> Result<Option<Newborn>, Trouble> {
+/// Makes workers, by twos before it tells of them: the parent, which every message wakes, is woken half as often.
+fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
+    for first in (0..count).step_by(2) {
+        let mut births = [None, None];
+        for birth in births.iter_mut().take((count - first) as usize) {
+            // In the child, what its twin is to be reached by goes with `births`.
+            match bear()? {
+                Birth::Newborn(newborn) => return Ok(Some(newborn)),
+                other => *birth = Some(other),
+            }
+        }
+        births.into_iter().flatten().try_for_each(|birth| tell(parent, birth))?;
+    }
+    Ok(None)
+}
+
+enum Birth {
+    Newborn(Newborn),
+    Born(Pid, OthersEnd),
+    /// The system has no process for us now: errno.
+    Stillborn(i32),
+}
+
+fn bear() -> Result<Birth, Trouble> {
     let (theirs, ours) = workers_channel()?;
     let zygote = Pid::this();
-    match sys::fork() {
-        Ok(ForkResult::Child) => Ok(Some(Newborn { channel: theirs, zygote })),
-        Ok(ForkResult::Parent { child }) => {
+    Ok(match sys::fork() {
+        Ok(ForkResult::Child) => Birth::Newborn(Newborn { channel: theirs, zygote }),
+        Ok(ForkResult::Parent { child }) => Birth::Born(child, ours),
+        Err(error) => Birth::Stillborn(error.raw_os_error().unwrap_or(0)),
+    })
+}
+
+/// Hands the parent the other end of a worker's channel. Who is missing, the parent knows, and asks again.
+fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
+    let errno = match birth {
+        Birth::Newborn(_) => return Ok(()),
+        Birth::Born(child, ours) => {
             let born = ToParent::Born { pid: child.as_raw() };
             match parent.send_with(&born, &[ours.as_fd()], Wait::Yes) {
                 // The worker sees that nobody has the other end, and ends.
-                Err(ChannelError::Crowded) => parent.send(&stillborn(libc::ETOOMANYREFS))?,
-                result => result?,
+                Err(ChannelError::Crowded) => libc::ETOOMANYREFS,
+                result => return Ok(result?),
             }
-            Ok(None)
         }
-        // The system has no process for us now. The parent knows who is missing, and asks again.
-        Err(error) => {
-            parent.send(&stillborn(error.raw_os_error().unwrap_or(0)))?;
-            Ok(None)
-        }
-    }
-}
-
-fn stillborn(errno: i32) -> ToParent {
-    ToParent::Stillborn { errno }
+        Birth::Stillborn(errno) => errno,
+    };
+    Ok(parent.send(&ToParent::Stillborn { errno })?)
 }
 
 /// Tells the parent of every worker that ended; says whether there was one. One signal may stand for many.
