@@ -44,9 +44,12 @@ const BREATH: Duration = Duration::from_millis(1);
 /// Bytes in a turn after which there is no time for that.
 const BUSY: usize = 64 * 1024;
 
-/// Turns that bring little go to the writers together, as long as one follows the other: so many. Waking a writer
-/// costs as much as half a dozen small records.
+/// Turns that bring next to nothing go to the writers together, as long as one follows the other: so many. Waking a
+/// writer costs as much as half a dozen small records.
 const GATHERED: u32 = 4;
+
+/// Bytes in hand that the writers had better begin with: what is more costs more than waking them.
+const WORTHWHILE: usize = 4096;
 
 /// How often we look after the parent while all batches are with the writers.
 const LOOK_UP: Duration = Duration::from_millis(200);
@@ -75,8 +78,8 @@ pub(super) struct Reader<'a> {
     batch: Batch,
     /// Bytes that this turn has brought.
     brought: usize,
-    /// Turns whose records are in the batch.
-    gathered: u32,
+    /// Turns and bytes whose records are in the batch.
+    gathered: (u32, usize),
     writers: Writers,
     notes: Notes,
     /// Outputs that have not said yet that they are opened again.
@@ -127,7 +130,7 @@ impl<'a> Reader<'a> {
             listening: Vec::new(),
             batch,
             brought: 0,
-            gathered: 0,
+            gathered: (0, 0),
             writers,
             notes,
             reopening: 0,
@@ -163,12 +166,13 @@ impl<'a> Reader<'a> {
             }
             self.expire();
             self.listen_again()?;
-            let little = count > 0 && std::mem::take(&mut self.brought) < BUSY;
-            self.gathered += u32::from(!self.batch.is_empty());
-            if !little || self.gathered >= GATHERED {
+            let brought = std::mem::take(&mut self.brought);
+            let (turns, bytes) = self.gathered;
+            self.gathered = (turns + u32::from(!self.batch.is_empty()), bytes + brought);
+            if count == 0 || self.gathered.0 >= GATHERED || self.gathered.1 >= WORTHWHILE {
                 self.hand_on();
             }
-            if little {
+            if count > 0 && brought < BUSY {
                 std::thread::sleep(BREATH);
             }
         }
@@ -282,7 +286,7 @@ impl<'a> Reader<'a> {
             }
         };
         self.writers.give(std::mem::replace(&mut self.batch, next));
-        self.gathered = 0;
+        self.gathered = (0, 0);
     }
 
     /// That an output is slow holds everybody up, and is no reason to take us for dead.
