@@ -48,7 +48,11 @@ impl Dial {
                 }
                 continue;
             };
-            // On loopback the connection stands already: asking at once saves a round through the loop.
+            // Who has a peer is connected; on loopback that is so at once.
+            let none = match peer_of(&socket) {
+                Ok(peer) => return Progress::Connected(socket, peer),
+                Err(errno) => errno,
+            };
             let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
             if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
                 if Instant::now() >= self.deadline {
@@ -57,12 +61,13 @@ impl Dial {
                 self.socket = Some(socket);
                 return Progress::Waiting;
             }
-            match pending_error(&socket) {
+            self.last = match pending_error(&socket) {
+                // Connected between the two questions, or gone again already.
                 Ok(()) => match peer_of(&socket) {
                     Ok(peer) => return Progress::Connected(socket, peer),
-                    Err(errno) => self.last = errno,
+                    Err(_) => none,
                 },
-                Err(error) => self.last = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+                Err(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
             }
         }
     }
