@@ -141,17 +141,19 @@ fn a_name_that_leads_back_is_shown() {
 
 #[test]
 fn a_peer_that_comes_again_soon_is_not_looked_up_again() {
-    with_names_of_our_own(|| {
-        let zone = Zone::default().called(CLIENT, "friend.example").at("friend.example", CLIENT);
-        let name_server = NameServer::answering(zone);
-        let echo = echo_server();
-        let tcpreen = bridge_with_names(echo.port, |it| it.sessions(2));
-        ping(&mut client());
-        tcpreen.stdout_with("Connection from: friend.example port ");
-        drop(name_server);
-        ping(&mut client());
-        let stdout = tcpreen.finish().stdout();
-        assert_eq!(stdout.matches("Connection from: friend.example port ").count(), 2, "{stdout}");
+    known_to_fail_on_original("it looks up every client", || {
+        with_names_of_our_own(|| {
+            let zone = Zone::default().called(CLIENT, "friend.example").at("friend.example", CLIENT);
+            let name_server = NameServer::answering(zone);
+            let echo = echo_server();
+            let tcpreen = bridge_with_names(echo.port, |it| it.sessions(2));
+            ping(&mut client());
+            tcpreen.stdout_with("Connection from: friend.example port ");
+            drop(name_server);
+            ping(&mut client());
+            let stdout = tcpreen.finish().stdout();
+            assert_eq!(stdout.matches("Connection from: friend.example port ").count(), 2, "{stdout}");
+        });
     });
 }
 
