@@ -46,11 +46,13 @@ fn play(data: &[u8]) {
     let children = children.expect("signals");
     let reaping = if data.len() & 1 == 0 { Reaping::AtOnce } else { Reaping::InTurns };
     let script = data.to_vec();
+    // Before there is a second thread, which could be in the middle of the heap when a child is forked.
+    let buffers = [Buffer::new(4096), Buffer::new(4096)];
     let cast = thread::spawn(move || Cast::new(ours).play(&mut Script::new(&script)));
     let ended = match serve(&parent, &children, reaping, &unlocked()) {
         Ok(Some(newborn)) => {
             drop((parent, children));
-            newborn.live([Buffer::new(4096), Buffer::new(4096)], &unlocked())
+            newborn.live(buffers, &unlocked())
         }
         ended => ended.is_ok(),
     };
