@@ -35,6 +35,7 @@
 //! | 8 | tests/probe/attacks.rs | sendmsg with an address |
 //! | 8 | tests/probe/attacks.rs | sendmsg to a socket with a name |
 //! | 9 a worker holds its session alone | tests/roles.rs | a_worker_holds_its_session_and_nothing_else |
+//! | 9 | tests/roles.rs | a_worker_to_spare_holds_its_channel_and_nothing_else |
 //! | 9 | tests/roles.rs | a_worker_holds_nothing_else_whatever_was_inherited |
 //! | 9 | tests/probe/attacks.rs | a descriptor more than its session needs |
 //! | 9 | tests/roles.rs | nobody_but_the_parent_and_the_worker_holds_a_socket_of_the_network |

@@ -216,6 +216,24 @@ fn a_worker_holds_its_session_and_nothing_else() {
     holds_its_session_and_nothing_else(tcpreen.busy_worker());
 }
 
+/// Workers are made by twos, and the second inherits what the first is to be reached by.
+#[test]
+fn a_worker_to_spare_holds_its_channel_and_nothing_else() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).at_once(16).start();
+    let several = || Some(tcpreen.all_roles().remove("worker")?).filter(|workers| workers.len() >= 4);
+    for worker in until("workers to spare", several) {
+        // Newly born, it is still closing what it does not need.
+        until("a worker with its channel alone", || {
+            let beyond_streams = proc::descriptors(worker).into_keys().filter(|number| *number > 2);
+            (beyond_streams.count() == 1).then_some(())
+        });
+    }
+}
+
 #[test]
 fn a_worker_holds_nothing_else_whatever_was_inherited() {
     if !needs(&[Need::Ours, Need::Root]) {
