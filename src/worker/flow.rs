@@ -39,8 +39,8 @@ impl Buffer {
 }
 
 /// The buffers of a session, one for each flow that may hold something at a time. A flow that holds nothing has
-/// none, and the last one that was given back is the next to be used: where the peers take turns, as they mostly
-/// do, the memory of the second is never touched.
+/// none, and the first is taken when it is there: where the peers take turns, as they mostly do, the memory of the
+/// second is never touched.
 pub(super) struct Pool([Option<Buffer>; 2]);
 
 impl Pool {

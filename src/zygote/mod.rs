@@ -7,6 +7,7 @@
 #[path = "../../contrib/fuzz/inside/zygote.rs"]
 pub(crate) mod fuzz;
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -151,8 +152,8 @@ fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
         for birth in births.iter_mut().take((count - first) as usize) {
             // In the child, what its twin is to be reached by goes with `births`.
             match bear()? {
-                Birth::Newborn(newborn) => return Ok(Some(newborn)),
-                other => *birth = Some(other),
+                ControlFlow::Break(newborn) => return Ok(Some(newborn)),
+                ControlFlow::Continue(outcome) => *birth = Some(outcome),
             }
         }
         births.into_iter().flatten().try_for_each(|birth| tell(parent, birth))?;
@@ -160,28 +161,24 @@ fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
     Ok(None)
 }
 
-enum Birth {
-    Newborn(Newborn),
-    Born(Pid, OthersEnd),
-    /// The system has no process for us now: errno.
-    Stillborn(i32),
-}
+/// A worker and the other end of its channel; or errno, when the system has no process for us now.
+type Birth = Result<(Pid, OthersEnd), i32>;
 
-fn bear() -> Result<Birth, Trouble> {
+/// Goes on in the zygote; in the child, that is over.
+fn bear() -> Result<ControlFlow<Newborn, Birth>, Trouble> {
     let (theirs, ours) = workers_channel()?;
     let zygote = Pid::this();
     Ok(match sys::fork() {
-        Ok(ForkResult::Child) => Birth::Newborn(Newborn { channel: theirs, zygote }),
-        Ok(ForkResult::Parent { child }) => Birth::Born(child, ours),
-        Err(error) => Birth::Stillborn(error.raw_os_error().unwrap_or(0)),
+        Ok(ForkResult::Child) => ControlFlow::Break(Newborn { channel: theirs, zygote }),
+        Ok(ForkResult::Parent { child }) => ControlFlow::Continue(Ok((child, ours))),
+        Err(error) => ControlFlow::Continue(Err(error.raw_os_error().unwrap_or(0))),
     })
 }
 
 /// Hands the parent the other end of a worker's channel. Who is missing, the parent knows, and asks again.
 fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
     let errno = match birth {
-        Birth::Newborn(_) => return Ok(()),
-        Birth::Born(child, ours) => {
+        Ok((child, ours)) => {
             let born = ToParent::Born { pid: child.as_raw() };
             match parent.send_with(&born, &[ours.as_fd()], Wait::Yes) {
                 // The worker sees that nobody has the other end, and ends.
@@ -189,7 +186,7 @@ fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
                 result => return Ok(result?),
             }
         }
-        Birth::Stillborn(errno) => errno,
+        Err(errno) => errno,
     };
     Ok(parent.send(&ToParent::Stillborn { errno })?)
 }
