@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ pub(crate) enum ToParent {
     OutputLost,
     /// Logger: every output that is opened again has been.
     Reopened,
-    /// Resolver, logger, zygote: the answer to `Ping`. From the logger also while it waits for an output.
+    /// Logger, zygote: the answer to `Ping`. From the logger also while it waits for an output.
     Alive,
     /// Logger: everything is written.
     Finished,
@@ -177,8 +177,6 @@ pub(crate) enum ToResolver {
     /// With the logger's channel, unless names are not wanted.
     Prepare(Prepare),
     Find(Find),
-    /// Are you there?
-    Ping,
 }
 
 /// A name to look up at the start.

@@ -268,8 +268,25 @@ fn a_logger_killed_under_load_takes_everybody_along() {
 }
 
 #[test]
-fn a_resolver_killed_under_load_takes_everybody_along() {
-    killed_under_load("resolver");
+fn a_resolver_killed_under_load_costs_no_session() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let sink = Server::listen().serve(hear_out);
+    let tcpreen = Tcpreen::to(sink.port).with_names().format("C").output(scratch.path("record"));
+    let tcpreen = tcpreen.at_once(8).start();
+    let clients = under_load(&tcpreen);
+    let grown = |bytes| (scratch.open_record("record").metadata().ok()?.len() > bytes).then_some(());
+    until("a record that grows", || grown(4 << 20));
+    kill(tcpreen.role("resolver"), Signal::SIGKILL).expect("kill");
+    tcpreen.stderr_line("lost the resolver (killed by signal 9, Killed)");
+    let length = scratch.open_record("record").metadata().expect("a file").len();
+    until("a record that goes on growing", || grown(length + (4 << 20)));
+    kill(tcpreen.pid(), Signal::SIGTERM).expect("kill");
+    assert_eq!(tcpreen.finish().code(), 128 + Signal::SIGTERM as i32);
+    clients.into_iter().for_each(|client| client.join().expect("no panic"));
+    assert_eq!(read_labelled_c(scratch.open_record("record")).len(), 8, "sessions in the record");
 }
 
 #[test]

@@ -85,9 +85,45 @@ fn a_lost_logger_ends_everything() {
     a_lost_role_ends_everything("logger");
 }
 
+/// One error, and everything goes on without names.
 #[test]
-fn a_lost_resolver_ends_everything() {
-    a_lost_role_ends_everything("resolver");
+fn a_lost_resolver_costs_names_alone() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let Bridged { mut client, mut server, mut tcpreen } = bridge(|it| it.with_names().sessions(1));
+    client.send("before");
+    server.expect("before");
+    let resolver = tcpreen.role("resolver");
+    kill_9(resolver);
+    tcpreen.stderr_line("lost the resolver (killed by signal 9, Killed): no name can be looked up any more");
+    client.send("after");
+    server.expect("after");
+    within(Duration::from_secs(2), "its reaping", || proc::status(resolver).is_none().then_some(()));
+    drop((client, server));
+    assert!(tcpreen.wait().success());
+    let stderr = tcpreen.stderr();
+    assert_eq!(stderr.matches("resolver").count(), 1, "{stderr}");
+    assert!(tcpreen.stdout().ends_with("End of transmission.\n"), "{}", tcpreen.stdout());
+}
+
+/// With `-q` as well: an error is always told.
+#[test]
+fn without_its_resolver_new_sessions_are_shown_as_numbers_at_once() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).with_names().args(["-q", "-v"]).sessions(2).start();
+    kill_9(tcpreen.role("resolver"));
+    tcpreen.stderr_line("lost the resolver");
+    for _ in 0..2 {
+        let mut client = tcpreen.connect();
+        client.send("words");
+        client.expect("words");
+        let from = format!("Connection from: 127.0.0.1 port {}\n", client.local_port());
+        within(Duration::from_secs(1), "the number", || tcpreen.stdout().contains(&from).then_some(()));
+    }
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn a_role_that_hangs_is_missed_by_the_watchdog() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    for role in ["logger", "resolver", "zygote"] {
+    for role in ["logger", "zygote"] {
         let scratch = Scratch::new();
         let manager = Manager::at(&scratch);
         let tcpreen = watched(&scratch, &manager, &[]);
@@ -211,6 +211,22 @@ fn a_role_that_hangs_is_missed_by_the_watchdog() {
         kill(stopped, Signal::SIGCONT).expect("kill");
         manager.next_with("WATCHDOG=1\n");
         manager.next_with("WATCHDOG=1\n");
+    }
+}
+
+#[test]
+fn a_resolver_that_hangs_or_is_lost_is_no_reason_for_the_watchdog() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let manager = Manager::at(&scratch);
+    let tcpreen = watched(&scratch, &manager, &[]);
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        kill(tcpreen.role("resolver"), signal).expect("kill");
+        for _ in 0..4 {
+            manager.next_with("WATCHDOG=1\n");
+        }
     }
 }
 

@@ -56,7 +56,7 @@
 //! | 12 | tests/attack/on_the_logger.rs | a_logger_that_is_told_nonsense_ends_and_what_was_recorded_is_there |
 //! | 12 | tests/attack/on_the_parent.rs | a_zygote_that_talks_nonsense_ends_everything |
 //! | 12 | tests/attack/on_the_parent.rs | a_logger_that_talks_nonsense_ends_everything |
-//! | 12 | tests/attack/on_the_parent.rs | a_resolver_that_talks_nonsense_ends_everything |
+//! | 12 | tests/attack/on_the_parent.rs | a_resolver_that_talks_nonsense_costs_names_alone |
 //! | 12 | tests/attack/on_the_parent.rs | a_worker_that_is_said_to_be_born_twice_ends_everything |
 //! | 12 | tests/attack/on_the_parent.rs | a_zygote_that_floods_the_parent_does_not_keep_the_operator_from_it |
 //! | 12 | tests/attack/on_the_resolver.rs | a_resolver_that_is_told_nonsense_by_the_parent_ends |
@@ -83,10 +83,8 @@
 //! | 15 | tests/loss.rs | a_killed_worker_ends_no_other_session |
 //! | 15 | tests/weaknesses/disks.rs | a_killed_worker_takes_nothing_from_the_file |
 //! | 16 nothing passes without the others | tests/loss.rs | a_lost_logger_ends_everything |
-//! | 16 | tests/loss.rs | a_lost_resolver_ends_everything |
 //! | 16 | tests/loss.rs | a_lost_zygote_ends_everything |
 //! | 16 | tests/endurance.rs | a_logger_killed_under_load_takes_everybody_along |
-//! | 16 | tests/endurance.rs | a_resolver_killed_under_load_takes_everybody_along |
 //! | 16 | tests/endurance.rs | a_zygote_killed_under_load_takes_everybody_along |
 //! | 17 nobody survives the parent | tests/loss.rs | a_lost_parent_ends_everything |
 //! | 17 | tests/endurance.rs | a_parent_killed_under_load_takes_everybody_along |
@@ -189,7 +187,8 @@ fn every_promise_has_a_test_and_every_test_named_exists() {
         table::expect_test(file, test);
         promises.insert(table::number(promise));
     }
-    assert_eq!(promises, (1..=38).collect());
+    let first: BTreeSet<u32> = (1..=38).collect();
+    assert!(promises.is_superset(&first), "{promises:?}");
 }
 
 #[test]

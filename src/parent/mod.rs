@@ -138,7 +138,7 @@ fn bridge(
         foreground.listening()?;
     }
 
-    let roles = Roles { resolver, logger, zygote };
+    let roles = Roles { resolver: Some(resolver), logger, zygote };
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {

@@ -1,4 +1,4 @@
-//! The three roles that live as long as the parent: started, waited for, missed.
+//! The three executed roles: started, waited for, missed. Logger and zygote live as long as the parent.
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -48,6 +48,9 @@ const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
 
 /// With so many places for sessions, one that is free a few milliseconds late keeps nobody waiting.
 const MANY: u32 = 16;
+
+/// What the loss of the resolver means: at the start for who gave a name, later for how peers are shown.
+const WITHOUT_NAMES: &str = "no name can be looked up any more, only numeric addresses and ports work";
 
 /// Starts roles.
 pub(super) struct Starter<'a> {
@@ -176,12 +179,20 @@ impl<Out: Serialize> Running<Out> {
     }
 
     fn broken(&self, error: &ChannelError) -> Failure {
-        Failure::new(Status::Software, format!("the {}: {error}", self.role.name()))
+        self.accused(&error.to_string())
     }
 
     /// A message of a role that may not have come, at this moment.
     pub(super) fn nonsense(&self) -> Failure {
-        Failure::new(Status::Software, format!("the {}: message out of order", self.role.name()))
+        self.accused("message out of order")
+    }
+
+    fn accused(&self, of: &str) -> Failure {
+        let mut text = format!("the {}: {of}", self.role.name());
+        if self.role == Role::Resolver {
+            text += &format!("; {WITHOUT_NAMES}");
+        }
+        Failure::new(Status::Software, text)
     }
 
     /// Waits for the next message, or a signal that ends us.
@@ -251,9 +262,13 @@ impl<Out: Serialize> Running<Out> {
             Ok(WaitStatus::Exited(_, status)) => format!(" (exit status {status})"),
             _ => String::new(),
         };
+        let consequence = match self.role {
+            Role::Resolver => WITHOUT_NAMES,
+            Role::Parent | Role::Logger | Role::Zygote => "nothing is forwarded without it",
+        };
         Failure::new(
             Status::Unavailable,
-            format!("lost the {}{how}: nothing is forwarded without it{advice}", self.role.name()),
+            format!("lost the {}{how}: {consequence}{advice}", self.role.name()),
         )
     }
 

@@ -114,10 +114,6 @@ fn serve(
                 no_fds(fds)?;
                 enqueue(jobs, Job::Find(find, Arc::clone(parent)))?;
             }
-            Incoming::Message(ToResolver::Ping, fds) => {
-                no_fds(fds)?;
-                parent.send(&ToParent::Alive)?;
-            }
             Incoming::Message(ToResolver::Prepare(_), _) => return Err(Trouble::Protocol),
             Incoming::Closed => return Ok(()),
             Incoming::Nothing => {}

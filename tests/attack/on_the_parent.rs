@@ -1,5 +1,5 @@
-//! A zygote, a logger or a resolver that has been taken over, and the parent: it ends with everybody, says
-//! who is to blame, and what was recorded is there.
+//! A compromised zygote, logger or resolver against the parent. For a zygote or a logger everything ends, the error
+//! names the role, and the record is complete; a resolver costs names alone.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
@@ -18,7 +18,7 @@ use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{until, within};
-use crate::support::{Bridged, bridge};
+use crate::support::{Bridged, bridge, proc};
 
 /// Where a role has its channel.
 const CHANNEL: RawFd = 3;
@@ -108,8 +108,46 @@ fn a_logger_that_talks_nonsense_ends_everything() {
 }
 
 #[test]
-fn a_resolver_that_talks_nonsense_ends_everything() {
-    a_role_that_talks_nonsense("resolver");
+fn a_resolver_that_talks_nonsense_costs_names_alone() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let nonsense = nonsense("resolver");
+    let try_one = |(message, count): &(Vec<u8>, usize)| {
+        let Bridged { mut client, mut server, tcpreen } = bridge(|it| it);
+        let resolver = tcpreen.role("resolver");
+        let channel = in_the_place_of(&tcpreen, "resolver");
+        let _ = hostile::send(&channel, message, &vec![0; *count]);
+        tcpreen.stderr_line("the resolver: ");
+        within(Duration::from_secs(3), "the end of the resolver", || {
+            proc::status(resolver).is_none().then_some(())
+        });
+        client.send("after");
+        server.expect("after");
+        assert_eq!(tcpreen.stderr().matches("the resolver: ").count(), 1, "{}", tcpreen.stderr());
+    };
+    thread::scope(|scope| {
+        for part in nonsense.chunks(nonsense.len().div_ceil(4)) {
+            scope.spawn(move || part.iter().for_each(try_one));
+        }
+    });
+}
+
+#[test]
+fn a_resolver_that_floods_the_parent_costs_names_alone() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).start();
+    let channel = in_the_place_of(&tcpreen, "resolver");
+    let channel: Channel<ToParent, ()> = Channel::adopt(channel).expect("a channel");
+    hostile::flood(&channel, &ToParent::Alive, || {
+        tcpreen.stderr_line("the resolver: ");
+        let mut client = tcpreen.connect();
+        client.send("hello");
+        client.expect("hello");
+    });
 }
 
 /// The parent waits for a worker, and the zygote is stopped before it can make one.

@@ -119,11 +119,26 @@ fn a_lost_role_is_told_as_the_last_thing() {
     let daemon = Daemon::with_dev_log();
     let syslogd = daemon.syslogd();
     daemon.start(daemon.command(80));
-    daemon.kill("resolver");
-    let error = syslogd.next_with("resolver");
+    daemon.kill("zygote");
+    let error = syslogd.next_with("lost the zygote");
     assert!(error.starts_with("<27>tcpreen["), "{error}");
     assert!(syslogd.next().ends_with("]: stopping"));
     daemon.all_gone();
+}
+
+#[test]
+fn a_lost_resolver_is_told_as_an_error_and_the_daemon_goes_on() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::with_dev_log();
+    let syslogd = daemon.syslogd();
+    daemon.start(daemon.command(echo.port));
+    daemon.kill("resolver");
+    let error = syslogd.next_with("lost the resolver");
+    assert!(error.starts_with("<27>tcpreen["), "{error}");
+    daemon.echo("served all the same");
 }
 
 #[test]

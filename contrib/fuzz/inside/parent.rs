@@ -62,7 +62,7 @@ fn play(data: &[u8], config: &Config) {
         None,
         Hangup::Ends,
         peers,
-        Roles { resolver, logger, zygote },
+        Roles { resolver: Some(resolver), logger, zygote },
         &signals,
         &locked,
     );

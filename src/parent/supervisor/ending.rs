@@ -173,16 +173,13 @@ impl Supervisor<'_> {
         None
     }
 
-    /// Our only children are the roles, and none of them may end before we say so.
+    /// Our only children are the roles. All but the resolver are needed until the end.
     pub(super) fn check_roles(&mut self) -> Result<(), Failure> {
         let ended = |pid| {
             use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
         };
-        if ended(self.roles.resolver.pid) {
-            return Err(self.roles.resolver.lost());
-        }
         if ended(self.roles.zygote.pid) {
             return Err(self.roles.zygote.lost());
         }
@@ -190,14 +187,21 @@ impl Supervisor<'_> {
         if !matches!(self.phase, Phase::WritingOut { .. }) && ended(self.roles.logger.pid) {
             return Err(self.roles.logger.lost());
         }
+        self.reap_leaving();
+        if let Some(resolver) = self.roles.resolver.as_ref().filter(|resolver| ended(resolver.pid)) {
+            let lost = resolver.lost();
+            self.lose_resolver(lost);
+        }
         Ok(())
     }
 
     /// Closes the channels, upon which every role ends, and waits for that: whoever waits for us finds the
     /// records complete and nobody left over.
     pub(super) fn see_off(self) {
-        let Supervisor { roles, signals, .. } = self;
-        let mut left = vec![roles.resolver.pid, roles.logger.pid, roles.zygote.pid];
+        let Supervisor { roles, mut leaving, signals, .. } = self;
+        leaving.extend([roles.logger.pid, roles.zygote.pid]);
+        leaving.extend(roles.resolver.as_ref().map(|resolver| resolver.pid));
+        let mut left = leaving;
         drop(roles);
         let until = Instant::now() + FAREWELL;
         while Instant::now() < until {

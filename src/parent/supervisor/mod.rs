@@ -2,6 +2,7 @@
 
 mod bursts;
 mod ending;
+mod names;
 mod pairs;
 mod service;
 mod workers;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Wait, no_fds};
 use privsep::confine::Locked;
 
@@ -51,7 +53,8 @@ pub(super) struct Peers {
 }
 
 pub(super) struct Roles {
-    pub(super) resolver: Running<ToResolver>,
+    /// `None` once it is lost, which costs names alone.
+    pub(super) resolver: Option<Running<ToResolver>>,
     pub(super) logger: Running<ToLogger>,
     pub(super) zygote: Running<ToZygote>,
 }
@@ -112,6 +115,8 @@ pub(super) struct Supervisor<'a> {
     client_listener: Option<Listener>,
     server_listener: Option<Listener>,
     roles: Roles,
+    /// Roles that were given up and have not ended yet.
+    leaving: Vec<Pid>,
     signals: &'a SignalFd,
     _locked: &'a Locked,
     need: Need,
@@ -160,6 +165,7 @@ impl<'a> Supervisor<'a> {
             client_listener: peers.client_listener,
             server_listener: peers.server_listener,
             roles,
+            leaving: Vec::new(),
             signals,
             _locked: locked,
             need,
@@ -268,7 +274,7 @@ impl<'a> Supervisor<'a> {
     /// Waits for something to do.
     fn wait(&mut self) -> Result<Vec<Found>, Failure> {
         self.flush_outbox()?;
-        let mut tokens = vec![Found::Signal, Found::Resolver, Found::Logger, Found::Zygote];
+        let mut tokens = vec![Found::Signal, Found::Logger, Found::Zygote];
         let logger = if self.outbox.is_empty() || self.crowded.is_some() {
             PollFlags::POLLIN
         } else {
@@ -277,10 +283,13 @@ impl<'a> Supervisor<'a> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
             readable(self.signals.as_fd()),
-            readable(self.roles.resolver.channel.as_fd()),
             PollFd::new(self.roles.logger.channel.as_fd(), logger),
             readable(self.roles.zygote.channel.as_fd()),
         ];
+        if let Some(resolver) = &self.roles.resolver {
+            tokens.push(Found::Resolver);
+            fds.push(readable(resolver.channel.as_fd()));
+        }
         for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
         {
             if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
@@ -353,7 +362,7 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, found: Found) -> Result<Option<u8>, Failure> {
         match found {
             Found::Signal => return self.heed_signals(),
-            Found::Resolver => self.hear_resolver()?,
+            Found::Resolver => self.hear_resolver(),
             Found::Logger => return self.hear_logger(),
             Found::Zygote => self.hear_zygote()?,
             Found::Listener(side) => self.accept(side),
@@ -361,16 +370,6 @@ impl<'a> Supervisor<'a> {
             Found::Pair(index) => self.look_at(index),
         }
         Ok(None)
-    }
-
-    /// Once the addresses are known, the resolver has nothing to tell us but that it is there.
-    fn hear_resolver(&mut self) -> Result<(), Failure> {
-        match self.roles.resolver.receive()? {
-            None => {}
-            Some((ToParent::Alive, [None, None])) if self.has_answered(Role::Resolver) => {}
-            Some(_) => return Err(self.roles.resolver.nonsense()),
-        }
-        Ok(())
     }
 
     fn hear_logger(&mut self) -> Result<Option<u8>, Failure> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Phase, Supervisor};
 use crate::exit::Failure;
-use crate::messages::{ToLogger, ToResolver, ToZygote};
+use crate::messages::{ToLogger, ToZygote};
 use crate::parent::manager::Manager;
 use crate::policy::Role;
 
@@ -20,8 +20,9 @@ pub(in crate::parent) struct Service {
     watchdog: Option<Watchdog>,
 }
 
-/// Every role is asked whether it is there, and the manager hears of it once all have answered: a role that
-/// hangs ends the service as surely as one that is lost.
+/// Each role without which nothing is forwarded is asked whether it is there, and the manager hears of it once all
+/// have answered: a role that hangs ends the service as surely as one that is lost. Not the resolver: names are not
+/// worth the sessions that a restart would end.
 struct Watchdog {
     every: Duration,
     next: Instant,
@@ -71,7 +72,7 @@ impl Supervisor<'_> {
             Some(watchdog) if watchdog.next <= now => {
                 watchdog.next = now + watchdog.every;
                 if watchdog.silent.is_empty() && self.phase == Phase::Serving {
-                    watchdog.silent.extend(Role::EXECUTED);
+                    watchdog.silent.extend([Role::Logger, Role::Zygote]);
                     return self.ask_roles();
                 }
             }
@@ -89,7 +90,6 @@ impl Supervisor<'_> {
     }
 
     fn ask_roles(&mut self) -> Result<(), Failure> {
-        self.roles.resolver.send(&ToResolver::Ping)?;
         self.roles.zygote.send(&ToZygote::Ping)?;
         self.tell(ToLogger::Ping);
         self.flush_outbox()
