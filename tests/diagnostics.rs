@@ -44,6 +44,19 @@ fn a_port_that_takes_privilege() {
 }
 
 #[test]
+fn a_port_that_takes_privilege_comes_with_the_three_ways_to_it() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let tcpreen = Tcpreen::to(80).binary(scratch.copy_of_program(0o755)).account(nobody());
+    let said = tcpreen.listen_at(low_port()).run().stderr;
+    for way in ["start tcpreen as root", "setcap cap_net_bind_service", "systemd or inetd"] {
+        assert!(said.contains(way), "{way}: {said}");
+    }
+}
+
+#[test]
 fn an_address_that_is_not_ours() {
     let message = "192.0.2.77 port 4711: Cannot assign requested address";
     fails(Tcpreen::to(80).listen_on("192.0.2.77").local_port(4711), 69, message);
@@ -145,6 +158,54 @@ fn an_output_where_only_root_may_write() {
     std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).expect("chmod");
     cannot_create(&directory.join("record"), "Permission denied");
     assert!(!directory.join("record").exists());
+}
+
+#[test]
+fn a_denied_output_names_who_tried_why_and_the_owner() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let [open, closed] = ["open", "closed"].map(|name| scratch.path(name));
+    for (directory, mode) in [(&open, 0o755), (&closed, 0o700)] {
+        std::fs::create_dir(directory).expect("mkdir");
+        std::fs::set_permissions(directory, PermissionsExt::from_mode(mode)).expect("chmod");
+    }
+    std::fs::create_dir(closed.join("below")).expect("mkdir");
+    std::fs::write(open.join("file"), "root's").expect("a file");
+    let program = scratch.copy_of_program(0o755);
+    let file = open.join("file");
+    for (path, owned) in [
+        (open.join("record"), &open),
+        (open.join("record-%n"), &open),
+        (closed.join("below/record"), &closed),
+        (file.clone(), &file),
+    ] {
+        let owner = format!("; {} belongs to root", owned.display());
+        let by = |tcpreen: Tcpreen, who: &str| {
+            let outcome = tcpreen.output(&path).run();
+            let words =
+                format!("Log file error: Permission denied ({}): denied for {who}{owner}", path.display());
+            assert!(outcome.stderr.contains(&words), "{words}: {outcome:?}");
+            assert_eq!(outcome.code(), 73);
+        };
+        let choose = "which tcpreen became (choose another with -u)";
+        by(Tcpreen::to(80).args(["-u", "nobody"]), &format!("nobody, {choose}"));
+        by(Tcpreen::to(80).args(["-u", "4711"]), &format!("uid 4711, {choose}"));
+        by(Tcpreen::to(80).binary(program.clone()).account(nobody()), "nobody");
+    }
+}
+
+#[test]
+fn who_root_becomes_is_told_before_an_output_is_opened() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let said = Tcpreen::to(80).output("/no/such/directory/record").run().stderr;
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("Started as root: going on as ") && lines.len() == 2, "{said}");
+    let quiet = Tcpreen::to(80).args(["-q"]).output("/no/such/directory/record").run().stderr;
+    assert!(quiet.starts_with("Log file error: "), "{quiet}");
 }
 
 #[track_caller]

@@ -1,8 +1,8 @@
 //! `--pidfile`
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -81,15 +81,12 @@ fn a_file_that_is_something_else_is_refused_and_stays() {
     }
     let (uid, gid) = nobody();
     let scratch = Scratch::new();
-    let places = ["thesis", "link", "pipe", "directory", "of-root", "two-names"];
-    let [thesis, link, pipe, directory, of_root, two_names] = places.map(|name| scratch.path(name));
+    let places = ["thesis", "link", "pipe", "directory", "of-nobody", "two-names"];
+    let [thesis, link, pipe, directory, of_nobody, two_names] = places.map(|name| scratch.path(name));
     fs::write(&thesis, "1. Introduction").expect("a file");
     fs::write(&two_names, "1\n").expect("a file");
-    fs::write(&of_root, "1\n").expect("a file");
-    fs::set_permissions(&of_root, Permissions::from_mode(0o666)).expect("chmod");
-    for file in [&thesis, &two_names] {
-        std::os::unix::fs::chown(file, Some(uid.as_raw()), Some(gid.as_raw())).expect("chown");
-    }
+    fs::write(&of_nobody, "1\n").expect("a file");
+    std::os::unix::fs::chown(&of_nobody, Some(uid.as_raw()), Some(gid.as_raw())).expect("chown");
     fs::hard_link(&two_names, scratch.path("name")).expect("link");
     symlink(&thesis, &link).expect("symlink");
     nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o666)).expect("mkfifo");
@@ -100,12 +97,12 @@ fn a_file_that_is_something_else_is_refused_and_stays() {
     refuses(&link, "Too many levels of symbolic links");
     refuses(&pipe, "");
     refuses(&directory, "Is a directory");
-    refuses(&of_root, "no file of ours");
+    refuses(&of_nobody, "no file of ours");
     refuses(&two_names, "no file of ours");
     refuses(Path::new("/proc/version"), "");
     refuses(&scratch.path("no/such/directory"), "No such file or directory");
     assert_eq!(fs::read_to_string(&thesis).expect("a file"), "1. Introduction");
-    assert_eq!(fs::read_to_string(&of_root).expect("a file"), "1\n");
+    assert_eq!(fs::read_to_string(&of_nobody).expect("a file"), "1\n");
 }
 
 #[test]
@@ -123,17 +120,57 @@ fn a_file_that_took_its_place_is_not_removed() {
     assert_eq!(fs::read_to_string(&file).expect("a file"), "another one's\n");
 }
 
+/// A directory in which only root may write.
+fn directory_of_root(scratch: &Scratch) -> PathBuf {
+    let directory = scratch.path("of-root");
+    fs::create_dir(&directory).expect("mkdir");
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("chmod");
+    directory
+}
+
 #[test]
-fn it_belongs_to_the_user_that_root_becomes() {
+fn a_file_made_by_root_belongs_to_root_and_is_locked() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
     let scratch = Scratch::new();
-    let file = scratch.path("pid");
-    let _tcpreen = with_file(&file).args(["-u", "nobody"]).start();
-    assert_eq!(fs::metadata(&file).expect("the file").uid(), nobody().0.as_raw());
-    fs::set_permissions(scratch.path(""), Permissions::from_mode(0o755)).expect("chmod");
-    refuses(with_file(&scratch.path("other")).args(["-u", "nobody"]), "Permission denied");
+    for file in [scratch.path("pid"), directory_of_root(&scratch).join("pid")] {
+        let tcpreen = with_file(&file).args(["-u", "nobody"]).start();
+        let found = fs::metadata(&file).expect("the file");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (0, 0, 0o644), "{}", file.display());
+        assert_eq!(number_in(&file), Some(tcpreen.pid().as_raw()));
+        let opened = File::options().write(true).open(&file).expect("the file");
+        assert!(matches!(opened.try_lock(), Err(TryLockError::WouldBlock)), "it is locked");
+    }
+}
+
+#[test]
+fn a_file_that_can_no_longer_be_removed_is_emptied_and_taken_over() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let file = directory_of_root(&scratch).join("pid");
+    for _ in 0..2 {
+        let tcpreen = with_file(&file).args(["-u", "nobody"]).start();
+        assert_eq!(number_in(&file), Some(tcpreen.pid().as_raw()));
+        tcpreen.signal(Signal::SIGTERM);
+        assert_eq!(tcpreen.finish().code(), 143);
+        assert_eq!(fs::read_to_string(&file).expect("the file stays"), "");
+        assert!(File::open(&file).expect("the file").try_lock().is_ok(), "nobody holds it");
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_told_whose_directory_it_is() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let directory = directory_of_root(&scratch);
+    let tcpreen = with_file(&directory.join("pid")).binary(scratch.copy_of_program(0o755)).account(nobody());
+    let owner = format!("denied for nobody; {} belongs to root", directory.display());
+    refuses(tcpreen, &format!("Permission denied ({}): {owner}", directory.join("pid").display()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, getegid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::landlock::{self, Landlock};
 use crate::seccomp::{self, Filter};
 use crate::sys;
+use crate::userns::Namespace;
 
 /// Who a process becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,17 +130,16 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
     for &(resource, value) in privileges.limits {
         lower_limit(resource, value).step("resource limit")?;
     }
+    // Before the root of the file system, and /proc with it, is given up.
+    let here = Namespace::find();
     let kept = match privileges.identity {
         Identity::Become { uid, gid } => {
-            become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root)?
+            become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root, here)?
         }
-        Identity::Keep => Kept {
-            root: privileges.root == Root::Nothing,
-            bounding_set: bounding_set_is_left()?,
-            groups: getgroups().step("getgroups")?.iter().any(|group| *group != getegid()),
-        },
+        // Who stays what it is may still have capabilities: root of a user namespace with no other user.
+        Identity::Keep => Kept { groups: has_groups()?, ..give_up(privileges.root)? },
     };
-    verify_identity(privileges.identity)?;
+    verify_identity(privileges.identity, here)?;
     clear_capabilities().step("capabilities")?;
     verify_no_capabilities()?;
     // After the change of user, which clears it.
@@ -161,13 +162,23 @@ pub fn lower_limit(resource: Resource, value: u64) -> io::Result<()> {
     Ok(setrlimit(resource, soft.min(value), hard.min(value))?)
 }
 
-fn become_user(uid: Uid, gid: Gid, root: Root) -> Result<Kept, StepError> {
+fn become_user(uid: Uid, gid: Gid, root: Root, here: Namespace) -> Result<Kept, StepError> {
     if uid.is_root() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput)).step("user is root");
     }
+    // Both while there are capabilities.
+    let kept = give_up(root)?;
+    // Groups before the user: afterwards there is no right to change them.
+    drop_groups_in(here).step("setgroups")?;
+    setresgid(gid, gid, gid).step("setresgid")?;
+    setresuid(uid, uid, uid).step("setresuid")?;
+    Ok(Kept { groups: here.denies_setgroups && has_groups()?, ..kept })
+}
+
+/// Gives up the file system and the bounding set. Who never had the capability for one (an ordinary user; root in a
+/// container, often) goes on without; who has it must succeed.
+fn give_up(root: Root) -> Result<Kept, StepError> {
     let mut kept = Kept::default();
-    // Both while there are capabilities. Who never had this one (root in a container, often) goes on without;
-    // who has it must succeed.
     if root == Root::Nothing {
         match has(Capability::CAP_SYS_CHROOT)? {
             true => enter_nothing().step("chroot")?,
@@ -182,11 +193,24 @@ fn become_user(uid: Uid, gid: Gid, root: Root) -> Result<Kept, StepError> {
         }
     }
     kept.bounding_set = bounding_set_is_left()?;
-    // Groups before the user: afterwards there is no right to change them.
-    setgroups(&[]).step("setgroups")?;
-    setresgid(gid, gid, gid).step("setresgid")?;
-    setresuid(uid, uid, uid).step("setresuid")?;
     Ok(kept)
+}
+
+/// Gives up all supplementary groups. A user namespace may forbid that to everybody: then they stay, as those of an
+/// ordinary user do, and the cage says so.
+pub fn drop_groups() -> nix::Result<()> {
+    drop_groups_in(Namespace::find())
+}
+
+fn drop_groups_in(here: Namespace) -> nix::Result<()> {
+    match setgroups(&[]) {
+        Err(Errno::EPERM) if here.denies_setgroups => Ok(()),
+        result => result,
+    }
+}
+
+fn has_groups() -> Result<bool, StepError> {
+    Ok(getgroups().step("getgroups")?.iter().any(|group| *group != getegid()))
 }
 
 fn has(capability: Capability) -> Result<bool, StepError> {
@@ -240,17 +264,21 @@ fn verify_no_capabilities() -> Result<(), StepError> {
     Ok(())
 }
 
-fn verify_identity(identity: Identity) -> Result<(), StepError> {
+fn verify_identity(identity: Identity, here: Namespace) -> Result<(), StepError> {
     let users = getresuid().step("getresuid")?;
     let groups = getresgid().step("getresgid")?;
     if let Identity::Become { uid, gid } = identity {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         if [users.real, users.effective, users.saved] != [uid; 3]
             || [groups.real, groups.effective, groups.saved] != [gid; 3]
-            || !getgroups().step("getgroups")?.is_empty()
+            || !getgroups().step("getgroups")?.is_empty() && !here.denies_setgroups
         {
             return Err(still_privileged("the identity did not change")).step("verify identity");
         }
+    }
+    // An ordinary user outside, for whom uid 0 is a name; the capabilities go next.
+    if identity == Identity::Keep && here.is_alone {
+        return Ok(());
     }
     if [users.real, users.effective, users.saved].iter().any(|uid| uid.is_root()) {
         return Err(still_privileged("a user id is still root's")).step("verify identity");

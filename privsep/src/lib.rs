@@ -22,6 +22,7 @@ pub mod role;
 pub mod seccomp;
 pub mod spawn;
 pub mod sys;
+pub mod userns;
 pub mod wire;
 
 #[doc(hidden)]

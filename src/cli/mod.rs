@@ -248,7 +248,8 @@ impl Line {
             let refused = usage(format!("{name}: only root can select an user."));
             return Err(Failure { status: Status::NoPermission, ..refused });
         }
-        if user == "root" || user.bytes().all(|digit| digit == b'0') {
+        let is_root = |name: &str| name == "root" || name.bytes().all(|digit| digit == b'0');
+        if user.split(':').any(is_root) {
             return Err(usage(format!("{name}: not an unprivileged user.")));
         }
         Ok(Some(user))

@@ -481,11 +481,14 @@ fn unix_sockets() {
 fn users() {
     assert_eq!(config("-u bob 80").user.as_deref(), Some("bob"));
     assert_eq!(config("-u 1001 80").user.as_deref(), Some("1001"));
-    for name in ["root", "0", "000"] {
+    assert_eq!(config("-u bob:1001 80").user.as_deref(), Some("bob:1001"));
+    for name in ["root", "0", "000", "root:adm", "0:0", "bob:0", "1000:root"] {
         assert_eq!(error(&format!("-u {name} 80")), format!("{name}: not an unprivileged user."));
     }
     assert_eq!(error("-u '' 80"), "'': invalid user.");
-    assert_eq!(error("-u a:b 80"), "a:b: invalid user.");
+    for name in ["a:b:c", ":b", "a:", "a/b", ":"] {
+        assert_eq!(error(&format!("-u {name} 80")), format!("{name}: invalid user."));
+    }
     for user in ["bob", "root"] {
         let failure =
             parse(words(&format!("tcpreen -u {user} 80")), Circumstances::default()).expect_err("not root");

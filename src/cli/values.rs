@@ -164,11 +164,14 @@ pub(super) fn require_sandbox(text: OsString) -> Result<bool, Failure> {
     }
 }
 
-/// `-u`: only what cannot be an account's name at all is refused here.
+/// `-u`, with or without a group: only what cannot be an account's name at all is refused here.
 pub(super) fn user(text: OsString) -> Result<String, Failure> {
-    let possible = |name: &&str| !name.is_empty() && !name.contains([':', '/']) && is_plain(name);
-    let name = text.to_str().filter(possible).map(str::to_owned);
-    name.ok_or_else(|| usage(format!("{}: invalid user.", shown(&text))))
+    let possible = |name: &str| !name.is_empty() && !name.contains([':', '/']) && is_plain(name);
+    let user = text.to_str().filter(|text| match text.split_once(':') {
+        Some((user, group)) => possible(user) && possible(group),
+        None => possible(text),
+    });
+    user.map(str::to_owned).ok_or_else(|| usage(format!("{}: invalid user.", shown(&text))))
 }
 
 /// `-a` and `-s`: a host name, an address or an interface. That it is one, the resolver finds out.

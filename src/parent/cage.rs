@@ -1,6 +1,5 @@
 //! The parent's own turns of the ratchet.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 
 use privsep::confine::{Dropped, Identity, Locked, StepError};
@@ -34,8 +33,9 @@ pub(super) fn close(
     pidfile: Option<&PidFile>,
     background: bool,
 ) -> Result<Locked, Failure> {
-    let places = directories_of([&peers.client_listener, &peers.server_listener])?;
-    let remove: Vec<_> = places.iter().map(AsFd::as_fd).chain(pidfile.map(AsFd::as_fd)).collect();
+    let listeners = [&peers.client_listener, &peers.server_listener];
+    let places: Vec<_> = listeners.into_iter().flatten().filter_map(Listener::directory).collect();
+    let remove: Vec<_> = places.iter().copied().chain(pidfile.map(AsFd::as_fd)).collect();
     let landlock = Landlock {
         remove: &remove,
         connect: Connect::Anywhere,
@@ -60,15 +60,4 @@ pub(super) fn close(
 fn dials_abstract(endpoint: &Endpoint) -> bool {
     let named = matches!(&endpoint.port, Port::Path(path) if path.as_encoded_bytes().first() == Some(&b'@'));
     named && endpoint.approach == Approach::Connect
-}
-
-/// Where the sockets stand that we have to remove in the end.
-fn directories_of(listeners: [&Option<Listener>; 2]) -> Result<Vec<File>, Failure> {
-    let directories = listeners.into_iter().flatten().filter_map(Listener::directory);
-    directories
-        .map(|directory| {
-            File::open(&directory)
-                .map_err(|error| Failure::new(Status::Os, format!("{}: {error}", directory.display())))
-        })
-        .collect()
 }

@@ -1,13 +1,20 @@
 //! Who we are at the start, and who we are to become.
 
-use nix::unistd::{Gid, Uid, User, getgid, getuid, setegid, seteuid, setgroups};
-use privsep::confine::Identity;
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User, getgid, getresgid, getresuid, getuid, setegid, seteuid};
+use privsep::confine::{self, Identity};
+use privsep::userns::{IdMap, Namespace};
 
+use super::denied::{Actor, account};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
 
 /// The accounts that a plain root start falls back to.
 const ACCOUNTS: [&str; 2] = ["tcpreen", "nobody"];
+
+/// The user and the group of nobody where there are no accounts: what the kernel shows for an id that has no number
+/// (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW: u32 = 65534;
 
 /// How the process was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +22,8 @@ pub(crate) enum Start {
     Unprivileged,
     /// By root, or through sudo.
     Root,
+    /// By an ordinary user who is uid 0, and the only user, in a user namespace.
+    Alone,
     /// By an ordinary user, through the set-uid bit.
     SetUid {
         caller: Uid,
@@ -25,12 +34,13 @@ impl Start {
     /// Reads it off the process. From here on a set-uid start acts as its caller; only
     /// [`Start::with_privilege`] does not.
     pub(crate) fn find() -> Result<Start, Failure> {
-        let (real, effective) = (getuid(), Uid::effective());
-        if !effective.is_root() {
+        refuse_mixed_ids()?;
+        if !Uid::effective().is_root() {
             return Ok(Start::Unprivileged);
         }
+        let real = getuid();
         if real.is_root() {
-            return Ok(Start::Root);
+            return root();
         }
         seteuid(real)
             .map_err(|errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32))))?;
@@ -40,7 +50,7 @@ impl Start {
     /// Does something with all the privilege that the start gave.
     pub(super) fn with_privilege<T>(self, action: impl FnOnce() -> T) -> nix::Result<T> {
         match self {
-            Start::Unprivileged | Start::Root => Ok(action()),
+            Start::Unprivileged | Start::Root | Start::Alone => Ok(action()),
             Start::SetUid { caller } => {
                 seteuid(Uid::from_raw(0))?;
                 let result = action();
@@ -55,7 +65,7 @@ impl Start {
         match (self, identity) {
             (Start::Root, Identity::Become { uid, gid }) => {
                 // Root's groups are never needed again.
-                setgroups(&[])?;
+                confine::drop_groups()?;
                 setegid(Gid::from_raw(gid))?;
                 seteuid(Uid::from_raw(uid))?;
                 let result = action();
@@ -66,38 +76,101 @@ impl Start {
             _ => Ok(action()),
         }
     }
+
+    /// Who started us, and with whose rights the files of the start are made.
+    pub(super) fn actor(self) -> Actor {
+        let (uid, gid) = (getuid(), getgid());
+        let who = match self {
+            Start::Root => "root".to_owned(),
+            Start::Unprivileged => account(uid.as_raw()),
+            Start::Alone => "uid 0 of this user namespace, an ordinary user outside".to_owned(),
+            // Without a look at the accounts, for which libraries are loaded: that may be root's power yet.
+            Start::SetUid { .. } => format!("uid {uid}, who started it: the set-uid bit is for ports alone"),
+        };
+        Actor::new(uid, gid, who)
+    }
 }
+
+/// Only two kinds of power are understood, and given up: that of a set-uid bit of root's, and file capabilities,
+/// which leave the ids as they are. Others would be kept, and outputs opened with them.
+fn refuse_mixed_ids() -> Result<(), Failure> {
+    let ids = |errno: Errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32)));
+    let (users, groups) = (getresuid().map_err(ids)?, getresgid().map_err(ids)?);
+    let text = if groups.real != groups.effective {
+        format!("started with the group {} of another program or file (set-gid)", groups.effective)
+    } else if users.real != users.effective && !users.effective.is_root() {
+        format!("started by uid {} with the power of uid {} (set-uid)", users.real, users.effective)
+    } else {
+        return Ok(());
+    };
+    let remedy = "only a set-uid bit of root's, or a file capability, is supported: chmod ug-s the file";
+    Err(Failure::new(Status::NoPermission, format!("{text}: {remedy}.")))
+}
+
+/// A user namespace in which root has nobody else to become.
+fn root() -> Result<Start, Failure> {
+    match IdMap::of_users().only_root() {
+        None => Ok(Start::Root),
+        Some(_) if Namespace::find().is_alone => Ok(Start::Alone),
+        Some(_) => Err(Failure::new(Status::Os, ROOT_OUTSIDE)),
+    }
+}
+
+const ROOT_OUTSIDE: &str = "started as root of a user namespace that has no other user, and that is root outside, too; \
+                            root's power is never kept: start it as another user, or map more users.";
 
 /// The identity of every process of ours once everything is bound.
 pub(super) struct Target {
     pub(super) identity: Identity,
     /// Nobody chose it, so it is told.
-    pub(super) fallback: Option<&'static str>,
+    pub(super) notice: Option<String>,
+    /// As errors name it.
+    pub(super) actor: Actor,
 }
 
 impl Target {
     pub(super) fn choose(start: Start, user: Option<&str>) -> Result<Target, Failure> {
-        let chosen = |identity| Ok(Target { identity, fallback: None });
+        let kept = |notice| Target { identity: Identity::Keep, notice, actor: start.actor() };
         match (start, user) {
-            (Start::Unprivileged, _) => chosen(Identity::Keep),
-            (Start::SetUid { caller }, _) => chosen(becoming(caller, getgid())?),
+            (Start::Unprivileged, _) => Ok(kept(None)),
+            (Start::Alone, _) => Ok(kept(Some(ALONE.to_owned()))),
+            (Start::SetUid { caller }, _) => {
+                Ok(Target { identity: becoming(caller, getgid())?, ..kept(None) })
+            }
             // A container may have taken that from root. What it has left root is still not for us.
-            (Start::Root, _) if !privsep::confine::may_become_another().map_err(powerless)? => {
+            (Start::Root, _) if !confine::may_become_another().map_err(powerless)? => {
                 Err(Failure::new(Status::Os, POWERLESS))
             }
-            (Start::Root, Some(name)) => chosen(by_name(name)?.ok_or_else(|| unknown(name))?),
+            (Start::Root, Some(name)) => Target::of_root(by_name(name)?.ok_or_else(|| unknown(name))?, None),
             (Start::Root, None) => match through_sudo()? {
-                Some(identity) => chosen(identity),
+                Some(identity) => Target::of_root(identity, None),
                 None => fallback(),
             },
         }
     }
+
+    /// What root becomes, which must exist where we are.
+    fn of_root(identity: Identity, notice: Option<String>) -> Result<Target, Failure> {
+        let Identity::Become { uid, gid } = identity else { return Err(Failure::new(Status::Os, POWERLESS)) };
+        for (kind, id, map) in [("uid", uid, IdMap::of_users()), ("gid", gid, IdMap::of_groups())] {
+            if !map.has(id) {
+                let text =
+                    format!("{kind} {id} is not there in this user namespace: choose another with -u.");
+                return Err(Failure::new(Status::Os, text));
+            }
+        }
+        let who = format!("{}, which tcpreen became (choose another with -u)", account(uid));
+        Ok(Target { identity, notice, actor: Actor::new(Uid::from_raw(uid), Gid::from_raw(gid), who) })
+    }
 }
+
+const ALONE: &str =
+    "Started as uid 0 of a user namespace with no other user: going on as that user, without root's power";
 
 const POWERLESS: &str = "started as root without the capabilities to become another user (CAP_SETUID, CAP_SETGID), \
                          and root's power is never kept: start it as another user.";
 
-fn powerless(error: privsep::confine::StepError) -> Failure {
+fn powerless(error: confine::StepError) -> Failure {
     Failure::new(Status::Os, error.to_string())
 }
 
@@ -110,26 +183,68 @@ fn becoming(uid: Uid, gid: Gid) -> Result<Identity, Failure> {
 
 fn unknown(name: &str) -> Failure {
     let name = name.escape_debug();
+    let hint = match std::path::Path::new("/etc/passwd").exists() {
+        true => "",
+        false => " (there is no /etc/passwd: numbers do without, -u UID:GID)",
+    };
     Failure::new(
         Status::Usage,
-        format!("{name}: invalid user.\nTry \"tcpreen --help\" for more information."),
+        format!("{name}: invalid user{hint}.\nTry \"tcpreen --help\" for more information."),
     )
 }
 
-fn by_name(name: &str) -> Result<Option<Identity>, Failure> {
-    let lookup = match name.parse() {
-        Ok(number) => User::from_uid(Uid::from_raw(number)),
-        Err(_) => User::from_name(name),
+/// `USER` or `USER:GROUP`, each a name or a number. A user that is in no list of accounts, as in many containers,
+/// is a number, and its group has the same one.
+fn by_name(text: &str) -> Result<Option<Identity>, Failure> {
+    let (name, group) = match text.split_once(':') {
+        Some((name, group)) => (name, Some(group)),
+        None => (text, None),
     };
-    let user =
-        lookup.map_err(|errno| Failure::new(Status::Os, format!("{name}: {}", reason(errno as i32))))?;
-    user.map(|user| becoming(user.uid, user.gid)).transpose()
+    let user = match number(name) {
+        Some(number) => found(name, User::from_uid(Uid::from_raw(number)))?.map(|user| (number, user.gid)),
+        None => found(name, User::from_name(name))?.map(|user| (user.uid.as_raw(), user.gid)),
+    };
+    let Some((uid, gid)) = user.or_else(|| number(name).map(|uid| (uid, Gid::from_raw(uid)))) else {
+        return Ok(None);
+    };
+    let gid = match group {
+        None => gid,
+        Some(name) => match number(name) {
+            Some(number) => Gid::from_raw(number),
+            None => match found(name, Group::from_name(name))? {
+                Some(group) => group.gid,
+                None => return Ok(None),
+            },
+        },
+    };
+    if group.is_some() && gid.as_raw() == 0 {
+        return Err(Failure::new(Status::Usage, "root: invalid group (root's power is never kept)."));
+    }
+    becoming(Uid::from_raw(uid), gid).map(Some)
+}
+
+/// An id: the largest number is none, but "leave it as it is" to the system.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number != u32::MAX)
+}
+
+/// The answer of a list of accounts, of which not even a file may be there (getpwnam(3), ERRORS).
+fn found<T>(name: &str, lookup: nix::Result<Option<T>>) -> Result<Option<T>, Failure> {
+    match lookup {
+        Ok(found) => Ok(found),
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM | Errno::EACCES | Errno::ENOTDIR) => {
+            Ok(None)
+        }
+        Err(errno) => {
+            Err(Failure::new(Status::Os, format!("{}: {}", name.escape_debug(), reason(errno as i32))))
+        }
+    }
 }
 
 /// The user who called sudo. These variables are believed because root set them: a set-uid start does
 /// not come here.
 fn through_sudo() -> Result<Option<Identity>, Failure> {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u32>().ok());
+    let number = |name| std::env::var(name).ok().and_then(|text: String| number(&text));
     let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0) else { return Ok(None) };
     let gid = match number("SUDO_GID") {
         Some(gid) => gid,
@@ -142,13 +257,17 @@ fn through_sudo() -> Result<Option<Identity>, Failure> {
 }
 
 fn fallback() -> Result<Target, Failure> {
+    let notice =
+        |account: &str| Some(format!("Started as root: going on as {account} (choose a user with -u)"));
+    let (users, groups) = (IdMap::of_users(), IdMap::of_groups());
     for name in ACCOUNTS {
-        if let Some(identity) = by_name(name)? {
-            return Ok(Target { identity, fallback: Some(name) });
+        match by_name(name)? {
+            Some(identity @ Identity::Become { uid, gid }) if users.has(uid) && groups.has(gid) => {
+                return Target::of_root(identity, notice(name));
+            }
+            _ => {}
         }
     }
-    Err(Failure::new(
-        Status::Config,
-        "no account \"tcpreen\" or \"nobody\" to run as: choose one with -u, root's power is never kept",
-    ))
+    let nobody = Identity::Become { uid: OVERFLOW, gid: OVERFLOW };
+    Target::of_root(nobody, notice(&format!("uid {OVERFLOW}")))
 }

@@ -1,17 +1,18 @@
 //! Listening sockets: the only thing that privilege is needed for.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, bind, connect, getsockname, listen, setsockopt,
     socket, sockopt,
 };
-use nix::sys::stat::lstat;
 
+use super::own_file::{OwnFile, Place};
 use super::socket::{address_of, family_of, peer_of, with_sockaddr};
 use crate::messages::Address;
 
@@ -19,31 +20,9 @@ use crate::messages::Address;
 pub(super) struct Listener {
     socket: OwnedFd,
     pub(super) address: Address,
-    file: Option<Own>,
+    file: Option<OwnFile>,
     /// It was open already when we started, and whoever opened it knows where it is.
     pub(super) is_handed: bool,
-}
-
-/// The file of a Unix socket that we made: which one it is, so that no other is removed in its place.
-struct Own {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Own {
-    fn find(path: PathBuf) -> Result<Own, Errno> {
-        let found = lstat(&path)?;
-        Ok(Own { path, device: found.st_dev, inode: found.st_ino })
-    }
-
-    fn remove(&self) {
-        let still_ours =
-            lstat(&self.path).is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode));
-        if still_ours {
-            let _ = nix::unistd::unlink(&self.path);
-        }
-    }
 }
 
 impl Listener {
@@ -78,8 +57,10 @@ impl Listener {
             Address::Unix(path) => {
                 make_room(path)?;
                 with_sockaddr(address, |sockaddr| bind(socket.as_raw_fd(), sockaddr))?;
-                let file = PathBuf::from(std::ffi::OsStr::from_bytes(path));
-                if path.first() == Some(&b'@') { None } else { Some(Own::find(file)?) }
+                match path.first() {
+                    Some(b'@') => None,
+                    _ => Some(OwnFile::find(Place::of(Path::new(OsStr::from_bytes(path)))?)?),
+                }
             }
             _ => {
                 setsockopt(&socket, sockopt::ReuseAddr, &true)?;
@@ -126,10 +107,9 @@ impl Listener {
 }
 
 impl Listener {
-    /// Where the file stands that this listener removes in the end.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
-        let parent = self.file.as_ref()?.path.parent()?;
-        Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
+    /// The directory of the file that this listener removes in the end.
+    pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -142,7 +122,8 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            file.remove();
+            // In a directory of root's it stays, and refuses connections until the next start takes its place.
+            let _ = file.remove();
         }
     }
 }
@@ -150,7 +131,7 @@ impl Drop for Listener {
 /// Takes the place of a socket that nobody listens on. Anything else at the path stays, and is an error.
 fn make_room(path: &[u8]) -> Result<(), Errno> {
     use std::os::unix::fs::FileTypeExt;
-    let file = Path::new(std::ffi::OsStr::from_bytes(path));
+    let file = Path::new(OsStr::from_bytes(path));
     let stale = file.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
     if path.first() == Some(&b'@') || !stale {
         return Ok(());

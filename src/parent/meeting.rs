@@ -1,6 +1,7 @@
 //! Where the peers are met: sockets that were handed over, or that we bind.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nix::errno::Errno;
 use privsep::confine::Identity;
@@ -54,17 +55,42 @@ fn bind(
     if endpoint.approach == Approach::Connect {
         return Ok(None);
     }
-    let bound = match endpoint.port {
-        // A file is the user's own business.
-        Port::Path(_) => start.as_user(identity, || Listener::bind(addresses)),
-        _ => start.with_privilege(|| Listener::bind(addresses)),
+    let bound = match &endpoint.port {
+        Port::Path(path) => bind_file(Path::new(path), addresses, start, identity)?,
+        _ => start.with_privilege(|| Listener::bind(addresses)).map_err(no_user)?,
     };
-    let bound = bound.map_err(no_user)?;
     bound.map(Some).map_err(|errno| {
-        let status = match errno {
-            Errno::EACCES | Errno::EPERM => Status::NoPermission,
-            _ => Status::Unavailable,
+        let error = errno.into();
+        let (status, advice) = match (errno, &endpoint.port) {
+            (Errno::EACCES | Errno::EPERM, Port::Path(path)) => {
+                (Status::NoPermission, start.actor().denied(&error, Path::new(path)))
+            }
+            (Errno::EACCES | Errno::EPERM, _) => (Status::NoPermission, format!("\n{RESERVED}")),
+            _ => (Status::Unavailable, String::new()),
         };
-        address::failure(endpoint, status, &reason(errno as i32))
+        address::failure(endpoint, status, &format!("{}{advice}", reason(errno as i32)))
     })
+}
+
+/// What is there to be done about a port below 1024.
+const RESERVED: &str = "Ports below 1024 are reserved. Three ways: start tcpreen as root, which it does not stay; give \
+                        the file a capability (setcap cap_net_bind_service=ep FILE); or have systemd or inetd open the \
+                        port (see INSTALLATION in tcpreen(1)).";
+
+/// A socket with a place in the file system belongs to the user who serves. In a directory that is only root's,
+/// it is made by root, who named it.
+fn bind_file(
+    path: &Path,
+    addresses: &[Address],
+    start: Start,
+    identity: Identity,
+) -> Result<Result<Listener, Errno>, Failure> {
+    let bound = start.as_user(identity, || Listener::bind(addresses)).map_err(no_user)?;
+    let is_abstract = path.as_os_str().as_encoded_bytes().starts_with(b"@");
+    match bound {
+        Err(Errno::EACCES | Errno::EPERM) if start == Start::Root && !is_abstract => {
+            start.with_privilege(|| Listener::bind(addresses)).map_err(no_user)
+        }
+        bound => Ok(bound),
+    }
 }

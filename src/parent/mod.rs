@@ -5,6 +5,7 @@ mod address;
 mod audit;
 mod cage;
 mod daemon;
+mod denied;
 mod dial;
 #[cfg(fuzzing)]
 #[path = "../../contrib/fuzz/inside/parent.rs"]
@@ -16,6 +17,7 @@ mod limits;
 mod listener;
 mod manager;
 mod meeting;
+mod own_file;
 mod pair;
 mod pidfile;
 mod roles;
@@ -23,6 +25,8 @@ mod socket;
 mod stop;
 mod streams;
 mod supervisor;
+
+use std::io::Write as _;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -33,7 +37,7 @@ use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys;
 
-use crate::config::Config;
+use crate::config::{Config, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{Level, ToLogger};
 use crate::policy::Role;
@@ -106,16 +110,22 @@ fn bridge(
     let target = Target::choose(start, config.user.as_deref())?;
     let shortage = limits::raise(&mut config);
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
-    let starter = Starter { program: &program, identity: target.identity, sandbox: config.sandbox };
+    let starter = Starter {
+        program: &program,
+        identity: target.identity,
+        actor: &target.actor,
+        sandbox: config.sandbox,
+    };
 
     // First of the roles: the names in the command line may be needed to bind.
     let (resolver, names) = starter.resolver(config.numeric)?;
     let mut cages = vec![resolver.ready(&signals)?];
     let addresses = Addresses::find(&config, &resolver, &signals)?;
     let (peers, first_client) = meeting::prepare(&config, doors, addresses, start, target.identity)?;
+    announce_user(&config, &target);
     // Likewise before the logger, for a second start with the same file.
     let pidfile = match &config.pidfile {
-        Some(path) => Some(start.as_user(target.identity, || PidFile::make(path)).map_err(no_user)??),
+        Some(path) => Some(PidFile::make(path, &start.actor())?),
         None => None,
     };
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
@@ -160,6 +170,15 @@ fn refuse_open_cage(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Tells who we become before outputs are opened as that user: an error there would be a riddle otherwise.
+fn announce_user(config: &Config, target: &Target) {
+    if let Some(text) =
+        target.notice.as_ref().filter(|_| !config.syslog && config.verbosity > Verbosity::Quiet)
+    {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
 /// What the operator is told before "Listening on".
 fn first_words(
     config: &Config,
@@ -172,10 +191,8 @@ fn first_words(
         words.push((Level::Normal, "starting".into()));
     }
     words.extend(troubles.into_iter().flatten().map(|trouble| (Level::Normal, trouble)));
-    if let Some(account) = target.fallback {
-        let text = format!("Started as root: going on as {account} (choose a user with -u)");
-        words.push((Level::Normal, text));
-    }
+    // On stderr it has been told already.
+    words.extend(target.notice.iter().filter(|_| config.syslog).map(|text| (Level::Normal, text.clone())));
     if config.sandbox.violation == Violation::Log {
         words.push((Level::Error, OPEN_CAGE.into()));
     }

@@ -1,68 +1,66 @@
 //! `--pidfile`: a file with our number in it, locked as long as we run.
+//!
+//! It is made with the rights of whoever starts the program and belongs to them: root's file in root's directory,
+//! as start-stop-daemon(8) wants it, since a number that an unprivileged user can change steers root's kill(1).
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{Pid, UnlinkatFlags, geteuid, unlinkat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, geteuid};
 
+use super::denied::Actor;
+use super::own_file::{OwnFile, Place};
 use crate::exit::{Failure, Status};
 
 /// More than any number takes.
 const LONGEST: u64 = 32;
 
-/// How often somebody may take the file away while we open it.
+/// Number of attempts while other processes remove the file as we open it.
 const TRIES: u32 = 10;
 
-/// The file. It goes when we do, unless it is another one by then.
+/// The file. It is removed when we end, or emptied where we may no longer remove it.
 pub(super) struct PidFile {
-    directory: OwnedFd,
-    name: OsString,
-    device: u64,
-    inode: u64,
+    own: OwnFile,
     /// The lock is on the open file: it ends with us, however we end.
-    _locked: File,
+    locked: File,
 }
 
 impl PidFile {
-    /// As the user that we are going to be.
-    pub(super) fn make(path: &Path) -> Result<PidFile, Failure> {
+    /// Before the drop; `actor` is who tries.
+    pub(super) fn make(path: &Path, actor: &Actor) -> Result<PidFile, Failure> {
         PidFile::try_make(path).map_err(|error| {
             let why = error.raw_os_error().map_or_else(|| error.to_string(), crate::reason::reason);
             let name = path.as_os_str().as_bytes().escape_ascii();
-            Failure::new(Status::CannotCreate, format!("PID file error: {why} ({name})"))
+            let advice = actor.denied(&error, path);
+            Failure::new(Status::CannotCreate, format!("PID file error: {why} ({name}){advice}"))
         })
     }
 
     fn try_make(path: &Path) -> io::Result<PidFile> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
         for _ in 0..TRIES {
-            let mut file = open_ours(directory.as_fd(), name)?;
+            let place = Place::of(path)?;
+            let mut file = open_ours(&place)?;
             let found = file.metadata()?;
-            // Whoever held the lock until now has taken the file away: ours would be seen by nobody.
-            if !is_still(directory.as_fd(), name, found.dev(), found.ino()) {
+            // The previous holder of the lock has removed the file: ours would be seen by nobody.
+            if !place.look().is_ok_and(|there| (there.st_dev, there.st_ino) == (found.dev(), found.ino())) {
                 continue;
             }
             file.set_len(0)?;
             writeln!(file, "{}", Pid::this())?;
-            let (device, inode) = (found.dev(), found.ino());
-            return Ok(PidFile { directory, name: name.to_owned(), device, inode, _locked: file });
+            return Ok(PidFile { own: OwnFile::new(place, found.dev(), found.ino()), locked: file });
         }
         Err(io::ErrorKind::ResourceBusy.into())
     }
 }
 
 /// The file, locked: a new one, or one that an earlier run has left.
-fn open_ours(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
+fn open_ours(place: &Place) -> io::Result<File> {
     // No link is followed, and a pipe is not waited for.
     let flags = OFlag::O_RDWR
         | OFlag::O_CREAT
@@ -71,7 +69,7 @@ fn open_ours(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
         | OFlag::O_NOCTTY
         | OFlag::O_CLOEXEC;
     let mode = Mode::from_bits_truncate(0o644);
-    let mut file = File::from(openat(directory, name, flags, mode)?);
+    let mut file = File::from(openat(place.directory(), place.name(), flags, mode)?);
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() > 1 || found.uid() != geteuid().as_raw() {
         return Err(io::Error::other("it is there, and no file of ours"));
@@ -94,22 +92,18 @@ fn open_ours(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
     Ok(file)
 }
 
-fn is_still(directory: BorrowedFd<'_>, name: &OsStr, device: u64, inode: u64) -> bool {
-    fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-        .is_ok_and(|found| (found.st_dev, found.st_ino) == (device, inode))
-}
-
 impl AsFd for PidFile {
-    /// Where it is removed in the end.
+    /// The directory that it is removed from.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+        self.own.as_fd()
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if is_still(self.directory.as_fd(), &self.name, self.device, self.inode) {
-            let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        // A number that is left would be that of another process some day.
+        if self.own.remove().is_err() {
+            let _ = self.locked.set_len(0);
         }
     }
 }

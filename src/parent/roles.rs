@@ -1,7 +1,9 @@
 //! The three executed roles: started, waited for, missed. Logger and zygote live as long as the parent.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -14,6 +16,7 @@ use privsep::spawn::{Program, Streams};
 use privsep::sys::Fds;
 use serde::Serialize;
 
+use super::denied::Actor;
 use super::signals_of;
 use super::stop::Stop;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
@@ -34,6 +37,8 @@ pub(super) struct Running<Out> {
     pub(super) role: Role,
     pub(super) pid: Pid,
     pub(super) channel: Channel<Out, ToParent>,
+    /// With whose rights it does what it does.
+    pub(super) actor: Actor,
 }
 
 /// The longest path, with its NUL (`PATH_MAX` of linux/limits.h).
@@ -56,6 +61,7 @@ const WITHOUT_NAMES: &str = "no name can be looked up any more, only numeric add
 pub(super) struct Starter<'a> {
     pub(super) program: &'a Program,
     pub(super) identity: Identity,
+    pub(super) actor: &'a Actor,
     pub(super) sandbox: Sandbox,
 }
 
@@ -69,7 +75,7 @@ impl Starter<'_> {
         let (pid, channel) = self.program.start(role.name(), streams, environment).map_err(|error| {
             Failure::new(Status::Os, format!("Process creation: {error} ({})", role.name()))
         })?;
-        Ok(Running { role, pid, channel })
+        Ok(Running { role, pid, channel, actor: self.actor.clone() })
     }
 
     fn prepare(&self) -> Prepare {
@@ -237,9 +243,11 @@ impl<Out: Serialize> Running<Out> {
                 ),
             ),
             Problem::Output { errno, name } => {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                let reason = crate::reason::reason(errno);
-                Failure::new(Status::CannotCreate, format!("Log file error: {reason} ({name})"))
+                let error = std::io::Error::from_raw_os_error(errno);
+                let advice = self.actor.denied(&error, Path::new(OsStr::from_bytes(&name)));
+                let name = String::from_utf8_lossy(&name);
+                let reason = reason(errno);
+                Failure::new(Status::CannotCreate, format!("Log file error: {reason} ({name}){advice}"))
             }
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
         }

@@ -64,6 +64,28 @@ fn it_belongs_to_the_user_who_serves() {
 }
 
 #[test]
+fn in_a_directory_of_roots_it_is_made_by_root_and_the_next_start_takes_its_place() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let echo = echo_server();
+    let directory = scratch.path("of-root");
+    fs::create_dir(&directory).expect("mkdir");
+    // Not even to be looked into by the user who serves.
+    fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).expect("chmod");
+    let path = directory.join("clients");
+    for _ in 0..2 {
+        let tcpreen = started(at(&path, echo.port).args(["-u", "nobody"]));
+        assert_eq!(fs::metadata(&path).expect("a socket").uid(), 0);
+        is_served(&path);
+        tcpreen.signal(Signal::SIGTERM);
+        assert_eq!(tcpreen.finish().code(), 143);
+        assert!(path.exists(), "who serves may not remove it");
+    }
+}
+
+#[test]
 fn it_is_gone_after_the_last_session() {
     let scratch = Scratch::new();
     let path = scratch.path("clients");

@@ -147,7 +147,13 @@ const BACKGROUND: &[Entry] = when![
     SYS_dup3 passes [[-1, 2, 0]] dies [[-1, 0, 0], [-1, 1, 0], [-1, 3, 0], [-1, 2, 0x80000]]
 ];
 
-const SOCKET_FILES: &[Entry] = always![SYS_unlink SYS_newfstatat];
+const SOCKET_FILES: &[Entry] = when![
+    SYS_unlinkat
+        passes [[-1, 0, 0]]
+        // AT_REMOVEDIR
+        dies [[-1, 0, 0x200]]
+    SYS_newfstatat passes [[-1, 0, 0, 0]] dies []
+];
 
 const PID_FILE: &[Entry] = when![
     SYS_unlinkat
@@ -155,6 +161,7 @@ const PID_FILE: &[Entry] = when![
         // AT_REMOVEDIR
         dies [[-1, 0, 0x200]]
     SYS_newfstatat passes [[-1, 0, 0, 0]] dies []
+    SYS_ftruncate passes [[-1, 0]] dies []
 ];
 
 const RESOLVER: &[Entry] = always![

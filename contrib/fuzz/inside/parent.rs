@@ -77,7 +77,7 @@ fn address(name: &str) -> SocketAddr {
 /// A role that is a channel alone, and its other end.
 fn role<Out: Serialize>(role: Role) -> (Running<Out>, Channel<ToParent, Out>) {
     let (channel, other) = Channel::pair().expect("a pair");
-    (Running { role, pid: Pid::from_raw(NOBODY), channel }, other)
+    (Running { role, pid: Pid::from_raw(NOBODY), channel, actor: Start::Unprivileged.actor() }, other)
 }
 
 /// Whom the parent hears.

@@ -1,0 +1,71 @@
+//! Errors of permission: for whom something is denied, and on account of which file or directory.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, User};
+
+/// A user who tries something, as an error names them.
+#[derive(Clone, Debug)]
+pub(super) struct Actor {
+    uid: Uid,
+    gid: Gid,
+    /// With the reason why it is this user, and with what would change that.
+    who: String,
+}
+
+impl Actor {
+    pub(super) fn new(uid: Uid, gid: Gid, who: String) -> Actor {
+        Actor { uid, gid, who }
+    }
+
+    /// What follows the words of the system about a path; nothing where the error is another one.
+    pub(super) fn denied(&self, error: &io::Error, path: &Path) -> String {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EACCES | Errno::EPERM) => {
+                let owner = self.obstacle(path).map(|(path, uid)| {
+                    format!("; {} belongs to {}", path.display().to_string().escape_debug(), account(uid))
+                });
+                format!(": denied for {}{}", self.who, owner.unwrap_or_default())
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The file or directory that is in the way, with its owner: the first directory of the path that this user may
+    /// not pass, or else what is at its end.
+    fn obstacle(&self, path: &Path) -> Option<(PathBuf, u32)> {
+        let path = std::path::absolute(path).ok()?;
+        let mut last = None;
+        let above: Vec<&Path> = path.ancestors().collect();
+        for place in above.into_iter().rev() {
+            let Ok(found) = place.metadata() else { break };
+            let may_pass = self.may(&found, 0o1);
+            last = Some((place.to_owned(), found.uid()));
+            if found.is_dir() && !may_pass {
+                break;
+            }
+        }
+        last
+    }
+
+    /// Access lists and capabilities are left out: they decide nothing here but whom a message names.
+    fn may(&self, found: &std::fs::Metadata, bit: u32) -> bool {
+        let shift = match found.uid() == self.uid.as_raw() {
+            true => 6,
+            false if found.gid() == self.gid.as_raw() => 3,
+            false => 0,
+        };
+        self.uid.is_root() || found.mode() >> shift & bit != 0
+    }
+}
+
+/// The name of an account, or its number where it has none.
+pub(super) fn account(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name.escape_debug().to_string(),
+        _ => format!("uid {uid}"),
+    }
+}
