@@ -1,12 +1,15 @@
 //! How much, how many, and what goes where: `-m`, `-F`, `-b`, `-q`, `-v`, several `-o`.
 
 use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::support::peer::{Peer, Refusing, Server, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
-use crate::support::tcpreen::{Outcome, Tcpreen};
+use crate::support::tcpreen::{Outcome, Running, Tcpreen};
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge, place_of_our_own};
@@ -53,6 +56,29 @@ fn a_refused_session_counts() {
     assert_eq!(tcpreen.finish().code(), failed);
 }
 
+/// Waits until the bridge has had the chance to serve every client that has connected so far, and reports this
+/// number of sessions.
+#[track_caller]
+fn expect_running(tcpreen: &Running, sessions: usize) {
+    if is_original() {
+        return thread::sleep(Duration::from_millis(200)); // It has no statistics.
+    }
+    // The first signal may be handled in a round of the parent that had begun before the last client came.
+    for round in 1..=2 {
+        tcpreen.signal(Signal::SIGUSR1);
+        let lines = until("the statistics", || {
+            let said = tcpreen.stderr();
+            let whole = said
+                .split_inclusive('\n')
+                .filter(|line| line.starts_with("Sessions: ") && line.ends_with('\n'));
+            let lines: Vec<String> = whole.map(str::to_owned).collect();
+            (lines.len() >= round).then_some(lines)
+        });
+        let expected = format!("Sessions: {sessions} running, ");
+        assert!(lines[round - 1].starts_with(&expected), "{lines:?}");
+    }
+}
+
 #[test]
 fn one_client_is_served_at_a_time() {
     let server = Server::listen();
@@ -61,6 +87,7 @@ fn one_client_is_served_at_a_time() {
     let mut first_server = server.accept();
     let mut second = tcpreen.connect();
     second.send("ping");
+    expect_running(&tcpreen, 1);
     assert!(server.accept_now().is_none());
     ping_pong(&mut first, &mut first_server);
     server.accept().expect("ping");
@@ -72,6 +99,8 @@ fn as_many_clients_are_served_at_once_as_allowed() {
     let tcpreen = Tcpreen::to(server.port()).at_once(3).start();
     let served: Vec<(Peer, Peer)> = (0..3).map(|_| (tcpreen.connect(), server.accept())).collect();
     let _waiting = tcpreen.connect();
+    expect_running(&tcpreen, 3);
+    assert!(server.accept_now().is_none());
     for (mut client, mut server) in served {
         client.send("question");
         server.expect("question");
