@@ -1,5 +1,7 @@
 //! A bridge in the background, and a syslogd of the test's own.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +11,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::{Pid, getpgid, getpgrp, mkfifo};
 
 use super::peer::Peer;
 use super::rsyslog::Rsyslogd;
@@ -23,6 +25,9 @@ use super::{place_of_our_own, proc};
 pub struct Daemon {
     scratch: Scratch,
     program: PathBuf,
+    /// Process groups that its processes were seen in. An orphan cannot be recognised otherwise: its command line
+    /// does not name the program, and only root may read `/proc/PID/exe` of a process that is not dumpable.
+    groups: RefCell<BTreeSet<Pid>>,
     starter: PathBuf,
     place: SocketAddr,
 }
@@ -31,7 +36,8 @@ impl Daemon {
     pub fn new() -> Self {
         let scratch = Scratch::new();
         let program = scratch.copy_of_program(0o755);
-        Daemon { starter: program.clone(), program, scratch, place: place_of_our_own() }
+        let groups = RefCell::default();
+        Daemon { starter: program.clone(), program, groups, scratch, place: place_of_our_own() }
     }
 
     /// Its `/dev` has nothing but `null` and a `log` that leads to [`Daemon::syslogd`].
@@ -109,8 +115,14 @@ impl Daemon {
 
     /// All its processes that run.
     pub fn processes(&self) -> Vec<Pid> {
+        let mut groups = self.groups.borrow_mut();
         let mut processes = proc::of_program(&self.program);
         processes.retain(|pid| proc::is_alive(*pid));
+        groups.extend(processes.iter().filter_map(|pid| getpgid(Some(*pid)).ok()));
+        groups.remove(&getpgrp());
+        processes.extend(proc::of_groups(&groups));
+        processes.sort();
+        processes.dedup();
         processes
     }
 

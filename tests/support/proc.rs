@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 fn file(pid: Pid, name: &str) -> PathBuf {
     format!("/proc/{pid}/{name}").into()
@@ -74,6 +74,12 @@ pub fn tcp_sockets() -> BTreeSet<String> {
     inodes.map(|inode| format!("socket:[{inode}]")).collect()
 }
 
+/// The whole command line, words separated by spaces.
+pub fn command_line(pid: Pid) -> String {
+    let words = fs::read(file(pid, "cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
+}
+
 /// The name of the role in square brackets, as `ps` shows it, or `None` for a program without.
 pub fn role(pid: Pid) -> Option<String> {
     let title = fs::read(file(pid, "cmdline")).ok()?;
@@ -110,6 +116,12 @@ pub fn of_program(program: &Path) -> Vec<Pid> {
     found.sort();
     found.dedup();
     found
+}
+
+/// All processes of these process groups that run.
+pub fn of_groups(groups: &BTreeSet<Pid>) -> Vec<Pid> {
+    let belongs = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|group| groups.contains(&group));
+    processes().filter(|pid| belongs(pid) && is_alive(*pid)).collect()
 }
 
 fn processes() -> impl Iterator<Item = Pid> {
