@@ -24,9 +24,19 @@ impl Statistics {
     /// The lines, running sessions in their order first. What passes is `counted` while it does only where
     /// an output wants to know; otherwise each side's total comes at its end.
     pub(super) fn lines<'a>(&self, running: impl Iterator<Item = &'a Session>, counted: bool) -> Vec<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.lines_at(now, running, counted)
+    }
+
+    /// As [`Statistics::lines`], at `now` in seconds since the epoch.
+    fn lines_at<'a>(
+        &self,
+        now: u64,
+        running: impl Iterator<Item = &'a Session>,
+        counted: bool,
+    ) -> Vec<String> {
         let mut running: Vec<&Session> = running.collect();
         running.sort_unstable_by_key(|session| session.number);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut all = self.bytes;
         let mut lines = Vec::with_capacity(running.len() + 1);
         for session in &running {
@@ -59,4 +69,29 @@ impl Statistics {
 /// In the words of the frame: input is what comes from clients.
 fn passed([client, server]: [u64; 2]) -> String {
     format!("{client} bytes received, {server} bytes sent")
+}
+
+#[cfg(test)]
+mod tests {
+    use privsep::channel::Channel;
+
+    use super::*;
+    use crate::logger::template::Facts;
+    use crate::messages::Address;
+
+    fn line(started: u64, now: u64) -> String {
+        let (channel, _) = Channel::pair().expect("a pair");
+        let client = Address::Unix(Vec::new());
+        let names = [client.numeric(), client.numeric()];
+        let session = Session::new(Facts { number: 7, client, started }, channel, names, None);
+        Statistics::default().lines_at(now, [&session].into_iter(), true).remove(0)
+    }
+
+    #[test]
+    fn the_age_of_a_session_is_counted_from_its_start() {
+        for (started, now, age) in [(100, 100, 0), (100, 101, 1), (100, 4000, 3900), (100, 99, 0)] {
+            let line = line(started, now);
+            assert!(line.contains(&format!(", {age} s, idle for 0 s, ")), "{line}");
+        }
+    }
 }
