@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 
 use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
-use crate::support::skip::{Need, needs};
+use crate::support::skip::{Need, needs, skipped_because};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::{nobody, place_of_our_own};
 
@@ -127,8 +127,7 @@ fn psql_works_with_a_database() {
         return;
     }
     let Some(bin) = postgresql() else {
-        println!("SKIP: no PostgreSQL server is installed");
-        return;
+        return skipped_because("no PostgreSQL server is installed", "apt install postgresql");
     };
     let scratch = Scratch::new();
     let server = postgres(&bin, &scratch);

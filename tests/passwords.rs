@@ -119,6 +119,7 @@ fn pop3() {
         Need::Ours,
         Need::Root,
         Need::Program("dovecot"),
+        Need::File("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
         Need::PythonModule("poplib"),
         Need::Program("curl"),
     ]) {
@@ -147,6 +148,7 @@ fn imap() {
         Need::Ours,
         Need::Root,
         Need::Program("dovecot"),
+        Need::File("/usr/lib/dovecot/imap", "dovecot-imapd"),
         Need::PythonModule("imaplib"),
         Need::Program("curl"),
     ]) {

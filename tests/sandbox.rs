@@ -122,7 +122,7 @@ fn a_container_without_capabilities_has_all_that_needs_none() {
 
 #[test]
 fn a_user_namespace_of_nobody_has_all_that_needs_no_capability() {
-    if !needs(&[Need::Ours, Need::Root, Need::Program("unshare")]) {
+    if !needs(&[Need::Ours, Need::Root, Need::UserNamespace]) {
         return;
     }
     let scratch = Scratch::new();

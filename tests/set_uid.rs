@@ -17,6 +17,7 @@ use nix::unistd::{Pid, mkfifo};
 use crate::support::peer::{Peer, Service, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
+use crate::support::suite;
 use crate::support::wait::{PATIENCE, until, within};
 use crate::support::{low_port, nobody, place_of_our_own, proc};
 
@@ -32,14 +33,13 @@ enum Power {
 const POWERS: [Power; 2] = [Power::SetUid, Power::Capability];
 
 /// `tests/support/launcher.c`, compiled once.
-static LAUNCHER: LazyLock<(Scratch, PathBuf)> = LazyLock::new(|| {
-    let scratch = Scratch::new();
-    let program = scratch.path("launcher");
+static LAUNCHER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let program = suite::shared().join("launcher");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/launcher.c");
     let status = Command::new("cc").arg("-o").arg(&program).arg(source).status().expect("cc");
     assert!(status.success(), "the launcher compiles");
     fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("chmod");
-    (scratch, program)
+    program
 });
 
 /// The program with power, in a directory where everything that appears is looked at.
@@ -64,7 +64,7 @@ impl Stage {
     /// Started by nobody.
     fn command(&self, words: &[&str], arguments: &[&str]) -> Command {
         let (uid, gid) = nobody();
-        let mut command = Command::new(&LAUNCHER.1);
+        let mut command = Command::new(&*LAUNCHER);
         command.args(words).arg("--").arg(&self.program).args(arguments);
         command.uid(uid.as_raw()).gid(gid.as_raw()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

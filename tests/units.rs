@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::support::namespace::{in_a_world_of_its_own, mount_disk, run};
 use crate::support::peer::{Peer, echo_server};
-use crate::support::skip::{Need, PYTHON, needs};
+use crate::support::skip::{Need, PYTHON, needs, skipped_because};
 use crate::support::under_test::binary;
 use crate::support::wait::{PATIENCE, until};
 use crate::support::{low_port, unix};
@@ -135,7 +135,7 @@ fn set_up() {
 
 fn can_be_played() -> bool {
     if !cfg!(target_arch = "x86_64") {
-        println!("SKIP: the numbers of system calls are those of x86-64");
+        skipped_because("the numbers of system calls are those of x86-64", "run on x86-64");
         return false;
     }
     let tools = [Need::Program("systemd-analyze"), Need::Program("tcpreen"), Need::Program("gcc")];

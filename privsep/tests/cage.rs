@@ -1,9 +1,15 @@
 //! What the cage promises, tried from inside: this binary starts itself as a role, locks itself, and does
 //! the forbidden thing. Without libtest, whose threads a fork must not meet.
 
-use std::ffi::OsString;
-use std::fs::File;
+#[path = "../../tests/support/skipped.rs"]
+mod skipped;
+
+use std::ffi::{CString, OsString};
+use std::fs::{File, Permissions};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 
@@ -16,6 +22,7 @@ use privsep::role::{Entry, argument, asked_for};
 use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
 use privsep::spawn::{Program, Streams};
 use privsep::{allow, refuse};
+use skipped::Lack;
 
 const ALLOWED: &[Allowed] = allow![
     SYS_exit_group => "the end",
@@ -83,11 +90,18 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|only| only == WHO) {
         return who();
     }
-    let mut failed = 0;
-    let mut run = |name: &str, test: &dyn Fn()| {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
-        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
-        failed += u32::from(result.is_err());
+    let [mut passed, mut failed, mut ignored] = [0; 3];
+    let mut run = |name: &str, test: &dyn Fn() -> Ending| {
+        let (count, word) = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)) {
+            Ok(Ending::Passed) => (&mut passed, "ok".to_owned()),
+            Ok(Ending::Skipped(lack)) => {
+                skipped::enter(&format!("cage: {name}"), lack);
+                (&mut ignored, format!("ignored, {}", lack.0))
+            }
+            Err(_) => (&mut failed, "FAILED".to_owned()),
+        };
+        *count += 1;
+        println!("test {name} ... {word}");
     };
     for (name, _, expected) in PROBES {
         run(&format!("a locked role that {name}: {expected:?}"), &|| probe(name, *expected));
@@ -95,16 +109,21 @@ fn main() -> ExitCode {
     for (name, test) in TESTS {
         run(name, test);
     }
-    let passed = (PROBES.len() + TESTS.len()) as u32 - failed;
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; 0 filtered out"
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// How a test ends that does not fail.
+enum Ending {
+    Passed,
+    Skipped(Lack),
+}
+
 /// Starts a probe, talks to it, and looks at its end.
-fn probe(name: &str, expected: Expected) {
+fn probe(name: &str, expected: Expected) -> Ending {
     let program = Program::current("cage").expect("the program");
     let (pid, channel) = program.start::<u32, u32>(name, Streams::Output, &[]).expect("a role");
     let _ = channel.send(&7);
@@ -116,14 +135,28 @@ fn probe(name: &str, expected: Expected) {
         other => panic!("{other:?}"),
     };
     assert_eq!(ended, expected);
+    Ending::Passed
 }
 
 /// What a copy of this binary is told by [`regain`].
 const WHO: &str = "who";
 
-/// Beside this binary, and with root's set-uid bit.
-fn set_uid_copy() -> std::path::PathBuf {
-    std::env::current_exe().expect("us").with_file_name("cage-set-uid")
+/// Environment variable that tells [`regain`] where the set-uid copy of this binary is.
+const COPY: &str = "CAGE_SET_UID_COPY";
+
+/// A copy of this binary with root's set-uid bit. The build directory will not do: a role that has dropped root may
+/// be unable to pass the directories above it, and then would fail for that reason alone.
+fn set_uid_copy() -> Option<(tempfile::TempDir, PathBuf)> {
+    ["/tmp", "/var/tmp", "/dev/shm"].into_iter().find_map(|place| {
+        let directory = tempfile::tempdir_in(place).ok()?;
+        let copy = directory.path().join("cage-set-uid");
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).ok()?;
+        std::fs::copy(std::env::current_exe().ok()?, &copy).ok()?;
+        std::fs::set_permissions(&copy, Permissions::from_mode(0o4755)).ok()?;
+        // Without a drop the file gives what it promises; otherwise the test would show nothing.
+        let given = Command::new(&copy).arg(WHO).uid(65534).status().ok()?;
+        (given.code() == Some(1)).then_some((directory, copy))
+    })
 }
 
 /// Dropped, but neither fenced nor locked: tries to be root again, by itself and through a set-uid file.
@@ -133,8 +166,8 @@ fn regain() -> ExitCode {
     if setresuid(root, root, root).is_ok() || nix::unistd::seteuid(root).is_ok() {
         return ExitCode::from(1);
     }
-    let error = std::os::unix::process::CommandExt::exec(Command::new(set_uid_copy()).arg(WHO));
-    panic!("{error}");
+    let copy = std::env::var_os(COPY).expect("the path of the copy");
+    panic!("{}", Command::new(copy).arg(WHO).exec());
 }
 
 /// Whether whoever executes this is root by it.
@@ -142,24 +175,26 @@ fn who() -> ExitCode {
     ExitCode::from(u8::from(nix::unistd::geteuid().is_root()))
 }
 
-fn dropped_for_good() {
+fn skip(lack: Lack) -> Ending {
+    skipped::expect_allowed(lack.0);
+    Ending::Skipped(lack)
+}
+
+fn dropped_for_good() -> Ending {
     if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: this test needs root");
-        return println!("SKIP: this test needs root");
+        return skip(skipped::ROOT);
     }
-    let copy = set_uid_copy();
-    std::fs::copy(std::env::current_exe().expect("us"), &copy).expect("a copy");
-    std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).expect("chmod");
-    // Without a drop the file gives what it promises; else this test would show nothing.
-    let given = std::os::unix::process::CommandExt::uid(Command::new(&copy).arg(WHO), 65534).status();
+    let Some((_directory, copy)) = set_uid_copy() else {
+        return skip(Lack("no directory has working set-uid files", "mount /tmp or /var/tmp without nosuid"));
+    };
+    let environment = CString::new(format!("{COPY}={}", copy.display())).expect("a path without NUL");
     let (pid, _channel) = Program::current("cage")
-        .expect("us")
-        .start::<u32, u32>("regain", Streams::Output, &[])
+        .expect("the program")
+        .start::<u32, u32>("regain", Streams::Output, &[environment])
         .expect("a role");
     let ended = waitpid(pid, None);
-    std::fs::remove_file(&copy).expect("the copy");
-    assert_eq!(given.expect("it runs").code(), Some(1), "set-uid files work here");
     assert!(matches!(ended, Ok(WaitStatus::Exited(_, 0))), "{ended:?}");
+    Ending::Passed
 }
 
 /// The life of a probe.
@@ -204,7 +239,9 @@ fn lock() -> Result<Locked, StepError> {
     drop_privileges(&privileges())?.fence(&Landlock::default())?.lock(&filter)
 }
 
-const TESTS: &[(&str, fn())] = &[
+type Test = fn() -> Ending;
+
+const TESTS: &[(&str, Test)] = &[
     ("a thread that was there before the filter is inside it", || probe("thread", Expected::Killed)),
     ("a role started by hand is none", role_by_hand),
     ("a role that has dropped root does not get it back, even without a filter", dropped_for_good),
@@ -214,19 +251,20 @@ const TESTS: &[(&str, fn())] = &[
     ("what a peer said before it vanished is still heard", last_words),
 ];
 
-fn role_by_hand() {
+fn role_by_hand() -> Ending {
     let status = Command::new(std::env::current_exe().expect("us"))
         .arg(argument("sends and receives"))
         .status()
         .expect("it runs");
     assert_eq!(status.code(), Some(64));
+    Ending::Passed
 }
 
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc").count()
 }
 
-fn descriptor_arrives() {
+fn descriptor_arrives() -> Ending {
     let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
     let null = File::open("/dev/null").expect("null");
     one.send_with(&5, &[null.as_fd()], Wait::Yes).expect("sent");
@@ -234,9 +272,10 @@ fn descriptor_arrives() {
     let found = File::from(one_fd(fds).expect("one descriptor")).metadata().expect("it");
     let null = null.metadata().expect("null");
     assert_eq!(std::os::unix::fs::MetadataExt::rdev(&found), std::os::unix::fs::MetadataExt::rdev(&null));
+    Ending::Passed
 }
 
-fn too_many_descriptors() {
+fn too_many_descriptors() -> Ending {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     use std::os::fd::AsRawFd;
     for count in [1, 2, 3, 4, 100, 253] {
@@ -257,19 +296,22 @@ fn too_many_descriptors() {
         }
         assert_eq!(open_descriptors(), before, "{count} descriptors: some stayed open");
     }
+    Ending::Passed
 }
 
-fn too_long() {
+fn too_long() -> Ending {
     let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
     one.send_frame(&vec![0; privsep::wire::LIMIT + 1]).expect("sent");
     assert!(matches!(other.receive(Wait::Yes), Err(ChannelError::Descriptors)));
+    Ending::Passed
 }
 
-fn last_words() {
+fn last_words() -> Ending {
     let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
     other.send(&1).expect("something that is never read");
     one.send(&9).expect("the last words");
     drop(one);
     assert!(matches!(other.receive(Wait::Yes), Ok(Incoming::Message(9, _))));
     assert!(matches!(other.receive(Wait::Yes), Ok(Incoming::Closed)));
+    Ending::Passed
 }

@@ -50,6 +50,8 @@ mod fault;
 mod harness;
 mod list;
 mod raw;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod trial;
 
 use std::process::ExitCode;

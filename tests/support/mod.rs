@@ -1,4 +1,4 @@
-//! What the tests are told with.
+//! Actors, observers and the frame of the tests.
 
 pub mod daemon;
 pub mod hostile;
@@ -14,6 +14,8 @@ pub mod role;
 pub mod rsyslog;
 pub mod scratch;
 pub mod skip;
+pub mod skipped;
+pub mod suite;
 pub mod table;
 pub mod tcpreen;
 pub mod under_test;

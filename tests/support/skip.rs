@@ -1,11 +1,16 @@
-//! Tests that need something which is not everywhere say so, loudly, and not at all in CI.
+//! Tests that need what is not on every machine are skipped where it is missing, and listed at the end of the run.
+//!
+//! In CI (`CI` is set) a skip is a failure, but for the needs that `TCPREEN_MAY_SKIP` names: `root`.
 
 use std::env;
+use std::panic::Location;
 use std::process::Command;
+use std::thread;
 
 use nix::unistd::{AccessFlags, Uid, access};
 
 use super::under_test::is_original;
+use super::{skipped, suite};
 
 /// Debian's own Python, whatever others are in the search path: it is the one that has Debian's modules.
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -16,35 +21,125 @@ pub enum Need {
     Root,
     /// A program in the search path.
     Program(&'static str),
+    /// A file of a package: path and name of the package.
+    File(&'static str, &'static str),
     /// A module that [`PYTHON`] finds.
     PythonModule(&'static str),
     /// To be able to make a mount namespace.
     MountNamespace,
+    /// To be able to make a user namespace.
+    UserNamespace,
     /// Our own program: the test is about something the original has never claimed.
     Ours,
 }
 
-/// Whether every need is met. If not, the reason is printed; in CI (`CI` is set) what should have
-/// been installed there is an error.
-#[track_caller]
-pub fn needs(needs: &[Need]) -> bool {
-    needs.iter().all(|&need| {
-        let Some(why) = lacking(need) else { return true };
-        let expected_in_ci = matches!(need, Need::Root | Need::Program(_) | Need::PythonModule(_));
-        assert!(!(expected_in_ci && env::var_os("CI").is_some()), "cannot be skipped in CI: {why}");
-        println!("SKIP: {why}");
-        eprintln!("SKIP: {why}");
-        false
-    })
+/// Packages of Debian whose name is not that of the program.
+const PACKAGES: &[(&str, &str)] = &[
+    ("apt-get", "apt"),
+    ("busctl", "systemd"),
+    ("cc", "gcc"),
+    ("dovecot", "dovecot-imapd dovecot-pop3d"),
+    ("dpkg-buildpackage", "dpkg-dev"),
+    ("fish", "fish"),
+    ("getcap", "libcap2-bin"),
+    ("inetd", "openbsd-inetd"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+    ("nc", "netcat-openbsd"),
+    ("nginx", "nginx-light"),
+    ("prlimit", "util-linux"),
+    ("ps", "procps"),
+    ("redis-cli", "redis-tools"),
+    ("rsyslogd", "rsyslog"),
+    ("setcap", "libcap2-bin"),
+    ("setpriv", "util-linux"),
+    ("setsid", "util-linux"),
+    ("script", "util-linux"),
+    ("su", "util-linux"),
+    ("systemd-analyze", "systemd"),
+    ("systemd-socket-activate", "systemd"),
+    ("unshare", "util-linux"),
+];
+
+/// A need that is not met.
+struct Lack {
+    what: String,
+    remedy: String,
+    /// Some machines do not have it and cannot get it: accepted in CI, too.
+    accepted: bool,
 }
 
-fn lacking(need: Need) -> Option<String> {
+/// Checks every need. If one is not met, the test is listed as skipped and has to return.
+#[track_caller]
+pub fn needs(needs: &[Need]) -> bool {
+    match needs.iter().find_map(|&need| lacking(need)) {
+        None => true,
+        Some(lack) => {
+            skip(lack);
+            false
+        }
+    }
+}
+
+/// Skips the running test for a reason that is no [`Need`], which is a failure in CI.
+#[track_caller]
+pub fn skipped_because(what: &str, remedy: &str) {
+    skip(Lack { what: what.into(), remedy: remedy.into(), accepted: false });
+}
+
+#[track_caller]
+fn skip(Lack { what, remedy, accepted }: Lack) {
+    if !accepted {
+        skipped::expect_allowed(&what);
+    }
+    let place = Location::caller().to_string();
+    let thread = thread::current();
+    // libtest names the thread of a test after it, but where there is one thread alone.
+    let test = thread.name().filter(|name| *name != "main").unwrap_or(&place);
+    suite::record_skip(test, &what, &remedy);
+    println!("skipped: {what}");
+}
+
+fn lacking(need: Need) -> Option<Lack> {
+    let lack = |what: String, remedy: String| Some(Lack { what, remedy, accepted: false });
+    let install = |package: &str| format!("apt install {package}");
     match need {
-        Need::Root => (!Uid::effective().is_root()).then(|| "this test needs root".into()),
-        Need::Program(name) => (!is_installed(name)).then(|| format!("{name} is not installed")),
-        Need::PythonModule(name) => (!is_importable(name)).then(|| format!("{PYTHON} has no {name}")),
-        Need::MountNamespace => (!can_unshare()).then(|| "no mount namespace can be made here".into()),
-        Need::Ours => is_original().then(|| "the original does not claim to do this".into()),
+        Need::Root if Uid::effective().is_root() => None,
+        Need::Root => lack(skipped::ROOT.0.into(), skipped::ROOT.1.into()),
+        Need::Program(name) if is_installed(name) => None,
+        Need::Program(name) => lack(format!("{name} is not installed"), install(package_of(name))),
+        Need::File(path, _) if std::path::Path::new(path).exists() => None,
+        Need::File(path, package) => lack(format!("{path} is missing"), install(package)),
+        Need::PythonModule(name) if is_importable(name) => None,
+        Need::PythonModule(name) => lack(format!("{PYTHON} has no {name}"), install(&python_package(name))),
+        Need::MountNamespace if can_unshare(&["--mount", "mount", "-t", "tmpfs", "none", "/tmp"]) => None,
+        Need::MountNamespace => {
+            expected_nowhere("no mount namespace can be made here", "run as root, with CAP_SYS_ADMIN")
+        }
+        Need::UserNamespace if can_unshare(&["--user", "true"]) => None,
+        Need::UserNamespace => expected_nowhere(
+            "no user namespace can be made here",
+            "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces",
+        ),
+        Need::Ours if !is_original() => None,
+        Need::Ours => expected_nowhere("the original does not claim to do this", "test tcpreen itself"),
+    }
+}
+
+/// A lack that is accepted in CI, too.
+fn expected_nowhere(what: &str, remedy: &str) -> Option<Lack> {
+    Some(Lack { what: what.into(), remedy: remedy.into(), accepted: true })
+}
+
+fn package_of(program: &'static str) -> &'static str {
+    PACKAGES.iter().find(|(name, _)| *name == program).map_or(program, |(_, package)| package)
+}
+
+/// What is part of Python itself comes with the interpreter.
+fn python_package(module: &str) -> String {
+    match module {
+        "aiosmtpd" | "pyftpdlib" => format!("python3-{module}"),
+        _ => "python3".into(),
     }
 }
 
@@ -53,9 +148,8 @@ pub fn long() -> bool {
     env::var_os("TCPREEN_LONG").is_some()
 }
 
-fn can_unshare() -> bool {
-    let mount = ["--mount", "mount", "-t", "tmpfs", "none", "/tmp"];
-    Command::new("unshare").args(mount).output().is_ok_and(|output| output.status.success())
+fn can_unshare(arguments: &[&str]) -> bool {
+    Command::new("unshare").args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
 fn is_installed(name: &str) -> bool {
