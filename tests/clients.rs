@@ -123,7 +123,7 @@ fn as_nobody(mut command: Command) -> Command {
 
 #[test]
 fn psql_works_with_a_database() {
-    if !needs(&[Need::Program("psql")]) {
+    if !needs(&[Need::Program("psql"), Need::Account]) {
         return;
     }
     let Some(bin) = postgresql() else {

@@ -69,6 +69,24 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    /// A directory on which something is mounted cannot be removed.
+    fn drop(&mut self) {
+        for place in mounted_below(self.0.path()) {
+            let _ = Command::new("umount").arg("--lazy").arg(place).status();
+        }
+    }
+}
+
+/// Mount points of this thread's namespace, the innermost first.
+fn mounted_below(directory: &Path) -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let places = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let mut below: Vec<PathBuf> = places.filter(|place| place.starts_with(directory)).collect();
+    below.reverse();
+    below
+}
+
 fn is_record_of(path: &Path, name: &str) -> bool {
     let rest = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.strip_prefix(name));
     rest.is_some_and(|rest| rest.starts_with('-'))

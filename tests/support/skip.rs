@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::process::Command;
 use std::thread;
 
-use nix::unistd::{AccessFlags, Uid, access};
+use nix::unistd::{AccessFlags, Uid, User, access};
 
 use super::under_test::is_original;
 use super::{skipped, suite};
@@ -25,6 +25,8 @@ pub enum Need {
     File(&'static str, &'static str),
     /// A module that [`PYTHON`] finds.
     PythonModule(&'static str),
+    /// An entry for our user id in the list of accounts.
+    Account,
     /// To be able to make a mount namespace.
     MountNamespace,
     /// To be able to make a user namespace.
@@ -112,6 +114,8 @@ fn lacking(need: Need) -> Option<Lack> {
         Need::File(path, package) => lack(format!("{path} is missing"), install(package)),
         Need::PythonModule(name) if is_importable(name) => None,
         Need::PythonModule(name) => lack(format!("{PYTHON} has no {name}"), install(&python_package(name))),
+        Need::Account if User::from_uid(Uid::effective()).is_ok_and(|user| user.is_some()) => None,
+        Need::Account => lack("this user id has no account".into(), "run as a user of /etc/passwd".into()),
         Need::MountNamespace if can_unshare(&["--mount", "mount", "-t", "tmpfs", "none", "/tmp"]) => None,
         Need::MountNamespace => {
             expected_nowhere("no mount namespace can be made here", "run as root, with CAP_SYS_ADMIN")

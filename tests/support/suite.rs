@@ -201,7 +201,8 @@ fn print_skips(list: &str) {
     }
     let mut reasons: Vec<_> = reasons.into_iter().map(|(reason, tests)| (tests.len(), reason)).collect();
     reasons.sort_by(|one, other| other.cmp(one));
-    eprintln!("skipped: {} tests, which count as passed above", tests.len());
+    let s = if tests.len() == 1 { "" } else { "s" };
+    eprintln!("skipped: {} test{s}, counted as passed or ignored above", tests.len());
     for (count, (lack, remedy)) in reasons {
         eprintln!("{count:>6}  {lack:<44} {remedy}");
     }
