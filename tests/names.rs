@@ -28,7 +28,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 const NAMED: Duration = Duration::from_millis(3500);
 
 fn with_hosts(hosts: &str, test: impl FnOnce() + Send) {
-    if !needs(&[Need::Root, Need::Program("ip"), Need::Program("mount")]) {
+    if !needs(&[Need::Root, Need::Program("ip"), Need::World]) {
         return;
     }
     in_a_world_of_its_own(|| {

@@ -318,7 +318,7 @@ fn every_part_has_the_mode_and_the_owner_of_the_first() {
 
 #[test]
 fn a_full_disk_ends_the_sessions_and_every_part_is_whole() {
-    if !needs(&[Need::Ours, Need::Root, Need::Program("ip"), Need::Program("mount")]) {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("ip"), Need::World]) {
         return;
     }
     in_a_world_of_its_own(|| {

@@ -139,7 +139,7 @@ fn can_be_played() -> bool {
         return false;
     }
     let tools = [Need::Program("systemd-analyze"), Need::Program("tcpreen"), Need::Program("gcc")];
-    needs(&[Need::Ours, Need::Root, Need::MountNamespace]) && needs(&tools)
+    needs(&[Need::Ours, Need::Root, Need::World]) && needs(&tools)
 }
 
 #[test]

@@ -17,8 +17,14 @@ use crate::support::record::read_raw;
 use crate::support::skip::{Need, needs};
 use crate::support::wait::until;
 
-const NEEDS: [Need; 5] =
-    [Need::Ours, Need::Root, Need::Program("logrotate"), Need::Program("pkill"), Need::Program("ip")];
+const NEEDS: [Need; 6] = [
+    Need::Ours,
+    Need::Root,
+    Need::World,
+    Need::Program("logrotate"),
+    Need::Program("pkill"),
+    Need::Program("ip"),
+];
 
 const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/logrotate/tcpreen");
 

@@ -10,7 +10,7 @@ use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 
 /// What a world of its own takes, where a bridge may listen on every address.
-const WORLD: [Need; 3] = [Need::Root, Need::Program("ip"), Need::Program("mount")];
+const WORLD: [Need; 3] = [Need::Root, Need::Program("ip"), Need::World];
 
 /// A server on IPv6 alone.
 fn server_at(place: impl Into<SocketAddr>) -> Server {

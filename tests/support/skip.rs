@@ -7,17 +7,17 @@ use std::panic::Location;
 use std::process::Command;
 use std::thread;
 
-use nix::unistd::{AccessFlags, Uid, User, access};
+use nix::unistd::{AccessFlags, Pid, Uid, User, access};
 
 use super::under_test::is_original;
-use super::{skipped, suite};
+use super::{proc, skipped, suite};
 
 /// Debian's own Python, whatever others are in the search path: it is the one that has Debian's modules.
 pub const PYTHON: &str = "/usr/bin/python3";
 
 #[derive(Clone, Copy, Debug)]
 pub enum Need {
-    /// To be root.
+    /// To be root, with the power to look into other processes.
     Root,
     /// A program in the search path.
     Program(&'static str),
@@ -29,6 +29,8 @@ pub enum Need {
     Account,
     /// To be able to make a mount namespace.
     MountNamespace,
+    /// To be able to make mount and network namespaces, as `in_a_world_of_its_own` does.
+    World,
     /// To be able to make a user namespace.
     UserNamespace,
     /// Our own program: the test is about something the original has never claimed.
@@ -106,7 +108,10 @@ fn lacking(need: Need) -> Option<Lack> {
     let lack = |what: String, remedy: String| Some(Lack { what, remedy, accepted: false });
     let install = |package: &str| format!("apt install {package}");
     match need {
-        Need::Root if Uid::effective().is_root() => None,
+        Need::Root if Uid::effective().is_root() && may_trace() => None,
+        Need::Root if Uid::effective().is_root() => {
+            lack("root lacks CAP_SYS_PTRACE here".into(), "run with that capability".into())
+        }
         Need::Root => lack(skipped::ROOT.0.into(), skipped::ROOT.1.into()),
         Need::Program(name) if is_installed(name) => None,
         Need::Program(name) => lack(format!("{name} is not installed"), install(package_of(name))),
@@ -117,9 +122,11 @@ fn lacking(need: Need) -> Option<Lack> {
         Need::Account if User::from_uid(Uid::effective()).is_ok_and(|user| user.is_some()) => None,
         Need::Account => lack("this user id has no account".into(), "run as a user of /etc/passwd".into()),
         Need::MountNamespace if can_unshare(&["--mount", "mount", "-t", "tmpfs", "none", "/tmp"]) => None,
-        Need::MountNamespace => {
-            expected_nowhere("no mount namespace can be made here", "run as root, with CAP_SYS_ADMIN")
-        }
+        Need::World if can_unshare(&["--mount", "--net", "mount", "-t", "tmpfs", "none", "/tmp"]) => None,
+        Need::MountNamespace | Need::World => expected_nowhere(
+            "no namespaces for mounts and networks can be made here",
+            "run as root, with CAP_SYS_ADMIN",
+        ),
         Need::UserNamespace if can_unshare(&["--user", "true"]) => None,
         Need::UserNamespace => expected_nowhere(
             "no user namespace can be made here",
@@ -150,6 +157,13 @@ fn python_package(module: &str) -> String {
 /// Whether long tests are asked for.
 pub fn long() -> bool {
     env::var_os("TCPREEN_LONG").is_some()
+}
+
+/// Whether CAP_SYS_PTRACE, the 19th bit, is among our capabilities.
+fn may_trace() -> bool {
+    let status = proc::status(Pid::this());
+    let capabilities = status.map(|status| u64::from_str_radix(status.get("CapEff"), 16));
+    capabilities.is_some_and(|bits| bits.is_ok_and(|bits| bits & 1 << 19 != 0))
 }
 
 fn can_unshare(arguments: &[&str]) -> bool {

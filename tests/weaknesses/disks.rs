@@ -16,7 +16,7 @@ use crate::support::{Bridged, bridge, nobody};
 
 #[test]
 fn a_full_disk_is_told_once_and_remembered() {
-    if !needs(&[Need::Root, Need::Program("ip"), Need::Program("mount")]) {
+    if !needs(&[Need::Root, Need::Program("ip"), Need::World]) {
         return;
     }
     known_to_fail_on_original("it never looks", || {
