@@ -150,6 +150,6 @@ fn fish_completes_options_and_values() {
     "#;
     let mut fish = shell("fish", &["--no-config", "--init-command", start, "-i"]);
     fish.env("HOME", scratch.path("")).env("XDG_DATA_HOME", scratch.path("data"));
-    fish.env("XDG_RUNTIME_DIR", scratch.path(""));
+    fish.env("TMPDIR", scratch.path(""));
     expect_completions(Shell::start(fish), &scratch);
 }
