@@ -39,30 +39,22 @@ pub enum Need {
 
 /// Packages of Debian whose name is not that of the program.
 const PACKAGES: &[(&str, &str)] = &[
-    ("apt-get", "apt"),
-    ("busctl", "systemd"),
     ("cc", "gcc"),
     ("dovecot", "dovecot-imapd dovecot-pop3d"),
-    ("dpkg-buildpackage", "dpkg-dev"),
-    ("fish", "fish"),
-    ("getcap", "libcap2-bin"),
     ("inetd", "openbsd-inetd"),
     ("ip", "iproute2"),
-    ("mount", "mount"),
-    ("nc", "netcat-openbsd"),
     ("nginx", "nginx-light"),
+    ("pkill", "procps"),
     ("prlimit", "util-linux"),
-    ("ps", "procps"),
+    ("psql", "postgresql-client"),
+    ("redis-benchmark", "redis-tools"),
     ("redis-cli", "redis-tools"),
     ("rsyslogd", "rsyslog"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
     ("setsid", "util-linux"),
-    ("script", "util-linux"),
-    ("su", "util-linux"),
     ("systemd-analyze", "systemd"),
     ("systemd-socket-activate", "systemd"),
-    ("unshare", "util-linux"),
 ];
 
 /// A need that is not met.
