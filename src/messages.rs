@@ -33,6 +33,15 @@ pub(crate) enum Side {
     Server,
 }
 
+impl Side {
+    pub(crate) fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        }
+    }
+}
+
 /// An address of a peer, or one that we listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Address {
@@ -50,6 +59,13 @@ pub(crate) enum Address {
 }
 
 impl Address {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Address::V4 { .. } | Address::V6 { .. } => Transport::Tcp,
+            Address::Unix(_) => Transport::Unix,
+        }
+    }
+
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         match *self {
             Address::V4 { host, .. } => Some(host.into()),
@@ -222,7 +238,20 @@ pub(crate) enum Reaping {
 /// Parent to an idle worker; the only message it ever gets, with client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    Session { need: Need, bytes: Option<u64>, idle_ms: Option<u32> },
+    Session {
+        need: Need,
+        bytes: Option<u64>,
+        idle_ms: Option<u32>,
+        /// Of client and server.
+        transports: [Transport; 2],
+    },
+}
+
+/// The kind of a peer's socket: the worker cannot ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Transport {
+    Tcp,
+    Unix,
 }
 
 /// Parent to logger.
@@ -383,14 +412,14 @@ pub(crate) enum Record {
     Passed { from: Side, bytes: u64 },
     /// This side sends no more; so many bytes came from it.
     Ended { from: Side, total: u64 },
-    /// The session is over, for both sides that have not ended yet: so many bytes came from client and
-    /// server, where that is to be told. The last record.
+    /// The session is over. The totals of the sides that have not ended yet: how many bytes came from client and
+    /// server. The last record.
     Closed { cause: Cause, totals: [Option<u64>; 2] },
 }
 
 impl Record {
     /// No encoded record is longer: the payload of `Data` begins within this.
-    pub(crate) const MAX_HEAD: usize = 32;
+    pub(crate) const MAX_HEAD: usize = 40;
 
     /// No message with a record is longer, payload included.
     pub(crate) const LONGEST: usize = 256 * 1024;
@@ -403,10 +432,15 @@ pub(crate) enum Cause {
     Done,
     /// This side reset its connection, and the reset was passed on.
     Reset(Side),
+    /// The connection to this side failed in another way; that, too, was passed on as a reset. `EPIPE` is a Unix
+    /// socket that was closed.
+    Lost { side: Side, errno: i32 },
     /// `-b`
     Limit,
-    /// `--idle-timeout`
+    /// `--idle-timeout`: no byte moved.
     Idle,
+    /// `--idle-timeout`: no byte moved because this side did not read what was sent to it.
+    NotReading(Side),
     /// The operator ended it.
     Stopped,
     /// The system failed us.

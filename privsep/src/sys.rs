@@ -23,6 +23,9 @@ pub const MAX_FDS: usize = 2;
 /// `SIOCATMARK` of asm-generic/sockios.h, which the libc crate lacks.
 pub const SIOCATMARK: libc::c_ulong = 0x8905;
 
+/// `SIOCOUTQ` of linux/sockios.h, which the libc crate lacks; it has the number of the terminals' `TIOCOUTQ`.
+pub const SIOCOUTQ: libc::c_ulong = 0x5411;
+
 /// Room for the control message of [`MAX_FDS`] descriptors and no more, aligned as `cmsghdr` wants it.
 const CONTROL_WORDS: usize = 4;
 
@@ -337,6 +340,14 @@ pub fn at_mark(socket: BorrowedFd<'_>) -> io::Result<bool> {
     // SAFETY: SIOCATMARK writes one int.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCATMARK as _, &raw mut answer) })?;
     Ok(answer != 0)
+}
+
+/// Bytes in the socket's send queue: not acknowledged by a TCP peer, not read by the peer of a Unix socket.
+pub fn outstanding(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ writes one int.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQ as _, &raw mut answer) })?;
+    Ok(usize::try_from(answer).unwrap_or(0))
 }
 
 /// Starts the program that `binary` is open on.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use privsep::channel::Channel;
 
 use super::batch::What;
@@ -273,14 +274,31 @@ fn obituary(end: End) -> String {
 /// What the record says about a cause, if it is worth a line: an orderly end needs none.
 pub(super) fn epitaph(cause: Cause) -> Option<String> {
     let why = match cause {
-        Cause::Done | Cause::Stopped => return None,
-        Cause::Reset(Side::Client) => "connection reset by the client".into(),
-        Cause::Reset(Side::Server) => "connection reset by the server".into(),
+        Cause::Done => return None,
+        Cause::Reset(side) => format!("connection reset by the {}", side_name(side)),
+        Cause::Lost { side, errno } => lost(side_name(side), errno),
         Cause::Limit => "byte limit reached".into(),
         Cause::Idle => "idle for too long".into(),
+        Cause::NotReading(side) => format!("the {} does not read", side_name(side)),
+        Cause::Stopped => "stopped by the operator".into(),
         Cause::Failed { errno } => reason(errno),
     };
     Some(format!("Session ended: {why}."))
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+fn lost(side: &str, errno: i32) -> String {
+    match errno {
+        libc::ETIMEDOUT => format!("no answer from the {side}"),
+        libc::EPIPE => format!("connection closed by the {side}"),
+        _ => format!("connection to the {side} lost: {}", reason(errno)),
+    }
 }
 
 #[cfg(test)]

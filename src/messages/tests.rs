@@ -18,6 +18,8 @@ fn cause() -> impl Strategy<Value = Cause> {
         side().prop_map(Cause::Reset),
         Just(Cause::Limit),
         Just(Cause::Idle),
+        side().prop_map(Cause::NotReading),
+        (side(), any::<i32>()).prop_map(|(side, errno)| Cause::Lost { side, errno }),
         Just(Cause::Stopped),
         any::<i32>().prop_map(|errno| Cause::Failed { errno }),
     ]
@@ -84,7 +86,12 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };
     let prepare = Prepare { version: VERSION, parent: i32::MAX, identity, sandbox };
     fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns });
-    fits(ToWorker::Session { need: Need::Bytes, bytes: Some(u64::MAX), idle_ms: Some(u32::MAX) });
+    fits(ToWorker::Session {
+        need: Need::Bytes,
+        bytes: Some(u64::MAX),
+        idle_ms: Some(u32::MAX),
+        transports: [Transport::Unix; 2],
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, SockProtocol, SockType, connect, socket};
 
-use super::socket::{family_of, peer_of, pending_error, with_sockaddr};
+use super::socket::{family_of, keep_urgent_bytes, peer_of, pending_error, with_sockaddr};
 use crate::messages::Address;
 
 /// A connection attempt.
@@ -78,9 +78,12 @@ impl Dial {
             self.next += 1;
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
             let attempt = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>).and_then(
-                |socket| match with_sockaddr(address, |to| connect(socket.as_raw_fd(), to)) {
-                    Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
-                    Err(errno) => Err(errno),
+                |socket| {
+                    keep_urgent_bytes(&socket);
+                    match with_sockaddr(address, |to| connect(socket.as_raw_fd(), to)) {
+                        Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
+                        Err(errno) => Err(errno),
+                    }
                 },
             );
             match attempt {

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 
 use super::own_file::{OwnFile, Place};
-use super::socket::{address_of, family_of, peer_of, with_sockaddr};
+use super::socket::{address_of, family_of, keep_urgent_bytes, peer_of, with_sockaddr};
 use crate::messages::Address;
 
 /// A socket that peers connect to. Removes the file of a Unix socket when it goes.
@@ -49,6 +49,7 @@ impl Listener {
     fn bind_one(address: &Address) -> Result<Listener, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>)?;
+        keep_urgent_bytes(&socket);
         if let Address::V6 { host, .. } = address {
             // `::` means everybody, whatever the system's default.
             setsockopt(&socket, sockopt::Ipv6V6Only, &!host.is_unspecified())?;

@@ -58,8 +58,17 @@ pub(super) fn peer_of(socket: &OwnedFd) -> Result<Address, Errno> {
     getpeername(socket.as_raw_fd()).map(|sockaddr| address_of(&sockaddr))
 }
 
-/// What a session's socket needs before a worker gets it, who may not set it: no delay of small writes.
+/// Leaves urgent bytes at their place in the stream. Where the kernel takes them out, it keeps one and drops it for
+/// the next. Set before the first byte can arrive; accepted sockets inherit it from the listener.
+pub(super) fn keep_urgent_bytes(socket: &OwnedFd) {
+    // A connection that is gone already shows itself to the worker.
+    let _ = setsockopt(socket, sockopt::OobInline, &true);
+}
+
+/// What a session's socket needs before a worker gets it, who may not set it: urgent bytes in place, and no delay of
+/// small writes.
 pub(super) fn prepare(socket: &OwnedFd, address: &Address) {
+    keep_urgent_bytes(socket);
     if address.ip().is_some() {
         // A connection that is gone already shows itself to the worker.
         let _ = setsockopt(socket, sockopt::TcpNoDelay, &true);

@@ -1,23 +1,36 @@
 //! A bridge is two flows and one verdict.
+//!
+//! A failed connection ends the flow *to* its peer at once, but not the flow *from* it: what the peer sent before is
+//! read to the end, recorded and delivered, and only then is the failure passed on, as a reset.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::flow::{Buffer, Ends, Flow, Pool, Step, report};
+use super::idle::Idle;
+use super::loss::Losses;
+use super::transport::Peer;
 use crate::format::Need;
 use crate::messages::{Cause, Record, Side, WorkersEnd};
+
+/// How long a receiver may take nothing of what a failed peer sent before.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The longest pause between two looks at what a receiver has acknowledged.
+const LOOK: Duration = Duration::from_millis(40);
+
+const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
 /// A session in progress.
 pub(super) struct Bridge<'a> {
     channel: &'a WorkersEnd,
-    client: OwnedFd,
-    server: OwnedFd,
+    /// Client, server.
+    peers: [Peer; 2],
     /// From the client, from the server.
     flows: [Flow; 2],
     pool: Pool,
@@ -26,6 +39,8 @@ pub(super) struct Bridge<'a> {
     full: bool,
     /// Sides whose hang-up has been seen and says nothing new.
     muted: [bool; 2],
+    losses: Losses,
+    idle: Idle,
     logger_lost: bool,
 }
 
@@ -34,19 +49,21 @@ impl<'a> Bridge<'a> {
         channel: &'a WorkersEnd,
         need: Need,
         limit: Option<u64>,
-        [client, server]: [OwnedFd; 2],
+        idle: Option<Duration>,
+        peers: [Peer; 2],
         buffers: [Buffer; 2],
     ) -> Bridge<'a> {
         let flow = |from| Flow::new(from, need, limit.is_some());
         Bridge {
             channel,
-            client,
-            server,
-            flows: [flow(Side::Client), flow(Side::Server)],
+            peers,
+            flows: SIDES.map(flow),
             pool: Pool::new(buffers),
             limit,
             full: limit == Some(0),
             muted: [false; 2],
+            losses: Losses::default(),
+            idle: Idle::new(idle),
             logger_lost: false,
         }
     }
@@ -56,28 +73,82 @@ impl<'a> Bridge<'a> {
     }
 
     /// Forwards until the session has a cause to end.
-    pub(super) fn run(&mut self, idle: Option<Duration>) -> io::Result<Cause> {
-        let timeout = idle.and_then(|idle| PollTimeout::try_from(idle).ok()).unwrap_or(PollTimeout::NONE);
+    pub(super) fn run(&mut self) -> io::Result<Cause> {
         loop {
-            if self.full && self.flows.iter().all(Flow::is_empty) {
-                return Ok(Cause::Limit);
+            if let Some(cause) = self.verdict() {
+                return Ok(cause);
             }
-            if self.flows.iter().all(|flow| flow.ended) {
-                return Ok(Cause::Done);
-            }
-            let [client, server, channel] = self.wait(timeout)?;
-            if (client | server | channel).is_empty() {
-                return Ok(Cause::Idle);
-            }
+            let [client, server, channel] = self.wait(self.timeout())?;
             if !channel.is_empty() {
                 return Ok(Cause::Stopped);
             }
-            for (index, events) in [client, server].into_iter().enumerate() {
-                if let Some(cause) = self.react(index, events)? {
-                    return Ok(cause);
+            if (client | server).is_empty()
+                && !(self.drains(0) || self.drains(1))
+                && let Some(cause) = self.overdue()
+            {
+                return Ok(cause);
+            }
+            for (index, mut events) in [client, server].into_iter().enumerate() {
+                if self.drains(index) {
+                    events |= PollFlags::POLLIN;
                 }
+                self.react(index, events)?;
             }
         }
+    }
+
+    /// Why the session is over, if it is.
+    fn verdict(&self) -> Option<Cause> {
+        if self.full && self.flows.iter().all(Flow::is_empty) {
+            return Some(Cause::Limit);
+        }
+        if let Some(first) = self.losses.first() {
+            let both = self.losses.of(first.other()).is_some();
+            let over = |side: Side| self.flows[side as usize].has_ended();
+            return (over(first) && (!both || over(first.other()))).then(|| self.loss(first));
+        }
+        self.flows.iter().all(Flow::has_ended).then_some(Cause::Done)
+    }
+
+    fn loss(&self, side: Side) -> Cause {
+        let unread = || self.peers[side.other() as usize].has_input();
+        self.losses.cause(side, self.peers[side as usize].is_tcp(), unread)
+    }
+
+    /// The next moment at which something may be overdue.
+    fn timeout(&self) -> PollTimeout {
+        if self.drains(0) || self.drains(1) {
+            return PollTimeout::ZERO;
+        }
+        let patience = self.losses.since().filter(|_| self.is_delivering()).map(|since| since + GRACE);
+        let due = [patience, self.idle.next_look()].into_iter().flatten().min();
+        let Some(due) = due else { return PollTimeout::NONE };
+        // Rounded up: a time-out that ends early would be followed by others of no time at all.
+        let rest = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// A connection failed, and there is something to deliver to a receiver, or nobody to deliver it to. A peer that
+    /// only reads no more (as Unix sockets can say) may go on sending, and is given no time.
+    fn is_delivering(&self) -> bool {
+        self.losses.are_both() || self.flows.iter().any(|flow| !flow.is_empty())
+    }
+
+    /// Nothing happened in time: why the session ends, if it does.
+    fn overdue(&mut self) -> Option<Cause> {
+        let now = Instant::now();
+        if let (Some(first), Some(since)) = (self.losses.first(), self.losses.since())
+            && self.is_delivering()
+            && now >= since + GRACE
+        {
+            return Some(self.loss(first));
+        }
+        if !self.idle.is_over(now, || [0, 1].map(|index| self.peers[index].outstanding())) {
+            return None;
+        }
+        let waits = |side: &Side| !self.flows[side.other() as usize].is_empty();
+        let stuck = SIDES.into_iter().find(waits).or_else(|| self.idle.not_reading());
+        Some(stuck.map_or(Cause::Idle, Cause::NotReading))
     }
 
     /// Waits for something to do; no events at all is the time-out.
@@ -85,11 +156,12 @@ impl<'a> Bridge<'a> {
         // What has hung up and has nothing to do for us would be reported for ever: it is left out, and
         // the channel takes its place because poll(2) wants a descriptor there.
         let [client, server] = [0, 1].map(|index| self.muted[index] && self.interest(index).is_empty());
-        let watched = |socket, muted| if muted { self.channel.as_fd() } else { socket };
+        let watched =
+            |index: usize, muted| if muted { self.channel.as_fd() } else { self.peers[index].as_fd() };
         // The logger closes its side of the channel to end us; nothing else ever comes from there.
         let mut fds = [
-            PollFd::new(watched(self.client.as_fd(), client), self.interest(0)),
-            PollFd::new(watched(self.server.as_fd(), server), self.interest(1)),
+            PollFd::new(watched(0, client), self.interest(0)),
+            PollFd::new(watched(1, server), self.interest(1)),
             PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
         ];
         loop {
@@ -103,90 +175,187 @@ impl<'a> Bridge<'a> {
         Ok([events(0), events(1), events(2)])
     }
 
-    /// What we want to know of side `index`: whether it sends, if its flow can take something; whether it
-    /// receives, if the other flow holds something.
+    /// Whether side `index` is to be read from: its flow can take something, and there is somebody to get it, or it
+    /// is what a lost peer sent last, which belongs into the record in any case.
+    fn reads(&self, index: usize) -> bool {
+        let flow = &self.flows[index];
+        let wanted = !flow.is_abandoned() || self.losses.of(flow.from).is_some();
+        flow.is_empty() && !flow.has_ended() && !self.full && wanted
+    }
+
+    /// A broken TCP connection is read without being waited for: it has all it will ever have.
+    fn drains(&self, index: usize) -> bool {
+        self.reads(index) && self.peers[index].is_tcp() && self.losses.of(SIDES[index]).is_some()
+    }
+
+    /// Whether the flow to side `index` holds something.
+    fn writes(&self, index: usize) -> bool {
+        !self.flows[1 - index].is_empty()
+    }
+
     fn interest(&self, index: usize) -> PollFlags {
         let mut flags = PollFlags::empty();
-        let flow = &self.flows[index];
-        if flow.is_empty() && !flow.ended && !self.full {
+        if self.reads(index) {
             flags |= PollFlags::POLLIN | PollFlags::POLLPRI;
         }
-        if !self.flows[1 - index].is_empty() {
+        if self.writes(index) {
             flags |= PollFlags::POLLOUT;
         }
         flags
     }
 
-    fn react(&mut self, index: usize, events: PollFlags) -> io::Result<Option<Cause>> {
+    fn react(&mut self, index: usize, events: PollFlags) -> io::Result<()> {
         let trouble = PollFlags::POLLERR | PollFlags::POLLHUP;
-        if events.contains(PollFlags::POLLOUT)
-            && let Some(cause) = self.write(1 - index)?
-        {
-            return Ok(Some(cause));
+        if self.writes(index) && events.intersects(PollFlags::POLLOUT | trouble) {
+            self.write(1 - index)?;
         }
-        let flow = &self.flows[index];
-        if flow.is_empty() && !flow.ended && !self.full {
+        if self.reads(index) {
             if events.intersects(PollFlags::POLLIN | PollFlags::POLLPRI | trouble) {
-                return self.read(index, events.contains(PollFlags::POLLPRI));
+                self.read(index, events)?;
             }
-        } else if events.contains(PollFlags::POLLERR) {
-            return Ok(Some(Cause::Reset(flow.from)));
-        } else if events.contains(PollFlags::POLLHUP) {
+        } else if events.intersects(trouble) {
+            if events.contains(PollFlags::POLLERR) {
+                self.lose(index, self.peers[index].error());
+            }
             self.muted[index] = true;
         }
-        Ok(None)
+        if events.contains(PollFlags::POLLHUP) {
+            self.hung_up(index);
+        }
+        Ok(())
     }
 
-    fn read(&mut self, index: usize, urgent: bool) -> io::Result<Option<Cause>> {
-        let ends = ends(self.channel, &self.client, &self.server, index);
-        let last = self.flows[1 - index].ended;
-        let step = self.flows[index].read(&ends, &mut self.pool, urgent, last);
+    /// A Unix socket that hangs up before we have finished sending to it is closed, as no TCP socket shows.
+    fn hung_up(&mut self, index: usize) {
+        let [this, other] = [&self.flows[index], &self.flows[1 - index]];
+        if self.peers[index].is_tcp() || !this.has_ended() || other.has_ended() {
+            return;
+        }
+        if other.is_empty() {
+            self.losses.closed(this.from);
+            self.abandon(1 - index);
+        } else {
+            self.lose(index, Some(Errno::EPIPE));
+        }
+    }
+
+    fn read(&mut self, index: usize, events: PollFlags) -> io::Result<()> {
+        let ends = ends(self.channel, &self.peers, index);
+        let before = self.flows[index].total;
+        let step = self.flows[index].read(&ends, &mut self.pool, events.contains(PollFlags::POLLPRI));
+        if self.flows[index].total > before {
+            self.idle.moved();
+            self.losses.progressed();
+        } else if self.drains(index) {
+            self.flows[index].cut();
+        }
         self.full = self.limit.is_some_and(|limit| self.flows[0].total + self.flows[1].total >= limit);
-        self.judge(step)
+        self.judge(index, step)
     }
 
-    fn write(&mut self, index: usize) -> io::Result<Option<Cause>> {
-        let ends = ends(self.channel, &self.client, &self.server, index);
+    fn write(&mut self, index: usize) -> io::Result<()> {
+        let ends = ends(self.channel, &self.peers, index);
         let step = self.flows[index].write(&ends, &mut self.pool);
-        self.judge(step)
+        self.judge(index, step)
     }
 
-    fn judge(&mut self, step: io::Result<Step>) -> io::Result<Option<Cause>> {
+    /// Draws the conclusions of a step of flow `index`.
+    fn judge(&mut self, index: usize, step: io::Result<Step>) -> io::Result<()> {
         match step {
-            Ok(Step::Moved | Step::Blocked | Step::Ended) => Ok(None),
-            Ok(Step::Reset(side)) => Ok(Some(Cause::Reset(side))),
+            Ok(Step::Moved) => {
+                self.idle.moved();
+                self.losses.progressed();
+            }
+            Ok(Step::Blocked) => {}
+            Ok(Step::Ended) => return self.end(index),
+            Ok(Step::SourceFailed(errno)) => {
+                self.lose(index, Some(errno));
+                self.flows[index].cut();
+            }
+            Ok(Step::SinkFailed(errno)) => self.lose(1 - index, Some(errno)),
             Err(error) => {
                 self.logger_lost = matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET));
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(())
+    }
+
+    fn end(&mut self, index: usize) -> io::Result<()> {
+        let flow = &self.flows[index];
+        // The end of a connection that failed before: the error was reported once, by a write.
+        if self.losses.of(flow.from).is_some() {
+            self.flows[index].cut();
+            return Ok(());
+        }
+        let last = self.flows[1 - index].has_ended();
+        let ends = ends(self.channel, &self.peers, index);
+        self.flows[index].end(&ends, last).inspect_err(|_| self.logger_lost = true)
+    }
+
+    /// The connection to side `index` failed. The error may become known later, when it is read.
+    fn lose(&mut self, index: usize, errno: Option<Errno>) {
+        self.losses.failed(SIDES[index], errno);
+        self.abandon(1 - index);
+    }
+
+    /// Gives up the flow `index`: its receiver is gone, and its sender learns of that where there is a way.
+    fn abandon(&mut self, index: usize) {
+        self.flows[index].abandon(&mut self.pool);
+        self.peers[index].refuse();
     }
 
     /// Ends the session in order: the record first, then the connections.
     pub(super) fn finish(&mut self, cause: Cause) -> io::Result<()> {
-        let told = !matches!(cause, Cause::Stopped | Cause::Failed { .. });
-        let totals = [0, 1].map(|index| {
-            let flow = &self.flows[index];
-            (told && !flow.reported).then_some(flow.total)
-        });
+        let lost = self.losses.first().filter(|side| self.losses.of(side.other()).is_none());
+        match cause {
+            Cause::Limit => SIDES.into_iter().for_each(|side| self.wait_for_delivery(side)),
+            Cause::Reset(_) | Cause::Lost { .. } | Cause::Done => {
+                lost.into_iter().for_each(|side| self.wait_for_delivery(side.other()));
+            }
+            Cause::Idle | Cause::NotReading(_) | Cause::Stopped | Cause::Failed { .. } => {}
+        }
+        let totals = [0, 1].map(|index| self.flows[index].unreported_total());
         report(self.channel, &Record::Closed { cause, totals })?;
-        if let Cause::Reset(side) = cause {
-            let other = match side {
-                Side::Client => &self.server,
-                Side::Server => &self.client,
-            };
-            // Closing with a zero linger time is how TCP resets. Not on a Unix socket, which has no reset.
-            let _ = setsockopt(other, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+        if let Cause::Reset(side) | Cause::Lost { side, .. } = cause {
+            self.peers[side.other() as usize].reset();
         }
         Ok(())
     }
+
+    /// A reset, and a close with something unread, discards what is still on its way to the peer: waits until the
+    /// peer has acknowledged it, while it goes on taking something.
+    fn wait_for_delivery(&self, side: Side) {
+        let peer = &self.peers[side as usize];
+        if !peer.is_tcp() {
+            return; // It is in the peer's queue already, and stays there.
+        }
+        let (mut least, mut since, mut pause) = (usize::MAX, None, Duration::from_millis(1));
+        loop {
+            let outstanding = peer.outstanding();
+            if outstanding == 0 || peer.is_broken() {
+                return;
+            }
+            let now = Instant::now();
+            if outstanding < least {
+                (least, since) = (outstanding, Some(now));
+            }
+            if since.is_some_and(|since| now >= since + GRACE) || self.is_stopped_within(pause) {
+                return;
+            }
+            pause = LOOK.min(2 * pause);
+        }
+    }
+
+    /// Waits; says whether the logger ends the session meanwhile.
+    fn is_stopped_within(&self, pause: Duration) -> bool {
+        let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+        let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO);
+        !matches!(poll(&mut fds, pause), Ok(0) | Err(Errno::EINTR))
+    }
 }
 
-/// What flow `index` works with.
-fn ends<'a>(channel: &'a WorkersEnd, client: &'a OwnedFd, server: &'a OwnedFd, index: usize) -> Ends<'a> {
-    let (source, sink): (BorrowedFd<'a>, BorrowedFd<'a>) = match index {
-        0 => (client.as_fd(), server.as_fd()),
-        _ => (server.as_fd(), client.as_fd()),
-    };
-    Ends { source, sink, channel }
+/// The surroundings of flow `index`.
+fn ends<'a>(channel: &'a WorkersEnd, peers: &'a [Peer; 2], index: usize) -> Ends<'a> {
+    Ends { source: &peers[index], sink: &peers[1 - index], channel }
 }

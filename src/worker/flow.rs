@@ -5,13 +5,13 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
-use privsep::{sys, wire};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use privsep::wire;
 
+use super::transport::Peer;
 use crate::format::Need;
 use crate::messages::{Record, Side, WorkersEnd};
 
@@ -58,16 +58,19 @@ impl Pool {
     }
 }
 
-/// What a flow could do just now.
+/// The outcome of one attempt of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// The receiver took something.
     Moved,
     /// The sender has nothing more for now, or the receiver takes no more for now.
     Blocked,
-    /// The sending side sent its last byte, and the receiving side has been told.
+    /// The sender sent its last byte.
     Ended,
-    /// This side's connection is gone.
-    Reset(Side),
+    /// The sender's connection failed; everything it sent before has been read.
+    SourceFailed(Errno),
+    /// The receiver takes nothing more. The sender may still send.
+    SinkFailed(Errno),
 }
 
 /// Where bytes are that have been read but not yet passed on.
@@ -92,15 +95,18 @@ pub(super) struct Flow {
     may_splice: bool,
     limited: bool,
     pub(super) total: u64,
-    pub(super) ended: bool,
-    /// The logger knows that it has.
-    pub(super) reported: bool,
+    /// Nothing more will be read.
+    ended: bool,
+    /// The receiver takes nothing more: what is read now is recorded and dropped.
+    abandoned: bool,
+    /// The logger knows that it has ended.
+    reported: bool,
 }
 
-/// What a flow works with: the two sockets and the way to the logger.
+/// The surroundings of a flow: the two peers and the way to the logger.
 pub(super) struct Ends<'a> {
-    pub(super) source: BorrowedFd<'a>,
-    pub(super) sink: BorrowedFd<'a>,
+    pub(super) source: &'a Peer,
+    pub(super) sink: &'a Peer,
     pub(super) channel: &'a WorkersEnd,
 }
 
@@ -115,14 +121,8 @@ impl Flow {
             limited,
             total: 0,
             ended: false,
+            abandoned: false,
             reported: false,
-        }
-    }
-
-    fn to(&self) -> Side {
-        match self.from {
-            Side::Client => Side::Server,
-            Side::Server => Side::Client,
         }
     }
 
@@ -131,85 +131,67 @@ impl Flow {
         matches!(self.held, Held::Nothing)
     }
 
-    /// Reads once, records, and passes on what the receiver takes at once. With `last`, the other flow has
-    /// ended, so that the end of this one is the end of the session.
-    pub(super) fn read(
-        &mut self,
-        ends: &Ends<'_>,
-        pool: &mut Pool,
-        urgent: bool,
-        last: bool,
-    ) -> io::Result<Step> {
-        let step = if urgent && sys::at_mark(ends.source).unwrap_or(false) {
-            self.read_urgent(ends, pool)?
-        } else {
-            match self.pipe {
-                Some(_) => self.read_pipe(ends)?,
-                None => self.read_buffer(ends, pool)?,
-            }
-        };
-        if step == Step::Ended {
-            self.end(ends, last)?;
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// The total, where the logger does not have it yet.
+    pub(super) fn unreported_total(&self) -> Option<u64> {
+        (!self.reported).then_some(self.total)
+    }
+
+    /// Reads once, records, and passes on what the receiver takes at once.
+    pub(super) fn read(&mut self, ends: &Ends<'_>, pool: &mut Pool, urgent: bool) -> io::Result<Step> {
+        if urgent {
+            // splice(2) does not pass the place of an urgent byte, recv does.
+            let most = if ends.source.at_mark() { 1 } else { usize::MAX };
+            return self.read_buffer(ends, pool, most);
         }
-        Ok(step)
+        match self.pipe {
+            Some(_) => self.read_pipe(ends),
+            None => self.read_buffer(ends, pool, usize::MAX),
+        }
     }
 
     /// Passes on what is held.
     pub(super) fn write(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+        if self.abandoned {
+            self.drop_held(pool);
+            return Ok(Step::Blocked);
+        }
         match self.held {
             Held::Nothing => Ok(Step::Moved),
-            Held::Buffer { .. } => self.write_buffer(ends, pool),
-            Held::Pipe(_) => self.write_pipe(ends),
+            Held::Buffer { .. } => Ok(self.write_buffer(ends, pool)),
+            Held::Pipe(_) => Ok(self.write_pipe(ends)),
         }
     }
 
-    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+    /// Reads at most `most` bytes: 1 is the urgent byte, at its place in the stream.
+    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, most: usize) -> io::Result<Step> {
         // A flow reads when it holds nothing, so that there is one.
         let Some(mut buffer) = pool.take() else { return Ok(Step::Blocked) };
-        let most = if self.limited { LIMITED_READ + Record::MAX_HEAD } else { buffer.record };
-        let room = &mut buffer.bytes[Record::MAX_HEAD..most.min(buffer.record)];
-        let received = recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT);
-        if let Ok(length @ 1..) = received {
-            self.hold(buffer, length, false, ends)?;
-            if self.may_splice && length >= BULK {
-                self.open_pipe();
+        let limit = if self.limited { LIMITED_READ } else { buffer.record - Record::MAX_HEAD };
+        let end = Record::MAX_HEAD + limit.min(most).min(buffer.record - Record::MAX_HEAD);
+        match ends.source.receive(&mut buffer.bytes[Record::MAX_HEAD..end]) {
+            Ok(length @ 1..) => {
+                self.hold(buffer, length, most == 1, ends)?;
+                if self.may_splice && length >= BULK {
+                    self.open_pipe();
+                }
+                self.write(ends, pool)
             }
-            return self.write_buffer(ends, pool);
-        }
-        pool.give_back(buffer);
-        received.map(|_| Step::Ended).or_else(|errno| self.read_failed(errno))
-    }
-
-    /// The urgent byte, which TCP keeps beside the stream; the stream has been read up to its place.
-    fn read_urgent(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
-        let Some(mut buffer) = pool.take() else { return Ok(Step::Blocked) };
-        let room = &mut buffer.bytes[Record::MAX_HEAD..=Record::MAX_HEAD];
-        let received = recv(ends.source.as_raw_fd(), room, MsgFlags::MSG_OOB | MsgFlags::MSG_DONTWAIT);
-        if let Ok(length @ 1..) = received {
-            // splice(2) cannot pass the place of an urgent byte, recv can.
-            self.pipe = None;
-            self.may_splice = false;
-            self.hold(buffer, length, true, ends)?;
-            return self.write_buffer(ends, pool);
-        }
-        pool.give_back(buffer);
-        match received {
-            Ok(_) => Ok(Step::Blocked),
-            // Taken already, or replaced by a newer one.
-            Err(Errno::EINVAL) => self.read_buffer(ends, pool),
-            Err(errno) => self.read_failed(errno),
+            other => {
+                pool.give_back(buffer);
+                Ok(other.map_or_else(read_failed, |_| Step::Ended))
+            }
         }
     }
 
-    fn read_failed(&self, errno: Errno) -> io::Result<Step> {
-        match errno {
-            Errno::EAGAIN | Errno::EINTR => Ok(Step::Blocked),
-            errno if is_loss(errno) => Ok(Step::Reset(self.from)),
-            errno => Err(errno.into()),
-        }
-    }
-
-    /// Tells the logger about the bytes at the front of the buffer, before anybody else gets them.
+    /// Reports the bytes at the front of the buffer to the logger, before the receiver gets them.
     fn hold(&mut self, mut buffer: Buffer, length: usize, urgent: bool, ends: &Ends<'_>) -> io::Result<()> {
         self.total += length as u64;
         let end = Record::MAX_HEAD + length;
@@ -232,28 +214,24 @@ impl Flow {
         Ok(())
     }
 
-    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
-        let Held::Buffer { buffer, start, end, urgent } = &mut self.held else { return Ok(Step::Moved) };
-        let urgency = if *urgent { MsgFlags::MSG_OOB } else { MsgFlags::empty() };
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT | urgency;
-        match send(ends.sink.as_raw_fd(), &buffer.bytes[*start..*end], flags) {
+    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> Step {
+        let Held::Buffer { buffer, start, end, urgent } = &mut self.held else { return Step::Moved };
+        match ends.sink.send(&buffer.bytes[*start..*end], *urgent) {
             Ok(sent) => *start += sent,
-            Err(errno) => return self.write_failed(errno),
+            Err(errno) => return write_failed(errno),
         }
-        if start < end {
-            return Ok(Step::Blocked);
+        if start == end {
+            self.drop_held(pool);
         }
-        if let Held::Buffer { buffer, .. } = mem::replace(&mut self.held, Held::Nothing) {
-            pool.give_back(buffer);
-        }
-        Ok(Step::Moved)
+        Step::Moved
     }
 
-    fn write_failed(&self, errno: Errno) -> io::Result<Step> {
-        match errno {
-            Errno::EAGAIN | Errno::EINTR => Ok(Step::Blocked),
-            errno if is_loss(errno) => Ok(Step::Reset(self.to())),
-            errno => Err(errno.into()),
+    fn drop_held(&mut self, pool: &mut Pool) {
+        match mem::replace(&mut self.held, Held::Nothing) {
+            Held::Nothing => {}
+            Held::Buffer { buffer, .. } => pool.give_back(buffer),
+            // With what is in it.
+            Held::Pipe(_) => self.pipe = None,
         }
     }
 
@@ -268,8 +246,9 @@ impl Flow {
 
     fn read_pipe(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
         let Some(pipe) = &self.pipe else { return Ok(Step::Blocked) };
-        let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
-        match splice(ends.source, None, pipe.write.as_fd(), None, PIPE as usize, flags) {
+        match ends.source.splice_to(pipe.write.as_fd(), PIPE as usize) {
+            // splice(2) also brings nothing where an urgent byte is next that came with the end of the stream.
+            Ok(0) if ends.source.at_mark() => Ok(Step::Blocked),
             Ok(0) => Ok(Step::Ended),
             Ok(length) => {
                 self.total += length as u64;
@@ -277,39 +256,46 @@ impl Flow {
                 if self.need == Need::Lengths {
                     report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 })?;
                 }
-                self.write_pipe(ends)
+                Ok(self.write_pipe(ends))
             }
-            Err(errno) => self.read_failed(errno),
+            Err(errno) => Ok(read_failed(errno)),
         }
     }
 
-    fn write_pipe(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
-        let (&Held::Pipe(length), Some(pipe)) = (&self.held, &self.pipe) else { return Ok(Step::Moved) };
-        let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
-        match splice(pipe.read.as_fd(), None, ends.sink, None, length, flags) {
-            Ok(sent) if sent == length => {
-                self.held = Held::Nothing;
-                Ok(Step::Moved)
-            }
+    fn write_pipe(&mut self, ends: &Ends<'_>) -> Step {
+        let (&Held::Pipe(length), Some(pipe)) = (&self.held, &self.pipe) else { return Step::Moved };
+        match ends.sink.splice_from(pipe.read.as_fd(), length) {
             Ok(sent) => {
-                self.held = Held::Pipe(length - sent);
-                Ok(Step::Blocked)
+                self.held = if sent == length { Held::Nothing } else { Held::Pipe(length - sent) };
+                Step::Moved
             }
-            Err(errno) => self.write_failed(errno),
+            Err(errno) => write_failed(errno),
         }
     }
 
-    /// End of stream: told to the logger, then passed on as a half-close. The last one is told with the end
-    /// of the session, in one message.
-    fn end(&mut self, ends: &Ends<'_>, last: bool) -> io::Result<()> {
+    /// End of stream: reported to the logger, then passed on as a half-close. The `last` one of a session is
+    /// reported with the end of the session, in one message.
+    pub(super) fn end(&mut self, ends: &Ends<'_>, last: bool) -> io::Result<()> {
         self.ended = true;
         if !last {
             report(ends.channel, &Record::Ended { from: self.from, total: self.total })?;
             self.reported = true;
         }
-        // A receiver that is gone already shows itself when something is written to it.
-        let _ = shutdown(ends.sink.as_raw_fd(), Shutdown::Write);
+        if !self.abandoned {
+            ends.sink.finish();
+        }
         Ok(())
+    }
+
+    /// The sender's connection failed, and what it sent has been read.
+    pub(super) fn cut(&mut self) {
+        self.ended = true;
+    }
+
+    /// The receiver takes nothing more.
+    pub(super) fn abandon(&mut self, pool: &mut Pool) {
+        self.abandoned = true;
+        self.drop_held(pool);
     }
 }
 
@@ -320,17 +306,16 @@ pub(super) fn report(channel: &WorkersEnd, record: &Record) -> io::Result<()> {
     channel.send_frame(&head[..used])
 }
 
-/// Errors that mean that the connection is no more.
-fn is_loss(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::ECONNRESET
-            | Errno::EPIPE
-            | Errno::ECONNABORTED
-            | Errno::ETIMEDOUT
-            | Errno::EHOSTUNREACH
-            | Errno::ENETUNREACH
-            | Errno::ENETDOWN
-            | Errno::ECONNREFUSED
-    )
+fn read_failed(errno: Errno) -> Step {
+    match errno {
+        Errno::EAGAIN | Errno::EINTR => Step::Blocked,
+        errno => Step::SourceFailed(errno),
+    }
+}
+
+fn write_failed(errno: Errno) -> Step {
+    match errno {
+        Errno::EAGAIN | Errno::EINTR => Step::Blocked,
+        errno => Step::SinkFailed(errno),
+    }
 }

@@ -8,6 +8,9 @@ mod flow;
 #[cfg(fuzzing)]
 #[path = "../../contrib/fuzz/inside/worker.rs"]
 pub(crate) mod fuzz;
+mod idle;
+mod loss;
+mod transport;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use crate::messages::{Cause, ToWorker, WorkersEnd};
 use crate::policy::WORKER_DESCRIPTORS;
 use bridge::Bridge;
 pub(crate) use flow::Buffer;
+use transport::Peer;
 
 /// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
 /// what is none is an error.
@@ -67,24 +71,24 @@ fn settle(zygote: Pid) -> Option<()> {
 }
 
 impl Session {
-    /// What forwards it, and the pause after which it ends.
-    fn bridge(self, channel: &WorkersEnd, buffers: [Buffer; 2]) -> (Bridge<'_>, Option<Duration>) {
-        let ToWorker::Session { need, bytes, idle_ms } = self.order;
+    fn bridge(self, channel: &WorkersEnd, buffers: [Buffer; 2]) -> Bridge<'_> {
+        let ToWorker::Session { need, bytes, idle_ms, transports: [client, server] } = self.order;
         let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
-        (Bridge::new(channel, need, bytes, [self.client, self.server], buffers), idle)
+        let peers = [Peer::new(self.client, client), Peer::new(self.server, server)];
+        Bridge::new(channel, need, bytes, idle, peers, buffers)
     }
 }
 
 /// The second half: serves the session and ends. Nothing is dropped: the end of the process closes and frees
 /// all at once.
 pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2], _locked: &Locked) -> ! {
-    let (mut bridge, idle) = session.bridge(channel, buffers);
-    sys::exit_now(forward(&mut bridge, idle))
+    let mut bridge = session.bridge(channel, buffers);
+    sys::exit_now(forward(&mut bridge))
 }
 
 /// Forwards to the end and tells the logger of it; says with what status the worker ends.
-fn forward(bridge: &mut Bridge<'_>, idle: Option<Duration>) -> i32 {
-    match bridge.run(idle) {
+fn forward(bridge: &mut Bridge<'_>) -> i32 {
+    match bridge.run() {
         Ok(cause) => bridge.finish(cause).map_or(1, |()| 0),
         // Only what concerns the channel comes here: the logger is gone, and nobody would see what we
         // forward from now on.

@@ -11,7 +11,7 @@ use privsep::channel::{Channel, Wait, one_fd};
 
 use super::NONSENSE;
 use crate::format::Need as Wanted;
-use crate::messages::{End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote};
+use crate::messages::{End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport};
 use crate::support::hostile::{self, MOST, WrongKinds};
 use crate::support::nobody;
 use crate::support::peer::Peer;
@@ -20,7 +20,8 @@ use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
 use crate::support::wait::within;
 
-const SESSION: ToWorker = ToWorker::Session { need: Wanted::Totals, bytes: None, idle_ms: None };
+const SESSION: ToWorker =
+    ToWorker::Session { need: Wanted::Totals, bytes: None, idle_ms: None, transports: [Transport::Tcp; 2] };
 
 type Zygote = Role<ToZygote>;
 type Worker = Channel<ToWorker, Record>;

@@ -136,7 +136,7 @@ const PARENT_WHEN: &[Entry] = when![
         dies [[2, 0x80802, 0], [2, 0x80803, 0], [2, 1, 0], [2, 0x80801, 262], [1, 0x80802, 0],
               [16, 0x80803, 0], [17, 0x80803, 0], [38, 0x80805, 0], [40, 0x80801, 0]]
     SYS_setsockopt
-        passes [[-1, 6, 1], [-1, 1, 13]]
+        passes [[-1, 6, 1], [-1, 1, 13], [-1, 1, 10]]
         // SO_REUSEADDR, SO_BINDTODEVICE, SO_ATTACH_FILTER, TCP_REPAIR, TCP_ULP, IP_TRANSPARENT
         dies [[-1, 1, 2], [-1, 1, 25], [-1, 1, 26], [-1, 6, 19], [-1, 6, 31], [-1, 0, 19]]
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
@@ -295,9 +295,10 @@ const ZYGOTE_WHEN: &[Entry] = when![
         // of somebody else; of core size, file size, address space
         dies [[1, 6, 0], [1, 7, 0], [0, 4, 0], [0, 1, 0], [0, 9, 0]]
     SYS_ioctl
-        passes [[-1, 0x8905]]
-        // TIOCSTI, FIOSETOWN, FIOASYNC, SIOCOUTQ
-        dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x5452], [-1, 0x5411]]
+        // SIOCATMARK, SIOCOUTQ
+        passes [[-1, 0x8905], [-1, 0x5411]]
+        // TIOCSTI, FIOSETOWN, FIOASYNC, TCSETS
+        dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x5452], [-1, 0x5402]]
     SYS_pipe2
         passes [[-1, 0x80800]]
         // without flags; of packets; of the kernel's notifications

@@ -22,7 +22,7 @@ use privsep::wire;
 
 use super::{Buffer, forward, take_session};
 use crate::format::Need;
-use crate::messages::{Cause, Record, Side, ToWorker, WorkersEnd};
+use crate::messages::{Cause, Record, Side, ToWorker, Transport, WorkersEnd};
 use crate::script::{Script, descriptors, send};
 
 type Worker = WorkersEnd;
@@ -69,8 +69,8 @@ fn play(script: &mut Script<'_>) {
 fn work(channel: &Worker) -> i32 {
     match take_session(channel) {
         Ok(Some(session)) => {
-            let (mut bridge, idle) = session.bridge(channel, [Buffer::new(RECORD), Buffer::new(RECORD)]);
-            forward(&mut bridge, idle)
+            let mut bridge = session.bridge(channel, [Buffer::new(RECORD), Buffer::new(RECORD)]);
+            forward(&mut bridge)
         }
         Ok(None) => 0,
         Err(_) => 1,
@@ -111,6 +111,8 @@ fn peer(kind: u8) -> (Peer, OwnedFd) {
         }
     };
     fcntl(&theirs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("flags");
+    // As the parent does, where it is a socket.
+    let _ = setsockopt(&theirs, sockopt::OobInline, &true);
     (Peer { over: ours.is_none(), socket: ours, sent: Vec::new(), heard: Vec::new() }, theirs)
 }
 
@@ -176,7 +178,9 @@ impl Cast {
         let need = [Need::Bytes, Need::Bytes, Need::Lengths, Need::Totals][usize::from(how & 3)];
         let bytes = (how & 0x0c == 0x0c).then(|| u64::from(script.byte()) << (how >> 4));
         let idle_ms = (how & 0x30 == 0x30).then(|| u32::from(script.byte()));
-        let order = ToWorker::Session { need, bytes, idle_ms };
+        let transport = |kind: u8| if kind & 7 < 3 { Transport::Tcp } else { Transport::Unix };
+        let transports = [transport(kinds), transport(kinds >> 3)];
+        let order = ToWorker::Session { need, bytes, idle_ms, transports };
         let streams = [its.as_fd(), theirs.as_fd()];
         let good = kinds >> 6 == 0 && client.socket.is_some() && server.socket.is_some();
         match kinds >> 6 {

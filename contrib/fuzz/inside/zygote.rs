@@ -18,7 +18,9 @@ use privsep::wire;
 
 use super::{Parent, serve};
 use crate::format::Need;
-use crate::messages::{End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, VERSION};
+use crate::messages::{
+    End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
+};
 use crate::script::{Script, descriptors, send, unlocked};
 use crate::worker::{self, Buffer};
 
@@ -157,7 +159,12 @@ impl Cast {
     fn employ(&mut self, argument: u8) {
         let Some(worker) = self.workers.last() else { return };
         let [(client, ours), (server, theirs)] = [0; 2].map(|_| UnixStream::pair().expect("a pair"));
-        let order = ToWorker::Session { need: Need::Bytes, bytes: None, idle_ms: None };
+        let order = ToWorker::Session {
+            need: Need::Bytes,
+            bytes: None,
+            idle_ms: None,
+            transports: [Transport::Tcp; 2],
+        };
         let streams = [client.as_fd(), server.as_fd()];
         let _ = worker.send_with(&order, &streams[..usize::from(argument % 3)], Wait::No);
         if argument & 0x80 == 0 {

@@ -201,7 +201,8 @@ impl Supervisor<'_> {
         socket::prepare(&client, &client_address);
         socket::prepare(&server, &server_address);
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
-        let session = ToWorker::Session { need: self.need, bytes: self.config.bytes, idle_ms };
+        let transports = [&client_address, &server_address].map(Address::transport);
+        let session = ToWorker::Session { need: self.need, bytes: self.config.bytes, idle_ms, transports };
         while let Some(worker) = self.idle.pop_front() {
             match worker.channel.send_with(&session, &[client.as_fd(), server.as_fd()], Wait::No) {
                 Ok(()) => {

@@ -1,0 +1,86 @@
+//! Connections that failed, or were closed by a peer that had not been sent everything.
+
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::messages::{Cause, Side};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The error is known when a call has brought it.
+    Failed(Option<Errno>),
+    /// Closed, as a Unix socket shows it: an orderly end, unless something was not read.
+    Closed,
+}
+
+/// The losses of a session, at most one for each side.
+#[derive(Default)]
+pub(super) struct Losses {
+    of: [Option<Loss>; 2],
+    /// The side that was lost first is what the session ends for.
+    first: Option<Side>,
+    /// When something last moved since then.
+    since: Option<Instant>,
+}
+
+impl Losses {
+    pub(super) fn of(&self, side: Side) -> Option<Loss> {
+        self.of[side as usize]
+    }
+
+    pub(super) fn first(&self) -> Option<Side> {
+        self.first
+    }
+
+    pub(super) fn are_both(&self) -> bool {
+        self.of.iter().all(Option::is_some)
+    }
+
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    pub(super) fn failed(&mut self, side: Side, errno: Option<Errno>) {
+        let loss = &mut self.of[side as usize];
+        if let None | Some(Loss::Failed(None)) = loss {
+            *loss = Some(Loss::Failed(errno));
+        }
+        self.note(side);
+    }
+
+    pub(super) fn closed(&mut self, side: Side) {
+        self.of[side as usize].get_or_insert(Loss::Closed);
+        self.note(side);
+    }
+
+    fn note(&mut self, side: Side) {
+        self.first.get_or_insert(side);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Something was delivered, or came to be delivered.
+    pub(super) fn progressed(&mut self) {
+        if self.are_both() {
+            return; // There is nobody to deliver to.
+        }
+        if let Some(since) = &mut self.since {
+            *since = Instant::now();
+        }
+    }
+
+    /// The cause of a session that ends for the loss of `side`. `unread` tells whether the other side has sent
+    /// something that was not received.
+    pub(super) fn cause(&self, side: Side, tcp: bool, unread: impl FnOnce() -> bool) -> Cause {
+        match self.of(side) {
+            Some(Loss::Closed) if !unread() => Cause::Done,
+            Some(Loss::Closed) => Cause::Lost { side, errno: libc::EPIPE },
+            Some(Loss::Failed(Some(Errno::EPIPE))) if !tcp => Cause::Lost { side, errno: libc::EPIPE },
+            // TCP reports a reset after the end of the stream as EPIPE.
+            Some(Loss::Failed(Some(Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED) | None))
+            | None => Cause::Reset(side),
+            Some(Loss::Failed(Some(errno))) => Cause::Lost { side, errno: errno as i32 },
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The connection to one peer. Directions and the bridge see peers only through this: what differs between TCP and
+//! Unix sockets is decided here.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use privsep::sys;
+
+use crate::messages::Transport;
+
+/// One of the two peers.
+pub(super) struct Peer {
+    socket: OwnedFd,
+    transport: Transport,
+}
+
+impl Peer {
+    pub(super) fn new(socket: OwnedFd, transport: Transport) -> Peer {
+        Peer { socket, transport }
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        self.transport == Transport::Tcp
+    }
+
+    /// Receives bytes; 0 is the end of the stream. Stops before an urgent byte.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Whether bytes have arrived that have not been received.
+    pub(super) fn has_input(&self) -> bool {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        recv(self.socket.as_raw_fd(), &mut [0], flags).is_ok_and(|length| length > 0)
+    }
+
+    /// Whether the next byte is the urgent one.
+    pub(super) fn at_mark(&self) -> bool {
+        sys::at_mark(self.socket.as_fd()).unwrap_or(false)
+    }
+
+    pub(super) fn send(&self, bytes: &[u8], urgent: bool) -> Result<usize, Errno> {
+        let urgency = if urgent { MsgFlags::MSG_OOB } else { MsgFlags::empty() };
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT | urgency;
+        send(self.socket.as_raw_fd(), bytes, flags)
+    }
+
+    /// Moves bytes into a pipe.
+    pub(super) fn splice_to(&self, pipe: BorrowedFd<'_>, most: usize) -> Result<usize, Errno> {
+        splice(self.socket.as_fd(), None, pipe, None, most, SPLICE)
+    }
+
+    /// Moves bytes out of a pipe.
+    pub(super) fn splice_from(&self, pipe: BorrowedFd<'_>, length: usize) -> Result<usize, Errno> {
+        splice(pipe, None, self.socket.as_fd(), None, length, SPLICE)
+    }
+
+    /// Half-closes: the peer sees the end of the stream, and may go on sending.
+    pub(super) fn finish(&self) {
+        // A peer that is gone already shows itself when it is read from.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Makes the next write of the peer fail, where the kernel has a way: on Unix sockets alone. What has been
+    /// sent already can still be received.
+    pub(super) fn refuse(&self) {
+        if !self.is_tcp() {
+            let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+        }
+    }
+
+    /// Bytes that were sent to the peer and that it does not have: not acknowledged (TCP), not read (Unix).
+    pub(super) fn outstanding(&self) -> usize {
+        sys::outstanding(self.socket.as_fd()).unwrap_or(0)
+    }
+
+    /// The error that a broken TCP connection has to report; it reports it once.
+    pub(super) fn error(&self) -> Option<Errno> {
+        // Of no bytes nothing is sent.
+        if self.is_tcp() { self.send(&[], false).err().filter(|errno| *errno != Errno::EAGAIN) } else { None }
+    }
+
+    /// Whether the connection is known to be broken.
+    pub(super) fn is_broken(&self) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        let events = poll(&mut fds, PollTimeout::ZERO).ok().and_then(|_| fds[0].revents());
+        events.is_some_and(|events| events.contains(PollFlags::POLLERR))
+    }
+
+    /// Makes the end of this process a reset for the peer. A Unix socket has no reset of its own: its peer sees
+    /// one where it has sent something that was not received.
+    pub(super) fn reset(&self) {
+        if self.is_tcp() {
+            // Closing with a zero linger time is how TCP resets.
+            let _ = setsockopt(&self.socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+        }
+    }
+}
+
+impl AsFd for Peer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+const SPLICE: SpliceFFlags = SpliceFFlags::SPLICE_F_MOVE.union(SpliceFFlags::SPLICE_F_NONBLOCK);
