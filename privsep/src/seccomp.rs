@@ -27,14 +27,14 @@ pub struct Allowed {
 }
 
 /// A condition on one argument, counted from 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument {
     pub index: u8,
     pub is: Is,
 }
 
 /// How an argument is compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Is {
     /// An `int`: the low 32 bits.
     Int(u32),
@@ -52,6 +52,8 @@ pub struct Refused {
     pub name: &'static str,
     pub number: i64,
     pub errno: i32,
+    /// Not with arguments that a row of [`Allowed`] gives for it.
+    pub otherwise: bool,
     pub reason: &'static str,
 }
 
@@ -88,16 +90,30 @@ macro_rules! is_there {
     };
 }
 
-/// Writes a table of [`Refused`] calls: `SYS_clone3 with ENOSYS => "who asks"`.
+/// Writes a table of [`Refused`] calls: `SYS_clone3 with ENOSYS => "who asks"`, or `SYS_ioctl otherwise ENOTTY => "…"`
+/// for a call that is allowed with some arguments.
 #[macro_export]
 macro_rules! refuse {
-    ($($(#[$meta:meta])* $name:ident with $errno:ident => $reason:literal),* $(,)?) => {
+    ($($(#[$meta:meta])* $name:ident $how:ident $errno:ident => $reason:literal),* $(,)?) => {
         &[$($(#[$meta])* $crate::seccomp::Refused {
             name: stringify!($name),
             number: $crate::libc::$name as i64,
             errno: $crate::libc::$errno,
+            otherwise: $crate::is_otherwise!($how),
             reason: $reason,
         }),*]
+    };
+}
+
+/// Whether a refusal spares the arguments that are allowed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! is_otherwise {
+    (with) => {
+        false
+    };
+    (otherwise) => {
+        true
     };
 }
 
@@ -164,7 +180,17 @@ impl Filter {
         let kill = program(rules, violation, SeccompAction::Allow, architecture)?;
         let mut by_errno: BTreeMap<i32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
         for row in &refused {
-            by_errno.entry(row.errno).or_default().insert(row.number, Vec::new());
+            let spared = allowed.iter().filter(|other| row.otherwise && other.number == row.number);
+            let spared: Vec<Vec<Argument>> = spared.map(|other| other.arguments.to_vec()).collect();
+            let rules = none_of(&spared)?;
+            if rules.is_empty() {
+                return Err(io::Error::other(format!("{} is allowed with any arguments", row.name)));
+            }
+            // To seccompiler, no rule is one that always holds.
+            let rules = rules.into_iter().filter(|conditions| !conditions.is_empty());
+            let rules = rules.map(|conditions| SeccompRule::new(conditions).map_err(io::Error::other));
+            let rules = rules.collect::<io::Result<_>>()?;
+            by_errno.entry(row.errno).or_default().insert(row.number, rules);
         }
         let refuse = by_errno
             .into_iter()
@@ -197,6 +223,59 @@ fn condition(argument: &Argument) -> io::Result<SeccompCondition> {
         Is::Without(bits) => (SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits.into()), 0),
     };
     SeccompCondition::new(argument.index, length, operation, value).map_err(io::Error::other)
+}
+
+/// The alternatives of conditions under which none of the rows holds: a decision tree, because the product of all
+/// negations would be too long for a filter.
+fn none_of(rows: &[Vec<Argument>]) -> io::Result<Vec<Vec<SeccompCondition>>> {
+    let Some(&first) = rows.first().and_then(|row| row.first()) else {
+        return Ok(if rows.is_empty() { vec![Vec::new()] } else { Vec::new() });
+    };
+    let possible = rows.iter().filter(|row| !row.iter().any(|other| first.excludes(other)));
+    let if_it_holds: Vec<Vec<Argument>> =
+        possible.map(|row| row.iter().copied().filter(|other| *other != first).collect()).collect();
+    let if_not: Vec<Vec<Argument>> = rows.iter().filter(|row| !row.contains(&first)).cloned().collect();
+    let mut alternatives = Vec::new();
+    if !if_it_holds.iter().any(Vec::is_empty) {
+        for rest in none_of(&if_it_holds)? {
+            alternatives.push([vec![condition(&first)?], rest].concat());
+        }
+    }
+    for negation in negations(&first)? {
+        for rest in none_of(&if_not)? {
+            alternatives.push([vec![negation.clone()], rest].concat());
+        }
+    }
+    Ok(alternatives)
+}
+
+impl Argument {
+    /// Whether the two conditions cannot both hold.
+    fn excludes(&self, other: &Argument) -> bool {
+        let exact = |argument: &Argument| matches!(argument.is, Is::Int(_) | Is::Long(_));
+        self.index == other.index && self.is != other.is && exact(self) && exact(other)
+    }
+}
+
+/// The alternatives under which a condition does not hold.
+fn negations(argument: &Argument) -> io::Result<Vec<SeccompCondition>> {
+    let (length, operation, values) = match argument.is {
+        Is::Int(value) => (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, vec![value.into()]),
+        Is::Long(value) => (SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, vec![value]),
+        Is::Itself => (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, vec![std::process::id().into()]),
+        Is::Without(bits) => {
+            let set = (0..32).map(|bit| 1 << bit).filter(|bit| bits & bit != 0);
+            let conditions = set.map(|bit: u32| {
+                let operation = SeccompCmpOp::MaskedEq(bit.into());
+                SeccompCondition::new(argument.index, SeccompCmpArgLen::Dword, operation, bit.into())
+            });
+            return conditions.collect::<Result<_, _>>().map_err(io::Error::other);
+        }
+    };
+    let conditions = values
+        .into_iter()
+        .map(|value| SeccompCondition::new(argument.index, length.clone(), operation.clone(), value));
+    conditions.collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
 fn program(

@@ -13,6 +13,7 @@ use super::{hangup, limits};
 use crate::config::{self, Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::Hangup;
+use crate::nsswitch;
 use crate::policy::{Extra, Role, WORKER_DESCRIPTORS};
 
 /// Prints the page.
@@ -57,7 +58,8 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !series(output))),
             (Extra::Syslog, config.syslog),
         ],
-        Role::Resolver | Role::Zygote => Vec::new(),
+        Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],
+        Role::Zygote => Vec::new(),
     };
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }
@@ -70,7 +72,8 @@ fn is_socket_file(endpoint: &Endpoint) -> bool {
 fn section(role: Role, identity: Identity, extras: &[Extra]) -> String {
     let mut text = match role {
         Role::Zygote => format!("\n{}, and every worker, which it forks\n", role.name()),
-        _ => format!("\n{}\n", role.name()),
+        Role::Resolver => format!("\n{}, and every lookup, which it forks\n", role.name()),
+        Role::Parent | Role::Logger => format!("\n{}\n", role.name()),
     };
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<13} {value}");
@@ -106,8 +109,10 @@ fn user(identity: Identity) -> String {
 fn limits_of(role: Role) -> String {
     let mut limits = vec!["RLIMIT_CORE 0".to_owned()];
     limits.extend(role.limits().iter().map(|(resource, value)| format!("{resource:?} {value}")));
-    if role == Role::Zygote {
-        limits.push(format!("in workers RLIMIT_NPROC 0, RLIMIT_NOFILE {WORKER_DESCRIPTORS}"));
+    match role {
+        Role::Zygote => limits.push(format!("in workers RLIMIT_NPROC 0, RLIMIT_NOFILE {WORKER_DESCRIPTORS}")),
+        Role::Resolver => limits.push("in lookups RLIMIT_NPROC 0".to_owned()),
+        Role::Parent | Role::Logger => {}
     }
     limits.join(", ")
 }
@@ -143,5 +148,6 @@ fn condition(argument: &Argument) -> String {
 
 fn refusal(row: &Refused) -> String {
     let errno = nix::errno::Errno::from_raw(row.errno);
-    format!("{:<40} {}", format!("{} = {errno:?}", row.name.trim_start_matches("SYS_")), row.reason)
+    let others = if row.otherwise { " for other arguments" } else { "" };
+    format!("{:<40} {}", format!("{} = {errno:?}{others}", row.name.trim_start_matches("SYS_")), row.reason)
 }
