@@ -12,6 +12,7 @@ mod exit;
 mod format;
 mod logger;
 mod messages;
+mod nsswitch;
 mod parent;
 mod policy;
 mod reason;

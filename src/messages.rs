@@ -1,6 +1,8 @@
 //! Every message that crosses a process boundary. One enum per direction, named after its reader.
 //!
 //! ```text
+//!                     LookupAnswer ┌──── lookup
+//!                                  ▼
 //!            ToResolver ─────► resolver ◄───── NameQuestion ┐
 //!           │                     │ NameAnswer ────────────►│
 //!   parent ─┼─ ToLogger ─────────────────────────────────► logger
@@ -153,6 +155,8 @@ pub(crate) enum ToParent {
     Found(Vec<Address>),
     /// Resolver: likewise, with the words of `gai_strerror(3)`.
     NotFound { reason: String },
+    /// Resolver: the process of a lookup was killed, or ended without an answer.
+    LookupLost { pid: i32, end: End },
     /// Zygote: a worker is ready; the descriptor is the other end of its channel.
     Born { pid: i32 },
     /// Zygote: no worker could be made.
@@ -398,6 +402,17 @@ pub(crate) struct NameQuestion {
 pub(crate) struct NameAnswer {
     pub(crate) id: u64,
     pub(crate) name: Name,
+}
+
+/// Lookup to resolver: the only message of the process that looks one question up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LookupAnswer {
+    /// To [`Find`].
+    Found(Vec<Address>),
+    /// Likewise: the number of `getaddrinfo(3)`, and errno where that is `EAI_SYSTEM`.
+    NotFound { code: i32, errno: i32 },
+    /// To [`NameQuestion`].
+    Named(Name),
 }
 
 /// What a worker has: the way to the logger, on which its session came.

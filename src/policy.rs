@@ -3,7 +3,7 @@
 //! | role     | does                                      | never                                       |
 //! |----------|-------------------------------------------|---------------------------------------------|
 //! | parent   | binds, then drops; accepts, dials, hands sockets out | reads a byte from a peer, opens a file |
-//! | resolver | asks DNS and NSS                          | writes a file, accepts a connection         |
+//! | resolver | forks lookups, which ask DNS and NSS      | writes a file, accepts a connection         |
 //! | logger   | writes the outputs                        | has a network socket                        |
 //! | zygote   | forks workers                             | opens a file, has a network socket          |
 //! | worker   | forwards one session                      | opens, connects, binds, forks, executes     |
@@ -101,7 +101,7 @@ impl Role {
     pub(crate) const fn allowed(self) -> &'static [&'static [Allowed]] {
         match self {
             Role::Parent => &[RUNTIME, MEMORY, CHANNEL, PARENT],
-            Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, THREADS, RESOLVER],
+            Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, RESOLVER],
             Role::Logger => &[RUNTIME, MEMORY, CHANNEL, THREADS, LOGGER],
             Role::Zygote => &[RUNTIME, MEMORY, CHANNEL, ZYGOTE, WORKER],
         }
@@ -134,6 +134,8 @@ pub(crate) enum Extra {
     Parts,
     /// Logger: notices go to syslog.
     Syslog,
+    /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
+    NssDaemons,
     /// Parent: somebody waits in the foreground until it listens.
     Background,
     /// Parent: `--pidfile`.
@@ -149,6 +151,7 @@ impl Extra {
             Extra::Rotation => ROTATION,
             Extra::Parts => PARTS,
             Extra::Syslog => SYSLOG,
+            Extra::NssDaemons => NSS_DAEMONS,
             Extra::Background => BACKGROUND,
             Extra::SocketFiles => SOCKET_FILES,
             Extra::PidFile => PID_FILE,
@@ -346,60 +349,150 @@ const BACKGROUND: &[Allowed] = allow![
     SYS_dup3(1 is int(libc::STDERR_FILENO), 2 is int(0)) => "/dev/null takes the place of stderr",
 ];
 
-/// Whatever glibc's NSS and resolver do, without files to write and programs to start. This role holds no
-/// secret and no session.
+/// What glibc's resolver and NSS modules can do, read from their sources and tried with every module that Debian
+/// packages; not only what they are seen to do on a good day. The resolver itself needs few of these calls: they are
+/// for the lookups, which inherit its filter.
+///
+/// No file to write, no program to start, no memory that is or was writable to execute.
 const RESOLVER: &[Allowed] = allow![
     SYS_openat(2 is Is::Without((libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32))
-        => "configuration files and NSS libraries, to read them",
+        => "configuration files and NSS modules, to read them",
     SYS_read => "configuration files, answers",
-    SYS_pread64 => seldom "NSS libraries",
+    SYS_pread64 => seldom "NSS modules",
+    SYS_readv => seldom "answers of nscd",
+    SYS_writev => seldom "a question by TCP, after an answer that was cut off",
     SYS_lseek => "configuration files",
     SYS_fstat => seldom "configuration files",
     SYS_newfstatat => "configuration files: have they changed?",
     SYS_statx => seldom "likewise",
     #[cfg(target_arch = "x86_64")]
-    SYS_access => seldom "NSS",
-    SYS_faccessat => seldom "NSS",
-    SYS_readlinkat => seldom "NSS",
-    SYS_getcwd => seldom "NSS",
-    SYS_mmap => seldom "NSS libraries are loaded when they are needed",
-    SYS_mprotect => seldom "likewise",
+    SYS_stat => seldom "likewise, in a C library before 2.33",
+    #[cfg(target_arch = "x86_64")]
+    SYS_lstat => seldom "likewise",
+    SYS_statfs => seldom "NSS modules: what kind of file system is this",
+    SYS_fstatfs => seldom "likewise",
+    #[cfg(target_arch = "x86_64")]
+    SYS_access => seldom "NSS modules: has the system IPv6",
+    SYS_faccessat => seldom "likewise",
+    SYS_faccessat2 => seldom "likewise",
+    #[cfg(target_arch = "x86_64")]
+    SYS_readlink => seldom "NSS modules",
+    SYS_readlinkat => seldom "NSS modules",
+    SYS_getcwd => seldom "NSS modules",
+    SYS_getdents64 => seldom "NSS modules",
+    SYS_mmap(2 is Is::Without(libc::PROT_EXEC as u32)) => seldom "NSS modules are loaded when they are needed",
+    SYS_mmap(2 is Is::Without(libc::PROT_WRITE as u32), 3 is Is::Without(libc::MAP_ANONYMOUS as u32))
+        => seldom "their code: of a file, and never writable",
     SYS_socket(0 is int(libc::AF_INET)) => "to name servers",
     SYS_socket(0 is int(libc::AF_INET6)) => "likewise",
-    SYS_socket(0 is int(libc::AF_UNIX)) => "to NSS daemons",
     SYS_socket(0 is int(libc::AF_NETLINK), 2 is int(libc::NETLINK_ROUTE)) => "which addresses have we",
-    SYS_connect => "to name servers and NSS daemons",
-    SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => seldom "netlink: an internet address is longer",
+    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in>() as u32)) => seldom "to name servers",
+    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in6>() as u32)) => seldom "likewise",
+    SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => seldom "netlink",
+    SYS_bind(2 is Is::Int(size_of::<libc::sockaddr>() as u32)) => seldom "netlink, in myhostname",
     SYS_getsockname => seldom "which source address would be used",
-    SYS_getpeername => seldom "NSS",
-    SYS_getsockopt => seldom "NSS",
-    SYS_setsockopt => seldom "name servers' sockets",
+    SYS_getpeername => seldom "NSS modules",
+    SYS_getsockopt => seldom "NSS modules",
+    SYS_setsockopt(1 is int(libc::IPPROTO_IP), 2 is int(libc::IP_RECVERR)) => seldom "name servers that are not there",
+    SYS_setsockopt(1 is int(libc::IPPROTO_IPV6), 2 is int(libc::IPV6_RECVERR)) => seldom "likewise",
+    SYS_setsockopt(1 is int(libc::SOL_NETLINK), 2 is int(libc::NETLINK_PKTINFO)) => seldom "myhostname",
+    SYS_setsockopt(1 is int(libc::SOL_NETLINK), 2 is int(libc::NETLINK_EXT_ACK)) => seldom "likewise",
+    SYS_setsockopt(1 is int(libc::SOL_NETLINK), 2 is int(libc::NETLINK_GET_STRICT_CHK)) => seldom "likewise",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_RCVBUF)) => seldom "likewise",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => seldom "resolve",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_RCVTIMEO)) => seldom "NSS daemons that do not answer",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDTIMEO)) => seldom "likewise",
     SYS_sendmmsg => seldom "two questions at a time",
-    SYS_sendto => seldom "netlink",
+    SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 5 is Is::Int(size_of::<libc::sockaddr_nl>() as u32))
+        => seldom "netlink",
+    SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 5 is Is::Int(size_of::<libc::sockaddr>() as u32))
+        => seldom "netlink, in myhostname",
     SYS_ioctl(1 is Is::Int(0x541B)) => seldom "FIONREAD: how long an answer is",
     SYS_ioctl(1 is Is::Int(0x8933)) => seldom "SIOCGIFINDEX: the number of an interface in fe80::1%eth0",
     SYS_ioctl(1 is Is::Int(0x8910)) => seldom "SIOCGIFNAME: its name, for the way back",
-    SYS_fcntl(1 is int(libc::F_SETFL)) => "sockets that do not block",
-    SYS_fcntl(1 is int(libc::F_SETFD)) => "descriptors that end with an exec",
-    SYS_fcntl(1 is int(libc::F_DUPFD_CLOEXEC)) => "NSS",
-    SYS_uname => "libraries",
-    SYS_getuid => seldom "NSS",
-    SYS_geteuid => seldom "NSS",
-    SYS_getgid => seldom "NSS",
-    SYS_getegid => seldom "NSS",
+    SYS_fcntl(1 is int(libc::F_SETFL)) => seldom "sockets that do not block",
+    SYS_fcntl(1 is int(libc::F_SETFD)) => seldom "descriptors that end with an exec",
+    SYS_fcntl(1 is int(libc::F_DUPFD_CLOEXEC)) => seldom "NSS modules",
+    SYS_prctl(0 is int(libc::PR_CAPBSET_READ)) => seldom "mymachines, when it is loaded",
+    SYS_uname => seldom "libraries; the name of this host",
+    SYS_sysinfo => seldom "libraries",
+    SYS_getuid => seldom "NSS modules",
+    SYS_geteuid => seldom "NSS modules",
+    SYS_getgid => seldom "NSS modules",
+    SYS_getegid => seldom "NSS modules",
+    SYS_getresuid => seldom "NSS modules",
+    SYS_getresgid => seldom "NSS modules",
+    SYS_getgroups => seldom "NSS modules",
+    SYS_clock_nanosleep => seldom "NSS modules: the next attempt",
+    SYS_clock_getres => seldom "libraries",
+    SYS_sched_yield => seldom "libraries",
+    SYS_sched_getaffinity => seldom "libraries",
+    #[cfg(target_arch = "x86_64")]
+    SYS_select => seldom "NSS daemons",
+    SYS_pselect6 => seldom "likewise",
     SYS_epoll_create1 => seldom "NSS daemons' libraries",
     SYS_epoll_ctl => seldom "likewise",
     #[cfg(target_arch = "x86_64")]
     SYS_epoll_wait => seldom "likewise",
-    #[cfg(not(target_arch = "x86_64"))]
-    SYS_epoll_pwait => "likewise",
+    SYS_epoll_pwait => seldom "likewise",
     SYS_gettimeofday => seldom "deadlines",
-    SYS_prlimit64(2 is NULL) => seldom "NSS daemons' libraries",
-    SYS_getdents64 => seldom "NSS",
+    SYS_prlimit64(2 is NULL) => seldom "NSS modules",
+    SYS_clone(0 is Is::Long(libc::SIGCHLD as u64)) => "fork of a lookup; no thread, no namespace",
+    SYS_wait4 => "which lookup ended",
+    SYS_socketpair(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC), 2 is int(0))
+        => "a lookup's channel",
+    SYS_getppid => "lookup: is the resolver still there?",
+    SYS_prctl(0 is int(libc::PR_SET_PDEATHSIG), 1 is Is::Long(libc::SIGKILL as u64)) => "lookup: die with the resolver",
+    SYS_prctl(0 is int(libc::PR_SET_NO_NEW_PRIVS), 1 is Is::Long(1)) => seldom "this filter, which is installed in parts",
+    SYS_prctl(0 is int(libc::PR_SET_NAME)) => "lookup: its name in ps",
+    SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NPROC as i32)) => "lookup: never fork; a limit only falls",
+    SYS_timer_create(0 is int(libc::CLOCK_MONOTONIC)) => "lookup: its deadline, at which the kernel kills it",
+    SYS_timer_settime => "likewise",
 ];
 
+/// Added only where a module is configured that needs it: a filter cannot read the path, and the addresses of most
+/// are as long as any can be.
+const NSS_DAEMONS: &[Allowed] = allow![
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_STREAM)) => seldom "to NSS daemons",
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_STREAM | libc::SOCK_CLOEXEC)) => seldom "likewise",
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is STREAM) => seldom "likewise",
+    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_un>() as u32)) => seldom "nscd, avahi, sssd, winbindd",
+    SYS_connect(2 is Is::Int(unix_address("/run/systemd/resolve/io.systemd.Resolve\0"))) => seldom "systemd-resolved",
+    SYS_connect(2 is Is::Int(unix_address("/var/run/nslcd/socket"))) => seldom "nslcd",
+];
+
+/// The size of the address of a Unix socket; some modules count the NUL.
+const fn unix_address(path: &str) -> u32 {
+    (size_of::<libc::sa_family_t>() + path.len()) as u32
+}
+
+/// A lookup that is refused something goes on with what it has; one that is killed is a name less, and an error.
 const RESOLVER_REFUSED: &[Refused] = refuse![
+    SYS_tgkill with EPERM => "abort: ends in SIGSEGV",
     SYS_clone3 with ENOSYS => "libraries that would like a thread",
+    SYS_clone otherwise EAGAIN => "likewise",
+    SYS_openat otherwise EACCES => "files to write",
+    SYS_mmap otherwise EACCES => "memory to execute that is writable, or of no file",
+    SYS_mprotect otherwise EACCES => "memory to execute",
+    SYS_socket otherwise EAFNOSUPPORT => "NSS daemons that are not configured; other networks",
+    SYS_connect otherwise EACCES => "Unix sockets",
+    SYS_bind otherwise EACCES => "addresses of ours",
+    SYS_sendto otherwise EACCES => "addresses of others",
+    SYS_setsockopt otherwise ENOPROTOOPT => "SO_LINGER, whose close would wait; options of newer modules",
+    SYS_ioctl otherwise ENOTTY => "is this a terminal",
+    SYS_fcntl otherwise EINVAL => "locks",
+    SYS_prctl otherwise EINVAL => "names of mappings, in newer C libraries",
+    SYS_prlimit64 otherwise EPERM => "other limits",
+    SYS_memfd_create with ENOSYS => "libraries",
+    SYS_eventfd2 with ENOSYS => "libraries with an event loop",
+    SYS_timerfd_create with ENOSYS => "likewise",
+    SYS_signalfd4 with ENOSYS => "likewise",
+    SYS_inotify_init1 with ENOSYS => "likewise",
+    SYS_epoll_pwait2 with ENOSYS => "likewise",
+    SYS_pidfd_open with ENOSYS => "newer systemd: who is at the other end",
+    SYS_openat2 with ENOSYS => "newer libraries",
+    SYS_membarrier with ENOSYS => "libraries with threads",
+    SYS_io_uring_setup with ENOSYS => "newer libraries",
 ];
 
 /// The zygote itself. Its workers inherit this: `RLIMIT_NPROC` 0 keeps them from forking.

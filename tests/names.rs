@@ -1,6 +1,9 @@
 //! Names of peers and services, and what becomes of them when the name server is silent or lies. Every test
 //! has a world of its own, with its own `/etc` and its own name server.
 
+mod hostile;
+mod modules;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};

@@ -77,7 +77,7 @@ fn the_policy_is_printed_for_this_very_start() {
     for part in [
         &format!("  user          {uid}, group {gid}, no other groups\n"),
         "\nparent\n",
-        "\nresolver\n",
+        "\nresolver, and every lookup, which it forks\n",
         "\nlogger\n",
         "\nzygote, and every worker, which it forks\n",
         "  root          an empty directory that has been removed\n",

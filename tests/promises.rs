@@ -1,4 +1,4 @@
-//! What the cage promises, 1 to 38, and the tests that prove it, wherever they are.
+//! What the cage promises, by number, and the tests that prove it, wherever they are.
 //!
 //! | promise | file | test |
 //! |---|---|---|
@@ -174,6 +174,20 @@
 //! | 37 | tests/bursts.rs | a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once |
 //! | 38 every promise has its test | tests/promises.rs | every_promise_has_a_test_and_every_test_named_exists |
 //! | 38 | tests/promises.rs | every_test_that_the_readme_names_exists |
+//! | 39 no name costs a session | tests/names/hostile.rs | no_answer_of_a_name_server_costs_more_than_a_name |
+//! | 39 | tests/names/hostile.rs | a_truncated_answer_is_followed_up_by_tcp_at_the_start |
+//! | 39 | tests/names/hostile.rs | lookups_that_hang_end_and_others_are_shown_by_name_again |
+//! | 39 | tests/names/hostile.rs | a_lookup_that_is_killed_is_told_and_costs_one_name |
+//! | 39 | tests/names/hostile.rs | a_lookup_that_is_killed_at_the_start_is_an_error_that_says_what_to_do |
+//! | 39 | tests/names/modules.rs | no_module_costs_more_than_a_name |
+//! | 39 | tests/loss.rs | a_lost_resolver_costs_names_alone |
+//! | 39 | tests/loss.rs | without_its_resolver_new_sessions_are_shown_as_numbers_at_once |
+//! | 39 | tests/endurance.rs | a_resolver_killed_under_load_costs_no_session |
+//! | 39 | tests/notify.rs | a_resolver_that_hangs_or_is_lost_is_no_reason_for_the_watchdog |
+//! | 39 | tests/attack/on_the_parent.rs | a_resolver_that_floods_the_parent_costs_names_alone |
+//! | 48 a lookup reaches name servers and NSS daemons | tests/probe/trial.rs | a call on the list is survived |
+//! | 48 | tests/names/modules.rs | without_a_module_that_asks_one_no_daemon_can_be_reached |
+//! | 48 | tests/names/hostile.rs | a_lookup_holds_nothing_of_the_resolver_and_can_make_no_process |
 
 use std::collections::BTreeSet;
 

@@ -8,6 +8,7 @@ use nix::sys::signalfd::SignalFd;
 
 use super::roles::Running;
 use super::stop::Stop;
+use super::supervisor::lost_lookup;
 use crate::config::{Approach, Config, Endpoint, Family, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Find, FindFamily, ToParent, ToResolver};
@@ -163,9 +164,18 @@ fn ask(
     };
     let listen = endpoint.approach == Approach::Listen;
     resolver.send(&ToResolver::Find(Find { host: endpoint.host.clone(), service, family, listen }))?;
-    match resolver.wait(signals)? {
-        ToParent::Found(addresses) => Ok(addresses),
-        ToParent::NotFound { reason } => Err(failure(endpoint, Status::NoHost, &reason).into()),
-        _ => Err(resolver.nonsense().into()),
+    let mut lost = None;
+    loop {
+        match resolver.wait(signals)? {
+            ToParent::Found(addresses) => return Ok(addresses),
+            ToParent::NotFound { reason } => {
+                let mut failure = failure(endpoint, Status::NoHost, &reason);
+                failure.text.extend(lost.map(|lost| format!("\n{lost}")));
+                return Err(failure.into());
+            }
+            // Comes before the answer.
+            ToParent::LookupLost { pid, end } => lost = Some(lost_lookup(pid, end)),
+            _ => return Err(resolver.nonsense().into()),
+        }
     }
 }

@@ -3,15 +3,28 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo, getnameinfo};
+use nix::errno::Errno;
 use nix::libc;
 
-use crate::messages::{Address, Find, FindFamily, Name, ToParent};
+use super::desk::Question;
+use crate::messages::{Address, Find, FindFamily, LookupAnswer, Name};
 
 /// The answer holds no more addresses than this.
 const MOST: usize = 32;
 
+/// The answer to a question for addresses whose lookup ended without one.
+pub(super) const NO_ANSWER: &str = "the lookup ended without an answer (numeric addresses need none)";
+
+/// Looks up what a question asks for.
+pub(super) fn answer(question: &Question) -> LookupAnswer {
+    match question {
+        Question::Find(request) => find(request),
+        Question::Name(question) => LookupAnswer::Named(name(&question.address)),
+    }
+}
+
 /// Addresses for a host and service, IPv4 before IPv6.
-pub(super) fn find(find: &Find) -> ToParent {
+fn find(find: &Find) -> LookupAnswer {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
         address: match find.family {
@@ -26,20 +39,26 @@ pub(super) fn find(find: &Find) -> ToParent {
     let service = find.service.as_deref().or(Some("0"));
     let found = match getaddrinfo(find.host.as_deref(), service, Some(hints)) {
         Ok(found) => found,
-        Err(error) => return ToParent::NotFound { reason: reason(error) },
+        Err(error) => {
+            return LookupAnswer::NotFound { code: error.error_num(), errno: Errno::last_raw() };
+        }
     };
     let mut addresses: Vec<Address> =
         found.filter_map(|info| info.ok()).map(|info| address(info.sockaddr)).take(MOST).collect();
     addresses.sort_by_key(|address| matches!(address, Address::V6 { .. }));
     if addresses.is_empty() {
-        return ToParent::NotFound { reason: "No address associated with hostname".into() };
+        return LookupAnswer::NotFound { code: libc::EAI_NODATA, errno: 0 };
     }
-    ToParent::Found(addresses)
+    LookupAnswer::Found(addresses)
 }
 
-/// `gai_strerror(3)` without the prefix that the crate puts before it.
-fn reason(error: LookupError) -> String {
-    let text = std::io::Error::from(error).to_string();
+/// `gai_strerror(3)` without the prefix that the crate puts before it, or the error of the system that it stands for.
+/// Only numbers come from a lookup: none of its text reaches an error message.
+pub(super) fn reason(code: i32, errno: i32) -> String {
+    if code == libc::EAI_SYSTEM {
+        return crate::reason::reason(errno);
+    }
+    let text = std::io::Error::from(LookupError::new(code)).to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
@@ -52,7 +71,7 @@ fn address(socket: SocketAddr) -> Address {
 
 /// Node and service in words. A name that does not lead back to the address is not used: whoever
 /// controls the reverse zone can claim any.
-pub(super) fn name(address: &Address) -> Name {
+fn name(address: &Address) -> Name {
     let numeric = address.numeric();
     let socket = match *address {
         Address::V4 { host, port } => SocketAddr::from((host, port)),

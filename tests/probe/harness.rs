@@ -94,7 +94,8 @@ const TESTS: &[(&str, Test)] = &[
     ("without any one step in any one role nothing is forwarded", without_a_step),
 ];
 
-const EXTRAS: [Extra; 7] = [
+const EXTRAS: [Extra; 8] = [
+    Extra::NssDaemons,
     Extra::Background,
     Extra::SocketFiles,
     Extra::PidFile,

@@ -5,6 +5,7 @@
 
 use nix::libc;
 
+use super::nsswitch;
 use super::policy::{Extra, Role};
 
 /// A system call on the list.
@@ -24,6 +25,8 @@ pub(crate) enum Rule {
     Always,
     /// Not done, and survived.
     Refused(i32),
+    /// Refused with arguments such as these; the call has other entries for those that pass.
+    Otherwise(i32, &'static [Arguments]),
     /// With arguments such as the first, never with such as the second.
     When(&'static [Arguments], &'static [Arguments]),
 }
@@ -45,8 +48,18 @@ macro_rules! when {
 }
 
 macro_rules! refused {
-    ($name:ident $errno:ident) => {
-        &[Entry { name: stringify!($name), number: libc::$name, rule: Rule::Refused(libc::$errno) }]
+    ($($name:ident $errno:ident)*) => {
+        &[$(Entry { name: stringify!($name), number: libc::$name, rule: Rule::Refused(libc::$errno) }),*]
+    };
+}
+
+macro_rules! otherwise {
+    ($($name:ident $errno:ident [$([$($bad:expr),+]),*])*) => {
+        &[$(Entry {
+            name: stringify!($name),
+            number: libc::$name,
+            rule: Rule::Otherwise(libc::$errno, &[$(&[$($bad),+]),*]),
+        }),*]
     };
 }
 
@@ -54,7 +67,10 @@ macro_rules! refused {
 pub(crate) fn of(role: &str) -> Vec<Entry> {
     let own: &[&[Entry]] = match role {
         "parent" => &[PARENT, PARENT_WHEN, ITSELF],
-        "resolver" => &[THREADS, THREADS_WHEN, RESOLVER, RESOLVER_WHEN, RESOLVER_REFUSED, ITSELF],
+        "resolver" if nsswitch::asks_a_daemon() => {
+            &[RESOLVER, RESOLVER_WHEN, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NSS_DAEMONS]
+        }
+        "resolver" => &[RESOLVER, RESOLVER_WHEN, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NO_NSS_DAEMONS],
         "logger" => &[THREADS, THREADS_WHEN, LOGGER, ARRIVALS, ITSELF],
         "zygote" | "worker" => &[ZYGOTE, ZYGOTE_WHEN, ARRIVALS, ZYGOTE_REFUSED],
         _ => panic!("no role {role}"),
@@ -65,6 +81,7 @@ pub(crate) fn of(role: &str) -> Vec<Entry> {
 /// What is added in runs that need it.
 pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
     match extra {
+        Extra::NssDaemons => NSS_DAEMONS,
         Extra::Background => BACKGROUND,
         Extra::SocketFiles => SOCKET_FILES,
         Extra::PidFile => PID_FILE,
@@ -165,37 +182,89 @@ const PID_FILE: &[Entry] = when![
 ];
 
 const RESOLVER: &[Entry] = always![
-    SYS_read SYS_pread64 SYS_lseek SYS_fstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat SYS_readlinkat
-    SYS_getcwd SYS_getdents64 SYS_mmap SYS_mprotect SYS_uname SYS_getuid SYS_geteuid SYS_getgid SYS_getegid
-    SYS_connect SYS_getsockname SYS_getpeername SYS_getsockopt SYS_setsockopt SYS_sendto SYS_sendmmsg
-    SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_gettimeofday
+    SYS_read SYS_pread64 SYS_readv SYS_writev SYS_lseek SYS_fstat SYS_newfstatat SYS_statx SYS_stat SYS_lstat SYS_statfs
+    SYS_fstatfs SYS_access SYS_faccessat SYS_faccessat2 SYS_readlink SYS_readlinkat SYS_getcwd SYS_getdents64
+    SYS_getsockname SYS_getpeername SYS_getsockopt SYS_sendmmsg SYS_uname SYS_sysinfo
+    SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid SYS_getgroups SYS_getppid
+    SYS_clock_nanosleep SYS_clock_getres SYS_sched_yield SYS_sched_getaffinity SYS_select SYS_pselect6
+    SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait SYS_gettimeofday SYS_wait4 SYS_timer_settime
 ];
 
 const RESOLVER_WHEN: &[Entry] = when![
-    SYS_openat
-        passes [[-1, -1, 0], [-1, -1, 0x80000], [-1, -1, 0x90800]]
-        // to write, to make, to empty, O_TMPFILE
-        dies [[-1, -1, 1], [-1, -1, 2], [-1, -1, 0x40], [-1, -1, 0x200], [-1, -1, 0x41_0002]]
-    SYS_socket
-        passes [[1, 1, 0], [2, 0x80802, 0], [10, 0x80802, 0], [16, 0x80003, 0]]
-        // packets, AF_ALG, vsock, XDP; netlink to netfilter and audit
-        dies [[17, 3, 0], [38, 5, 0], [40, 1, 0], [44, 3, 0], [16, 3, 12], [16, 3, 9]]
-    SYS_bind
-        passes [[-1, -1, 12]]
-        dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110], [-1, -1, 20]]
-    SYS_ioctl
-        passes [[-1, 0x541B], [-1, 0x8933], [-1, 0x8910]]
-        // TIOCSTI, FIOSETOWN, SIOCSIFFLAGS
-        dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x8914]]
-    SYS_fcntl
-        passes [[-1, 4], [-1, 2], [-1, 1030]]
-        dies [[-1, 1031]]
-    SYS_prlimit64
-        passes [[0, 7, 0]]
-        dies [[0, 7, 4096]]
+    SYS_openat passes [[-1, -1, 0], [-1, -1, 0x80000], [-1, -1, 0x90800]] dies []
+    SYS_mmap
+        // anonymous, of a file, and the code of one
+        passes [[0, 4096, 3, 0x22, -1, 0], [0, 4096, 3, 2, 3, 0], [0, 4096, 5, 0x812, 3, 0]]
+        dies []
+    SYS_connect passes [[-1, -1, 16], [-1, -1, 28]] dies []
+    SYS_socket passes [[2, 0x80802, 0], [10, 0x80802, 0], [16, 0x80003, 0]] dies []
+    SYS_bind passes [[-1, -1, 12], [-1, -1, 16]] dies []
+    SYS_sendto passes [[-1, -1, 1, 0, -1, 12], [-1, -1, 1, 0, -1, 16]] dies []
+    SYS_setsockopt
+        passes [[-1, 0, 11], [-1, 41, 25], [-1, 270, 3], [-1, 270, 11], [-1, 270, 12], [-1, 1, 7], [-1, 1, 8],
+                [-1, 1, 20], [-1, 1, 21]]
+        dies []
+    SYS_ioctl passes [[-1, 0x541B], [-1, 0x8933], [-1, 0x8910]] dies []
+    SYS_fcntl passes [[-1, 4], [-1, 2], [-1, 1030]] dies []
+    SYS_prctl passes [[1, 9], [15, -1], [23, 40], [38, 1]] dies []
+    SYS_prlimit64 passes [[0, 7, 0], [0, 6, 0]] dies []
+    SYS_clone passes [] dies []
+    SYS_timer_create
+        passes [[1, -1, -1]]
+        // by the clock of the wall, of the processor, and those that wake the machine
+        dies [[0, -1, -1], [2, -1, -1], [8, -1, -1]]
+    SYS_socketpair
+        passes [[1, 0x80005, 0]]
+        dies [[1, 0x80002, 0], [1, 0x80001, 0], [1, 5, 0], [2, 0x80005, 0]]
 ];
 
-const RESOLVER_REFUSED: &[Entry] = refused!(SYS_clone3 ENOSYS);
+/// With other arguments than those above.
+const RESOLVER_OTHERWISE: &[Entry] = otherwise![
+    // to write, to make, to empty, O_TMPFILE
+    SYS_openat EACCES [[-1, -1, 1], [-1, -1, 2], [-1, -1, 0x40], [-1, -1, 0x200], [-1, -1, 0x41_0002]]
+    // to execute: of no file, shared or private; writable; with bits that the kernel does not see
+    SYS_mmap EACCES [[0, 4096, 4, 0x22, -1, 0], [0, 4096, 7, 0x22, -1, 0], [0, 4096, 5, 0x21, -1, 0],
+                     [0, 4096, 7, 2, 3, 0], [0, 4096, 6, 1, 3, 0], [0, 4096, 0x1_0000_0005, 0x22, -1, 0]]
+    SYS_mprotect EACCES [[-1, 4096, 4], [-1, 4096, 5], [-1, 4096, 7], [-1, 4096, 0x1_0000_0004]]
+    // a Unix socket with another length than a daemon's, the system bus among them
+    SYS_connect EACCES [[-1, -1, 12], [-1, -1, 20], [-1, -1, 29], [-1, -1, 30], [-1, -1, 109], [-1, -1, 128]]
+    // Unix datagrams and packets; packets of the network, AF_ALG, vsock, XDP; netlink to netfilter and audit
+    SYS_socket EAFNOSUPPORT [[1, 2, 0], [1, 0x80802, 0], [1, 5, 0], [17, 3, 0], [38, 5, 0], [40, 1, 0], [44, 3, 0], [16, 3, 12], [16, 3, 9]]
+    SYS_bind EACCES [[-1, -1, 28], [-1, -1, 110], [-1, -1, 20]]
+    // TCP Fast Open; an address of IPv6 and of a Unix socket
+    SYS_sendto EACCES [[-1, -1, 1, 0x2000_0000, 0, 0], [-1, -1, 1, 0, 4096, 28], [-1, -1, 1, 0, 4096, 110]]
+    // SO_LINGER, SO_BINDTODEVICE, SO_ATTACH_FILTER, SO_BROADCAST, TCP_REPAIR, TCP_ULP, IP_TRANSPARENT
+    SYS_setsockopt ENOPROTOOPT [[-1, 1, 13], [-1, 1, 25], [-1, 1, 26], [-1, 1, 6], [-1, 6, 19], [-1, 6, 31],
+                                [-1, 0, 19], [-1, 41, 11], [-1, 270, 1]]
+    // TIOCSTI, FIOSETOWN, SIOCSIFFLAGS
+    SYS_ioctl ENOTTY [[-1, 0x5412], [-1, 0x8901], [-1, 0x8914]]
+    // F_SETOWN, F_SETLEASE, F_SETPIPE_SZ
+    SYS_fcntl EINVAL [[-1, 8], [-1, 1024], [-1, 1031]]
+    // another death signal, PR_SET_DUMPABLE, _SECCOMP, _MM, PR_SET_PTRACER, _VMA
+    SYS_prctl EINVAL [[1, 0], [1, 15], [4, 1], [22, 0], [35, 0], [0x5961_6D61, -1], [0x5356_4D41, 0]]
+    // of another process, of memory; to set
+    SYS_prlimit64 EPERM [[1, 6, 4096], [0, 7, 4096], [0, 9, 4096]]
+    // a thread, vfork, a new user namespace
+    SYS_clone EAGAIN [[0x003D_0F00, 0, 0, 0, 0], [0x4111, 0, 0, 0, 0], [0x1000_0011, 0, 0, 0, 0]]
+];
+
+/// Where `/etc/nsswitch.conf` names a module that asks a daemon.
+const NSS_DAEMONS: &[Entry] = when![
+    SYS_socket passes [[1, 1, 0], [1, 0x80001, 0], [1, 0x80801, 0]] dies []
+    SYS_connect passes [[-1, -1, 110], [-1, -1, 42], [-1, -1, 23]] dies []
+];
+
+/// Where it names none.
+const NO_NSS_DAEMONS: &[Entry] = otherwise![
+    SYS_socket EAFNOSUPPORT [[1, 1, 0], [1, 0x80001, 0], [1, 0x80801, 0]]
+    SYS_connect EACCES [[-1, -1, 110], [-1, -1, 42], [-1, -1, 23]]
+];
+
+const RESOLVER_REFUSED: &[Entry] = refused![
+    SYS_tgkill EPERM SYS_clone3 ENOSYS SYS_memfd_create ENOSYS SYS_eventfd2 ENOSYS SYS_timerfd_create ENOSYS
+    SYS_signalfd4 ENOSYS SYS_inotify_init1 ENOSYS SYS_epoll_pwait2 ENOSYS SYS_pidfd_open ENOSYS SYS_openat2 ENOSYS
+    SYS_membarrier ENOSYS SYS_io_uring_setup ENOSYS
+];
 
 const LOGGER: &[Entry] = always![SYS_epoll_wait SYS_epoll_ctl SYS_read SYS_getppid SYS_alarm SYS_setitimer];
 
@@ -311,4 +380,4 @@ const ZYGOTE_WHEN: &[Entry] = when![
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
 ];
 
-const ZYGOTE_REFUSED: &[Entry] = refused!(SYS_tgkill EPERM);
+const ZYGOTE_REFUSED: &[Entry] = refused![SYS_tgkill EPERM];

@@ -26,6 +26,8 @@ mod format;
 mod logger;
 #[path = "../../src/messages.rs"]
 mod messages;
+#[path = "../../src/nsswitch.rs"]
+mod nsswitch;
 #[path = "../../src/parent/mod.rs"]
 mod parent;
 #[path = "../../src/policy.rs"]

@@ -26,7 +26,7 @@ pub(crate) struct Trial {
 enum Deed {
     Call(i64, [u64; 6]),
     /// A call that is answered with this error.
-    Refused(i64, i32),
+    Refused(i64, [u64; 6], i32),
     /// By the door of 32-bit programs.
     Int0x80(u32),
     /// Something longer; `true` if it went as it should.
@@ -56,8 +56,8 @@ impl Trial {
                 let _ = raw::call(number, arguments);
                 Outcome::CameBack
             }
-            Deed::Refused(number, errno) => {
-                let result = raw::call(number, [u64::MAX; 6]);
+            Deed::Refused(number, arguments, errno) => {
+                let result = raw::call(number, arguments);
                 judged(result.is_err_and(|error| error.raw_os_error() == Some(errno)))
             }
             Deed::Int0x80(number) => {
@@ -176,17 +176,22 @@ fn passing(entry: &Entry) -> Vec<Trial> {
     let named = |trial: Trial| Trial { what: format!("{}: {}", entry.name, trial.what), ..trial };
     match entry.rule {
         Rule::Always => vec![named(call(LIST_LIVES, entry.number, [u64::MAX; 6], Expected::Lives))],
-        Rule::Refused(errno) => vec![Trial {
-            group: LIST_LIVES,
-            what: entry.name.to_owned(),
-            deed: Deed::Refused(entry.number, errno),
-            expected: Expected::Holds,
-        }],
+        Rule::Refused(errno) => vec![refused(entry, [u64::MAX; 6], errno)],
+        Rule::Otherwise(errno, bad) => bad.iter().map(|given| refused(entry, padded(given), errno)).collect(),
         Rule::When(good, _) => {
             let calls =
                 good.iter().map(|given| call(GOOD_PASS, entry.number, padded(given), Expected::Lives));
             calls.map(named).collect()
         }
+    }
+}
+
+fn refused(entry: &Entry, arguments: [u64; 6], errno: i32) -> Trial {
+    Trial {
+        group: LIST_LIVES,
+        what: format!("{} refused ({arguments:x?})", entry.name),
+        deed: Deed::Refused(entry.number, arguments, errno),
+        expected: Expected::Holds,
     }
 }
 

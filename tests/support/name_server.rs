@@ -1,9 +1,11 @@
-//! A name server of a test's own, for a world of its own: it knows PTR and A records, and who asked.
+//! A name server for a test in namespaces of its own: PTR and A records, a log of the questions, and misbehaviour.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::wait::until;
 
@@ -11,6 +13,7 @@ use super::wait::until;
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
 const A: u16 = 1;
+const CNAME: u16 = 5;
 const PTR: u16 = 12;
 
 /// Names by address and addresses by name, or nothing at all.
@@ -96,6 +99,122 @@ fn response(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Makes the answer to a query, if there is one.
+type Answering = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
+
+/// What a hostile name server does, by UDP unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// Cuts every answer off, and gives it by TCP.
+    Truncates,
+    /// Likewise, byte by byte.
+    Dribbles,
+    /// Likewise, but with thousands of records, as in a zone transfer: as much as a message may hold.
+    Floods,
+    /// Cuts off, accepts the TCP connection, and is silent.
+    Hangs,
+    /// Likewise, but for names that its zone has, which it answers as it should.
+    HangsForOthers,
+    /// Cuts off by TCP as well.
+    TruncatesTwice,
+    /// Closes the TCP connection in the middle of the answer.
+    BreaksOff,
+    /// Has no TCP port.
+    RefusesTcp,
+    /// Answers with an alias of the name itself.
+    Loops,
+    /// Answers a question that nobody asked.
+    WrongId,
+    Garbage,
+    /// Answers after the client's first time-out.
+    Late,
+    Refuses,
+}
+
+impl Trick {
+    pub const ALL: [Trick; 12] = [
+        Trick::Truncates,
+        Trick::Dribbles,
+        Trick::Floods,
+        Trick::Hangs,
+        Trick::TruncatesTwice,
+        Trick::BreaksOff,
+        Trick::RefusesTcp,
+        Trick::Loops,
+        Trick::WrongId,
+        Trick::Garbage,
+        Trick::Late,
+        Trick::Refuses,
+    ];
+
+    /// The answer that the trick makes of an honest one.
+    fn by_udp(self, query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
+        let question = Question::parse(query)?;
+        let mut honest = response(query, zone)?;
+        match self {
+            Trick::HangsForOthers if zone.knows(&question.name) => return Some(honest),
+            Trick::Loops => return Some(answers(query, &question, CNAME, &[in_labels(&question.name)])),
+            Trick::WrongId => honest[0] ^= 1,
+            Trick::Garbage => honest[2..].fill(0xff),
+            Trick::Late => thread::sleep(Duration::from_millis(1200)),
+            // QR, RCODE 5 and no records.
+            Trick::Refuses => return Some(head(query, &question, [0x81, 0x85], 0)),
+            _ => return Some(head(query, &question, [0x83, 0x80], 0)),
+        }
+        Some(honest)
+    }
+
+    fn by_tcp(self, query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
+        let question = Question::parse(query)?;
+        match (self, zone.answer(&question)) {
+            (Trick::Floods, Some(data)) => {
+                let most = (usize::from(u16::MAX) - 512) / (data.len() + 12);
+                Some(answers(query, &question, question.kind, &vec![data; most]))
+            }
+            (Trick::TruncatesTwice, _) => Some(head(query, &question, [0x83, 0x80], 0)),
+            _ => response(query, zone),
+        }
+    }
+}
+
+fn head(query: &[u8], question: &Question, flags: [u8; 2], records: u16) -> Vec<u8> {
+    let [high, low] = records.to_be_bytes();
+    [&query[..2], &flags, &[0, 1, high, low, 0, 0, 0, 0], &question.bytes].concat()
+}
+
+fn answers(query: &[u8], question: &Question, kind: u16, records: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = head(query, question, [0x81, 0x80], records.len() as u16);
+    for data in records {
+        bytes.extend([0xC0, 12]);
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend([0, 1, 0, 0, 0, 60]);
+        bytes.extend((data.len() as u16).to_be_bytes());
+        bytes.extend(data);
+    }
+    bytes
+}
+
+/// Serves one client by TCP until it hangs up.
+fn serve_tcp(mut client: TcpStream, trick: Trick, zone: &Zone) -> std::io::Result<()> {
+    loop {
+        let mut length = [0; 2];
+        client.read_exact(&mut length)?;
+        let mut query = vec![0; u16::from_be_bytes(length).into()];
+        client.read_exact(&mut query)?;
+        if matches!(trick, Trick::Hangs | Trick::HangsForOthers) {
+            // Until the client gives up.
+            return client.read(&mut length).map(drop);
+        }
+        let Some(answer) = trick.by_tcp(&query, zone) else { return Ok(()) };
+        let answer = [&(answer.len() as u16).to_be_bytes()[..], &answer].concat();
+        match trick {
+            Trick::Dribbles => answer.iter().try_for_each(|byte| client.write_all(&[*byte]))?,
+            Trick::BreaksOff => return client.write_all(&answer[..answer.len() / 2]),
+            _ => client.write_all(&answer)?,
+        }
+    }
+}
+
 /// The server at work; dropping it frees its port.
 pub struct NameServer {
     asked: Arc<Mutex<Vec<String>>>,
@@ -105,7 +224,23 @@ pub struct NameServer {
 impl NameServer {
     /// Answers from `zone`.
     pub fn answering(zone: Zone) -> Self {
-        NameServer::start(Some(zone))
+        NameServer::start(Some(Box::new(move |query| response(query, &zone))))
+    }
+
+    /// Answers from `zone`, but with a trick.
+    pub fn hostile(zone: Zone, trick: Trick) -> Self {
+        if trick != Trick::RefusesTcp {
+            // It stays until the test's namespace is gone.
+            let listener = TcpListener::bind((ADDRESS, 53)).expect("the port of name servers");
+            let zone = zone.clone();
+            thread::spawn(move || {
+                for client in listener.incoming().flatten() {
+                    let zone = zone.clone();
+                    thread::spawn(move || serve_tcp(client, trick, &zone));
+                }
+            });
+        }
+        NameServer::start(Some(Box::new(move |query| trick.by_udp(query, &zone))))
     }
 
     /// Takes every question and answers none.
@@ -113,7 +248,7 @@ impl NameServer {
         NameServer::start(None)
     }
 
-    fn start(zone: Option<Zone>) -> Self {
+    fn start(answer: Option<Answering>) -> Self {
         // A process that another test is starting may hold the last one's socket for a moment.
         let socket = until("the port of name servers", || UdpSocket::bind((ADDRESS, 53)).ok());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -125,7 +260,7 @@ impl NameServer {
                 let query = &query[..length];
                 let name = Question::parse(query).map_or_else(|| "?".into(), |question| question.name);
                 heard.lock().expect("no panic").push(name);
-                if let Some(response) = zone.as_ref().and_then(|zone| response(query, zone)) {
+                if let Some(response) = answer.as_ref().and_then(|answer| answer(query)) {
                     let _ = socket.send_to(&response, client);
                 }
             }

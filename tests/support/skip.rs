@@ -25,6 +25,8 @@ pub enum Need {
     File(&'static str, &'static str),
     /// A module that [`PYTHON`] finds.
     PythonModule(&'static str),
+    /// A module of the C library's name service switch.
+    NssModule(&'static str),
     /// An entry for our user id in the list of accounts.
     Account,
     /// To be able to make a mount namespace.
@@ -111,6 +113,10 @@ fn lacking(need: Need) -> Option<Lack> {
         Need::File(path, package) => lack(format!("{path} is missing"), install(package)),
         Need::PythonModule(name) if is_importable(name) => None,
         Need::PythonModule(name) => lack(format!("{PYTHON} has no {name}"), install(&python_package(name))),
+        Need::NssModule(name) if has_module(name) => None,
+        Need::NssModule(name) => {
+            lack(format!("libnss_{name}.so.2 is not installed"), install(&module_package(name)))
+        }
         Need::Account if User::from_uid(Uid::effective()).is_ok_and(|user| user.is_some()) => None,
         Need::Account => lack("this user id has no account".into(), "run as a user of /etc/passwd".into()),
         Need::MountNamespace if can_unshare(&["--mount", "mount", "-t", "tmpfs", "none", "/tmp"]) => None,
@@ -170,4 +176,21 @@ fn is_installed(name: &str) -> bool {
 fn is_importable(module: &str) -> bool {
     let python = Command::new(PYTHON).args(["-I", "-c", &format!("import {module}")]).output();
     python.is_ok_and(|output| output.status.success())
+}
+
+fn has_module(name: &str) -> bool {
+    let directories =
+        [format!("/usr/lib/{}-linux-gnu", env::consts::ARCH), "/usr/lib64".into(), "/usr/lib".into()];
+    let file = format!("libnss_{name}.so.2");
+    directories.iter().any(|directory| std::path::Path::new(directory).join(&file).exists())
+}
+
+fn module_package(name: &str) -> String {
+    let package = match name {
+        "wins" => "winbind",
+        "ldap" => "ldapd",
+        _ if name.starts_with("mdns") => "mdns",
+        _ => name,
+    };
+    format!("libnss-{package}")
 }

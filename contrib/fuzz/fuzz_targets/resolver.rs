@@ -7,6 +7,8 @@
 mod format;
 #[path = "../../../src/messages.rs"]
 mod messages;
+#[path = "../../../src/nsswitch.rs"]
+mod nsswitch;
 #[path = "../../../src/policy.rs"]
 mod policy;
 #[path = "../../../src/resolver/mod.rs"]

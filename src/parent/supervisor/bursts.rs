@@ -21,6 +21,8 @@ pub(super) enum Kind {
     NoDescriptors,
     /// Or no processes.
     NoProcesses,
+    /// The process of a lookup was killed.
+    LookupLost,
 }
 
 /// One that is going on.

@@ -30,6 +30,7 @@ use crate::messages::{Address, Hangup, Level, Side, ToLogger, ToParent, ToResolv
 use crate::policy::Role;
 use crate::reason::reason;
 use bursts::{Burst, Kind};
+pub(super) use names::lost_lookup;
 pub(super) use service::Service;
 
 /// The longest notice, in bytes.

@@ -2,20 +2,41 @@
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::{Phase, Supervisor};
+use super::bursts::Kind;
+use super::{Phase, Supervisor, TURN};
 use crate::exit::Failure;
-use crate::messages::Level;
+use crate::messages::{End, Level, ToParent};
+use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {
-    /// Receives from the resolver, which has nothing to say once the addresses are known.
+    /// Receives from the resolver, which reports lost lookups alone once the addresses are known.
     pub(super) fn hear_resolver(&mut self) {
-        let Some(resolver) = &self.roles.resolver else { return };
-        let failure = match resolver.receive() {
-            Ok(None) => return,
-            Ok(Some(_)) => resolver.nonsense(),
-            Err(failure) => failure,
-        };
-        self.lose_resolver(failure);
+        for _ in 0..TURN {
+            let Some(resolver) = &self.roles.resolver else { return };
+            let failure = match resolver.receive() {
+                Ok(None) => return,
+                Ok(Some((ToParent::LookupLost { pid, end }, [None, None]))) => {
+                    self.lookup_lost(pid, end);
+                    continue;
+                }
+                Ok(Some(_)) => resolver.nonsense(),
+                Err(failure) => failure,
+            };
+            self.lose_resolver(failure);
+        }
+    }
+
+    /// One name is missing: shown as a number, or a server that keeps its addresses.
+    fn lookup_lost(&mut self, pid: i32, end: End) {
+        if !matches!(self.phase, Phase::WritingOut { .. }) {
+            let news = !self.has_told_of(Kind::LookupLost);
+            let text = lost_lookup(pid, end);
+            let (text, advice) = text.split_once('\n').unwrap_or((&text, ""));
+            self.tell_of(Kind::LookupLost, Level::Error, text.to_owned());
+            if news && !advice.is_empty() {
+                self.notice(Level::Error, advice.to_owned());
+            }
+        }
     }
 
     /// Gives the resolver up, with one error: no name is worth a session. The end of its channel ends it, if it
@@ -25,7 +46,7 @@ impl Supervisor<'_> {
         self.leaving.push(resolver.pid);
         // A logger that finishes may be gone.
         if !matches!(self.phase, Phase::WritingOut { .. }) {
-            self.notice(Level::Error, why.text);
+            why.text.lines().for_each(|line| self.notice(Level::Error, line.to_owned()));
         }
     }
 
@@ -33,5 +54,16 @@ impl Supervisor<'_> {
     pub(super) fn reap_leaving(&mut self) {
         let flags = Some(WaitPidFlag::WNOHANG);
         self.leaving.retain(|pid| matches!(waitpid(*pid, flags), Ok(WaitStatus::StillAlive)));
+    }
+}
+
+/// The error that the end of a lookup is.
+pub(in crate::parent) fn lost_lookup(pid: i32, end: End) -> String {
+    match end {
+        End::Status(status) => format!("name lookup {pid} ended with status {status} and without an answer"),
+        End::Signal(signal) => {
+            let text = format!("name lookup {pid} killed by signal {signal} ({})", describe(signal));
+            advice(signal, pid).into_iter().fold(text, |text, advice| format!("{text}\n{advice}"))
+        }
     }
 }

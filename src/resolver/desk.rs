@@ -1,0 +1,213 @@
+//! Questions that wait, lookups that run, and the answers.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+use privsep::channel::{Channel, Incoming, Wait, no_fds};
+use privsep::confine::Locked;
+use privsep::sys;
+
+use super::lookup::{self, NO_ANSWER};
+use super::process::Lookup;
+use super::{Logger, Parent};
+use crate::messages::{End, Find, LookupAnswer, NameAnswer, NameQuestion, ToParent, ToResolver};
+use crate::role::Trouble;
+
+/// Maximum number of lookups at the same time.
+const LOOKUPS: usize = 16;
+
+/// Maximum number of waiting questions. Further names are not looked up: the logger shows numbers.
+pub(super) const QUEUE: usize = 64;
+
+/// What is asked, and by which process.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// By the parent.
+    Find(Find),
+    /// By the logger.
+    Name(NameQuestion),
+}
+
+impl Question {
+    /// Maximum duration of the lookup, which the kernel enforces: glibc waits without a limit for a name server
+    /// that has accepted a TCP connection. A name comes too late for its session after 2 seconds, and is
+    /// remembered for the next; a start waits for three dead name servers and a search list.
+    pub(super) fn time_limit(&self) -> Duration {
+        match self {
+            Question::Find(_) => Duration::from_secs(30),
+            Question::Name(_) => Duration::from_secs(8),
+        }
+    }
+}
+
+/// A lookup, seen from the resolver.
+struct Running {
+    pid: Pid,
+    answer: Channel<(), LookupAnswer>,
+    question: Question,
+    started: Instant,
+}
+
+/// What the resolver has been asked and has not answered.
+pub(super) struct Desk {
+    parent: Parent,
+    /// `None` with `-n`, and once the logger has closed its end.
+    logger: Option<Logger>,
+    waiting: VecDeque<Question>,
+    running: Vec<Running>,
+}
+
+impl Desk {
+    pub(super) fn new(parent: Parent, logger: Option<Logger>) -> Desk {
+        Desk { parent, logger, waiting: VecDeque::new(), running: Vec::new() }
+    }
+
+    /// Serves until the parent closes its end; returns the lookup in a child.
+    pub(super) fn serve(&mut self, children: &SignalFd, _locked: &Locked) -> Result<Option<Lookup>, Trouble> {
+        loop {
+            if let Some(lookup) = self.start_lookups()? {
+                return Ok(Some(lookup));
+            }
+            let mut fds = vec![readable(&self.parent), readable(children)];
+            fds.extend(self.logger.as_ref().map(readable));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            if !self.receive_from_parent()? {
+                return Ok(None);
+            }
+            self.receive_from_logger()?;
+            self.reap(children)?;
+        }
+    }
+
+    /// Takes a question of the parent; returns false when the parent is gone.
+    pub(super) fn receive_from_parent(&mut self) -> Result<bool, Trouble> {
+        match self.parent.receive(Wait::No)? {
+            Incoming::Message(ToResolver::Find(find), fds) => {
+                no_fds(fds)?;
+                let find = Question::Find(find);
+                match self.waiting.len() {
+                    // The parent waits for every answer.
+                    QUEUE.. => self.answer(find, None)?,
+                    _ => self.waiting.push_front(find),
+                }
+            }
+            Incoming::Message(ToResolver::Prepare(_), _) => return Err(Trouble::Protocol),
+            Incoming::Closed => return Ok(false),
+            Incoming::Nothing => {}
+        }
+        Ok(true)
+    }
+
+    /// Takes a question of the logger.
+    pub(super) fn receive_from_logger(&mut self) -> Result<(), Trouble> {
+        let Some(logger) = &self.logger else { return Ok(()) };
+        match logger.receive(Wait::No)? {
+            Incoming::Message(question, fds) => {
+                no_fds(fds)?;
+                if self.waiting.len() < QUEUE {
+                    self.waiting.push_back(Question::Name(question));
+                }
+            }
+            // What that means is for the parent to say.
+            Incoming::Closed => self.logger = None,
+            Incoming::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// The next question to look up.
+    pub(super) fn next(&mut self) -> Option<Question> {
+        self.waiting.pop_front()
+    }
+
+    fn start_lookups(&mut self) -> Result<Option<Lookup>, Trouble> {
+        while self.running.len() < LOOKUPS
+            && let Some(question) = self.next()
+        {
+            let (theirs, ours) = Channel::pair()?;
+            let resolver = Pid::this();
+            // Before the lookup sets its timer: its deadline is never early.
+            let started = Instant::now();
+            match sys::fork() {
+                Ok(ForkResult::Child) => return Ok(Some(Lookup::new(question, theirs, resolver))),
+                Ok(ForkResult::Parent { child }) => {
+                    self.running.push(Running { pid: child, answer: ours, question, started });
+                }
+                // Not tried again: by the time there is a process, the name is of no use.
+                Err(_) => self.answer(question, None)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the answers of lookups that have ended. One signal may stand for several.
+    fn reap(&mut self, children: &SignalFd) -> Result<(), Trouble> {
+        while children.read_signal()?.is_some() {}
+        loop {
+            let (pid, end) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) => (pid, End::Status(status)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, End::Signal(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            if let Some(index) = self.running.iter().position(|lookup| lookup.pid == pid) {
+                let lookup = self.running.swap_remove(index);
+                self.ended(lookup, end)?;
+            }
+        }
+    }
+
+    fn ended(&mut self, lookup: Running, end: End) -> Result<(), Trouble> {
+        let answer = match lookup.answer.receive(Wait::No) {
+            Ok(Incoming::Message(answer, fds)) => no_fds(fds).ok().map(|()| answer),
+            Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
+        };
+        // A dead name server is no news.
+        let late = lookup.started.elapsed() >= lookup.question.time_limit();
+        if !late && (answer.is_none() || end != End::Status(0)) {
+            self.parent.send(&ToParent::LookupLost { pid: lookup.pid.as_raw(), end })?;
+        }
+        self.answer(lookup.question, answer)
+    }
+
+    /// Answers a question; without an answer that belongs to it, as one for which there is none.
+    pub(super) fn answer(&self, question: Question, answer: Option<LookupAnswer>) -> Result<(), Trouble> {
+        match question {
+            Question::Find(_) => {
+                let answer = match answer {
+                    Some(LookupAnswer::Found(addresses)) => ToParent::Found(addresses),
+                    Some(LookupAnswer::NotFound { code, errno }) => {
+                        ToParent::NotFound { reason: lookup::reason(code, errno) }
+                    }
+                    Some(LookupAnswer::Named(_)) | None => ToParent::NotFound { reason: NO_ANSWER.into() },
+                };
+                Ok(self.parent.send(&answer)?)
+            }
+            Question::Name(NameQuestion { id, address }) => {
+                let name = match answer {
+                    Some(LookupAnswer::Named(name)) => name,
+                    _ => address.numeric(),
+                };
+                if let Some(logger) = &self.logger {
+                    // A logger that does not keep up shows numbers.
+                    let _ = logger.send_with(&NameAnswer { id, name }, &[], Wait::No);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn readable<T: AsFd>(fd: &T) -> PollFd<'_> {
+    PollFd::new(fd.as_fd(), PollFlags::POLLIN)
+}

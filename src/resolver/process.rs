@@ -1,0 +1,61 @@
+//! A lookup is a process of its own: forked for one question, already confined.
+
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+use privsep::channel::Channel;
+use privsep::confine::Locked;
+use privsep::sys::{self, Title};
+
+use super::desk::Question;
+use super::lookup;
+use crate::messages::LookupAnswer;
+
+/// As `privsep::role::argument` would write it.
+const TITLE: &str = "[lookup]";
+
+/// What a lookup has that the resolver has not.
+pub(super) struct Lookup {
+    question: Question,
+    answer: Channel<LookupAnswer, ()>,
+    resolver: Pid,
+}
+
+impl Lookup {
+    pub(super) fn new(question: Question, answer: Channel<LookupAnswer, ()>, resolver: Pid) -> Lookup {
+        Lookup { question, answer, resolver }
+    }
+
+    /// Answers the question and exits.
+    pub(super) fn live(self, title: Option<Title>, _locked: &Locked) -> ! {
+        if let Some(title) = title {
+            title.set(TITLE);
+        }
+        let answered = self.settle().is_ok_and(|()| {
+            let answer = lookup::answer(&self.question);
+            self.answer.send(&answer).is_ok()
+        });
+        sys::exit_now(if answered { 0 } else { libc::EXIT_FAILURE })
+    }
+
+    /// Sets what fork does not pass on: the signal for the parent's death, no process of its own, and the deadline,
+    /// at which the kernel kills it, whatever the C library waits for.
+    fn settle(&self) -> nix::Result<()> {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if sys::parent() != self.resolver {
+            return Err(nix::errno::Errno::ESRCH);
+        }
+        setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
+        nix::sys::prctl::set_name(c"tcpreen-lookup")?;
+        let kill = SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 };
+        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
+        let limit = Expiration::OneShot(self.question.time_limit().into());
+        timer.set(limit, TimerSetTimeFlags::empty())?;
+        // It ends with the process; deleting it is not allowed.
+        std::mem::forget(timer);
+        Ok(())
+    }
+}
