@@ -78,7 +78,7 @@ fn a_directory_that_cannot_be_written_is_told_at_the_start() {
         let path = scratch.path(name);
         let outcome = Tcpreen::to(80).output(&path).run();
         assert_eq!(outcome.code(), 73, "{outcome:?}");
-        let text = format!("Log file error: {reason} ({})\n", path.display());
+        let text = format!("Log file error: {reason} ({})", path.display());
         assert!(outcome.stderr.contains(&text), "{outcome:?}");
         assert!(!outcome.stderr.contains("Listening on"), "{outcome:?}");
     }
