@@ -20,7 +20,7 @@ use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use privsep::confine::Root;
 use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
-use privsep::{allow, refuse};
+use privsep::{allow, refuse, sys};
 
 /// A process of ours. Workers are born with the zygote's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +241,9 @@ const CHANNEL: &[Allowed] = allow![
     SYS_recvfrom => "records and bytes",
     SYS_shutdown => "the end of sending",
     SYS_getsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TYPE)) => "is a descriptor that came what it should be",
+    // Too short for an address of any family.
+    SYS_connect(2 is Is::Int(sys::DISSOLVE as u32))
+        => "AF_UNSPEC: a reset is passed on; a descriptor that must not come is closed without waiting for its peer",
 ];
 
 /// Roles with threads. They are made before the filter is on: none can be added.
@@ -502,6 +505,7 @@ const ZYGOTE: &[Allowed] = allow![
     SYS_socketpair(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC), 2 is int(0))
         => "a worker's channel; never a datagram socket, which could be aimed at anybody by sendmsg",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => "room for large records",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(sys::SO_PASSRIGHTS)) => "the logger takes no descriptor of a worker",
     SYS_read => "signals",
 ];
 
@@ -518,7 +522,6 @@ const WORKER: &[Allowed] = allow![
     SYS_prctl(0 is int(libc::PR_SET_NAME)) => "newborn: its name in ps",
     SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NPROC as i32)) => "newborn: never fork; a limit only falls",
     SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NOFILE as i32)) => "newborn: few descriptors; likewise",
-    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a reset is passed on as a reset",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCATMARK as u32)) => "the place of urgent data",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCOUTQ as u32)) => "has a peer received what it was sent before a reset",
     SYS_splice => "bytes that no output wants",

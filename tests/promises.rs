@@ -174,6 +174,12 @@
 //! | 37 | tests/bursts.rs | a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once |
 //! | 38 every promise has its test | tests/promises.rs | every_promise_has_a_test_and_every_test_named_exists |
 //! | 38 | tests/promises.rs | every_test_that_the_readme_names_exists |
+//! | 40 no process waits on a descriptor of another | tests/attack/on_the_logger.rs | a_worker_that_hands_over_what_lingers_holds_up_no_record |
+//! | 40 | tests/attack/on_the_logger.rs | a_resolver_that_hands_over_what_lingers_holds_up_no_record |
+//! | 40 | tests/attack/on_the_logger.rs | the_connection_of_a_lost_worker_holds_up_no_other_session |
+//! | 40 | tests/attack/on_the_logger.rs | the_kernel_refuses_descriptors_where_none_may_come |
+//! | 40 | tests/attack/on_the_parent.rs | a_logger_that_hands_over_what_lingers_ends_everything_at_once |
+//! | 40 | tests/attack/on_the_parent.rs | a_resolver_that_hands_over_what_lingers_holds_up_no_session |
 //! | 39 no name costs a session | tests/names/hostile.rs | no_answer_of_a_name_server_costs_more_than_a_name |
 //! | 39 | tests/names/hostile.rs | a_truncated_answer_is_followed_up_by_tcp_at_the_start |
 //! | 39 | tests/names/hostile.rs | lookups_that_hang_end_and_others_are_shown_by_name_again |

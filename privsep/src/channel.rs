@@ -10,13 +10,11 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recvmsg, socketpair, sockopt,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, socketpair, sockopt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::sys::{self, Fds};
+use crate::sys::{self, Fds, ForeignFd, Received};
 use crate::wire::{self, WireError};
 
 /// One end of a channel. No message that this end sends or receives is longer than `ROOM`, for which its calls
@@ -114,9 +112,15 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
     }
 
     /// An end that arrived from elsewhere, if that is what it is.
-    pub fn adopt(socket: OwnedFd) -> Result<Self, ChannelError> {
+    pub fn adopt(socket: ForeignFd) -> Result<Self, ChannelError> {
         is_of(&socket, SockType::SeqPacket)?;
-        Ok(Channel::from_socket(socket))
+        Ok(Channel::from_socket(socket.accept()?))
+    }
+
+    /// The kernel refuses descriptors that are sent to this end from now on, where it can (Linux 6.16). Elsewhere
+    /// they arrive, are closed, and the message is refused here.
+    pub fn refuse_descriptors(&self) -> io::Result<()> {
+        sys::refuse_descriptors(self.socket.as_fd()).map(drop)
     }
 
     pub(crate) fn from_socket(socket: OwnedFd) -> Self {
@@ -142,22 +146,28 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
 
     /// Receives the bytes of one message that must come without descriptors.
     pub fn receive_frame(&self, buffer: &mut [u8], wait: Wait) -> Result<Frame, ChannelError> {
-        use std::os::fd::AsRawFd;
+        let Some(received) = self.receive_bytes(buffer, wait)? else { return Ok(Frame::Nothing) };
+        match received.bytes {
+            _ if received.fds.iter().any(Option::is_some) => Err(ChannelError::Descriptors),
+            _ if !received.intact => Err(ChannelError::TooLong),
+            0 => Ok(Frame::Closed),
+            length => Ok(Frame::Bytes(length)),
+        }
+    }
+
+    /// One message as it came; nothing where the call does not wait and there is none.
+    fn receive_bytes(&self, buffer: &mut [u8], wait: Wait) -> Result<Option<Received>, ChannelError> {
+        let receive = if ROOM <= wire::SHORT { sys::receive_from_parent } else { sys::receive };
         loop {
-            let mut part = [io::IoSliceMut::new(buffer)];
-            // Without room for them the kernel closes descriptors, and says that there were some.
-            let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut part, None, wait.flag());
-            return match received.map(|received| (received.bytes, received.flags)) {
+            match receive(self.socket.as_fd(), buffer, wait.flag().bits()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The peer went away with messages of ours unread. The kernel says so once, and before
                 // the messages that it left for us.
-                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
-                Err(Errno::EAGAIN) => Ok(Frame::Nothing),
-                Err(errno) => Err(ChannelError::System(errno.into())),
-                Ok((_, flags)) if flags.contains(MsgFlags::MSG_CTRUNC) => Err(ChannelError::Descriptors),
-                Ok((_, flags)) if flags.contains(MsgFlags::MSG_TRUNC) => Err(ChannelError::TooLong),
-                Ok((0, _)) => Ok(Frame::Closed),
-                Ok((length, _)) => Ok(Frame::Bytes(length)),
-            };
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(ChannelError::System(error)),
+                Ok(received) => return Ok(Some(received)),
+            }
         }
     }
 
@@ -191,16 +201,7 @@ impl<Out, In: DeserializeOwned, const ROOM: usize> Channel<Out, In, ROOM> {
     /// Receives one message with its descriptors.
     pub fn receive(&self, wait: Wait) -> Result<Incoming<In>, ChannelError> {
         let mut buffer = [0; ROOM];
-        let received = loop {
-            match sys::receive(self.socket.as_fd(), &mut buffer, wait.flag().bits()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // As in `receive_frame`: told once, before the messages that are still to come.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Incoming::Nothing),
-                Err(error) => return Err(error.into()),
-                Ok(received) => break received,
-            }
-        };
+        let Some(received) = self.receive_bytes(&mut buffer, wait)? else { return Ok(Incoming::Nothing) };
         if !received.intact {
             return Err(ChannelError::Descriptors);
         }
@@ -219,7 +220,7 @@ pub fn no_fds(fds: Fds) -> Result<(), ChannelError> {
 }
 
 /// The descriptor of a message that must come with one.
-pub fn one_fd(fds: Fds) -> Result<OwnedFd, ChannelError> {
+pub fn one_fd(fds: Fds) -> Result<ForeignFd, ChannelError> {
     let [Some(fd), None] = fds else { return Err(ChannelError::Descriptors) };
     Ok(fd)
 }
@@ -231,11 +232,11 @@ pub fn two_streams(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
     let [Some(one), Some(other)] = fds else { return Err(ChannelError::Descriptors) };
     is_of(&one, SockType::Stream)?;
     is_of(&other, SockType::Stream)?;
-    Ok((one, other))
+    Ok((one.accept()?, other.accept()?))
 }
 
 /// Whether a descriptor is a socket of this type: a datagram could be sent anywhere.
-fn is_of(socket: &OwnedFd, kind: SockType) -> Result<(), ChannelError> {
+fn is_of(socket: &ForeignFd, kind: SockType) -> Result<(), ChannelError> {
     match getsockopt(socket, sockopt::SockType) {
         Ok(found) if found == kind => Ok(()),
         _ => Err(ChannelError::Descriptors),

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::unistd::{ForkResult, Pid};
 
@@ -26,11 +26,59 @@ pub const SIOCATMARK: libc::c_ulong = 0x8905;
 /// `SIOCOUTQ` of linux/sockios.h, which the libc crate lacks; it has the number of the terminals' `TIOCOUTQ`.
 pub const SIOCOUTQ: libc::c_ulong = 0x5411;
 
-/// Room for the control message of [`MAX_FDS`] descriptors and no more, aligned as `cmsghdr` wants it.
+/// `SO_PASSRIGHTS` of asm-generic/socket.h (Linux 6.16), which the libc crate has for one architecture alone.
+pub const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Address length with which `connect` can only dissolve an association: the family `AF_UNSPEC` and nothing else.
+/// Addresses of every other family are longer, so the kernel refuses them at this length.
+pub const DISSOLVE: usize = size_of::<libc::sa_family_t>();
+
+/// Room for the control message of [`MAX_FDS`] descriptors, aligned as `cmsghdr` wants it.
 const CONTROL_WORDS: usize = 4;
 
+/// Room for the most descriptors that the kernel lets one message carry (`SCM_MAX_FD`). Descriptors that find no
+/// room are closed by the kernel in the thread that receives, which may have to wait for their peer.
+const CONTROL_WORDS_MOST: usize = (16 + 253 * size_of::<RawFd>()).div_ceil(8);
+
+/// A descriptor that another process sent. Unless it is accepted, it is closed without waiting for anyone.
+///
+/// The last close of a TCP socket waits for its peer where `SO_LINGER` is set. A connection that has been
+/// dissolved has nothing left to wait for.
+#[derive(Debug)]
+pub struct ForeignFd(Option<OwnedFd>);
+
+impl ForeignFd {
+    /// The descriptor as one of ours, which is closed like any other.
+    pub fn accept(mut self) -> io::Result<OwnedFd> {
+        self.0.take().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl From<OwnedFd> for ForeignFd {
+    fn from(fd: OwnedFd) -> ForeignFd {
+        ForeignFd(Some(fd))
+    }
+}
+
+impl AsFd for ForeignFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Some(fd) => fd.as_fd(),
+            None => unreachable!("only `accept` and `drop` take it, and both consume"),
+        }
+    }
+}
+
+impl Drop for ForeignFd {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0.take() {
+            let _ = dissolve(fd.as_fd());
+        }
+    }
+}
+
 /// The descriptors of one message, in order.
-pub type Fds = [Option<OwnedFd>; MAX_FDS];
+pub type Fds = [Option<ForeignFd>; MAX_FDS];
 
 /// What one `recvmsg` brought.
 pub struct Received {
@@ -49,20 +97,38 @@ fn check_size(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives one message with its descriptors.
+/// Receives one message with its descriptors, from a process that may be hostile.
 ///
 /// Every descriptor that the kernel installed is owned before anything about the message is judged:
-/// whatever the sender tried, none is leaked.
+/// whatever the sender tried, none is leaked, and closing them does not wait.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
-    let mut control = [0u64; CONTROL_WORDS];
+    receive_into(socket, buffer, &mut [const { MaybeUninit::uninit() }; CONTROL_WORDS_MOST], flags)
+}
+
+/// The same from the parent, with less memory: a worker pays for each page of its stack that it touches.
+pub fn receive_from_parent(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: libc::c_int,
+) -> io::Result<Received> {
+    receive_into(socket, buffer, &mut [const { MaybeUninit::uninit() }; CONTROL_WORDS], flags)
+}
+
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut [MaybeUninit<u64>],
+    flags: libc::c_int,
+) -> io::Result<Received> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr is plain data for which zero is valid on every platform.
     let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: header points at live buffers of the lengths it states, for the time of the call.
+    header.msg_controllen = size_of_val(control) as _;
+    // SAFETY: header points at live buffers of the lengths it states, for the time of the call; the kernel writes
+    // the control buffer before msg_controllen says that it did.
     let bytes = check_size(unsafe {
         libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags | libc::MSG_CMSG_CLOEXEC)
     })?;
@@ -82,6 +148,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) ->
             for index in 0..payload / size_of::<RawFd>() {
                 // SAFETY: the kernel wrote that many descriptors there, and they are ours alone from now on.
                 let fd = unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) };
+                let fd = ForeignFd::from(fd);
                 match fds.get_mut(count) {
                     Some(slot) => *slot = Some(fd),
                     None => intact = false,
@@ -348,6 +415,40 @@ pub fn outstanding(socket: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: SIOCOUTQ writes one int.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQ as _, &raw mut answer) })?;
     Ok(usize::try_from(answer).unwrap_or(0))
+}
+
+/// Dissolves the association of a socket: the peer of a TCP connection gets a reset, at once. Whatever else the
+/// descriptor is stays as it is.
+pub fn dissolve(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let family: libc::sa_family_t = libc::AF_UNSPEC as libc::sa_family_t;
+    let address = (&raw const family).cast::<libc::sockaddr>();
+    // SAFETY: the kernel reads as many bytes as `family` has.
+    check(unsafe { libc::connect(socket.as_raw_fd(), address, DISSOLVE as libc::socklen_t) }).map(drop)
+}
+
+/// Makes the kernel refuse descriptors that are sent to this end of a channel: the sender gets `EPERM`.
+/// `Ok(false)` before Linux 6.16, which cannot.
+pub fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    pass_rights(socket, 0)
+}
+
+/// Undoes [`refuse_descriptors`], for tests of what comes behind it.
+pub fn allow_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    pass_rights(socket, 1)
+}
+
+fn pass_rights(socket: BorrowedFd<'_>, value: libc::c_int) -> io::Result<bool> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, SO_PASSRIGHTS);
+    // SAFETY: the kernel reads one int.
+    let result = check(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
+    });
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Starts the program that `binary` is open on.

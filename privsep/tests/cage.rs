@@ -269,7 +269,8 @@ fn descriptor_arrives() -> Ending {
     let null = File::open("/dev/null").expect("null");
     one.send_with(&5, &[null.as_fd()], Wait::Yes).expect("sent");
     let Ok(Incoming::Message(5, fds)) = other.receive(Wait::Yes) else { panic!("no message") };
-    let found = File::from(one_fd(fds).expect("one descriptor")).metadata().expect("it");
+    let found =
+        File::from(one_fd(fds).expect("one descriptor").accept().expect("it")).metadata().expect("it");
     let null = null.metadata().expect("null");
     assert_eq!(std::os::unix::fs::MetadataExt::rdev(&found), std::os::unix::fs::MetadataExt::rdev(&null));
     Ending::Passed

@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, setsockopt, sockopt,
 };
 use nix::sys::stat::{SFlag, fstat};
 use privsep::sys;
@@ -47,13 +48,18 @@ pub(super) struct Doors {
 impl Handed {
     /// From the service manager. Nothing else owns these numbers.
     pub(super) fn adopt(sockets: Vec<(RawFd, String)>) -> std::io::Result<Vec<Handed>> {
-        let adopt = |(number, name)| Ok(Handed { fd: sys::inherited(number)?, name, number });
+        let adopt = |(number, name)| {
+            let fd = sys::inherited(number)?;
+            never_linger(&fd);
+            Ok(Handed { fd, name, number })
+        };
         sockets.into_iter().map(adopt).collect()
     }
 
     /// From inetd, which makes it all three standard streams. None of them keeps it.
     fn stdin() -> std::io::Result<Handed> {
         let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
+        never_linger(&fd);
         let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
         sys::replace_streams(null.as_fd(), 0..=0)?;
         let copies = [std::io::stdout().as_fd(), std::io::stderr().as_fd()].map(|stream| same(&fd, stream));
@@ -216,6 +222,13 @@ fn is_bridged(family: AddressFamily) -> bool {
 
 fn has_port(address: &Address) -> bool {
     matches!(address, Address::V4 { port: 1.., .. } | Address::V6 { port: 1.., .. })
+}
+
+/// What comes with `SO_LINGER` would keep whichever process closes it last waiting for the peer. Connections inherit
+/// the option from a listener.
+fn never_linger(socket: &OwnedFd) {
+    // What is no socket is refused later.
+    let _ = setsockopt(socket, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
 }
 
 fn same(one: &OwnedFd, other: std::os::fd::BorrowedFd<'_>) -> bool {

@@ -75,6 +75,10 @@ impl Starter<'_> {
         let (pid, channel) = self.program.start(role.name(), streams, environment).map_err(|error| {
             Failure::new(Status::Os, format!("Process creation: {error} ({})", role.name()))
         })?;
+        // The zygote alone has something to hand over: the other end of each worker's channel.
+        if role != Role::Zygote {
+            channel.refuse_descriptors().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+        }
         Ok(Running { role, pid, channel, actor: self.actor.clone() })
     }
 
@@ -98,6 +102,7 @@ impl Starter<'_> {
         }
         let (questions, answers) =
             Channel::pair().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+        names_take_no_descriptors(&questions, &answers)?;
         resolver.send_with(&prepare, &[answers.as_fd()])?;
         Ok((resolver, Some(questions)))
     }
@@ -141,6 +146,15 @@ impl Starter<'_> {
         zygote.send(&ToZygote::Prepare { prepare: self.prepare(), reaping })?;
         Ok(zygote)
     }
+}
+
+/// Questions and answers are text alone, both ways.
+fn names_take_no_descriptors(
+    questions: &Names,
+    answers: &Channel<NameAnswer, NameQuestion>,
+) -> Result<(), Failure> {
+    let refused = questions.refuse_descriptors().and_then(|()| answers.refuse_descriptors());
+    refused.map_err(|error| Failure::new(Status::Os, error.to_string()))
 }
 
 fn notices(config: &Config) -> Notices {

@@ -5,9 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use privsep::sys;
 
 use crate::messages::Transport;
@@ -91,12 +90,12 @@ impl Peer {
         events.is_some_and(|events| events.contains(PollFlags::POLLERR))
     }
 
-    /// Makes the end of this process a reset for the peer. A Unix socket has no reset of its own: its peer sees
+    /// Resets the connection; the last thing that is done with it. A Unix socket has no reset of its own: its peer sees
     /// one where it has sent something that was not received.
     pub(super) fn reset(&self) {
         if self.is_tcp() {
-            // Closing with a zero linger time is how TCP resets.
-            let _ = setsockopt(&self.socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+            // Not SO_LINGER, with which the last close of a socket waits, in whatever process that is.
+            let _ = privsep::sys::dissolve(self.socket.as_fd());
         }
     }
 }

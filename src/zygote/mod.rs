@@ -100,6 +100,7 @@ type OthersEnd = Channel<ToWorker, Record, { wire::SHORT }>;
 fn workers_channel() -> Result<(WorkersEnd, OthersEnd), Trouble> {
     let (theirs, ours) = Channel::pair()?;
     setsockopt(&theirs, sockopt::SndBuf, &CHANNEL)?;
+    ours.refuse_descriptors()?;
     Ok((theirs, ours))
 }
 

@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 use privsep::channel::{Channel, Frame, Wait};
+use privsep::role::CHANNEL_FD;
 use privsep::wire;
 
 use super::NONSENSE;
@@ -14,11 +16,13 @@ use crate::messages::{
     Address, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Rotation,
     Sharing, Side, ToLogger, ToWorker, Told,
 };
-use crate::support::hostile::{self, MOST, WrongKinds};
+use crate::support::hostile::{self, Lingering, MOST, WrongKinds};
+use crate::support::peer::Server;
 use crate::support::proc;
 use crate::support::role::{Role, prepare};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 
@@ -230,6 +234,95 @@ fn a_resolver_that_breaks_the_rules_is_cut_off_and_no_record_is_lost() {
         logger.is_recorded("goes on");
         logger.role.expect_running();
     }
+}
+
+#[test]
+fn a_worker_that_hands_over_what_lingers_holds_up_no_record() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let mut logger = Logger::start(None);
+    for count in [1, 3, MOST] {
+        let (_, worker) = logger.worker();
+        let _peer = Lingering::new().hand_over(&worker, &data("words"), count);
+        logger.is_recorded(&format!("with {count}"));
+    }
+    logger.role.expect_running();
+}
+
+#[test]
+fn a_resolver_that_hands_over_what_lingers_holds_up_no_record() {
+    if !needs(&[Need::Ours, Need::Program("setpriv")]) {
+        return;
+    }
+    let name = Name { node: "node".into(), service: "service".into() };
+    let answer = hostile::encoded(&NameAnswer { id: 2, name });
+    for count in [1, 3, MOST] {
+        let (answers, theirs) = Answers::pair().expect("a channel");
+        let mut logger = Logger::start(Some((&answers, &theirs)));
+        let _peer = Lingering::new().hand_over(&answers, &answer, count);
+        logger.is_recorded("goes on");
+        logger.role.expect_running();
+    }
+}
+
+/// With the real processes: the worker's own connection, and a worker that is gone when its message is read.
+#[test]
+fn the_connection_of_a_lost_worker_holds_up_no_other_session() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let listener = Server::listen();
+    let tcpreen = Tcpreen::to(listener.port()).at_once(4).output(scratch.path("record")).start();
+    let (_client, _server) = (tcpreen.connect(), listener.accept());
+    let worker = tcpreen.busy_worker();
+    let tcp = proc::tcp_sockets();
+    let sockets = proc::descriptors(worker).into_iter().filter(|(_, target)| target.starts_with("socket:"));
+    let (streams, channels): (Vec<_>, Vec<_>) = sockets.partition(|(_, target)| tcp.contains(target));
+    let channel = hostile::steal(worker, channels[0].0);
+    let stolen: Vec<_> = streams.iter().map(|(number, _)| hostile::steal(worker, *number)).collect();
+    hostile::let_descriptors_through(tcpreen.role("logger"));
+    stolen.iter().for_each(hostile::make_linger);
+    kill(worker, Signal::SIGSTOP).expect("kill");
+    let raw: Vec<_> = stolen.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+    kill(worker, Signal::SIGKILL).expect("kill");
+    until("the end of the worker", || (!proc::is_alive(worker)).then_some(()));
+    // It may have been cut off already: then nobody reads this, and nobody has to close it.
+    let _ = hostile::send(&channel, &data("words"), &raw);
+    drop((stolen, channel));
+    let (mut client, mut server) = (tcpreen.connect(), listener.accept());
+    client.send("bystander");
+    server.expect("bystander");
+    until("its record", || scratch.record("record").contains("<<< bystander").then_some(()));
+    tcpreen.signal(Signal::SIGTERM);
+    assert_eq!(tcpreen.finish().code(), 128 + Signal::SIGTERM as i32);
+}
+
+#[test]
+fn the_kernel_refuses_descriptors_where_none_may_come() {
+    if !needs(&[Need::Ours, Need::Root, Need::PassRights]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
+    let worker = tcpreen.busy_worker();
+    let tcp = proc::tcp_sockets();
+    let mut refused = 0;
+    for pid in [worker, tcpreen.role("logger"), tcpreen.role("resolver")] {
+        for (number, target) in proc::descriptors(pid) {
+            // The logger's other channels lead to the resolver, which is tried from its own end, and to the worker.
+            let other = pid == tcpreen.role("logger") && number != CHANNEL_FD;
+            if number <= 2 || !target.starts_with("socket:") || tcp.contains(&target) || other {
+                continue;
+            }
+            let sent = hostile::send(hostile::steal(pid, number), &[0; 16], &[0]);
+            assert_eq!(sent, Err(nix::errno::Errno::EPERM), "{pid}: {number} {target}");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 3, "{refused} ends");
+    client.send("words");
+    server.expect("words");
 }
 
 #[test]

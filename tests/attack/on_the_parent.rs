@@ -11,7 +11,7 @@ use privsep::confine::{Cage, Kept};
 
 use super::NONSENSE;
 use crate::messages::{Address, End, Problem, Record, ToParent, ToWorker};
-use crate::support::hostile::{self, MOST, WrongKinds};
+use crate::support::hostile::{self, Lingering, MOST, WrongKinds};
 use crate::support::leftovers::Leftovers;
 use crate::support::peer::echo_server;
 use crate::support::scratch::Scratch;
@@ -72,6 +72,43 @@ fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
     within(Duration::from_secs(1), "the end of all processes", || processes.are_gone().then_some(()));
 }
 
+/// Without waiting for the peer of a connection that it was handed.
+#[test]
+fn a_logger_that_hands_over_what_lingers_ends_everything_at_once() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    for count in [1, 3, MOST] {
+        let scratch = Scratch::new();
+        let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.output(scratch.path("record")));
+        client.send("before");
+        server.expect("before");
+        let channel = in_the_place_of(&tcpreen, "logger");
+        hostile::let_descriptors_through(tcpreen.pid());
+        let _peer = Lingering::new().hand_over(&channel, &hostile::encoded(&ToParent::Alive), count);
+        expect_the_end(tcpreen, "logger", &format!("{count} descriptors, one of which lingers"));
+        assert!(scratch.record("record").contains("<<< before\n"));
+    }
+}
+
+#[test]
+fn a_resolver_that_hands_over_what_lingers_holds_up_no_session() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    for count in [1, 3, MOST] {
+        let echo = echo_server();
+        let tcpreen = Tcpreen::to(echo.port).at_once(4).start();
+        let channel = in_the_place_of(&tcpreen, "resolver");
+        hostile::let_descriptors_through(tcpreen.pid());
+        let _peer = Lingering::new().hand_over(&channel, &hostile::encoded(&ToParent::Alive), count);
+        tcpreen.stderr_line("the resolver: ");
+        let mut client = tcpreen.connect();
+        client.send("after");
+        client.expect("after");
+    }
+}
+
 fn a_role_that_talks_nonsense(role: &'static str) {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
@@ -83,6 +120,8 @@ fn a_role_that_talks_nonsense(role: &'static str) {
         client.send("before");
         server.expect("before");
         let channel = in_the_place_of(&tcpreen, role);
+        // Older kernels have nothing in the way.
+        hostile::let_descriptors_through(tcpreen.pid());
         hostile::send(&channel, message, &vec![0; *count]).expect("a parent");
         let what = format!("{:?} with {count}", message.escape_ascii().to_string());
         expect_the_end(tcpreen, role, &what);
@@ -117,6 +156,7 @@ fn a_resolver_that_talks_nonsense_costs_names_alone() {
         let Bridged { mut client, mut server, tcpreen } = bridge(|it| it);
         let resolver = tcpreen.role("resolver");
         let channel = in_the_place_of(&tcpreen, "resolver");
+        hostile::let_descriptors_through(tcpreen.pid());
         let _ = hostile::send(&channel, message, &vec![0; *count]);
         tcpreen.stderr_line("the resolver: ");
         within(Duration::from_secs(3), "the end of the resolver", || {
@@ -141,7 +181,7 @@ fn a_resolver_that_floods_the_parent_costs_names_alone() {
     let echo = echo_server();
     let tcpreen = Tcpreen::to(echo.port).start();
     let channel = in_the_place_of(&tcpreen, "resolver");
-    let channel: Channel<ToParent, ()> = Channel::adopt(channel).expect("a channel");
+    let channel: Channel<ToParent, ()> = Channel::adopt(channel.into()).expect("a channel");
     hostile::flood(&channel, &ToParent::Alive, || {
         tcpreen.stderr_line("the resolver: ");
         let mut client = tcpreen.connect();
@@ -215,7 +255,7 @@ fn a_zygote_that_floods_the_parent_does_not_keep_the_operator_from_it() {
     let echo = echo_server();
     let mut tcpreen = Tcpreen::to(echo.port).start();
     let channel = in_the_place_of(&tcpreen, "zygote");
-    let channel: Channel<ToParent, ()> = Channel::adopt(channel).expect("a channel");
+    let channel: Channel<ToParent, ()> = Channel::adopt(channel.into()).expect("a channel");
     let lie = ToParent::Exited { pid: 1, end: End::Status(0) };
     hostile::flood(&channel, &lie, || {
         let mut client = tcpreen.connect();

@@ -95,6 +95,8 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
 /// SOL_SOCKET, SO_TYPE: what has arrived? Others may ask for more.
 const ARRIVALS: &[Entry] = when![
     SYS_getsockopt passes [[-1, 1, 3]] dies [[-1, 1, 4], [-1, 6, 3], [-1, 1, 17]]
+    // sockaddr_in, sockaddr_in6, sockaddr_un; more than the family; none
+    SYS_connect passes [] dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110], [-1, -1, 3], [-1, -1, 0]]
 ];
 
 const EVERYBODY: &[Entry] = always![
@@ -105,6 +107,10 @@ const EVERYBODY: &[Entry] = always![
 ];
 
 const EVERYBODY_WHEN: &[Entry] = when![
+    SYS_connect
+        // The family alone, which AF_UNSPEC needs
+        passes [[-1, -1, 2]]
+        dies []
     SYS_fcntl
         passes [[-1, 1], [-1, 3]]
         // F_DUPFD, F_SETOWN, F_SETSIG, F_SETLEASE, F_NOTIFY
@@ -351,9 +357,10 @@ const ZYGOTE_WHEN: &[Entry] = when![
         // datagrams, which sendmsg could aim at anybody; streams; other families
         dies [[1, 0x80002, 0], [1, 2, 0], [1, 0x80001, 0], [1, 5, 0], [2, 0x80001, 0], [30, 0x80005, 0]]
     SYS_setsockopt
-        passes [[-1, 1, 7], [-1, 1, 13]]
-        // SO_SNDBUFFORCE, SO_ATTACH_FILTER, SO_ZEROCOPY, TCP_REPAIR, TCP_FASTOPEN_CONNECT, TCP_ULP
-        dies [[-1, 1, 32], [-1, 1, 26], [-1, 1, 60], [-1, 6, 19], [-1, 6, 30], [-1, 6, 31]]
+        // SO_SNDBUF, SO_PASSRIGHTS
+        passes [[-1, 1, 7], [-1, 1, 83]]
+        // SO_LINGER, SO_SNDBUFFORCE, SO_ATTACH_FILTER, SO_ZEROCOPY, TCP_REPAIR, TCP_FASTOPEN_CONNECT, TCP_ULP
+        dies [[-1, 1, 13], [-1, 1, 32], [-1, 1, 26], [-1, 1, 60], [-1, 6, 19], [-1, 6, 30], [-1, 6, 31]]
     SYS_prctl
         passes [[1, 9], [15, -1]]
         // PR_SET_PDEATHSIG to nothing and to SIGTERM; PR_SET_DUMPABLE, _KEEPCAPS, _SECCOMP, _SECUREBITS, _MM,

@@ -2,19 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socket};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socket, sockopt,
+};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Wait};
 use privsep::wire;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::proc;
 
 /// Most descriptors that the kernel lets one message carry (`SCM_MAX_FD`).
 pub const MOST: usize = 253;
@@ -24,6 +28,54 @@ pub fn steal(pid: Pid, descriptor: RawFd) -> OwnedFd {
     let pid = rustix::process::Pid::from_raw(pid.as_raw()).expect("a process id");
     let process = pidfd_open(pid, PidfdFlags::empty()).expect("the process");
     pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()).expect("its descriptor")
+}
+
+/// Lets descriptors reach a process whose kernel would refuse them at its ends of channels: what is tried then is
+/// what the process does about them, as on an older kernel.
+pub fn let_descriptors_through(pid: Pid) {
+    for (number, target) in proc::descriptors(pid) {
+        if target.starts_with("socket:") {
+            // What is no Unix socket has no such option.
+            let _ = privsep::sys::allow_descriptors(steal(pid, number).as_fd());
+        }
+    }
+}
+
+/// A connection whose last close waits for a peer that does not read.
+pub struct Lingering {
+    socket: TcpStream,
+    peer: TcpStream,
+}
+
+impl Lingering {
+    /// Far longer than any test waits.
+    const SECONDS: i32 = 600;
+
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        make_linger(&socket);
+        let peer = listener.accept().expect("a connection").0;
+        Lingering { socket, peer }
+    }
+
+    /// Sends it over a channel, the last of `count` descriptors, and keeps no copy: whoever receives it closes it.
+    /// The peer that does not read is given back.
+    pub fn hand_over(self, channel: impl AsFd, message: &[u8], count: usize) -> TcpStream {
+        let Lingering { socket, peer } = self;
+        let mut fds = vec![peer.as_raw_fd(); count - 1];
+        fds.push(socket.as_raw_fd());
+        send(channel, message, &fds).expect("a receiver");
+        peer
+    }
+}
+
+/// Fills a connection whose peer does not read, and makes its last close wait.
+pub fn make_linger(socket: &(impl AsFd + AsRawFd)) {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    while nix::sys::socket::send(socket.as_raw_fd(), &[0; 65536], flags).is_ok() {}
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: Lingering::SECONDS };
+    setsockopt(socket, sockopt::Linger, &linger).expect("SO_LINGER");
 }
 
 /// Sends a message as it is.

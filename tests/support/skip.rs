@@ -35,6 +35,8 @@ pub enum Need {
     World,
     /// To be able to make a user namespace.
     UserNamespace,
+    /// A kernel that can refuse descriptors for the receiver (Linux 6.16).
+    PassRights,
     /// Our own program: the test is about something the original has never claimed.
     Ours,
 }
@@ -130,6 +132,8 @@ fn lacking(need: Need) -> Option<Lack> {
             "no user namespace can be made here",
             "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces",
         ),
+        Need::PassRights if can_refuse_descriptors() => None,
+        Need::PassRights => expected_nowhere("this kernel has no SO_PASSRIGHTS", "run Linux 6.16 or newer"),
         Need::Ours if !is_original() => None,
         Need::Ours => expected_nowhere("the original does not claim to do this", "test tcpreen itself"),
     }
@@ -166,6 +170,11 @@ fn may_trace() -> bool {
 
 fn can_unshare(arguments: &[&str]) -> bool {
     Command::new("unshare").args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+fn can_refuse_descriptors() -> bool {
+    let (one, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    privsep::sys::refuse_descriptors(std::os::fd::AsFd::as_fd(&one)).expect("a socket option")
 }
 
 fn is_installed(name: &str) -> bool {
