@@ -106,13 +106,13 @@ fn redis() -> RealServer {
 }
 
 /// The directory with PostgreSQL's own programs, which are in nobody's search path.
-fn postgresql() -> Option<PathBuf> {
+pub fn postgresql() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     versions.flatten().map(|version| version.path().join("bin")).find(|bin| bin.join("initdb").exists())
 }
 
 /// PostgreSQL refuses to run as root.
-fn as_nobody(mut command: Command) -> Command {
+pub fn as_nobody(mut command: Command) -> Command {
     if Uid::effective().is_root() {
         let (uid, gid) = nobody();
         command.uid(uid.as_raw()).gid(gid.as_raw());
@@ -144,7 +144,7 @@ fn psql_works_with_a_database() {
     assert_eq!(copied.lines().last(), Some("50000\t1017bfd4673955ffee4641ad3d481b1c"));
 }
 
-fn postgres(bin: &std::path::Path, scratch: &Scratch) -> RealServer {
+pub fn postgres(bin: &std::path::Path, scratch: &Scratch) -> RealServer {
     let data = scratch.path("data");
     let mut initdb = as_nobody(Command::new(bin.join("initdb")));
     initdb.args(["-U", "tester", "-A", "trust", "--no-sync", "-D"]).arg(&data);

@@ -1,5 +1,6 @@
 //! `password` in front of real servers: what it says of a login is what the server did with it.
 
+mod binary;
 mod servers;
 
 use std::process::{Command, Stdio};
@@ -27,12 +28,18 @@ fn overheard(server: &RealServer, client: impl FnOnce(u16) -> Command) -> (Strin
 }
 
 /// The client logs in with the right password, and another time with a wrong one. `shown` is what stands for
-/// the login, with the password in place of `PASSWORD`.
+/// the login, with the password in place of `PASSWORD`; `codes` are the replies that accept and refuse.
 #[track_caller]
-fn expect_verdicts(server: &RealServer, shown: &str, client: impl Fn(u16, &str) -> Command) {
-    for (password, verdict) in [(RIGHT, "accepted"), (WRONG, "refused")] {
+fn expect_verdicts(
+    server: &RealServer,
+    shown: &str,
+    codes: [&str; 2],
+    client: impl Fn(u16, &str) -> Command,
+) {
+    for ((password, verdict), code) in [(RIGHT, "accepted"), (WRONG, "refused")].into_iter().zip(codes) {
         let (text, content) = overheard(server, |port| client(port, password));
-        assert_eq!(text, format!("{} ({verdict})\n", shown.replace("PASSWORD", password)));
+        let end = format!("({verdict}) {code}");
+        assert_eq!(text, format!("{} {}\n", shown.replace("PASSWORD", password), end.trim_end()));
         assert_eq!(content, password == RIGHT, "the client is content with {password}");
     }
 }
@@ -64,14 +71,16 @@ fn redis() {
         redis.args(["-e", "-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments);
         redis
     };
-    expect_verdicts(&server, "Redis: :PASSWORD", |port, password| redis(port, &["AUTH", password]));
-    expect_verdicts(&server, "Redis: default:PASSWORD", |port, password| {
+    expect_verdicts(&server, "Redis: :PASSWORD", ["+OK", "-WRONGPASS"], |port, password| {
+        redis(port, &["AUTH", password])
+    });
+    expect_verdicts(&server, "Redis: default:PASSWORD", ["+OK", "-WRONGPASS"], |port, password| {
         redis(port, &["AUTH", "default", password])
     });
-    expect_verdicts(&server, "Redis: default:PASSWORD", |port, password| {
+    expect_verdicts(&server, "Redis: default:PASSWORD", ["+OK", "-WRONGPASS"], |port, password| {
         redis(port, &["--no-auth-warning", "--user", "default", "--pass", password, "PING"])
     });
-    expect_verdicts(&server, "Redis: default:PASSWORD", |port, password| {
+    expect_verdicts(&server, "Redis: default:PASSWORD", ["", "-WRONGPASS"], |port, password| {
         redis(port, &["HELLO", "3", "AUTH", "default", password])
     });
 }
@@ -84,7 +93,9 @@ fn http() {
     let scratch = Scratch::new();
     let server = servers::http(&scratch, USER, RIGHT);
     let url = "http://127.0.0.1:PORT/";
-    expect_verdicts(&server, "HTTP: bob:PASSWORD", |port, password| curl(url, port, password));
+    expect_verdicts(&server, "HTTP: bob:PASSWORD", ["200", "401"], |port, password| {
+        curl(url, port, password)
+    });
 
     // The first of two requests on one connection asks without a name.
     let (shown, _) = overheard(&server, |port| {
@@ -92,7 +103,7 @@ fn http() {
         curl.arg("--anyauth");
         curl
     });
-    assert_eq!(shown, format!("HTTP: bob:{RIGHT} (accepted)\n"));
+    assert_eq!(shown, format!("HTTP: bob:{RIGHT} (accepted) 200\n"));
 }
 
 #[test]
@@ -102,13 +113,13 @@ fn ftp() {
     }
     let scratch = Scratch::new();
     let server = servers::ftp(&scratch, USER, RIGHT);
-    expect_verdicts(&server, "FTP: bob:PASSWORD", |port, password| {
+    expect_verdicts(&server, "FTP: bob:PASSWORD", ["230", "530"], |port, password| {
         // --head needs no second connection, which would not come by the bridge.
         let mut curl = curl("ftp://127.0.0.1:PORT/", port, password);
         curl.arg("--head");
         curl
     });
-    expect_verdicts(&server, "FTP: bob:PASSWORD", |port, password| {
+    expect_verdicts(&server, "FTP: bob:PASSWORD", ["230", "530"], |port, password| {
         python(servers::FTP_CLIENT, &[&port.to_string(), USER, password])
     });
 }
@@ -127,7 +138,7 @@ fn pop3() {
     }
     let scratch = Scratch::new();
     let server = servers::mailbox(&scratch, "pop3", USER, RIGHT);
-    expect_verdicts(&server, "POP3: bob:PASSWORD", |port, password| {
+    expect_verdicts(&server, "POP3: bob:PASSWORD", ["+OK", "-ERR"], |port, password| {
         python(servers::POP3_CLIENT, &[&port.to_string(), USER, password])
     });
     for (mechanism, shown) in [
@@ -136,7 +147,7 @@ fn pop3() {
         ("CRAM-MD5", "POP3: bob (CRAM-MD5)"),
         ("+APOP", "POP3: bob (APOP)"),
     ] {
-        expect_verdicts(&server, shown, |port, password| {
+        expect_verdicts(&server, shown, ["+OK", "-ERR"], |port, password| {
             curl_with(mechanism, "pop3://127.0.0.1:PORT/", port, password)
         });
     }
@@ -157,7 +168,7 @@ fn imap() {
     let scratch = Scratch::new();
     let server = servers::mailbox(&scratch, "imap", USER, RIGHT);
     for how in ["quoted", "literal", "plain"] {
-        expect_verdicts(&server, "IMAP: bob:PASSWORD", |port, password| {
+        expect_verdicts(&server, "IMAP: bob:PASSWORD", ["OK", "NO"], |port, password| {
             python(servers::IMAP_CLIENT, &[&port.to_string(), USER, password, how])
         });
     }
@@ -166,7 +177,7 @@ fn imap() {
         ("LOGIN", "IMAP: bob:PASSWORD"),
         ("CRAM-MD5", "IMAP: bob (CRAM-MD5)"),
     ] {
-        expect_verdicts(&server, shown, |port, password| {
+        expect_verdicts(&server, shown, ["OK", "NO"], |port, password| {
             curl_with(mechanism, "imap://127.0.0.1:PORT/", port, password)
         });
     }
@@ -179,13 +190,13 @@ fn smtp() {
     }
     let server = servers::smtp(USER, RIGHT);
     for mechanism in ["PLAIN", "LOGIN"] {
-        expect_verdicts(&server, "SMTP: bob:PASSWORD", |port, password| {
+        expect_verdicts(&server, "SMTP: bob:PASSWORD", ["235", "535"], |port, password| {
             let mut curl = curl_with(mechanism, "smtp://127.0.0.1:PORT/", port, password);
             // A mail, which is empty.
             curl.args(["--mail-from", "a@localhost", "--mail-rcpt", "b@localhost", "--upload-file", "-"]);
             curl
         });
-        expect_verdicts(&server, "SMTP: bob:PASSWORD", |port, password| {
+        expect_verdicts(&server, "SMTP: bob:PASSWORD", ["235", "535"], |port, password| {
             python(servers::SMTP_CLIENT, &[&port.to_string(), USER, password, mechanism])
         });
     }

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+
+use nix::unistd::Uid;
 
 use crate::support::place_of_our_own;
 use crate::support::real_server::RealServer;
@@ -131,7 +134,7 @@ userdb {
 namespace inbox {
   inbox = yes
 }
-service PROTOCOL-login {
+service LOGIN {
   inet_listener PROTOCOL {
     port = PORT
   }
@@ -146,12 +149,17 @@ service anvil {
 }
 ";
 
-/// dovecot, speaking `pop3` or `imap`.
+/// dovecot, speaking `pop3`, `imap` or `sieve`.
 pub fn mailbox(scratch: &Scratch, protocol: &str, user: &str, password: &str) -> RealServer {
     let place = place_of_our_own();
     fs::write(scratch.path("users"), format!("{user}:{password}\n")).expect("the users");
     let configuration = scratch.path("dovecot.conf");
-    configured(&configuration, &DOVECOT.replace("PROTOCOL", protocol), scratch, place);
+    let login = match protocol {
+        "sieve" => "managesieve-login".to_owned(),
+        protocol => format!("{protocol}-login"),
+    };
+    let text = DOVECOT.replace("PROTOCOL", protocol).replace("LOGIN", &login);
+    configured(&configuration, &text, scratch, place);
     let mut server = Command::new("dovecot");
     server.arg("-F").arg("-c").arg(configuration);
     start(server, place)
@@ -210,3 +218,107 @@ with smtplib.SMTP('127.0.0.1', int(port), timeout=20) as smtp:
     smtp.auth(mechanism, getattr(smtp, 'auth_' + mechanism.lower()))
     smtp.sendmail('a@localhost', 'b@localhost', 'AUTH PLAIN AGIAYw==')
 ";
+
+const SLAPD: &str = r#"
+include /etc/ldap/schema/core.schema
+database ldif
+directory SCRATCH/directory
+suffix "dc=example"
+rootdn "cn=bob,dc=example"
+rootpw "PASSWORD"
+"#;
+
+pub fn ldap(scratch: &Scratch, password: &str) -> RealServer {
+    let place = place_of_our_own();
+    fs::create_dir(scratch.path("directory")).expect("mkdir");
+    let configuration = scratch.path("slapd.conf");
+    let text = SLAPD.replace("PASSWORD", &password.replace('"', "\\\""));
+    configured(&configuration, &text, scratch, place);
+    let mut server = Command::new("slapd");
+    server.args(["-d", "0", "-h", &format!("ldap://{place}"), "-f"]).arg(configuration);
+    start(server, place)
+}
+
+const MOSQUITTO: &str = "
+listener PORT HOST
+allow_anonymous false
+password_file SCRATCH/users
+";
+
+/// Started by root, it becomes a user of its own, to whom the files must be open.
+pub fn mqtt(scratch: &Scratch, user: &str, password: &str) -> RealServer {
+    let place = place_of_our_own();
+    let users = scratch.path("users");
+    let mut made = Command::new("mosquitto_passwd");
+    made.args(["-b", "-c"]).arg(&users).args([user, password]);
+    assert!(made.status().expect("mosquitto_passwd").success());
+    let mode = fs::Permissions::from_mode;
+    fs::set_permissions(&users, mode(0o644)).expect("chmod");
+    fs::set_permissions(scratch.path(""), mode(0o755)).expect("chmod");
+    let configuration = scratch.path("mosquitto.conf");
+    configured(&configuration, MOSQUITTO, scratch, place);
+    let mut server = Command::new("mosquitto");
+    server.arg("-c").arg(configuration);
+    start(server, place)
+}
+
+pub fn socks(user: &str, password: &str) -> RealServer {
+    let place = place_of_our_own();
+    let mut server = Command::new("microsocks");
+    server.args(["-i", &place.ip().to_string(), "-p", &place.port().to_string(), "-u", user, "-P", password]);
+    start(server, place)
+}
+
+pub fn nats(user: &str, password: &str) -> RealServer {
+    let place = place_of_our_own();
+    let mut server = Command::new("nats-server");
+    server.args(["-a", &place.ip().to_string(), "-p", &place.port().to_string()]);
+    server.args(["--user", user, "--pass", password]);
+    start(server, place)
+}
+
+const NGIRCD: &str = "
+[Global]
+Name = irc.example
+Info = a test
+Password = PASSWORD
+Listen = HOST
+Ports = PORT
+[Options]
+PAM = no
+DNS = no
+Ident = no
+";
+
+pub fn irc(scratch: &Scratch, password: &str) -> RealServer {
+    let place = place_of_our_own();
+    let configuration = scratch.path("ngircd.conf");
+    configured(&configuration, &NGIRCD.replace("PASSWORD", password), scratch, place);
+    let mut server = Command::new("ngircd");
+    server.arg("-n").arg("-f").arg(configuration);
+    start(server, place)
+}
+
+/// MariaDB, which does not run as root.
+pub fn mysql(scratch: &Scratch, user: &str, password: &str) -> RealServer {
+    let place = place_of_our_own();
+    let data = scratch.path("data");
+    let account = if Uid::effective().is_root() { "--user=nobody" } else { "--log-warnings=1" };
+    let mut install = Command::new("mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", account]);
+    install.arg(format!("--datadir={}", data.display()));
+    let made = install.current_dir("/").output().expect("mariadb-install-db");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    fs::set_permissions(scratch.path(""), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let users = format!("CREATE USER {user}@'%' IDENTIFIED BY '{password}';\n");
+    fs::write(scratch.path("users.sql"), users).expect("the users");
+    let mut server = Command::new("mariadbd");
+    server.args(["--no-defaults", "--skip-name-resolve", account]);
+    for (name, file) in
+        [("datadir", "data"), ("socket", "data/socket"), ("pid-file", "data/pid"), ("init-file", "users.sql")]
+    {
+        server.arg(format!("--{name}={}", scratch.path(file).display()));
+    }
+    server.arg(format!("--bind-address={}", place.ip())).arg(format!("--port={}", place.port()));
+    start(server, place)
+}

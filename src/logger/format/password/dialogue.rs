@@ -1,134 +1,359 @@
-//! Which protocol a session speaks, and how that comes out.
+//! Finding out which protocol a session speaks, from the first bytes of either side or from the first line that
+//! belongs to one protocol alone.
 
-use super::http::{self, Http, Switch};
+use super::amqp::Amqp;
+use super::http::{self, Http};
 use super::imap::{self, Imap};
+use super::irc::{self, Irc};
+use super::ldap::{self, Ldap};
 use super::ledger::{Ledger, Speech};
-use super::lines::Next;
+use super::lines::{Item, Next};
 use super::lockstep::Lockstep;
+use super::memcached::{self, Memcached};
+use super::mqtt::{self, Mqtt};
+use super::mysql::{self, MySql};
+use super::nats::{self, Nats};
+use super::nntp::{self, Nntp};
+use super::postgres::{self, Postgres};
 use super::redis::{self, Redis};
+use super::sieve::{self, Sieve};
+use super::socks::{self, Socks};
+use super::telnet::{self, Telnet};
 use super::words::after;
+use super::xmpp::{self, Xmpp};
+use crate::messages::Side;
 
-pub(super) enum Dialogue {
-    /// FTP, POP3, SMTP, or anything that has not given itself away yet.
-    Lockstep(Lockstep),
-    Http(Http),
-    Imap(Imap),
-    Redis(Redis),
+/// The reader of a protocol that is known.
+pub(super) trait Conversation: Send {
+    /// How the two directions are cut where the conversation begins, the client's first.
+    fn start(&self) -> [Next; 2] {
+        [Next::Line; 2]
+    }
+
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next;
+
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next;
+
+    /// How the client's stream goes on, where the server's last words have changed that; asked once.
+    fn redirect_client(&mut self) -> Option<Next> {
+        None
+    }
+
+    /// Whether the client's stream, which has been read as lines, is cut anew ([`Self::redirect_client`]).
+    fn takes_over(&self) -> bool {
+        false
+    }
+
+    /// What follows this protocol on the connection after the server's last words; asked once.
+    fn gives_way(&mut self) -> Option<Switch> {
+        None
+    }
+}
+
+/// What follows a protocol on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Switch {
+    /// Any other protocol.
+    Tunnel,
+    /// Something that cannot be read.
+    Opaque,
+}
+
+#[derive(Default)]
+pub(super) struct Dialogue {
+    speaking: Speaking,
+    /// How the client's stream goes on.
+    redirected: Option<Next>,
+    /// Of client and server: the stream began as text.
+    text: [bool; 2],
+}
+
+enum Speaking {
+    /// FTP, POP3, SMTP, or any text whose protocol has not shown itself yet.
+    Open(Lockstep),
+    Known(Box<dyn Conversation>),
     /// Nothing that can be read.
     Opaque,
 }
 
-impl Default for Dialogue {
+impl Default for Speaking {
     fn default() -> Self {
-        Dialogue::Lockstep(Lockstep::default())
+        Speaking::Open(Lockstep::default())
     }
+}
+
+/// What the first bytes of a stream are.
+enum Opening {
+    Undecided,
+    Text,
+    Known(Box<dyn Conversation>),
+    Opaque,
 }
 
 impl Dialogue {
+    /// How a direction is cut that begins with `prefix`.
+    pub(super) fn peek(&mut self, side: Side, prefix: &[u8]) -> Option<Next> {
+        if let Speaking::Open(_) = &self.speaking {
+            let opening = match side {
+                Side::Client => client_opening(prefix),
+                Side::Server => server_opening(prefix),
+            };
+            match opening {
+                Opening::Undecided => return None,
+                Opening::Text => {
+                    self.text[side as usize] = true;
+                    return Some(Next::Line);
+                }
+                Opening::Known(conversation) => {
+                    // Where one side speaks in lines, the other speaks no binary protocol.
+                    let lines = self.text[1 - side as usize] && !conversation.takes_over();
+                    self.speaking = if lines { Speaking::Opaque } else { Speaking::Known(conversation) };
+                }
+                Opening::Opaque => self.speaking = Speaking::Opaque,
+            }
+        }
+        Some(match &self.speaking {
+            Speaking::Known(conversation) => conversation.start()[side as usize],
+            Speaking::Opaque | Speaking::Open(_) => Next::Ignore,
+        })
+    }
+
     /// A line (or what else was asked for) from the client.
-    pub(super) fn client(&mut self, item: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        if self.is_open(ledger)
-            && let Some(recognised) = by_client(item)
-        {
+    pub(super) fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let recognised = match self.takes_commands() {
+            true if ledger.speech == Speech::Codes => after_code(item),
+            true if ledger.speech != Speech::Signs => by_client(item),
+            _ => None,
+        };
+        if let Some(recognised) = recognised {
             self.become_known(recognised, ledger, out);
         }
-        match self {
-            Dialogue::Lockstep(lockstep) => lockstep.client(item, ledger, out),
-            Dialogue::Http(http) => http.client(item, ledger, out),
-            Dialogue::Imap(imap) => imap.client(item, ledger, out),
-            Dialogue::Redis(redis) => redis.client(item, ledger, out),
-            Dialogue::Opaque => Next::Deaf,
+        match &mut self.speaking {
+            Speaking::Open(lockstep) => lockstep.client(item, ledger, out),
+            Speaking::Known(conversation) => conversation.client(item, ledger, out),
+            Speaking::Opaque => Next::Ignore,
         }
     }
 
-    /// A line from the server.
-    pub(super) fn server(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        if self.is_open(ledger)
-            && let Some(recognised) = by_server(line)
+    /// A line (or what else was asked for) from the server.
+    pub(super) fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        if self.takes_commands()
+            && matches!(ledger.speech, Speech::Unheard | Speech::Other)
+            && let Some(recognised) = by_server(item.bytes)
         {
             self.become_known(recognised, ledger, out);
         }
-        match self {
-            Dialogue::Lockstep(lockstep) => lockstep.server(line, ledger, out),
-            Dialogue::Http(http) => {
-                let next = http.server(line, ledger, out);
-                self.switch(ledger, out).unwrap_or(next)
+        match &mut self.speaking {
+            Speaking::Open(lockstep) => lockstep.server(item, ledger, out),
+            Speaking::Known(conversation) => {
+                let next = conversation.server(item, ledger, out);
+                match conversation.gives_way() {
+                    Some(switch) => self.give_way(switch, ledger, out),
+                    None => next,
+                }
             }
-            Dialogue::Imap(imap) => imap.server(line, ledger, out),
-            Dialogue::Redis(redis) => redis.server(line, ledger, out),
-            Dialogue::Opaque => Next::Deaf,
+            Speaking::Opaque => Next::Ignore,
         }
     }
 
-    /// Whether the server has just declined bytes that the client had announced; asked once.
-    pub(super) fn literal_refused(&mut self) -> bool {
-        match self {
-            Dialogue::Imap(imap) => imap.literal_refused(),
-            _ => false,
+    /// How the client's stream goes on after what the server has said; asked once.
+    pub(super) fn redirect_client(&mut self) -> Option<Next> {
+        self.redirected.take().or_else(|| match &mut self.speaking {
+            Speaking::Known(conversation) => conversation.redirect_client(),
+            Speaking::Open(_) | Speaking::Opaque => None,
+        })
+    }
+
+    /// Nothing more will be said.
+    pub(super) fn close(&mut self, ledger: &mut Ledger) {
+        if let Speaking::Open(lockstep) = &self.speaking {
+            lockstep.close(ledger);
         }
     }
 
-    fn is_open(&self, ledger: &Ledger) -> bool {
-        ledger.speech == Speech::Unheard
-            && matches!(self, Dialogue::Lockstep(lockstep) if lockstep.takes_commands())
+    fn takes_commands(&self) -> bool {
+        matches!(&self.speaking, Speaking::Open(lockstep) if lockstep.takes_commands())
     }
 
-    fn become_known(&mut self, known: Dialogue, ledger: &mut Ledger, out: &mut Vec<u8>) {
-        match known {
+    fn become_known(&mut self, recognised: Recognised, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        let earlier = match &mut self.speaking {
+            Speaking::Open(lockstep) => std::mem::take(lockstep),
+            _ => Lockstep::default(),
+        };
+        self.speaking = match recognised {
+            Recognised::Opaque => Speaking::Opaque,
+            Recognised::Irc => Speaking::Known(Box::new(Irc::after(earlier.password()))),
+            Recognised::Known(conversation) => Speaking::Known(conversation),
             // Commands before this one count: an inline PING has had its answer, too.
-            Dialogue::Redis(_) => ledger.flush(out),
-            _ => ledger.restart(out),
-        }
-        *self = known;
-    }
-
-    /// Where HTTP has given way to something else.
-    fn switch(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) -> Option<Next> {
-        let Dialogue::Http(http) = self else { return None };
-        let next = match http.switched()? {
-            Switch::Tunnel => {
-                *self = Dialogue::default();
-                Next::Line
-            }
-            Switch::Upgrade => {
-                *self = Dialogue::Opaque;
-                Next::Deaf
+            Recognised::Redis => {
+                earlier.close(ledger);
+                ledger.flush(out);
+                self.speaking = Speaking::Known(Box::new(Redis::default()));
+                return;
             }
         };
+        earlier.close(ledger);
         ledger.restart(out);
-        Some(next)
+    }
+
+    /// How the server's stream goes on behind a protocol that has ended.
+    fn give_way(&mut self, switch: Switch, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        ledger.restart(out);
+        match switch {
+            Switch::Tunnel => {
+                self.speaking = Speaking::default();
+                self.text = [false; 2];
+                self.redirected = Some(Next::Peek);
+                Next::Peek
+            }
+            Switch::Opaque => {
+                self.speaking = Speaking::Opaque;
+                self.redirected = Some(Next::Ignore);
+                Next::Ignore
+            }
+        }
     }
 }
 
-fn by_client(line: &[u8]) -> Option<Dialogue> {
+/// A line that belongs to one protocol alone.
+enum Recognised {
+    Opaque,
+    Irc,
+    Redis,
+    Known(Box<dyn Conversation>),
+}
+
+fn known(conversation: impl Conversation + 'static) -> Recognised {
+    Recognised::Known(Box::new(conversation))
+}
+
+/// What a client shows after a greeting like `200 ready`.
+fn after_code(item: Item<'_>) -> Option<Recognised> {
+    nntp::is_login(item.bytes).then(|| known(Nntp::default()))
+}
+
+fn by_client(item: Item<'_>) -> Option<Recognised> {
+    let line = item.bytes;
     if is_opaque(line) {
-        Some(Dialogue::Opaque)
-    } else if http::is_request(line) {
-        Some(Dialogue::Http(Http::default()))
+        Some(Recognised::Opaque)
+    } else if http::is_request(item) {
+        Some(known(Http::default()))
     } else if http::is_authorization(line) {
-        Some(Dialogue::Http(Http::amid_headers()))
+        Some(known(Http::amid_headers()))
+    } else if irc::is_registration(line) {
+        Some(Recognised::Irc)
     } else if redis::is_command(line) {
-        Some(Dialogue::Redis(Redis::default()))
+        Some(Recognised::Redis)
+    } else if nntp::is_login(line) {
+        Some(known(Nntp::default()))
+    } else if sieve::is_login(line) {
+        Some(known(Sieve::default()))
+    } else if nats::is_connect(line) {
+        Some(known(Nats::default()))
     } else if imap::is_login(line) {
-        Some(Dialogue::Imap(Imap::default()))
+        Some(known(Imap::default()))
     } else {
         None
     }
 }
 
-fn by_server(line: &[u8]) -> Option<Dialogue> {
+fn by_server(line: &[u8]) -> Option<Recognised> {
     if is_opaque(line) {
-        Some(Dialogue::Opaque)
+        Some(Recognised::Opaque)
     } else if imap::is_greeting(line) {
-        Some(Dialogue::Imap(Imap::default()))
+        Some(known(Imap::default()))
     } else if redis::is_reply(line) {
-        Some(Dialogue::Redis(Redis::default()))
+        Some(Recognised::Redis)
+    } else if sieve::is_greeting(line) {
+        Some(known(Sieve::default()))
+    } else if nats::is_greeting(line) {
+        Some(known(Nats::default()))
+    } else if irc::is_server(line) {
+        Some(Recognised::Irc)
     } else {
         None
     }
 }
 
-/// SSH, and HTTP/2 without TLS.
+/// Recognises SSH, and HTTP/2 without TLS.
 fn is_opaque(line: &[u8]) -> bool {
     line.starts_with(b"SSH-") || after(b"PRI * HTTP/2", line).is_some()
+}
+
+/// Tells what a client speaks from its first bytes. No decision is taken back with more of them.
+fn client_opening(prefix: &[u8]) -> Opening {
+    match prefix {
+        [] => Opening::Undecided,
+        [b'A', ..] => signature(prefix, b"AMQP", || Box::new(Amqp::default())),
+        [b'<', ..] => xmpp_or_text(prefix),
+        [ldap::SEQUENCE, ..] => {
+            decided(ldap::is_opening(prefix), Opening::Text, || Box::new(Ldap::default()))
+        }
+        [mqtt::CONNECT, ..] => {
+            decided(mqtt::is_opening(prefix), Opening::Opaque, || Box::new(Mqtt::default()))
+        }
+        [socks::VERSION, ..] => {
+            decided(socks::is_opening(prefix), Opening::Opaque, || Box::new(Socks::default()))
+        }
+        [memcached::REQUEST, ..] => {
+            decided(memcached::is_opening(prefix), Opening::Opaque, || Box::new(Memcached::default()))
+        }
+        [0, ..] => decided(postgres::is_opening(prefix), Opening::Opaque, || Box::new(Postgres::default())),
+        &[first, ..] => text_or_opaque(first),
+    }
+}
+
+/// Tells what a server that speaks first speaks.
+fn server_opening(prefix: &[u8]) -> Opening {
+    match prefix {
+        [] => Opening::Undecided,
+        [telnet::IAC, ..] => Opening::Known(Box::new(Telnet::default())),
+        &[first, ..] => match mysql::is_greeting(prefix) {
+            None => Opening::Undecided,
+            Some(true) => Opening::Known(Box::new(MySql::default())),
+            Some(false) => text_or_opaque(first),
+        },
+    }
+}
+
+fn text_or_opaque(first: u8) -> Opening {
+    match first {
+        // Telnet's commands may stand before those of FTP; UTF-8 begins with C2 or more.
+        b'\t' | b'\n' | b'\r' | b' '..=b'~' | telnet::IAC | 0xc2..=0xf4 => Opening::Text,
+        _ => Opening::Opaque,
+    }
+}
+
+fn decided(
+    is: Option<bool>,
+    otherwise: Opening,
+    conversation: impl FnOnce() -> Box<dyn Conversation>,
+) -> Opening {
+    match is {
+        None => Opening::Undecided,
+        Some(true) => Opening::Known(conversation()),
+        Some(false) => otherwise,
+    }
+}
+
+fn signature(
+    prefix: &[u8],
+    signature: &[u8],
+    conversation: impl FnOnce() -> Box<dyn Conversation>,
+) -> Opening {
+    let common = prefix.len().min(signature.len());
+    let is = (prefix[..common] != signature[..common]).then_some(false);
+    decided(is.or((common == signature.len()).then_some(true)), Opening::Text, conversation)
+}
+
+fn xmpp_or_text(prefix: &[u8]) -> Opening {
+    let is = xmpp::STARTS.iter().map(|start| {
+        let common = prefix.len().min(start.len());
+        (prefix[..common] == start[..common]).then_some(common == start.len())
+    });
+    match is.flatten().max() {
+        Some(true) => Opening::Known(Box::new(Xmpp::default())),
+        Some(false) => Opening::Undecided,
+        None => Opening::Text,
+    }
 }

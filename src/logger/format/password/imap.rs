@@ -1,10 +1,13 @@
 //! IMAP: commands with tags, so that answers find them in any order, and literals: announced bytes
 //! that may be anything.
 
+use super::dialogue::Conversation;
 use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{LIMIT, Next};
+use super::lines::{Item, LIMIT, Next};
 use super::sasl::{Sasl, Step};
-use super::words::{number, word, words};
+use super::words::{number, unquote, word, words};
+
+const IMAP: Protocol = Protocol::Named("IMAP");
 
 /// Longer ones are refused everywhere.
 const TAG: usize = 64;
@@ -31,36 +34,62 @@ enum Stage {
     Sasl(Sasl),
 }
 
-impl Imap {
-    pub(super) fn client(&mut self, item: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+impl Conversation for Imap {
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let cut = item.is_cut();
+        let bytes = item.bytes;
         match std::mem::take(&mut self.stage) {
-            Stage::Command => self.command(item, ledger, out),
-            Stage::Login(arguments) => self.login(arguments, item, ledger, out),
+            Stage::Command => self.command(bytes, cut, ledger, out),
+            Stage::Login(arguments) => self.login(arguments, bytes, cut, ledger, out),
             Stage::LoginLiteral(mut arguments) => {
-                arguments.push(item.to_vec());
+                arguments.push(bytes.to_vec());
                 self.stage = Stage::Login(arguments);
                 Next::Line
             }
-            Stage::Tail => self.pass_over(item),
+            Stage::Tail => self.pass_over(bytes),
             Stage::Sasl(exchange) => {
-                self.step(exchange.line(item), ledger, out);
+                self.step(exchange.line(bytes), ledger, out);
                 Next::Line
             }
         }
     }
 
-    /// Whether a command has been refused of which a literal had still to come.
-    pub(super) fn literal_refused(&mut self) -> bool {
-        std::mem::take(&mut self.refused)
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let line = item.bytes;
+        let (tag, rest) = word(line);
+        let status = word(rest).0;
+        let verdict = verdict(status).filter(|_| !matches!(tag, b"*" | b"+"));
+        if matches!(tag, b"*" | b"+") || (verdict.is_some() && tag == self.tag) {
+            ledger.prove();
+        } else if !ledger.is_proven() {
+            // No server of IMAP speaks like this.
+            ledger.discard();
+        }
+        if let Some(verdict) = verdict {
+            ledger.answer_tag(tag, |_| verdict, status, out);
+            if tag == self.tag {
+                let stage = std::mem::take(&mut self.stage);
+                // One piece may hold more replies than this one.
+                self.refused |= matches!(stage, Stage::LoginLiteral(_) | Stage::Tail);
+            }
+        }
+        literal_at_end(line).map_or(Next::Line, Next::Skip)
     }
 
-    fn command(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    /// A command has been refused of which a literal had still to come.
+    fn redirect_client(&mut self) -> Option<Next> {
+        std::mem::take(&mut self.refused).then_some(Next::Line)
+    }
+}
+
+impl Imap {
+    fn command(&mut self, line: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
         let (tag, rest) = word(line);
         let (verb, arguments) = word(rest);
         self.tag.clear();
         self.tag.extend_from_slice(&tag[..tag.len().min(TAG)]);
         if verb.eq_ignore_ascii_case(b"LOGIN") {
-            self.login(Vec::new(), arguments, ledger, out)
+            self.login(Vec::new(), arguments, cut, ledger, out)
         } else if verb.eq_ignore_ascii_case(b"AUTHENTICATE") {
             let (mechanism, initial) = word(arguments);
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
@@ -75,6 +104,7 @@ impl Imap {
         &mut self,
         mut arguments: Vec<Vec<u8>>,
         line: &[u8],
+        cut: bool,
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
     ) -> Next {
@@ -84,8 +114,12 @@ impl Imap {
                 self.stage = Stage::LoginLiteral(arguments);
                 Next::Take(length)
             }
+            (End::Literal(length), [] | [_]) => {
+                ledger.too_long(IMAP, "an argument", length as u64, out);
+                self.pass_over(line)
+            }
             (End::Line, [user, password]) => {
-                ledger.expect_tag(&self.tag, Protocol::Imap, Found::password(user, password), out);
+                ledger.expect_tag(&self.tag, IMAP, Found::password(user, password).cut(cut), out);
                 Next::Line
             }
             _ => self.pass_over(line),
@@ -101,22 +135,9 @@ impl Imap {
 
     fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            ledger.expect_tag(&self.tag, Protocol::Imap, found, out);
+            ledger.expect_tag(&self.tag, IMAP, found, out);
         }
         self.stage = exchange.map_or(Stage::Command, Stage::Sasl);
-    }
-
-    pub(super) fn server(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let (tag, rest) = word(line);
-        if let Some(verdict) = verdict(word(rest).0).filter(|_| !matches!(tag, b"*" | b"+")) {
-            ledger.answer_tag(tag, verdict, out);
-            if tag == self.tag {
-                let stage = std::mem::take(&mut self.stage);
-                // One piece may hold more replies than this one.
-                self.refused |= matches!(stage, Stage::LoginLiteral(_) | Stage::Tail);
-            }
-        }
-        literal_at_end(line).map_or(Next::Line, Next::Skip)
     }
 }
 
@@ -166,19 +187,6 @@ fn read_arguments(mut line: &[u8], arguments: &mut Vec<Vec<u8>>) -> Option<End> 
     }
 }
 
-/// The text up to the closing quote, and what follows.
-fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut text = Vec::new();
-    let mut bytes = quoted.iter();
-    loop {
-        match bytes.next()? {
-            b'"' => return Some((text, bytes.as_slice())),
-            b'\\' => text.push(*bytes.next()?),
-            &byte => text.push(byte),
-        }
-    }
-}
-
 /// `{310}`, `{310+}` (the client does not wait for leave), `~{310}` (binary).
 fn literal_at_end(line: &[u8]) -> Option<u64> {
     let inner = line.strip_suffix(b"}")?;
@@ -195,7 +203,7 @@ mod tests {
     #[test]
     fn login() {
         let said = [HELLO, "<a1 LOGIN bob s3cret\r\n", ">* CAPABILITY x\r\na1 OK done\r\n"];
-        assert_eq!(overheard(&said), "IMAP: bob:s3cret (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: bob:s3cret (accepted) OK\n");
         let said = [
             HELLO,
             "<a login \"b\\\"o b\" \"a\\\\b\"\r\n",
@@ -203,24 +211,24 @@ mod tests {
             "<b LOGIN a b c\r\n",
             ">b BAD x\r\n",
         ];
-        assert_eq!(overheard(&said), "IMAP: b\"o b:a\\b (refused)\n");
-        assert_eq!(overheard(&["<a LOGIN bob pw\r\n"]), "IMAP: bob:pw\n");
+        assert_eq!(overheard(&said), "IMAP: b\"o b:a\\b (refused) NO\n");
+        assert_eq!(overheard(&["<a LOGIN bob pw\r\n"]), "UNKNOWN: bob:pw\n");
     }
 
     #[test]
     fn answers_may_come_in_any_order() {
         let said = [HELLO, "<a LOGIN b c\r\nb LOGIN d e\r\n", ">b OK\r\na NO\r\n"];
-        assert_eq!(overheard(&said), "IMAP: d:e (accepted)\nIMAP: b:c (refused)\n");
+        assert_eq!(overheard(&said), "IMAP: d:e (accepted) OK\nIMAP: b:c (refused) NO\n");
     }
 
     #[test]
     fn literals_may_hold_anything() {
         let said = [HELLO, "<a LOGIN {5}\r\n", ">+ go on\r\n", "<b\r\nob {2+}\r\npw\r\n", ">a OK\r\n"];
-        assert_eq!(overheard(&said), "IMAP: b\\015\\012ob:pw (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: b\\015\\012ob:pw (accepted) OK\n");
         let said = [HELLO, "<a LOGIN {3}\r\n", ">a BAD no literals\r\n", "<b LOGIN bob pw\r\n", ">b OK\r\n"];
-        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted) OK\n");
         let said = [HELLO, "<a LOGIN {3}\r\n", ">a NO x\r\na NO x\r\n", "<b LOGIN bob pw\r\n", ">b OK\r\n"];
-        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted) OK\n");
     }
 
     #[test]
@@ -228,20 +236,20 @@ mod tests {
         let said = [HELLO, "<a APPEND x {15+}\r\nb LOGIN bob pw\r\n\r\nb LOGIN x y\r\n"];
         assert_eq!(overheard(&said), "IMAP: x:y\n");
         let said = [HELLO, "<a LOGIN x y\r\n", ">* 1 FETCH (BODY {7}\r\na NO x\n)\r\na OK\r\n"];
-        assert_eq!(overheard(&said), "IMAP: x:y (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: x:y (accepted) OK\n");
     }
 
     #[test]
     fn authenticate() {
         let said = [HELLO, "<a AUTHENTICATE PLAIN\r\n", ">+ \r\n", "<AGJvYgBwdw==\r\n", ">a OK\r\n"];
-        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: bob:pw (accepted) OK\n");
         let said = [HELLO, "<a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n", ">a NO\r\n"];
-        assert_eq!(overheard(&said), "IMAP: bob:pw (refused)\n");
+        assert_eq!(overheard(&said), "IMAP: bob:pw (refused) NO\n");
         let said =
             [HELLO, "<a AUTHENTICATE LOGIN\r\n", ">+ x\r\n", "<*\r\n", ">a BAD\r\n", "<b LOGIN a b\r\n"];
         assert_eq!(overheard(&said), "IMAP: a:b\n");
         let said =
             [HELLO, "<a AUTHENTICATE SCRAM-SHA-1 biwsbj1ib2Iscj14\r\n", ">+ x\r\n", "<Yz1i\r\n", ">a OK\r\n"];
-        assert_eq!(overheard(&said), "IMAP: bob (SCRAM-SHA-1) (accepted)\n");
+        assert_eq!(overheard(&said), "IMAP: bob (SCRAM-SHA-1) (accepted) OK\n");
     }
 }

@@ -1,33 +1,64 @@
-//! What was found, until the server's answer to it has come.
+//! Findings that wait for the server's answer, and how they are written.
 
 use std::collections::VecDeque;
 
 use super::super::visible;
 
-/// How many findings may wait; a client that goes on without hearing an answer gets no verdicts.
+/// Findings that may wait at a time. The oldest is written without a verdict when one more comes.
 const WAITING: usize = 16;
 
+/// Bytes of a reply code that are shown.
+const CODE: usize = 32;
+
+/// Passwords for one user name after which the name is shown only in part, and the size of that part in bytes.
+/// Without it, a long name and many short passwords would make thousands of times as much output as input.
+const TRIES: u32 = 8;
+const SHORT_NAME: usize = 64;
+
 /// A name, and what stood for it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) user: Vec<u8>,
     pub(super) proof: Proof,
+    /// Part of it was longer than what is read.
+    pub(super) cut: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     Password(Vec<u8>),
-    /// A scheme that keeps the secret secret.
+    /// A scheme that keeps the secret secret, with what else is known.
     Scheme(Vec<u8>),
+    /// FTP's ACCT, which some servers want after the password.
+    Account(Vec<u8>),
+    /// A password that was typed at a prompt, so that its meaning is a guess.
+    Typed(Vec<u8>),
 }
 
 impl Found {
+    fn new(user: &[u8], proof: Proof) -> Self {
+        Found { user: user.to_vec(), proof, cut: false }
+    }
+
     pub(super) fn password(user: &[u8], password: &[u8]) -> Self {
-        Found { user: user.to_vec(), proof: Proof::Password(password.to_vec()) }
+        Found::new(user, Proof::Password(password.to_vec()))
     }
 
     pub(super) fn scheme(user: &[u8], scheme: &[u8]) -> Self {
-        Found { user: user.to_vec(), proof: Proof::Scheme(scheme.to_vec()) }
+        Found::new(user, Proof::Scheme(scheme.to_vec()))
+    }
+
+    pub(super) fn account(user: &[u8], account: &[u8]) -> Self {
+        Found::new(user, Proof::Account(account.to_vec()))
+    }
+
+    pub(super) fn typed(user: &[u8], password: &[u8]) -> Self {
+        Found::new(user, Proof::Typed(password.to_vec()))
+    }
+
+    pub(super) fn cut(mut self, cut: bool) -> Self {
+        self.cut |= cut;
+        self
     }
 }
 
@@ -36,7 +67,7 @@ pub(super) enum Verdict {
     Accepted,
     Refused,
     /// There was an answer, and it does not tell.
-    Untold,
+    Undecided,
 }
 
 /// How a server speaks in which commands and replies alternate: all that tells some protocols apart.
@@ -47,6 +78,8 @@ pub(super) enum Speech {
     Codes,
     /// `+OK ready`
     Signs,
+    /// Neither.
+    Other,
 }
 
 /// The protocol that a finding belongs to. With some commands, only the server's speech will tell.
@@ -57,27 +90,26 @@ pub(super) enum Protocol {
     /// AUTH.
     Auth,
     Pop3,
-    Imap,
-    Http,
-    HttpProxy,
-    Redis,
+    /// A protocol with only one name.
+    Named(&'static str),
+    /// HTTP, RTSP or SIP, to a proxy.
+    Proxy(&'static str),
 }
 
 impl Protocol {
-    fn name(self, speech: Speech) -> &'static [u8] {
+    fn name(self, speech: Speech) -> &'static str {
         match (self, speech) {
-            (Protocol::Login | Protocol::Auth, Speech::Unheard) => b"UNKNOWN",
-            (Protocol::Login | Protocol::Auth, Speech::Signs) | (Protocol::Pop3, _) => b"POP3",
-            (Protocol::Login, Speech::Codes) => b"FTP",
-            (Protocol::Auth, Speech::Codes) => b"SMTP",
-            (Protocol::Imap, _) => b"IMAP",
-            (Protocol::Http | Protocol::HttpProxy, _) => b"HTTP",
-            (Protocol::Redis, _) => b"Redis",
+            (Protocol::Named(name) | Protocol::Proxy(name), _) => name,
+            (_, Speech::Unheard | Speech::Other) => "UNKNOWN",
+            (Protocol::Login | Protocol::Auth, Speech::Signs) | (Protocol::Pop3, _) => "POP3",
+            (Protocol::Login, Speech::Codes) => "FTP",
+            (Protocol::Auth, Speech::Codes) => "SMTP",
         }
     }
 }
 
-/// Which of the server's answers decides.
+/// What selects the server's answer that decides.
+#[derive(Debug, PartialEq, Eq)]
 enum Answer {
     /// The one to the command of this number.
     Number(u64),
@@ -95,15 +127,35 @@ struct Finding {
 pub(super) struct Ledger {
     label: Box<[u8]>,
     pub(super) speech: Speech,
+    /// The server's grammar, or the message itself, has shown that the protocol is the one supposed.
+    proven: bool,
     asked: u64,
     answered: u64,
     waiting: VecDeque<Finding>,
+    /// The last name with a password, and how many passwords it has had in a row.
+    tried: (Vec<u8>, u32),
 }
 
 impl Ledger {
     pub(super) fn new(label: &[u8]) -> Self {
-        let label = label.into();
-        Ledger { label, speech: Speech::Unheard, asked: 0, answered: 0, waiting: VecDeque::new() }
+        Ledger {
+            label: label.into(),
+            speech: Speech::Unheard,
+            proven: false,
+            asked: 0,
+            answered: 0,
+            waiting: VecDeque::new(),
+            tried: (Vec::new(), 0),
+        }
+    }
+
+    /// From now on findings are written under the name of their protocol.
+    pub(super) fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// A command that will have one answer; this is its number.
@@ -117,21 +169,37 @@ impl Ledger {
         self.asked
     }
 
-    /// The answer to the oldest command that has none: that command's number. An answer that nobody
-    /// asked for is none.
-    pub(super) fn answer(&mut self, verdict: impl Fn(Protocol) -> Verdict, out: &mut Vec<u8>) -> Option<u64> {
+    /// The answer to the oldest command that has none: that command's number. An answer without a command is
+    /// none. `code` is what stands beside the verdict.
+    pub(super) fn answer(
+        &mut self,
+        verdict: impl Fn(Protocol) -> Verdict,
+        code: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<u64> {
         if self.answered == self.asked {
             return None;
         }
         self.answered += 1;
-        let now = self.answered;
-        self.settle(|answer| matches!(answer, Answer::Number(number) if *number == now), verdict, out);
-        Some(now)
+        let now = Answer::Number(self.answered);
+        self.settle(|answer| *answer == now, verdict, code, out);
+        Some(self.answered)
     }
 
     /// The answer to the command with this tag.
-    pub(super) fn answer_tag(&mut self, tag: &[u8], verdict: Verdict, out: &mut Vec<u8>) {
-        self.settle(|answer| matches!(answer, Answer::Tag(waiting) if waiting == tag), |_| verdict, out);
+    pub(super) fn answer_tag(
+        &mut self,
+        tag: &[u8],
+        verdict: impl Fn(Protocol) -> Verdict,
+        code: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.settle(|answer| matches!(answer, Answer::Tag(waiting) if waiting == tag), verdict, code, out);
+    }
+
+    /// The answer to everything that waits.
+    pub(super) fn answer_all(&mut self, verdict: Verdict, code: &[u8], out: &mut Vec<u8>) {
+        self.settle(|_| true, |_| verdict, code, out);
     }
 
     /// A finding in the command of this number.
@@ -149,20 +217,32 @@ impl Ledger {
 
     /// Nothing that waits will have an answer, or none that can be understood.
     pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
-        self.settle(|_| true, |_| Verdict::Untold, out);
+        self.answer_all(Verdict::Undecided, b"", out);
     }
 
-    /// Another protocol begins.
+    /// What waits was found in something that only looked like the protocol.
+    pub(super) fn discard(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Another protocol begins on the same connection.
     pub(super) fn restart(&mut self, out: &mut Vec<u8>) {
         self.flush(out);
-        (self.speech, self.asked, self.answered) = (Speech::Unheard, 0, 0);
+        (self.speech, self.proven, self.asked, self.answered) = (Speech::Unheard, false, 0, 0);
+    }
+
+    /// A message that may hold credentials is longer than what is read.
+    pub(super) fn too_long(&mut self, protocol: Protocol, message: &str, length: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.label);
+        let name = protocol.name(self.speech);
+        out.extend_from_slice(format!("{name}: ({message} of {length} bytes is not read)\n").as_bytes());
     }
 
     fn wait(&mut self, finding: Finding, out: &mut Vec<u8>) {
         if self.waiting.len() == WAITING
             && let Some(oldest) = self.waiting.pop_front()
         {
-            self.write(&oldest, Verdict::Untold, out);
+            self.write(&oldest, " (answer not awaited)", b"", out);
         }
         self.waiting.push_back(finding);
     }
@@ -171,37 +251,67 @@ impl Ledger {
         &mut self,
         concerns: impl Fn(&Answer) -> bool,
         verdict: impl Fn(Protocol) -> Verdict,
+        code: &[u8],
         out: &mut Vec<u8>,
     ) {
         while let Some(at) = self.waiting.iter().position(|finding| concerns(&finding.answer)) {
             if let Some(finding) = self.waiting.remove(at) {
-                self.write(&finding, verdict(finding.protocol), out);
+                let (verdict, code) = match verdict(finding.protocol) {
+                    Verdict::Accepted => (" (accepted)", code),
+                    Verdict::Refused => (" (refused)", code),
+                    Verdict::Undecided => ("", &b""[..]),
+                };
+                self.write(&finding, verdict, code, out);
             }
         }
     }
 
-    /// `FTP: bob:s3cret (accepted)`, `POP3: bob (APOP)`
-    fn write(&self, finding: &Finding, verdict: Verdict, out: &mut Vec<u8>) {
+    /// `FTP: bob:s3cret (accepted) 230`, `POP3: bob (APOP)`
+    fn write(&mut self, finding: &Finding, verdict: &str, code: &[u8], out: &mut Vec<u8>) {
+        let Finding { protocol, found, .. } = finding;
+        let name = if self.proven { protocol.name(self.speech) } else { "UNKNOWN" };
+        let (user, shortened) = self.shown_name(&found.user);
         out.extend_from_slice(&self.label);
-        out.extend_from_slice(finding.protocol.name(self.speech));
+        out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
-        visible::append(&finding.found.user, false, out);
-        match &finding.found.proof {
-            Proof::Password(password) => {
+        visible::append(user, false, out);
+        match &found.proof {
+            Proof::Password(password) | Proof::Typed(password) => {
                 out.push(b':');
                 visible::append(password, false, out);
             }
-            Proof::Scheme(scheme) => {
-                out.extend_from_slice(if finding.found.user.is_empty() { b"(" } else { b" (" });
-                visible::append(scheme, false, out);
+            Proof::Scheme(text) | Proof::Account(text) => {
+                out.extend_from_slice(if user.is_empty() { b"(" } else { b" (" });
+                if matches!(found.proof, Proof::Account(_)) {
+                    out.extend_from_slice(b"ACCT ");
+                }
+                visible::append(text, false, out);
                 out.push(b')');
             }
         }
-        out.extend_from_slice(match verdict {
-            Verdict::Accepted => b" (accepted)\n",
-            Verdict::Refused => b" (refused)\n",
-            Verdict::Untold => b"\n",
-        });
+        if matches!(found.proof, Proof::Typed(_)) {
+            out.extend_from_slice(b" (typed at a prompt)");
+        }
+        if found.cut || shortened {
+            out.extend_from_slice(b" (cut)");
+        }
+        out.extend_from_slice(verdict.as_bytes());
+        if !code.is_empty() {
+            out.push(b' ');
+            visible::append(&code[..code.len().min(CODE)], false, out);
+        }
+        out.push(b'\n');
+    }
+
+    /// The part of a name that is shown, and whether it is less than all.
+    fn shown_name<'a>(&mut self, user: &'a [u8]) -> (&'a [u8], bool) {
+        let (name, tries) = &mut self.tried;
+        if name.as_slice() != user {
+            *name = user.to_vec();
+            *tries = 0;
+        }
+        *tries = tries.saturating_add(1);
+        if *tries > TRIES && user.len() > SHORT_NAME { (&user[..SHORT_NAME], true) } else { (user, false) }
     }
 }
 
@@ -209,26 +319,61 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    #[test]
-    fn answers_find_their_commands() {
-        let (mut ledger, mut out) = (Ledger::new(b""), Vec::new());
-        assert_eq!(ledger.answer(|_| Verdict::Accepted, &mut out), None);
-        ledger.ask();
-        let number = ledger.ask();
-        ledger.expect(number, Protocol::Redis, Found::password(b"a", b"b"), &mut out);
-        assert_eq!(ledger.answer(|_| Verdict::Accepted, &mut out), Some(1));
-        assert_eq!(out, b"");
-        assert_eq!(ledger.answer(|_| Verdict::Refused, &mut out), Some(2));
-        assert_eq!(out, b"Redis: a:b (refused)\n");
+    const IMAP: Protocol = Protocol::Named("IMAP");
+
+    fn ledger() -> (Ledger, Vec<u8>) {
+        let mut ledger = Ledger::new(b"");
+        ledger.prove();
+        (ledger, Vec::new())
     }
 
     #[test]
-    fn waiting_is_bounded() {
-        let (mut ledger, mut out) = (Ledger::new(b""), Vec::new());
+    fn answers_find_their_commands() {
+        let (mut ledger, mut out) = ledger();
+        assert_eq!(ledger.answer(|_| Verdict::Accepted, b"", &mut out), None);
+        ledger.ask();
+        let number = ledger.ask();
+        ledger.expect(number, Protocol::Named("Redis"), Found::password(b"a", b"b"), &mut out);
+        assert_eq!(ledger.answer(|_| Verdict::Accepted, b"+OK", &mut out), Some(1));
+        assert_eq!(out, b"");
+        assert_eq!(ledger.answer(|_| Verdict::Refused, b"-ERR", &mut out), Some(2));
+        assert_eq!(out, b"Redis: a:b (refused) -ERR\n");
+    }
+
+    #[test]
+    fn findings_that_are_not_awaited_say_so() {
+        let (mut ledger, mut out) = ledger();
         for _ in 0..100 {
-            ledger.expect_tag(b"x", Protocol::Imap, Found::scheme(b"", b"GSSAPI"), &mut out);
+            ledger.expect_tag(b"x", IMAP, Found::scheme(b"", b"GSSAPI"), &mut out);
         }
         assert_eq!(ledger.waiting.len(), WAITING);
-        assert_eq!(out, b"IMAP: (GSSAPI)\n".repeat(100 - WAITING));
+        assert_eq!(out, b"IMAP: (GSSAPI) (answer not awaited)\n".repeat(100 - WAITING));
+    }
+
+    #[test]
+    fn unproven_findings_have_no_protocol() {
+        let (mut ledger, mut out) = (Ledger::new(b"[3] "), Vec::new());
+        ledger.expect_tag(b"x", IMAP, Found::password(b"a", b"b").cut(true), &mut out);
+        ledger.flush(&mut out);
+        assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");
+        ledger.expect_tag(b"x", IMAP, Found::password(b"a", b"b"), &mut out);
+        ledger.discard();
+        ledger.flush(&mut out);
+        assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");
+    }
+
+    #[test]
+    fn every_password_of_a_name_is_shown_and_the_name_in_part() {
+        let (mut ledger, mut out) = ledger();
+        for (name, cut) in [(vec![b'n'; 200], " (cut)"), (vec![b'n'; 64], "")] {
+            out.clear();
+            for _ in 0..=TRIES {
+                ledger.expect_tag(b"", IMAP, Found::password(&name, b"p"), &mut out);
+            }
+            ledger.flush(&mut out);
+            let (whole, short) = ("n".repeat(name.len()), "n".repeat(SHORT_NAME));
+            let first = format!("IMAP: {whole}:p\n").repeat(TRIES as usize);
+            assert_eq!(String::from_utf8(out.clone()).unwrap(), format!("{first}IMAP: {short}:p{cut}\n"));
+        }
     }
 }

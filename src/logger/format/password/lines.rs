@@ -2,20 +2,63 @@
 
 use super::super::find;
 
-/// What is kept of a line. Longer ones are read as if they ended here.
+/// Bytes kept of a line, or of one message of a binary protocol. Longer ones are read as if they ended here,
+/// except that the end of a line is known as well ([`Item::tail`]).
 pub(super) const LIMIT: usize = 4096;
 
-/// What a direction's next bytes are, as far as its protocol knows.
+/// Bytes known of the end of a line that is longer than [`LIMIT`].
+pub(super) const TAIL: usize = 16;
+
+/// Bytes at the start of a stream that must be enough to tell text from each binary protocol.
+pub(super) const PEEK: usize = 16;
+
+/// How the next bytes of a direction are cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Next {
+    /// A stream whose protocol is not known: its first bytes are shown to [`Reader::peek`] and read afterwards.
     #[default]
+    Peek,
+    /// Up to a line feed.
     Line,
-    /// So many bytes, whatever they are, to be handed on whole. Never more than [`LIMIT`].
+    /// Up to this byte, which is left out.
+    Until(u8),
+    /// This many bytes, whatever they are, to be handed on whole. At most [`LIMIT`].
     Take(usize),
-    /// So many bytes of no interest.
+    /// This many bytes of no interest; lines follow.
     Skip(u64),
-    /// Nothing of interest will ever follow.
-    Deaf,
+    /// This many bytes of no interest; then as many as the second number says are taken.
+    SkipThenTake(u64, usize),
+    /// Bytes as they come, in pieces of any size.
+    Raw,
+    /// Nothing of interest will follow.
+    Ignore,
+}
+
+/// A piece of the stream.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The last bytes of a line of which `bytes` is only the beginning.
+    pub(super) tail: Option<&'a [u8]>,
+}
+
+impl<'a> Item<'a> {
+    fn whole(bytes: &'a [u8]) -> Self {
+        Item { bytes, tail: None }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.tail.is_some()
+    }
+}
+
+/// Consumer of a direction.
+pub(super) trait Reader {
+    /// Says how the stream that begins with `prefix` is cut; None asks for one more byte. With [`PEEK`] bytes
+    /// there must be a decision, which may depend on nothing but `prefix`.
+    fn peek(&mut self, prefix: &[u8]) -> Option<Next>;
+    /// Reads a piece and says how the stream goes on.
+    fn read(&mut self, item: Item<'_>) -> Next;
 }
 
 #[derive(Default)]
@@ -23,121 +66,196 @@ pub(super) struct Lines {
     next: Next,
     /// The beginning of what is not complete yet.
     kept: Vec<u8>,
+    /// The end of a line of which `kept` is full.
+    tail: Vec<u8>,
 }
 
 impl Lines {
-    /// Hands on every item that `bytes` complete; `read` says how the stream goes on. Lines come
-    /// without their end.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut read: impl FnMut(&[u8]) -> Next) {
+    /// Hands on every piece that `bytes` complete. Lines come without their end.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], reader: &mut impl Reader) {
         while !bytes.is_empty() {
             bytes = match self.next {
-                Next::Line => self.line(bytes, &mut read),
-                Next::Take(count) => self.take(count, bytes, &mut read),
-                Next::Skip(count) => self.skip(count, bytes),
-                Next::Deaf => &[],
+                Next::Peek => self.peek(bytes, reader),
+                Next::Line => self.until(b'\n', bytes, reader),
+                Next::Until(end) => self.until(end, bytes, reader),
+                Next::Take(count) => self.take(count, bytes, reader),
+                Next::Skip(count) => self.skip(count, Next::Line, bytes),
+                Next::SkipThenTake(count, then) => self.skip(count, Next::Take(then), bytes),
+                Next::Raw => {
+                    self.next = reader.read(Item::whole(bytes));
+                    &[]
+                }
+                Next::Ignore => &[],
             };
         }
     }
 
-    /// What had been announced will not come.
-    pub(super) fn back_to_lines(&mut self) {
+    /// What had been announced will not come: the stream goes on as `next` says.
+    pub(super) fn restart(&mut self, next: Next) {
         self.kept.clear();
-        self.next = Next::Line;
+        self.tail.clear();
+        self.next = next;
     }
 
-    fn line<'a>(&mut self, bytes: &'a [u8], read: impl FnMut(&[u8]) -> Next) -> &'a [u8] {
-        let Some(end) = find(b'\n', bytes) else {
+    fn peek<'a>(&mut self, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
+        for (index, &byte) in bytes.iter().enumerate() {
+            self.kept.push(byte);
+            let decided = reader.peek(&self.kept);
+            let forced = (self.kept.len() >= PEEK).then_some(Next::Ignore);
+            if let Some(next) = decided.or(forced) {
+                let prefix = std::mem::take(&mut self.kept);
+                self.next = next;
+                self.feed(&prefix, reader);
+                return &bytes[index + 1..];
+            }
+        }
+        &[]
+    }
+
+    fn until<'a>(&mut self, end: u8, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
+        let Some(at) = find(end, bytes) else {
             self.keep(bytes);
             return &[];
         };
-        self.complete(&bytes[..end], read);
-        &bytes[end + 1..]
+        self.complete(&bytes[..at], reader);
+        &bytes[at + 1..]
     }
 
-    fn take<'a>(&mut self, count: usize, bytes: &'a [u8], mut read: impl FnMut(&[u8]) -> Next) -> &'a [u8] {
+    fn take<'a>(&mut self, count: usize, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(bytes.len().min(count.saturating_sub(self.kept.len())));
         self.kept.extend_from_slice(taken);
         if self.kept.len() >= count {
-            self.next = read(&self.kept);
+            self.next = reader.read(Item::whole(&self.kept));
             self.kept.clear();
         }
         rest
     }
 
-    fn skip<'a>(&mut self, count: u64, bytes: &'a [u8]) -> &'a [u8] {
+    fn skip<'a>(&mut self, count: u64, then: Next, bytes: &'a [u8]) -> &'a [u8] {
         let skipped = usize::try_from(count).map_or(bytes.len(), |count| count.min(bytes.len()));
-        self.next = match count - skipped as u64 {
-            0 => Next::Line,
-            left => Next::Skip(left),
+        let left = count - skipped as u64;
+        self.next = match then {
+            then if left == 0 => then,
+            Next::Take(size) => Next::SkipThenTake(left, size),
+            _ => Next::Skip(left),
         };
         &bytes[skipped..]
     }
 
     /// Most lines arrive in one piece and need not be copied.
-    fn complete(&mut self, end: &[u8], mut read: impl FnMut(&[u8]) -> Next) {
-        self.next = if self.kept.is_empty() {
-            hand_on(&end[..end.len().min(LIMIT)], &mut read)
+    fn complete(&mut self, end: &[u8], reader: &mut impl Reader) {
+        self.next = if self.kept.is_empty() && end.len() <= LIMIT {
+            hand_on(Item::whole(end), reader)
         } else {
             self.keep(end);
-            hand_on(&self.kept, &mut read)
+            let tail = (!self.tail.is_empty()).then_some(self.tail.as_slice());
+            hand_on(Item { bytes: &self.kept, tail }, reader)
         };
         self.kept.clear();
+        self.tail.clear();
     }
 
     fn keep(&mut self, bytes: &[u8]) {
         let room = LIMIT - self.kept.len();
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let (head, rest) = bytes.split_at(bytes.len().min(room));
+        self.kept.extend_from_slice(head);
+        if !rest.is_empty() {
+            self.tail.extend_from_slice(&rest[rest.len().saturating_sub(TAIL)..]);
+            let surplus = self.tail.len().saturating_sub(TAIL);
+            self.tail.drain(..surplus);
+        }
     }
 }
 
-fn hand_on(line: &[u8], read: &mut impl FnMut(&[u8]) -> Next) -> Next {
-    if is_binary(line) { Next::Deaf } else { read(line.strip_suffix(b"\r").unwrap_or(line)) }
+fn hand_on(item: Item<'_>, reader: &mut impl Reader) -> Next {
+    if is_binary(item) {
+        return Next::Ignore;
+    }
+    reader.read(match item.tail {
+        None => Item::whole(item.bytes.strip_suffix(b"\r").unwrap_or(item.bytes)),
+        Some(b"\r") => Item::whole(item.bytes),
+        Some(tail) => Item { tail: Some(tail.strip_suffix(b"\r").unwrap_or(tail)), ..item },
+    })
 }
 
-/// Whether this is no line of any protocol that has lines: a TLS handshake, or a line that no one
-/// would write and that has NULs in it.
-fn is_binary(line: &[u8]) -> bool {
-    line.starts_with(b"\x16\x03") || (line.len() == LIMIT && line.contains(&0))
+/// Tells what is no line of any protocol that has lines: a TLS handshake, or a long line with NULs in it.
+fn is_binary(item: Item<'_>) -> bool {
+    item.bytes.starts_with(b"\x16\x03") || (item.bytes.len() == LIMIT && item.bytes.contains(&0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What is read of `bytes` in pieces of `piece`; `#n` asks for n bytes, `-n` skips as many.
-    fn items(bytes: &[u8], piece: usize) -> Vec<String> {
-        let mut lines = Lines::default();
-        let mut items = Vec::new();
-        for piece in bytes.chunks(piece) {
-            lines.feed(piece, |item| {
-                items.push(String::from_utf8_lossy(item).into_owned());
-                match item {
-                    [b'#', digits @ ..] => Next::Take(str::from_utf8(digits).unwrap().parse().unwrap()),
-                    [b'-', digits @ ..] => Next::Skip(str::from_utf8(digits).unwrap().parse().unwrap()),
-                    b"!" => Next::Deaf,
-                    _ => Next::Line,
-                }
-            });
+    /// Commands in the stream itself: `#n` asks for n bytes, `-n` skips as many, `=n` skips them and takes three,
+    /// `|` reads up to a bar, `!` ignores the rest.
+    #[derive(Default)]
+    struct Script(Vec<String>);
+
+    impl Reader for Script {
+        fn peek(&mut self, prefix: &[u8]) -> Option<Next> {
+            (prefix.len() == 3).then_some(Next::Line)
         }
-        items
+
+        fn read(&mut self, item: Item<'_>) -> Next {
+            let text = String::from_utf8_lossy(item.bytes).into_owned();
+            let number = || text[1..].parse::<u64>().unwrap();
+            let next = match item.bytes {
+                [b'#', ..] => Next::Take(number() as usize),
+                [b'-', ..] => Next::Skip(number()),
+                [b'=', ..] => Next::SkipThenTake(number(), 3),
+                b"|" => Next::Until(b'|'),
+                b"!" => Next::Ignore,
+                _ => Next::Line,
+            };
+            let tail = item.tail.map(|tail| format!("…{}", String::from_utf8_lossy(tail)));
+            self.0.push(text + &tail.unwrap_or_default());
+            next
+        }
+    }
+
+    fn items(bytes: &[u8], piece: usize) -> Vec<String> {
+        let (mut lines, mut script) = (Lines::default(), Script::default());
+        for piece in bytes.chunks(piece) {
+            lines.feed(piece, &mut script);
+        }
+        script.0
     }
 
     #[test]
     fn stream_is_cut_the_same_in_any_pieces() {
-        let stream = b"a\r\n\nb\rc\n#5\nx\n\r\nyz\n-4\nabc\nd\n#0\n-0\ne\n!\nf\n";
+        let stream = b"a\r\n\nb\rc\n#5\nx\n\r\nyz\n-4\nabc\nd\n#0\n-0\n=2\nabcdee\n|\nf\ng|h\n!\ni\n";
         for piece in 1..=stream.len() {
             assert_eq!(
                 items(stream, piece),
-                ["a", "", "b\rc", "#5", "x\n\r\ny", "z", "-4", "d", "#0", "", "-0", "e", "!"]
+                [
+                    "a", "", "b\rc", "#5", "x\n\r\ny", "z", "-4", "d", "#0", "", "-0", "=2", "cde", "e", "|",
+                    "f\ng", "h", "!"
+                ]
             );
         }
     }
 
     #[test]
-    fn long_lines_are_cut() {
-        let stream = [vec![b'a'; 3 * LIMIT], b"\r\nb\n".to_vec()].concat();
+    fn of_long_lines_both_ends_are_known() {
+        let stream = [vec![b'a'; 3 * LIMIT], b"0123456789 HTTP/1.1\r\nb\n".to_vec()].concat();
         for piece in [1, 7, LIMIT, LIMIT + 1, 4 * LIMIT] {
-            assert_eq!(items(&stream, piece), ["a".repeat(LIMIT), "b".to_owned()]);
+            let long = format!("{}…456789 HTTP/1.1", "a".repeat(LIMIT));
+            assert_eq!(items(&stream, piece), [long, "b".to_owned()]);
         }
+    }
+
+    #[test]
+    fn undecided_streams_are_ignored() {
+        struct Never;
+        impl Reader for Never {
+            fn peek(&mut self, _: &[u8]) -> Option<Next> {
+                None
+            }
+            fn read(&mut self, _: Item<'_>) -> Next {
+                panic!("nothing is read")
+            }
+        }
+        Lines::default().feed(&[b'\n'; 100], &mut Never);
     }
 }

@@ -5,21 +5,35 @@
 //! Nothing here trusts either peer, and a session keeps no more than a line of each direction and a
 //! few findings.
 
+mod amqp;
 mod dialogue;
+mod frames;
 mod http;
 mod imap;
+mod irc;
+mod ldap;
 mod ledger;
 mod lines;
 mod lockstep;
+mod memcached;
+mod mqtt;
+mod mysql;
+mod nats;
+mod nntp;
+mod postgres;
 mod redis;
 mod sasl;
+mod sieve;
+mod socks;
+mod telnet;
 mod words;
+mod xmpp;
 
 use crate::messages::Side;
 
 use dialogue::Dialogue;
 use ledger::Ledger;
-use lines::Lines;
+use lines::{Item, Lines, Next, Reader};
 
 /// Someone who looks over the shoulder of one session.
 pub(super) struct Watch {
@@ -42,12 +56,13 @@ impl Watch {
 
     pub(super) fn piece(&mut self, from: Side, bytes: &[u8], out: &mut Vec<u8>) {
         let Watch { client, server, dialogue, ledger } = self;
+        let mut listener = Listener { from, dialogue, ledger, out };
         match from {
-            Side::Client => client.feed(bytes, |item| dialogue.client(item, ledger, out)),
+            Side::Client => client.feed(bytes, &mut listener),
             Side::Server => {
-                server.feed(bytes, |item| dialogue.server(item, ledger, out));
-                if dialogue.literal_refused() {
-                    client.back_to_lines();
+                server.feed(bytes, &mut listener);
+                if let Some(next) = dialogue.redirect_client() {
+                    client.restart(next);
                 }
             }
         }
@@ -56,27 +71,59 @@ impl Watch {
     pub(super) fn ended(&mut self, from: Side, out: &mut Vec<u8>) {
         // A client that has said its last may still be answered.
         if from == Side::Server {
-            self.ledger.flush(out);
+            self.close(out);
         }
     }
 
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
+        self.dialogue.close(&mut self.ledger);
         self.ledger.flush(out);
+    }
+}
+
+/// One direction's way to the dialogue.
+struct Listener<'a> {
+    from: Side,
+    dialogue: &'a mut Dialogue,
+    ledger: &'a mut Ledger,
+    out: &'a mut Vec<u8>,
+}
+
+impl Reader for Listener<'_> {
+    fn peek(&mut self, prefix: &[u8]) -> Option<Next> {
+        self.dialogue.peek(self.from, prefix)
+    }
+
+    fn read(&mut self, item: Item<'_>) -> Next {
+        match self.from {
+            Side::Client => self.dialogue.client(item, self.ledger, self.out),
+            Side::Server => self.dialogue.server(item, self.ledger, self.out),
+        }
     }
 }
 
 /// What is written about a session in which the client (`<`) and the server (`>`) say these things.
 #[cfg(test)]
 fn overheard(said: &[&str]) -> String {
+    let said: Vec<_> = said.iter().map(|text| (text.as_bytes()[0], &text.as_bytes()[1..])).collect();
+    overheard_bytes(&said)
+}
+
+/// The same for what is no text.
+#[cfg(test)]
+fn overheard_bytes(said: &[(u8, &[u8])]) -> String {
     let mut watch = Watch::new(b"");
     let mut out = Vec::new();
-    for text in said {
-        let from = if text.starts_with('<') { Side::Client } else { Side::Server };
-        watch.piece(from, &text.as_bytes()[1..], &mut out);
+    for &(side, bytes) in said {
+        let from = if side == b'<' { Side::Client } else { Side::Server };
+        watch.piece(from, bytes, &mut out);
     }
     watch.close(&mut out);
     String::from_utf8(out).unwrap()
 }
+
+#[cfg(test)]
+mod cases;
 
 #[cfg(test)]
 mod tests {
@@ -92,17 +139,17 @@ mod tests {
         watch.ended(Side::Client, &mut out);
         assert_eq!(out, b"");
         watch.piece(Side::Server, b"331 who?\r\n530 no\r\n", &mut out);
-        assert_eq!(out, b"[4] FTP: bob:x (refused)\n");
+        assert_eq!(out, b"[4] FTP: bob:x (refused) 530\n");
         watch.piece(Side::Client, b"PASS y\r\n", &mut out);
         watch.ended(Side::Server, &mut out);
         watch.close(&mut out);
-        assert_eq!(out, b"[4] FTP: bob:x (refused)\n[4] FTP: bob:y\n");
+        assert_eq!(out, b"[4] FTP: bob:x (refused) 530\n[4] FTP: bob:y\n");
     }
 
     #[test]
     fn names_cannot_forge() {
-        let said = ["<USER a\x1b[31m\r\nPASS x\x07\rFTP: root:\u{202e}\r\n"];
-        assert_eq!(overheard(&said), "UNKNOWN: a\\033[31m:x\\007\\015FTP: root:\\342\\200\\256\n");
+        let said = [">220 x\r\n", "<USER a\x1b[31m\r\nPASS x\x07\rFTP: root:\u{202e}\r\n"];
+        assert_eq!(overheard(&said), "FTP: a\\033[31m:x\\007\\015FTP: root:\\342\\200\\256\n");
     }
 
     #[test]
@@ -183,8 +230,54 @@ mod tests {
             "\0\0\0\n",
             "SSH-2.0-x\r\n",
         ]);
+        let binary = prop::sample::select(vec![
+            b"\x10\x1a\0\x04MQTT\x04\xc2\0\x3c\0\x01x\0\x03bob\0\x06s3cret".as_slice(),
+            b"\x20\x02\0\x05",
+            b"\x30\x10\x02\x01\x01\x60\x0b\x02\x01\x03\x04\x02ab\x80\x02pw",
+            b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x31\x04\0\x04\0",
+            b"AMQP\0\0\x09\x01",
+            b"AMQP\x03\x01\0\0\0\0\0\x1f\x02\x01\0\0\0\x53\x41\xc0\x12\x03\xa3\x05PLAIN\xa0\x07\0bob\0pw\x40",
+            b"\x01\0\0\0\0\0\x06\0\x0a\0\x1e\0\0\xce",
+            b"\0\0\0\x1e\0\x03\0\0user\0bob\0database\0db\0\0",
+            b"R\0\0\0\x08\0\0\0\x03",
+            b"p\0\0\0\x0bs3cret\0",
+            b"R\0\0\0\x08\0\0\0\0",
+            b"E\0\0\0\x13SFATAL\0C28P01\0\0",
+            b"\x05\x02\0\x02",
+            b"\x05\x02",
+            b"\x01\x03bob\x02pw",
+            b"\x01\0",
+            b"\x05\x01\0\x03\x01x\0\x15",
+            b"\x05\0\0\x01\x7f\0\0\x01\0\x15",
+            b"\x80\x21\0\x05\0\0\0\0\0\0\0\x0c\0\0\0\0\0\0\0\0\0\0\0\0PLAIN\0bob\0pw",
+            b"\x81\x21\0\0\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            b"\xff\xfd\x18login: ",
+            b"\xff\xfb\x18bob\r\0",
+            b"Password: ",
+            b"Login incorrect\r\n",
+            b"<?xml version='1.0'?>",
+            b"<stream:stream to='x'>",
+            b"<auth mechanism='PLAIN'>AGJvYgBwdw==</auth>",
+            b"<success/>",
+            b"NICK bob\r\n",
+            b"USER bob 0 * :b\r\n",
+            b":x 001 bob :x\r\n",
+            b"AUTHENTICATE PLAIN\r\n",
+            b"AUTHENTICATE AGJvYgBwdw==\r\n",
+            b":x 904 bob :x\r\n",
+            b"INFO {\"a\":1}\r\n",
+            b"CONNECT {\"user\":\"bob\",\"pass\":\"pw\"}\r\n",
+            b"200 hi\r\n",
+            b"AUTHINFO USER bob\r\n",
+            b"AUTHINFO PASS pw\r\n",
+            b"281 x\r\n",
+            b"\"IMPLEMENTATION\" \"x\"\r\n",
+            b"AUTHENTICATE \"PLAIN\" \"AGJvYgBwdw==\"\r\n",
+            b"OK\r\n",
+        ]);
         prop_oneof![
             8 => known.prop_map(|text| text.as_bytes().to_vec()),
+            8 => binary.prop_map(<[u8]>::to_vec),
             1 => prop::collection::vec(any::<u8>(), 1..40),
             1 => "\\PC{0,20}\r\n".prop_map(String::into_bytes),
             1 => (any::<u8>(), 1..9000_usize).prop_map(|(byte, count)| vec![byte; count]),

@@ -1,12 +1,17 @@
 //! Redis: commands as arrays of counted strings, or inline as words; replies of any depth.
 
+use super::dialogue::Conversation;
 use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::Next;
+use super::lines::{Item, LIMIT, Next};
 use super::sasl::is_mechanism;
-use super::words::{number, word, words};
+use super::words::{number, word};
 
-/// The longest argument that is looked at, and how many of a command are.
-const ARGUMENT: u64 = 1024;
+const REDIS: Protocol = Protocol::Named("Redis");
+
+/// Bytes of an argument that are read; the rest is passed over.
+const ARGUMENT: u64 = LIMIT as u64;
+
+/// Arguments of a command that are looked at: HELLO with everything it takes has seven.
 const ARGUMENTS: usize = 8;
 
 #[derive(Default)]
@@ -24,8 +29,10 @@ struct Command {
     arguments: Vec<Vec<u8>>,
     /// Whether it can still be one that matters; only then are its arguments kept.
     matters: bool,
-    /// An argument has been announced and comes next.
-    awaited: bool,
+    /// An argument has been announced and comes next; this many bytes of it are not read.
+    awaited: Option<u64>,
+    /// An argument was longer than what is read.
+    cut: bool,
 }
 
 impl Command {
@@ -33,19 +40,18 @@ impl Command {
     fn expects(&self, length: u64) -> bool {
         match self.arguments.len() {
             0 => matches!(length, 4 | 5), // AUTH, HELLO
-            ARGUMENTS.. => false,
-            _ => length <= ARGUMENT,
+            arguments => arguments < ARGUMENTS,
         }
     }
 }
 
-impl Redis {
-    pub(super) fn client(&mut self, item: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        if std::mem::take(&mut self.command.awaited) {
-            self.argument(item, ledger, out);
-            return Next::Line;
+impl Conversation for Redis {
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        if let Some(rest) = self.command.awaited.take() {
+            self.argument(item.bytes, rest, ledger, out);
+            return if rest == 0 { Next::Line } else { Next::Skip(rest) };
         }
-        match item {
+        match item.bytes {
             [] => Next::Line, // the end of an argument
             [b'$', length @ ..] if self.command.left > 0 => self.announced(length, ledger),
             [b'*', count @ ..] => {
@@ -54,50 +60,34 @@ impl Redis {
                 Next::Line
             }
             line => {
-                let arguments: Vec<_> = words(line).take(ARGUMENTS).collect();
-                commanded(&arguments, ledger, out);
+                let arguments = split(line);
+                let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
+                commanded(&arguments, item.is_cut(), ledger, out);
                 self.command = Command::default();
                 Next::Line
             }
         }
     }
 
-    /// `$4`: an argument of four bytes follows.
-    fn announced(&mut self, length: &[u8], ledger: &mut Ledger) -> Next {
-        let command = &mut self.command;
-        let Some(length) = number(length) else {
-            *command = Command::default();
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let Some((&kind, rest)) = item.bytes.split_first() else { return Next::Line };
+        if self.elements == 0 && !is_kind(kind) {
+            // No server of Redis speaks like this.
+            if !ledger.is_proven() {
+                ledger.discard();
+            }
             return Next::Line;
-        };
-        command.left -= 1;
-        command.matters &= command.expects(length);
-        if command.matters {
-            command.awaited = true;
-            return Next::Take(length as usize);
         }
-        if command.left == 0 {
-            ledger.ask();
-        }
-        Next::Skip(length)
-    }
-
-    fn argument(&mut self, argument: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) {
-        let command = &mut self.command;
-        command.arguments.push(argument.to_vec());
-        command.matters = is(b"AUTH", &command.arguments[0]) || is(b"HELLO", &command.arguments[0]);
-        if command.left == 0 {
-            let arguments: Vec<_> = command.arguments.iter().map(Vec::as_slice).collect();
-            commanded(&arguments, ledger, out);
-            self.command = Command::default();
-        }
-    }
-
-    pub(super) fn server(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let Some((&kind, rest)) = line.split_first() else { return Next::Line };
+        ledger.prove();
         // What is pushed answers nothing, and attributes come before the answer that they describe.
         if self.elements == 0 && !matches!(kind, b'>' | b'|') {
             let refused = matches!(kind, b'-' | b'!');
-            ledger.answer(|_| if refused { Verdict::Refused } else { Verdict::Accepted }, out);
+            let (verdict, code) = match (refused, kind) {
+                (true, _) => (Verdict::Refused, word(item.bytes).0),
+                (false, b'+') => (Verdict::Accepted, word(item.bytes).0),
+                (false, _) => (Verdict::Accepted, &b""[..]),
+            };
+            ledger.answer(|_| verdict, code, out);
         }
         self.elements = self.elements.saturating_sub(1);
         let count = number(rest).unwrap_or(0);
@@ -111,17 +101,127 @@ impl Redis {
     }
 }
 
-/// A whole command: AUTH \[user\] password, or HELLO version AUTH user password. The first kind may
-/// name no user, and then none is shown.
-fn commanded(arguments: &[&[u8]], ledger: &mut Ledger, out: &mut Vec<u8>) {
+impl Redis {
+    /// `$4`: an argument of four bytes follows.
+    fn announced(&mut self, length: &[u8], ledger: &mut Ledger) -> Next {
+        let command = &mut self.command;
+        let Some(length) = number(length) else {
+            *command = Command::default();
+            return Next::Line;
+        };
+        command.left -= 1;
+        command.matters &= command.expects(length);
+        if command.matters {
+            let read = length.min(ARGUMENT);
+            command.awaited = Some(length - read);
+            command.cut |= read < length;
+            return Next::Take(read as usize);
+        }
+        if command.left == 0 {
+            ledger.ask();
+        }
+        Next::Skip(length)
+    }
+
+    fn argument(&mut self, argument: &[u8], rest: u64, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        let command = &mut self.command;
+        command.arguments.push(argument.to_vec());
+        command.cut |= rest > 0;
+        command.matters = is(b"AUTH", &command.arguments[0]) || is(b"HELLO", &command.arguments[0]);
+        if command.left == 0 {
+            let arguments: Vec<_> = command.arguments.iter().map(Vec::as_slice).collect();
+            commanded(&arguments, command.cut, ledger, out);
+            self.command = Command::default();
+        }
+    }
+}
+
+/// The first bytes of RESP2's and RESP3's replies.
+fn is_kind(byte: u8) -> bool {
+    b"+-:$*%~>|_#,(!=".contains(&byte)
+}
+
+/// A whole command: AUTH \[user\] password, or HELLO version AUTH user password among other options. The first kind
+/// may name no user, and then none is shown.
+fn commanded(arguments: &[&[u8]], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
     let number = ledger.ask();
     let (user, password): (&[u8], _) = match *arguments {
         [verb, password] if is(b"AUTH", verb) => (b"", password),
         [verb, user, password] if is(b"AUTH", verb) => (user, password),
-        [verb, _, auth, user, password, ..] if is(b"HELLO", verb) && is(b"AUTH", auth) => (user, password),
+        [verb, _, ref options @ ..] if is(b"HELLO", verb) => match login_among(options) {
+            Some(login) => login,
+            None => return,
+        },
         _ => return,
     };
-    ledger.expect(number, Protocol::Redis, Found::password(user, password), out);
+    ledger.expect(number, REDIS, Found::password(user, password).cut(cut), out);
+}
+
+/// HELLO's options: AUTH takes two values, SETNAME one.
+fn login_among<'a>(mut options: &[&'a [u8]]) -> Option<(&'a [u8], &'a [u8])> {
+    loop {
+        match options {
+            [auth, user, password, ..] if is(b"AUTH", auth) => return Some((user, password)),
+            [name, _, rest @ ..] if is(b"SETNAME", name) => options = rest,
+            _ => return None,
+        }
+    }
+}
+
+/// The words of an inline command, of which quoted ones may hold blanks: in double quotes `\n`, `\r`, `\t`, `\b`,
+/// `\a` and `\xHH` stand for bytes, in single quotes only `\'` for a quote.
+fn split(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut arguments = Vec::new();
+    let mut rest = line.trim_ascii_start();
+    while !rest.is_empty() && arguments.len() < ARGUMENTS {
+        let mut argument = Vec::new();
+        while let Some((&byte, after)) = rest.split_first().filter(|(byte, _)| !byte.is_ascii_whitespace()) {
+            rest = match byte {
+                b'"' | b'\'' => quoted(byte, after, &mut argument),
+                _ => {
+                    argument.push(byte);
+                    after
+                }
+            };
+        }
+        arguments.push(argument);
+        rest = rest.trim_ascii_start();
+    }
+    arguments
+}
+
+/// Appends the text up to the closing quote; says what follows.
+fn quoted<'a>(quote: u8, mut rest: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
+    loop {
+        let (byte, after) = match rest {
+            [] => return rest,
+            [end, after @ ..] if *end == quote => return after,
+            [b'\\', b'x', high, low, after @ ..] if quote == b'"' && hex(*high, *low).is_some() => {
+                (hex(*high, *low).unwrap_or_default(), after)
+            }
+            [b'\\', byte, after @ ..] if quote == b'"' => (unescape(*byte), after),
+            [b'\\', b'\'', after @ ..] => (b'\'', after),
+            [byte, after @ ..] => (*byte, after),
+        };
+        text.push(byte);
+        rest = after;
+    }
+}
+
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+fn unescape(byte: u8) -> u8 {
+    match byte {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 8,
+        b'a' => 7,
+        other => other,
+    }
 }
 
 fn is(name: &[u8], word: &[u8]) -> bool {
@@ -141,7 +241,7 @@ pub(super) fn is_command(line: &[u8]) -> bool {
 fn are_credentials(arguments: &[u8]) -> bool {
     let first = word(arguments).0;
     let tls = is(b"TLS", first) || is(b"SSL", first);
-    !tls && !is_mechanism(first) && matches!(words(arguments).count(), 1 | 2)
+    !tls && !is_mechanism(first) && matches!(split(arguments).len(), 1 | 2)
 }
 
 /// Replies that no other server gives.
@@ -156,9 +256,9 @@ mod tests {
     #[test]
     fn arrays() {
         let auth = "<*2\r\n$4\r\nAUTH\r\n$5\r\np\r\nw\n\r\n";
-        assert_eq!(overheard(&[auth, ">+OK\r\n"]), "Redis: :p\\015\\012w\\012 (accepted)\n");
+        assert_eq!(overheard(&[auth, ">+OK\r\n"]), "Redis: :p\\015\\012w\\012 (accepted) +OK\n");
         let auth = "<*3\r\n$4\r\nauth\r\n$3\r\nbob\r\n$2\r\npw\r\n";
-        assert_eq!(overheard(&[auth, ">-WRONGPASS no\r\n"]), "Redis: bob:pw (refused)\n");
+        assert_eq!(overheard(&[auth, ">-WRONGPASS no\r\n"]), "Redis: bob:pw (refused) -WRONGPASS\n");
         let hello = "<*7\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$3\r\nbob\r\n$2\r\npw\r\n$7\r\nSETNAME\r\n$1\r\nx\r\n";
         assert_eq!(overheard(&[hello, ">%7\r\n$6\r\nserver\r\n"]), "Redis: bob:pw (accepted)\n");
         assert_eq!(overheard(&[hello, ">*14\r\n$6\r\nserver\r\n"]), "Redis: bob:pw (accepted)\n");
@@ -166,11 +266,11 @@ mod tests {
 
     #[test]
     fn inline() {
-        assert_eq!(overheard(&["<AUTH pw\r\n", ">-ERR invalid password\r\n"]), "Redis: :pw (refused)\n");
-        assert_eq!(overheard(&["<AUTH bob pw\r\n", ">+OK\r\n"]), "Redis: bob:pw (accepted)\n");
-        assert_eq!(overheard(&["<HELLO 3 AUTH bob pw\r\n", ">+OK\r\n"]), "Redis: bob:pw (accepted)\n");
+        assert_eq!(overheard(&["<AUTH pw\r\n", ">-ERR invalid password\r\n"]), "Redis: :pw (refused) -ERR\n");
+        assert_eq!(overheard(&["<AUTH bob pw\r\n", ">+OK\r\n"]), "Redis: bob:pw (accepted) +OK\n");
+        assert_eq!(overheard(&["<HELLO 3 AUTH bob pw\r\n", ">+OK\r\n"]), "Redis: bob:pw (accepted) +OK\n");
         let said = ["<PING\r\n", ">+PONG\r\n", "<AUTH pw\r\n", ">+OK\r\n"];
-        assert_eq!(overheard(&said), "Redis: :pw (accepted)\n");
+        assert_eq!(overheard(&said), "Redis: :pw (accepted) +OK\n");
     }
 
     #[test]
@@ -181,7 +281,10 @@ mod tests {
             &format!("<{get}{get}{auth}{get}{auth}"),
             ">*2\r\n$4\r\n+OK\n\r\n*1\r\n:1\r\n$-1\r\n>1\r\n+x\r\n-ERR x\r\n$2\r\n-E\r\n+OK\r\n",
         ];
-        assert_eq!(overheard(&said.map(|text: &str| text)), "Redis: :pw (refused)\nRedis: :pw (accepted)\n");
+        assert_eq!(
+            overheard(&said.map(|text: &str| text)),
+            "Redis: :pw (refused) -ERR\nRedis: :pw (accepted) +OK\n"
+        );
     }
 
     #[test]
@@ -189,7 +292,31 @@ mod tests {
         let value = "*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n";
         let set = format!("<*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}\r\n", value.len());
         assert_eq!(overheard(&[&set]), "");
-        let long = format!("<*2\r\n$4\r\nAUTH\r\n$2000\r\n{}\r\n{value}", "x".repeat(2000));
-        assert_eq!(overheard(&[&long]), "Redis: :pw\n");
+    }
+
+    #[test]
+    fn options_of_hello_may_come_in_any_order() {
+        let said = ["<HELLO 3 SETNAME x AUTH u p\r\n", ">%7\r\n"];
+        assert_eq!(overheard(&said), "Redis: u:p (accepted)\n");
+    }
+
+    #[test]
+    fn inline_words_may_be_quoted() {
+        let said = ["<AUTH \"p \\x41\\\"w\"\r\n", ">+OK\r\n", "<AUTH 'b o' 'it\\'s'\r\n", ">+OK\r\n"];
+        assert_eq!(overheard(&said), "Redis: :p A\"w (accepted) +OK\nRedis: b o:it's (accepted) +OK\n");
+    }
+
+    #[test]
+    fn long_passwords_are_shown() {
+        for (length, shown, cut) in [(2000, 2000, ""), (5000, 4096, " (cut)")] {
+            let auth = format!("<*2\r\n$4\r\nAUTH\r\n${length}\r\n{}\r\n", "x".repeat(length));
+            let shown = format!("Redis: :{}{cut} (accepted) +OK\n", "x".repeat(shown));
+            assert_eq!(overheard(&[&auth, ">+OK\r\n"]), shown);
+        }
+    }
+
+    #[test]
+    fn what_no_server_of_redis_answers_is_no_login() {
+        assert_eq!(overheard(&["<AUTH please now\n", ">why?\n"]), "");
     }
 }

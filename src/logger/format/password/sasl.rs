@@ -87,11 +87,19 @@ pub(super) fn is_mechanism(word: &[u8]) -> bool {
     KNOWN.iter().any(|known| known.eq_ignore_ascii_case(word)) || after(b"SCRAM-", word).is_some()
 }
 
-/// Three fields with NULs between; the first, whom to act for, is usually empty.
-fn plain(response: &[u8]) -> Option<Found> {
+/// Three fields with NULs between (RFC 4616); the first, the identity to act for, is usually empty.
+pub(super) fn plain(response: &[u8]) -> Option<Found> {
     let mut fields = response.splitn(3, |&byte| byte == 0);
     let (actor, user, password) = (fields.next()?, fields.next()?, fields.next()?);
     Some(Found::password(if user.is_empty() { actor } else { user }, password))
+}
+
+/// What the first response of a mechanism tells, where it comes without base64.
+pub(super) fn response(mechanism: &[u8], response: &[u8]) -> Option<Found> {
+    match mechanism {
+        b"PLAIN" => plain(response),
+        _ => Some(Found::scheme(&user(mechanism, response).unwrap_or_default(), mechanism)),
+    }
 }
 
 /// The name in the first response of a mechanism that does not send the secret.
@@ -104,7 +112,7 @@ fn user(mechanism: &[u8], response: &[u8]) -> Option<Vec<u8>> {
     };
     match mechanism {
         b"CRAM-MD5" => Some(response[..response.iter().rposition(|&byte| byte == b' ')?].to_vec()),
-        b"DIGEST-MD5" => parameter(b"username", response).map(<[u8]>::to_vec),
+        b"DIGEST-MD5" => parameter(b"username", response),
         b"EXTERNAL" | b"ANONYMOUS" => Some(response.to_vec()),
         b"XOAUTH2" => field(1, b"user="),
         b"OAUTHBEARER" => field(b',', b"a="),

@@ -7,6 +7,13 @@ pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
     (&line[..end], line[end..].trim_ascii_start())
 }
 
+/// What follows the first word and one blank behind it, with all other blanks.
+pub(super) fn argument(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    line.get(end + 1..).unwrap_or_default()
+}
+
 /// All the words.
 pub(super) fn words(mut line: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
@@ -30,11 +37,41 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The value of `name="…"` among the parameters of a digest scheme.
-pub(super) fn parameter<'a>(name: &[u8], text: &'a [u8]) -> Option<&'a [u8]> {
-    let parameters = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    let value = parameters.filter_map(|parameter| after(name, parameter)?.strip_prefix(b"=")).next()?;
-    Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+/// The value of `name="…"` among the parameters of a digest scheme. Quoted text may hold commas, and quotes behind
+/// a backslash.
+pub(super) fn parameter(name: &[u8], mut text: &[u8]) -> Option<Vec<u8>> {
+    while !text.is_empty() {
+        let equals = text.iter().position(|&byte| byte == b'=')?;
+        let found = text[..equals].rsplit(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
+        let (value, rest) = value(text[equals + 1..].trim_ascii_start())?;
+        if found.eq_ignore_ascii_case(name) {
+            return Some(value);
+        }
+        text = rest.trim_ascii_start().strip_prefix(b",").unwrap_or_default();
+    }
+    None
+}
+
+/// A value, quoted or not, and what follows.
+fn value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    if let Some(quoted) = text.strip_prefix(b"\"") {
+        return unquote(quoted);
+    }
+    let end = text.iter().position(|&byte| byte == b',').unwrap_or(text.len());
+    Some((text[..end].trim_ascii_end().to_vec(), &text[end..]))
+}
+
+/// The text up to the closing quote, in which a backslash stands before a quote or a backslash, and what follows.
+pub(super) fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut text = Vec::new();
+    let mut bytes = quoted.iter();
+    loop {
+        match bytes.next()? {
+            b'"' => return Some((text, bytes.as_slice())),
+            b'\\' => text.push(*bytes.next()?),
+            &byte => text.push(byte),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -57,9 +94,25 @@ mod tests {
     }
 
     #[test]
+    fn arguments_keep_their_blanks() {
+        assert_eq!(argument(b"PASS  lead "), b" lead ");
+        assert_eq!(argument(b"PASS"), b"");
+        assert_eq!(argument(b"PASS "), b"");
+    }
+
+    #[test]
     fn parameters_may_be_quoted() {
-        assert_eq!(parameter(b"username", b"realm=\"a\", Username=\"bob\""), Some(&b"bob"[..]));
-        assert_eq!(parameter(b"username", b"username=bob"), Some(&b"bob"[..]));
-        assert_eq!(parameter(b"username", b"usernames=\"bob\""), None);
+        let username = |text: &str| {
+            parameter(b"username", text.as_bytes()).map(|value| String::from_utf8(value).unwrap())
+        };
+        let is = |text: &str, value: &str| assert_eq!(username(text).as_deref(), Some(value), "{text}");
+        is("realm=\"a\", Username=\"bob\"", "bob");
+        is("username=bob", "bob");
+        is("realm=\"x, username=y\", username=\"bo,b\"", "bo,b");
+        is("username = \"bob\" , realm=a", "bob");
+        is("a=b,username=\"b\\\"o\"", "b\"o");
+        assert_eq!(username("usernames=\"bob\""), None);
+        assert_eq!(username("username=\"bob"), None);
+        assert_eq!(username("username"), None);
     }
 }

@@ -1,0 +1,46 @@
+//! The header that says who asks.
+
+use super::super::ledger::{Found, Protocol};
+use super::super::sasl::{decode, ntlm_user};
+use super::super::words::{parameter, word};
+use super::message::Header;
+
+const ORIGIN: &[u8] = b"Authorization";
+const PROXY: &[u8] = b"Proxy-Authorization";
+
+pub(super) fn is_name(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(ORIGIN) || name.eq_ignore_ascii_case(PROXY)
+}
+
+/// What a header tells of a protocol's user.
+pub(super) fn credentials(name: &'static str, header: &Header<'_>) -> Option<(Protocol, Found)> {
+    let protocol = match header.name {
+        name_ if name_.eq_ignore_ascii_case(ORIGIN) => Protocol::Named(name),
+        name_ if name_.eq_ignore_ascii_case(PROXY) => Protocol::Proxy(name),
+        _ => return None,
+    };
+    let (scheme, credentials) = word(header.value);
+    Some((protocol, found(scheme, credentials.trim_ascii_end())?))
+}
+
+/// What the credentials tell. A scheme that is not listed here is a token, which has no name in it.
+fn found(scheme: &[u8], credentials: &[u8]) -> Option<Found> {
+    let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
+    if is(b"Basic") {
+        let pair = decode(credentials)?;
+        let colon = pair.iter().position(|&byte| byte == b':')?;
+        Some(Found::password(&pair[..colon], &pair[colon + 1..]))
+    } else if is(b"Digest") {
+        let user = parameter(b"username", credentials).unwrap_or_default();
+        let realm = parameter(b"realm", credentials);
+        let realm = realm.map(|realm| [b", realm ", realm.as_slice()].concat()).unwrap_or_default();
+        Some(Found::scheme(&user, &[b"Digest".as_slice(), &realm].concat()))
+    } else if is(b"NTLM") || is(b"Negotiate") {
+        let message = decode(credentials)?;
+        let user = ntlm_user(&message);
+        let hello = message.starts_with(b"NTLMSSP\0") && user.is_none();
+        (!hello).then(|| Found::scheme(&user.unwrap_or_default(), scheme))
+    } else {
+        None
+    }
+}

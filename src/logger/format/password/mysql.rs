@@ -1,0 +1,238 @@
+//! MySQL and MariaDB: the server greets first; the client's answer has the user, and a hash or, with
+//! `mysql_clear_password`, the password.
+
+use super::dialogue::{Conversation, Switch};
+use super::frames::{Cursor, Frame, Frames, Measure};
+use super::ledger::{Found, Ledger, Protocol, Verdict};
+use super::lines::{Item, Next};
+
+const MYSQL: Protocol = Protocol::Named("MySQL");
+
+/// Capabilities of a client.
+const WITH_DATABASE: u32 = 0x08;
+const PROTOCOL_41: u32 = 0x200;
+const TLS: u32 = 0x800;
+const SECURE: u32 = 0x8000;
+const PLUGIN: u32 = 0x8_0000;
+const LENGTHS: u32 = 0x20_0000;
+
+/// First bytes of the server's packets.
+const OK: u8 = 0;
+const SWITCH: u8 = 0xfe;
+const ERROR: u8 = 0xff;
+
+const CLEAR: &[u8] = b"mysql_clear_password";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Greeting,
+    Response,
+    Verdict,
+    Commands,
+}
+
+pub(super) struct MySql {
+    client: Frames,
+    server: Frames,
+    stage: Stage,
+    user: Vec<u8>,
+    plugin: Vec<u8>,
+    /// What the client has answered with is known.
+    found: Option<Found>,
+    encrypted: bool,
+}
+
+impl Default for MySql {
+    fn default() -> Self {
+        MySql {
+            client: Frames::new(4),
+            server: Frames::new(4),
+            stage: Stage::Greeting,
+            user: Vec::new(),
+            plugin: b"mysql_native_password".to_vec(),
+            found: None,
+            encrypted: false,
+        }
+    }
+}
+
+/// Whether a stream that begins like this is a server's: a packet of some 80 bytes with number 0 and version 10.
+pub(super) fn is_greeting(prefix: &[u8]) -> Option<bool> {
+    const HEAD: [fn(u8) -> bool; 6] = [
+        |length| length >= 30,
+        |length| length == 0,
+        |length| length == 0,
+        |number| number == 0,
+        |protocol| protocol == 10,
+        |version| version.is_ascii_digit(),
+    ];
+    let fits = prefix.iter().zip(HEAD).all(|(&byte, fits)| fits(byte));
+    if fits { (prefix.len() >= HEAD.len()).then_some(true) } else { Some(false) }
+}
+
+fn measure(head: &[u8]) -> Measure {
+    let [low, middle, high, _] = *head else { return Measure::Foreign };
+    Measure::Body(u64::from(u32::from_le_bytes([low, middle, high, 0])))
+}
+
+impl Conversation for MySql {
+    fn start(&self) -> [Next; 2] {
+        [self.client.start(), self.server.start()]
+    }
+
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let frame = match self.client.read(item, measure) {
+            Ok(frame) => frame,
+            Err(next) => return next,
+        };
+        match self.stage {
+            Stage::Response if frame.is_cut() => {
+                ledger.too_long(MYSQL, "a login", frame.length(), out);
+                self.stage = Stage::Commands;
+            }
+            Stage::Response => self.response(&frame),
+            Stage::Verdict if self.plugin == CLEAR => {
+                let password = frame.body.strip_suffix(b"\0").unwrap_or(frame.body);
+                self.found = Some(Found::password(&self.user, password).cut(frame.is_cut()));
+            }
+            Stage::Greeting | Stage::Verdict | Stage::Commands => {}
+        }
+        if self.encrypted { Next::Ignore } else { self.client.after(frame.rest) }
+    }
+
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let frame = match self.server.read(item, measure) {
+            Ok(frame) => frame,
+            Err(next) => return next,
+        };
+        match (self.stage, frame.body.first()) {
+            (Stage::Greeting, Some(&ERROR)) => self.stage = Stage::Commands,
+            (Stage::Greeting, _) => self.stage = Stage::Response,
+            (Stage::Verdict, Some(&SWITCH)) => {
+                if let Some(plugin) = Cursor(&frame.body[1..]).c_string() {
+                    self.plugin = plugin.to_vec();
+                    self.found = Some(Found::scheme(&self.user, plugin));
+                }
+            }
+            (Stage::Verdict, Some(&OK)) => self.decided(Verdict::Accepted, b"", ledger, out),
+            (Stage::Verdict, Some(&ERROR)) => {
+                let code = frame.body.get(1..3).map(|code| u16::from_le_bytes([code[0], code[1]]));
+                let code = code.unwrap_or_default().to_string();
+                self.decided(Verdict::Refused, code.as_bytes(), ledger, out);
+            }
+            _ => {}
+        }
+        self.server.after(frame.rest)
+    }
+
+    fn gives_way(&mut self) -> Option<Switch> {
+        self.encrypted.then_some(Switch::Opaque)
+    }
+}
+
+impl MySql {
+    /// HandshakeResponse41, or the shorter one that asks for TLS.
+    fn response(&mut self, frame: &Frame<'_>) {
+        let Some((capabilities, rest)) = frame.body.split_first_chunk() else { return };
+        let capabilities = u32::from_le_bytes(*capabilities);
+        if capabilities & PROTOCOL_41 == 0 {
+            self.stage = Stage::Commands;
+            return;
+        }
+        let mut cursor = Cursor(rest);
+        // Largest packet, character set and a filler.
+        if cursor.take(28).is_none() || (capabilities & TLS != 0 && cursor.0.is_empty()) {
+            self.encrypted = true;
+            return;
+        }
+        self.stage = Stage::Verdict;
+        self.found = self.login(capabilities, cursor);
+    }
+
+    fn login(&mut self, capabilities: u32, mut cursor: Cursor<'_>) -> Option<Found> {
+        self.user = cursor.c_string()?.to_vec();
+        let response = match capabilities {
+            flags if flags & LENGTHS != 0 && cursor.0.first() == Some(&0xfc) => {
+                cursor.u8();
+                let length = cursor.take(2)?;
+                cursor.take(u16::from_le_bytes([length[0], length[1]]).into())?
+            }
+            flags if flags & (LENGTHS | SECURE) != 0 => cursor.short_string()?,
+            _ => cursor.c_string()?,
+        };
+        if capabilities & WITH_DATABASE != 0 {
+            cursor.c_string()?;
+        }
+        if capabilities & PLUGIN != 0
+            && let Some(plugin) = cursor.c_string()
+        {
+            self.plugin = plugin.to_vec();
+        }
+        Some(if self.plugin == CLEAR {
+            Found::password(&self.user, response.strip_suffix(b"\0").unwrap_or(response))
+        } else {
+            Found::scheme(&self.user, &self.plugin)
+        })
+    }
+
+    fn decided(&mut self, verdict: Verdict, code: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) {
+        self.stage = Stage::Commands;
+        ledger.prove();
+        if let Some(found) = self.found.take() {
+            ledger.expect_tag(b"", MYSQL, found, out);
+            ledger.answer_all(verdict, code, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overheard_bytes as overheard;
+
+    fn packet(number: u8, body: &[u8]) -> Vec<u8> {
+        [&[body.len() as u8, 0, 0, number], body].concat()
+    }
+
+    fn greeting() -> Vec<u8> {
+        packet(0, &[b"\x0a8.0.1\0".as_slice(), &[1; 60], b"mysql_native_password\0"].concat())
+    }
+
+    fn login(plugin: &[u8], response: &[u8]) -> Vec<u8> {
+        let flags = 0x0008_8208_u32.to_le_bytes();
+        let body =
+            [&flags[..], &[0; 28], b"bob\0", &[response.len() as u8], response, b"db\0", plugin, b"\0"];
+        packet(1, &body.concat())
+    }
+
+    #[test]
+    fn hashes_show_the_user() {
+        let login = login(b"caching_sha2_password", &[7; 32]);
+        let (ok, error) = (packet(2, b"\0\0\0\x02\0\0\0"), packet(2, b"\xff\x15\x04#28000Access denied"));
+        for (answer, verdict) in [(ok, "(accepted)"), (error, "(refused) 1045")] {
+            assert_eq!(
+                overheard(&[(b'>', &greeting()), (b'<', &login), (b'>', &answer)]),
+                format!("MySQL: bob (caching_sha2_password) {verdict}\n")
+            );
+        }
+    }
+
+    #[test]
+    fn clear_passwords_are_shown() {
+        let said = [
+            (b'>', greeting()),
+            (b'<', login(b"mysql_native_password", &[7; 20])),
+            (b'>', packet(2, b"\xfemysql_clear_password\0")),
+            (b'<', packet(3, b"s3cret\0")),
+            (b'>', packet(4, b"\0\0\0\x02\0\0\0")),
+        ];
+        let said: Vec<_> = said.iter().map(|(side, bytes)| (*side, bytes.as_slice())).collect();
+        assert_eq!(overheard(&said), "MySQL: bob:s3cret (accepted)\n");
+    }
+
+    #[test]
+    fn encrypted_sessions_are_not_read() {
+        let tls = packet(1, &[&0x0000_0a00_u32.to_le_bytes()[..], &[0; 28]].concat());
+        assert_eq!(overheard(&[(b'>', &greeting()), (b'<', &tls), (b'<', b"\nUSER a\nPASS b\n")]), "");
+        assert_eq!(overheard(&[(b'>', &greeting()), (b'<', b"\nUSER a\nPASS b\n")]), "");
+    }
+}

@@ -1,0 +1,119 @@
+//! NATS: the server's INFO and the client's CONNECT, both with an object of JSON.
+
+use serde::Deserialize;
+
+use super::dialogue::Conversation;
+use super::ledger::{Found, Ledger, Protocol, Verdict};
+use super::lines::{Item, Next};
+use super::words::{number, word, words};
+
+const NATS: Protocol = Protocol::Named("NATS");
+
+#[derive(Default)]
+pub(super) struct Nats;
+
+/// What CONNECT may hold of a user.
+#[derive(Deserialize)]
+struct Connect {
+    user: Option<String>,
+    pass: Option<String>,
+    auth_token: Option<String>,
+    nkey: Option<String>,
+    jwt: Option<String>,
+}
+
+pub(super) fn is_connect(line: &[u8]) -> bool {
+    let (verb, rest) = word(line);
+    verb.eq_ignore_ascii_case(b"CONNECT") && rest.starts_with(b"{")
+}
+
+pub(super) fn is_greeting(line: &[u8]) -> bool {
+    let (verb, rest) = word(line);
+    verb == b"INFO" && rest.starts_with(b"{")
+}
+
+/// A payload of as many bytes as the last word says.
+fn payload(line: &[u8]) -> Next {
+    words(line).last().and_then(number).map_or(Next::Line, Next::Skip)
+}
+
+fn found(json: &[u8]) -> Option<Found> {
+    let connect: Connect = serde_json::from_slice(json).ok()?;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default().into_bytes();
+    if connect.user.is_some() || connect.pass.is_some() {
+        Some(Found::password(&text(&connect.user), &text(&connect.pass)))
+    } else if connect.auth_token.is_some() {
+        Some(Found::password(b"", &text(&connect.auth_token)))
+    } else if connect.jwt.is_some() {
+        Some(Found::scheme(&text(&connect.nkey), b"JWT"))
+    } else {
+        connect.nkey.is_some().then(|| Found::scheme(&text(&connect.nkey), b"NKEY"))
+    }
+}
+
+impl Conversation for Nats {
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let (verb, rest) = word(item.bytes);
+        if is_connect(item.bytes) {
+            if item.is_cut() {
+                ledger.too_long(NATS, "a CONNECT", rest.len() as u64, out);
+            } else if let Some(found) = found(rest) {
+                ledger.expect_tag(b"", NATS, found, out);
+            }
+        } else if verb.eq_ignore_ascii_case(b"PUB") || verb.eq_ignore_ascii_case(b"HPUB") {
+            return payload(rest);
+        }
+        Next::Line
+    }
+
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let (verb, rest) = word(item.bytes);
+        match verb {
+            b"INFO" | b"PING" => ledger.prove(),
+            b"+OK" | b"PONG" => {
+                ledger.prove();
+                ledger.answer_all(Verdict::Accepted, verb, out);
+            }
+            b"-ERR" => {
+                ledger.prove();
+                let text = rest.to_ascii_lowercase();
+                let about = [&b"authorization"[..], b"authentication"]
+                    .iter()
+                    .any(|word| text.windows(word.len()).any(|part| part == *word));
+                let verdict = if about { Verdict::Refused } else { Verdict::Undecided };
+                ledger.answer_all(verdict, verb, out);
+            }
+            b"MSG" | b"HMSG" => return payload(rest),
+            // No server of NATS speaks like this.
+            [_, ..] if !ledger.is_proven() => ledger.discard(),
+            _ => {}
+        }
+        Next::Line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overheard;
+
+    const INFO: &str = ">INFO {\"server_id\":\"x\",\"auth_required\":true}\r\n";
+
+    #[test]
+    fn connect() {
+        let login = "<CONNECT {\"verbose\":false,\"user\":\"bob\",\"pass\":\"s\\u0033cret\",\"lang\":\"x\"}\r\nPING\r\n";
+        assert_eq!(overheard(&[INFO, login, ">PONG\r\n"]), "NATS: bob:s3cret (accepted) PONG\n");
+        let refused = ">-ERR 'Authorization Violation'\r\n";
+        assert_eq!(overheard(&[INFO, login, refused]), "NATS: bob:s3cret (refused) -ERR\n");
+        let token = "<CONNECT {\"auth_token\":\"t\"}\r\n";
+        assert_eq!(overheard(&[INFO, token, ">+OK\r\n"]), "NATS: :t (accepted) +OK\n");
+        assert_eq!(overheard(&[INFO, "<CONNECT {\"nkey\":\"UX\",\"sig\":\"x\"}\r\n"]), "NATS: UX (NKEY)\n");
+        assert_eq!(overheard(&[INFO, "<CONNECT {\"user\":1}\r\nCONNECT {}\r\nCONNECT {\r\n"]), "");
+    }
+
+    #[test]
+    fn payloads_are_not_read() {
+        let login = "CONNECT {\"user\":\"a\",\"pass\":\"b\"}\r\n";
+        let said = [INFO, &format!("<PUB x {}\r\n{login}\r\n", login.len()), ">MSG x 1 6\r\n-ERR x\r\n"];
+        assert_eq!(overheard(&said), "");
+    }
+}

@@ -1,0 +1,117 @@
+//! NNTP: AUTHINFO (RFC 4643), which is never sent before the answer to the last command has come.
+
+use super::dialogue::Conversation;
+use super::ledger::{Found, Ledger, Protocol, Verdict};
+use super::lines::{Item, Next};
+use super::sasl::{Sasl, Step};
+use super::words::{argument, word, words};
+
+const NNTP: Protocol = Protocol::Named("NNTP");
+
+#[derive(Default)]
+pub(super) struct Nntp {
+    user: Vec<u8>,
+    exchange: Option<Sasl>,
+    /// The server's next line answers AUTHINFO.
+    awaited: bool,
+}
+
+/// Whether a client that says this speaks NNTP.
+pub(super) fn is_login(line: &[u8]) -> bool {
+    let (verb, rest) = word(line);
+    let kinds = [b"USER".as_slice(), b"PASS", b"SASL"];
+    verb.eq_ignore_ascii_case(b"AUTHINFO")
+        && kinds.iter().any(|kind| kind.eq_ignore_ascii_case(word(rest).0))
+        && words(rest).count() > 1
+}
+
+impl Nntp {
+    fn authinfo(&mut self, rest: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        self.awaited = true;
+        let (kind, value) = word(rest);
+        if kind.eq_ignore_ascii_case(b"USER") {
+            self.user = argument(rest).trim_ascii_end().to_vec();
+        } else if kind.eq_ignore_ascii_case(b"PASS") {
+            ledger.expect_tag(b"", NNTP, Found::password(&self.user, argument(rest)).cut(cut), out);
+        } else if kind.eq_ignore_ascii_case(b"SASL") {
+            let (mechanism, initial) = word(value);
+            let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
+            self.step(Sasl::begin(mechanism, initial), ledger, out);
+        }
+    }
+
+    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        if let Some(found) = found {
+            ledger.expect_tag(b"", NNTP, found, out);
+        }
+        self.exchange = exchange;
+    }
+}
+
+impl Conversation for Nntp {
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let (verb, rest) = word(item.bytes);
+        if verb.eq_ignore_ascii_case(b"AUTHINFO") {
+            self.authinfo(rest, item.is_cut(), ledger, out);
+        } else if let Some(exchange) = self.exchange.take() {
+            self.awaited = true;
+            self.step(exchange.line(item.bytes), ledger, out);
+        }
+        Next::Line
+    }
+
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        if !std::mem::take(&mut self.awaited) {
+            return Next::Line;
+        }
+        let code = word(item.bytes).0;
+        let verdict = match code {
+            b"381" | b"383" => {
+                ledger.prove();
+                return Next::Line;
+            }
+            b"281" | b"283" => Verdict::Accepted,
+            b"481" | b"482" | b"502" => Verdict::Refused,
+            [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] => Verdict::Undecided,
+            // No server of NNTP speaks like this.
+            _ => {
+                ledger.discard();
+                return Next::Line;
+            }
+        };
+        ledger.prove();
+        self.exchange = None;
+        ledger.answer_all(verdict, code, out);
+        Next::Line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overheard;
+
+    #[test]
+    fn user_and_password() {
+        let said = [
+            ">200 hi\r\n",
+            "<MODE READER\r\n",
+            ">200 ok\r\n",
+            "<AUTHINFO USER bob\r\n",
+            ">381 more\r\n",
+            "<AUTHINFO PASS  s3cret\r\n",
+            ">481 no\r\n",
+            "<authinfo pass pw\r\n",
+            ">281 ok\r\n",
+        ];
+        assert_eq!(overheard(&said), "NNTP: bob: s3cret (refused) 481\nNNTP: bob:pw (accepted) 281\n");
+    }
+
+    #[test]
+    fn sasl() {
+        let said = [">200 hi\r\n", "<AUTHINFO SASL PLAIN AGJvYgBwdw==\r\n", ">281 ok\r\n"];
+        assert_eq!(overheard(&said), "NNTP: bob:pw (accepted) 281\n");
+        let said =
+            [">200 hi\r\n", "<AUTHINFO SASL PLAIN\r\n", ">383 =\r\n", "<AGJvYgBwdw==\r\n", ">481 no\r\n"];
+        assert_eq!(overheard(&said), "NNTP: bob:pw (refused) 481\n");
+    }
+}

@@ -1,0 +1,148 @@
+//! ManageSieve (RFC 5804): AUTHENTICATE with quoted strings or literals.
+
+use super::dialogue::Conversation;
+use super::ledger::{Ledger, Protocol, Verdict};
+use super::lines::{Item, LIMIT, Next};
+use super::sasl::{Sasl, Step};
+use super::words::{number, unquote, word};
+
+const SIEVE: Protocol = Protocol::Named("ManageSieve");
+
+#[derive(Default)]
+pub(super) struct Sieve {
+    exchange: Option<Sasl>,
+    /// A literal of the exchange comes next.
+    literal: bool,
+}
+
+/// Whether a client that says this speaks ManageSieve: IMAP has a tag before the verb, IRC no quotes.
+pub(super) fn is_login(line: &[u8]) -> bool {
+    let (verb, rest) = word(line);
+    verb.eq_ignore_ascii_case(b"AUTHENTICATE") && rest.starts_with(b"\"")
+}
+
+/// The first of a server's capabilities.
+pub(super) fn is_greeting(line: &[u8]) -> bool {
+    line.starts_with(b"\"IMPLEMENTATION\" \"")
+}
+
+/// A string, or the announcement of one.
+enum Text {
+    Here(Vec<u8>),
+    Literal(u64),
+}
+
+impl Text {
+    fn read(text: &[u8]) -> Option<Text> {
+        if let Some(quoted) = text.strip_prefix(b"\"") {
+            return unquote(quoted).map(|(text, _)| Text::Here(text));
+        }
+        let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
+        number(inner.strip_suffix(b"+").unwrap_or(inner)).map(Text::Literal)
+    }
+}
+
+impl Sieve {
+    fn command(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let (verb, rest) = word(line);
+        if verb.eq_ignore_ascii_case(b"AUTHENTICATE")
+            && let Some((mechanism, initial)) = rest.strip_prefix(b"\"").and_then(unquote)
+        {
+            self.exchange = Sasl::begin(&mechanism, None).0;
+            return match initial.trim_ascii() {
+                [] => Next::Line,
+                initial => self.response(initial, ledger, out),
+            };
+        }
+        // The script of PUTSCRIPT, for one.
+        let start = line.iter().rposition(|&byte| byte == b'{');
+        match start.and_then(|start| Text::read(&line[start..])) {
+            Some(Text::Literal(length)) => Next::Skip(length),
+            _ => Next::Line,
+        }
+    }
+
+    fn response(&mut self, text: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let Some(exchange) = self.exchange.take() else { return Next::Line };
+        match Text::read(text) {
+            Some(Text::Here(text)) => self.step(exchange.line(&text), ledger, out),
+            Some(Text::Literal(length)) if length <= LIMIT as u64 => {
+                self.exchange = Some(exchange);
+                self.literal = true;
+                return Next::Take(length as usize);
+            }
+            Some(Text::Literal(length)) => {
+                ledger.too_long(SIEVE, "a response", length, out);
+                return Next::Skip(length);
+            }
+            None => {}
+        }
+        Next::Line
+    }
+
+    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        if let Some(found) = found {
+            ledger.expect_tag(b"", SIEVE, found, out);
+        }
+        self.exchange = exchange;
+    }
+}
+
+impl Conversation for Sieve {
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        if std::mem::take(&mut self.literal) {
+            if let Some(exchange) = self.exchange.take() {
+                self.step(exchange.line(item.bytes), ledger, out);
+            }
+            return Next::Line;
+        }
+        match self.exchange {
+            Some(_) if !item.bytes.is_empty() => self.response(item.bytes, ledger, out),
+            Some(_) => Next::Line,
+            None => self.command(item.bytes, ledger, out),
+        }
+    }
+
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let status = word(item.bytes).0;
+        let verdict = match status {
+            b"OK" => Verdict::Accepted,
+            b"NO" | b"BYE" => Verdict::Refused,
+            _ => {
+                if !ledger.is_proven() && !item.bytes.starts_with(b"\"") && !item.bytes.is_empty() {
+                    // No server of ManageSieve speaks like this.
+                    ledger.discard();
+                }
+                return Next::Line;
+            }
+        };
+        ledger.prove();
+        self.exchange = None;
+        ledger.answer_all(verdict, status, out);
+        Next::Line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overheard;
+
+    const HELLO: &str = ">\"IMPLEMENTATION\" \"x\"\r\n\"SASL\" \"PLAIN\"\r\nOK\r\n";
+
+    #[test]
+    fn authenticate() {
+        let said = [HELLO, "<AUTHENTICATE \"PLAIN\" \"AGJvYgBwdw==\"\r\n", ">OK\r\n"];
+        assert_eq!(overheard(&said), "ManageSieve: bob:pw (accepted) OK\n");
+        let said = [HELLO, "<AUTHENTICATE \"PLAIN\" {12+}\r\nAGJvYgBwdw==\r\n", ">NO \"x\"\r\n"];
+        assert_eq!(overheard(&said), "ManageSieve: bob:pw (refused) NO\n");
+        let said = [HELLO, "<AUTHENTICATE \"PLAIN\"\r\n", ">\"\"\r\n", "<\"AGJvYgBwdw==\"\r\n", ">OK\r\n"];
+        assert_eq!(overheard(&said), "ManageSieve: bob:pw (accepted) OK\n");
+    }
+
+    #[test]
+    fn scripts_are_not_read() {
+        let login = "AUTHENTICATE \"PLAIN\" \"AGEAYg==\"\r\n";
+        let said = [HELLO, &format!("<PUTSCRIPT \"x\" {{{}+}}\r\n{login}\r\n{login}", login.len())];
+        assert_eq!(overheard(&said), "ManageSieve: a:b\n");
+    }
+}

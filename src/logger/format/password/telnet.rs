@@ -1,0 +1,225 @@
+//! Telnet: what is typed at prompts for a name and a password. The prompts are the only clue, so that every finding is
+//! a guess and is marked as one.
+
+use super::dialogue::Conversation;
+use super::ledger::{Found, Ledger, Protocol, Verdict};
+use super::lines::{Item, Next};
+
+const TELNET: Protocol = Protocol::Named("Telnet");
+
+/// The byte before a command (RFC 854), and the commands that matter.
+pub(super) const IAC: u8 = 255;
+const WILL: u8 = 251;
+const DONT: u8 = 254;
+const BEGIN: u8 = 250;
+const END: u8 = 240;
+
+/// Bytes of a prompt, and of what is typed, that are read.
+const PROMPT: usize = 128;
+const TYPED: usize = 256;
+
+/// Prompts and refusals, in small letters.
+const NAME: [&str; 3] = ["login:", "username:", "user name:"];
+const PASSWORD: [&str; 2] = ["password:", "passcode:"];
+const REFUSALS: [&str; 5] = ["incorrect", "failed", "denied", "invalid", "bad password"];
+
+/// A line without the commands of Telnet at its beginning, which clients of FTP send before ABOR, for one.
+pub(super) fn strip_leading(mut line: &[u8]) -> &[u8] {
+    loop {
+        line = match line {
+            [IAC, WILL..=DONT, _, rest @ ..] => rest,
+            [IAC, IAC, ..] => return line,
+            [IAC, _, rest @ ..] => rest,
+            _ => return line,
+        };
+    }
+}
+
+/// Takes the commands out of a direction, one byte at a time.
+#[derive(Clone, Copy, Default)]
+enum Commands {
+    #[default]
+    None,
+    Iac,
+    Option,
+    Subnegotiation,
+    SubnegotiationIac,
+}
+
+impl Commands {
+    /// The byte, if it is text.
+    fn text(&mut self, byte: u8) -> Option<u8> {
+        let (next, text) = match (*self, byte) {
+            (Commands::None, IAC) => (Commands::Iac, None),
+            (Commands::None, byte) => (Commands::None, Some(byte)),
+            (Commands::Iac, IAC) => (Commands::None, Some(IAC)),
+            (Commands::Iac, WILL..=DONT) => (Commands::Option, None),
+            (Commands::Iac, BEGIN) => (Commands::Subnegotiation, None),
+            (Commands::Iac | Commands::Option, _) => (Commands::None, None),
+            (Commands::Subnegotiation, IAC) => (Commands::SubnegotiationIac, None),
+            (Commands::SubnegotiationIac, END) => (Commands::None, None),
+            (Commands::Subnegotiation | Commands::SubnegotiationIac, _) => (Commands::Subnegotiation, None),
+        };
+        *self = next;
+        text
+    }
+}
+
+/// What the server has asked for last.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Asked {
+    #[default]
+    Nothing,
+    Name,
+    Password,
+}
+
+#[derive(Default)]
+pub(super) struct Telnet {
+    commands: [Commands; 2],
+    /// The server's current line.
+    prompt: String,
+    asked: Asked,
+    typed: Vec<u8>,
+    name: Vec<u8>,
+    started: bool,
+}
+
+impl Telnet {
+    fn shown(&mut self, byte: u8, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        match byte {
+            b'\r' | b'\n' => {
+                self.judge(ledger, out);
+                self.prompt.clear();
+            }
+            0 | 7 => {}
+            _ if self.prompt.len() < PROMPT => {
+                self.prompt.push(char::from(byte).to_ascii_lowercase());
+                self.recognise(ledger, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn recognise(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        let prompt = self.prompt.trim_end();
+        let asked = if NAME.iter().any(|name| prompt.ends_with(name)) && !prompt.ends_with("last login:") {
+            Asked::Name
+        } else if PASSWORD.iter().any(|name| prompt.ends_with(name)) {
+            Asked::Password
+        } else {
+            return;
+        };
+        // Asked again, for whatever reason: that was not it.
+        ledger.answer_all(Verdict::Refused, b"", out);
+        self.asked = asked;
+        self.typed.clear();
+    }
+
+    /// A line of the server is complete.
+    fn judge(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        if REFUSALS.iter().any(|refusal| self.prompt.contains(refusal)) {
+            ledger.answer_all(Verdict::Refused, b"", out);
+        } else if self.prompt.contains("last login:") {
+            ledger.answer_all(Verdict::Accepted, b"", out);
+        }
+    }
+
+    fn typed(&mut self, byte: u8, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        match byte {
+            b'\r' | b'\n' => self.entered(ledger, out),
+            8 | 127 => {
+                self.typed.pop();
+            }
+            0 => {}
+            21 => self.typed.clear(),
+            _ if self.asked != Asked::Nothing && self.typed.len() < TYPED => self.typed.push(byte),
+            _ => {}
+        }
+    }
+
+    fn entered(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        let typed = std::mem::take(&mut self.typed);
+        match std::mem::take(&mut self.asked) {
+            // The line feed behind a carriage return comes here, too.
+            Asked::Nothing => {}
+            Asked::Name => self.name = typed,
+            Asked::Password => {
+                let cut = typed.len() == TYPED;
+                ledger.expect_tag(b"", TELNET, Found::typed(&self.name, &typed).cut(cut), out);
+            }
+        }
+    }
+}
+
+impl Conversation for Telnet {
+    fn start(&self) -> [Next; 2] {
+        [Next::Raw; 2]
+    }
+
+    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        for &byte in item.bytes {
+            if let Some(byte) = self.commands[0].text(byte) {
+                self.typed(byte, ledger, out);
+            }
+        }
+        Next::Raw
+    }
+
+    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        ledger.prove();
+        for &byte in item.bytes {
+            if let Some(byte) = self.commands[1].text(byte) {
+                self.shown(byte, ledger, out);
+            }
+        }
+        Next::Raw
+    }
+
+    fn takes_over(&self) -> bool {
+        true
+    }
+
+    /// A client that has begun with commands of its own was taken for one that sends lines.
+    fn redirect_client(&mut self) -> Option<Next> {
+        (!std::mem::replace(&mut self.started, true)).then_some(Next::Raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::overheard_bytes as overheard;
+
+    const HELLO: (u8, &[u8]) = (b'>', b"\xff\xfd\x18\xff\xfb\x01\r\nDebian\r\nhost login: ");
+
+    #[test]
+    fn logins_at_prompts() {
+        let said: [(u8, &[u8]); 6] = [
+            (b'<', b"\xff\xfb\x18"),
+            HELLO,
+            (b'<', b"\xff\xfa\x18\0xterm\xff\xf0bo\x7fob\r\0"),
+            (b'>', b"boob\r\nPassword: "),
+            (b'<', b"pw\r\n"),
+            (b'>', b"\r\nLogin incorrect\r\nhost login: "),
+        ];
+        assert_eq!(overheard(&said), "Telnet: bob:pw (typed at a prompt) (refused)\n");
+        let said: [(u8, &[u8]); 5] = [
+            HELLO,
+            (b'<', b"bob\r\n"),
+            (b'>', b"bob\r\nPassword: "),
+            (b'<', b"pw\r\n"),
+            (b'>', b"\r\nLast login: Mon\r\n$ "),
+        ];
+        assert_eq!(overheard(&said), "Telnet: bob:pw (typed at a prompt) (accepted)\n");
+    }
+
+    #[test]
+    fn commands_before_those_of_ftp_are_passed_over() {
+        let said: [(u8, &[u8]); 3] = [
+            (b'>', b"220 x\r\n"),
+            (b'<', b"\xff\xfb\x01USER bob\r\n\xff\xf4\xff\xf2PASS x\r\n"),
+            (b'>', b"331\r\n230\r\n"),
+        ];
+        assert_eq!(overheard(&said), "FTP: bob:x (accepted) 230\n");
+    }
+}
