@@ -249,7 +249,7 @@ fn by_client(item: Item<'_>) -> Option<Recognised> {
     } else if sieve::is_login(line) {
         Some(known(Sieve::default()))
     } else if nats::is_connect(line) {
-        Some(known(Nats::default()))
+        Some(known(Nats))
     } else if imap::is_login(line) {
         Some(known(Imap::default()))
     } else {
@@ -267,7 +267,7 @@ fn by_server(line: &[u8]) -> Option<Recognised> {
     } else if sieve::is_greeting(line) {
         Some(known(Sieve::default()))
     } else if nats::is_greeting(line) {
-        Some(known(Nats::default()))
+        Some(known(Nats))
     } else if irc::is_server(line) {
         Some(Recognised::Irc)
     } else {
