@@ -76,7 +76,7 @@ fn perform(start: Start) -> io::Result<String> {
 }
 
 const HEADING: &str =
-    "    process                 pid    uid  capabilities  no_new_privs  seccomp   Landlock";
+    "    process                  pid         uid  capabilities      no_new_privs  seccomp   Landlock";
 
 fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines.map(|line| format!("    {line}\n")).collect()
@@ -174,7 +174,7 @@ fn describe(pid: u32, notices: &[String]) -> io::Result<String> {
     let landlock = notices
         .iter()
         .find(|line| line.starts_with(reporter))
-        .and_then(|line| line.rsplit(' ').next())
+        .and_then(|line| line.split_once("Landlock ")?.1.split([';', ',']).next())
         .unwrap_or("?");
     let capabilities =
         match ["CapEff", "CapPrm", "CapInh"].map(field).iter().all(|set| set.trim_matches('0').is_empty()) {
@@ -186,7 +186,7 @@ fn describe(pid: u32, notices: &[String]) -> io::Result<String> {
         other => format!("mode {other}"),
     };
     Ok(format!(
-        "{:<20}{pid:>7}{:>7}  {capabilities:<14}{:<14}{seccomp:<10}{landlock}",
+        "{:<20} {pid:>7} {:>11}  {capabilities:<16}  {:<12}  {seccomp:<8}  {landlock}",
         format!("tcpreen: {role}"),
         field("Uid"),
         field("NoNewPrivs"),

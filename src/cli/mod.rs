@@ -100,7 +100,8 @@ impl Line {
 
     fn config(&self) -> Result<Config, Failure> {
         if let Some(extra) = self.typed.get_one::<OsString>("extra") {
-            return Err(usage(format!("{}: unexpected extra parameter.", shown(extra))));
+            let hint = self.hint_about_host().unwrap_or_default();
+            return Err(usage(format!("{}: unexpected extra parameter.{hint}", shown(extra))));
         }
         let (daemon, inetd) = (self.flag("daemon"), self.inetd()?);
         // A daemon has no display to be quiet or verbose on.
@@ -133,6 +134,17 @@ impl Line {
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),
         })
+    }
+
+    /// `HOST PORT LOCALPORT`, as other programs take it.
+    fn hint_about_host(&self) -> Option<String> {
+        let [host, port] = ["SERVERPORT", "LOCALPORT"].map(|id| self.typed.get_one::<OsString>(id));
+        let (host, port) = (host?.to_str()?, port?.to_str()?);
+        let is_host = values::is_host(host) && !host.contains(':') && values::decimal::<u16>(host).is_none();
+        let is_meant =
+            is_host && values::decimal::<u16>(port).is_some() && self.value::<String>("server").is_none();
+        let host = shown(host.as_ref());
+        is_meant.then(|| format!("\nThe server's host is {host}:{port}, or -s {host}."))
     }
 
     /// Whether inetd has started us, as it seems and as the line says.

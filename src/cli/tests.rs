@@ -335,7 +335,7 @@ fn limits() {
     ] {
         assert_eq!(config(&format!("-b {line} 80")).bytes, Some(value), "{line}");
     }
-    assert_eq!(config("-m 0 80").sessions, Some(0));
+    assert_eq!(error("-m 0 80"), "0: invalid number (or capacity exceeded).");
     assert_eq!(config("-m 2147483648 80").sessions, Some(1 << 31));
     assert_eq!(config("-c 80 81").sessions, Some(1));
     assert_eq!(config("-c -m 3 80 81").sessions, Some(3));
@@ -505,6 +505,9 @@ fn usage_errors() {
         ("-n", "tcpreen: no server port specified."),
         ("-c 80", "tcpreen: no client port specified with -c option."),
         ("80 81 82", "82: unexpected extra parameter."),
+        ("example.org 80 8080", "8080: unexpected extra parameter."),
+        ("-s x example.org 80 8080", "8080: unexpected extra parameter."),
+        ("x:1 80 8080", "8080: unexpected extra parameter."),
         ("80 81 82 83 -n 84", "82: unexpected extra parameter."),
         ("-- 80 81 -n", "-n: unexpected extra parameter."),
         ("-f bogus 80", "bogus: Unrecognized log format."),
@@ -547,6 +550,15 @@ fn usage_errors() {
         ("80 --idle", "tcpreen: option '--idle-timeout' requires an argument"),
     ] {
         assert_eq!(error(line), text, "{line}");
+    }
+}
+
+#[test]
+fn a_host_where_the_port_belongs_gets_a_hint() {
+    let hint = |line: &str| error_of(words(line)).text.contains("The server's host is example.org:80, or -s");
+    assert!(hint("example.org 80 8080"));
+    for line in ["80 81 82", "-s x example.org 80 8080", "x:1 80 8080", "example.org http 8080"] {
+        assert!(!hint(line), "{line}");
     }
 }
 

@@ -121,9 +121,9 @@ pub(super) fn at_once(text: OsString) -> Result<u32, Failure> {
     count.ok_or_else(|| bad_number(&text))
 }
 
-/// `-m`; 0 sessions are possible, and what 1.4.4 made of them: nothing.
+/// `-m`: a bridge for no session is a mistake.
 pub(super) fn sessions(text: OsString) -> Result<u64, Failure> {
-    text.to_str().and_then(decimal).ok_or_else(|| bad_number(&text))
+    text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
 }
 
 /// `--connect-timeout`, `--idle-timeout` and `--rotate-time`. 0 is refused, because for half of the world it means
