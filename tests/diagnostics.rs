@@ -186,7 +186,7 @@ fn a_denied_output_names_who_tried_why_and_the_owner() {
         let by = |tcpreen: Tcpreen, who: &str| {
             let outcome = tcpreen.output(&path).run();
             let words =
-                format!("Log file error: Permission denied ({}): denied for {who}{owner}", path.display());
+                format!("Log file error: Permission denied ({})\nDenied for {who}{owner}\n", path.display());
             assert!(outcome.stderr.contains(&words), "{words}: {outcome:?}");
             assert_eq!(outcome.code(), 73);
         };

@@ -169,8 +169,8 @@ fn an_ordinary_user_is_told_whose_directory_it_is() {
     let scratch = Scratch::new();
     let directory = directory_of_root(&scratch);
     let tcpreen = with_file(&directory.join("pid")).binary(scratch.copy_of_program(0o755)).account(nobody());
-    let owner = format!("denied for nobody; {} belongs to root", directory.display());
-    refuses(tcpreen, &format!("Permission denied ({}): {owner}", directory.join("pid").display()));
+    let owner = format!("Denied for nobody; {} belongs to root", directory.display());
+    refuses(tcpreen, &format!("Permission denied ({})\n{owner}", directory.join("pid").display()));
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Plan {
         let (to, name) = match target {
             OutputTarget::Stdout => (To::Stdout, "standard output".to_owned()),
             OutputTarget::File(typed) => {
-                let name = typed.escape_ascii().to_string();
+                let name = crate::reason::shown_name(&typed);
                 let to = match Name::parse(&typed) {
                     Ok(Name::Plain(path)) => To::File(path),
                     Ok(Name::Template(template)) => To::Series(template),

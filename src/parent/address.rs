@@ -12,6 +12,7 @@ use super::supervisor::lost_lookup;
 use crate::config::{Approach, Config, Endpoint, Family, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Find, FindFamily, ToParent, ToResolver};
+use crate::reason::shown_name;
 
 /// How 1.4.4 names an endpoint in an error: `[NODE ]port SERVICE`, as typed.
 pub(super) fn label(endpoint: &Endpoint) -> String {
@@ -19,7 +20,7 @@ pub(super) fn label(endpoint: &Endpoint) -> String {
         Port::Dynamic => "0".into(),
         Port::Number(number) => number.to_string(),
         Port::Service(name) => name.escape_debug().to_string(),
-        Port::Path(path) => path.as_bytes().escape_ascii().to_string(),
+        Port::Path(path) => shown_name(path.as_bytes()),
     };
     match &endpoint.host {
         Some(host) => format!("{} port {port}", host.escape_debug()),

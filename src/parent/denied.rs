@@ -1,11 +1,14 @@
 //! Errors of permission: for whom something is denied, and on account of which file or directory.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User};
+
+use crate::reason::shown_name;
 
 /// A user who tries something, as an error names them.
 #[derive(Clone, Debug)]
@@ -21,14 +24,14 @@ impl Actor {
         Actor { uid, gid, who }
     }
 
-    /// What follows the words of the system about a path; nothing where the error is another one.
+    /// A line that follows the words of the system about a path; nothing where the error is another one.
     pub(super) fn denied(&self, error: &io::Error, path: &Path) -> String {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM) => {
                 let owner = self.obstacle(path).map(|(path, uid)| {
-                    format!("; {} belongs to {}", path.display().to_string().escape_debug(), account(uid))
+                    format!("; {} belongs to {}", shown_name(path.as_os_str().as_bytes()), account(uid))
                 });
-                format!(": denied for {}{}", self.who, owner.unwrap_or_default())
+                format!("\nDenied for {}{}", self.who, owner.unwrap_or_default())
             }
             _ => String::new(),
         }

@@ -17,6 +17,7 @@ use nix::unistd::{Pid, geteuid};
 use super::denied::Actor;
 use super::own_file::{OwnFile, Place};
 use crate::exit::{Failure, Status};
+use crate::reason::{reason, shown_name};
 
 /// More than any number takes.
 const LONGEST: u64 = 32;
@@ -35,8 +36,8 @@ impl PidFile {
     /// Before the drop; `actor` is who tries.
     pub(super) fn make(path: &Path, actor: &Actor) -> Result<PidFile, Failure> {
         PidFile::try_make(path).map_err(|error| {
-            let why = error.raw_os_error().map_or_else(|| error.to_string(), crate::reason::reason);
-            let name = path.as_os_str().as_bytes().escape_ascii();
+            let why = error.raw_os_error().map_or_else(|| error.to_string(), reason);
+            let name = shown_name(path.as_os_str().as_bytes());
             let advice = actor.denied(&error, path);
             Failure::new(Status::CannotCreate, format!("PID file error: {why} ({name}){advice}"))
         })
