@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +189,8 @@ pub(crate) enum Problem {
     Output { errno: i32, name: Vec<u8> },
     /// The name of an output is wrong in itself.
     Template { reason: String },
+    /// The system has no thread for it.
+    Threads { errno: i32 },
 }
 
 /// Parent to resolver.

@@ -77,6 +77,15 @@ pub(crate) fn tell<T, In, const ROOM: usize>(
     })
 }
 
+/// The threads of a role, or why there are none.
+pub(crate) fn threads<T, In, const ROOM: usize>(
+    parent: &Channel<ToParent, In, ROOM>,
+    started: io::Result<T>,
+) -> Result<T, Trouble> {
+    let problem = |error: io::Error| Problem::Threads { errno: error.raw_os_error().unwrap_or(0) };
+    tell(parent, started.map_err(problem))
+}
+
 fn confine_problem(error: impl fmt::Display) -> Problem {
     Problem::Confine(error.to_string())
 }

@@ -13,6 +13,7 @@ mod backpressure;
 mod bursts;
 mod clients;
 mod completions;
+mod containers;
 mod daemon;
 mod diagnostics;
 mod endurance;

@@ -194,6 +194,12 @@
 //! | 48 a lookup reaches name servers and NSS daemons | tests/probe/trial.rs | a call on the list is survived |
 //! | 48 | tests/names/modules.rs | without_a_module_that_asks_one_no_daemon_can_be_reached |
 //! | 48 | tests/names/hostile.rs | a_lookup_holds_nothing_of_the_resolver_and_can_make_no_process |
+//! | 43 no other power of the file is taken along | tests/set_uid.rs | any_other_power_of_the_file_is_refused_and_touches_nothing |
+//! | 44 a start makes no name that can be foreseen | tests/sandbox.rs | starting_makes_no_name_in_any_directory |
+//! | 44 | tests/containers.rs | on_a_read_only_root_file_system_it_has_the_whole_sandbox |
+//! | 32 | tests/containers.rs | root_of_a_namespace_with_one_user_goes_on_as_that_user |
+//! | 32 | tests/containers.rs | root_of_a_namespace_with_one_user_that_is_root_outside_is_refused |
+//! | 32 | tests/containers.rs | calls_that_a_profile_forbids_have_their_fallback |
 
 use std::collections::BTreeSet;
 

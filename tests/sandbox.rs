@@ -91,6 +91,25 @@ fn root_has_the_whole_sandbox() {
 }
 
 #[test]
+fn starting_makes_no_name_in_any_directory() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("strace")]) {
+        return;
+    }
+    let (scratch, echo) = (Scratch::new(), echo_server());
+    let calls = scratch.path("calls");
+    let making = "mkdir,mkdirat,mknod,mknodat,symlink,symlinkat,link,linkat,rename,renameat,renameat2";
+    let strace = format!("umask 0; exec strace -f -qq -o {} -e trace={making},chroot", calls.display());
+    let tcpreen = Tcpreen::to(echo.port).args(["--require-sandbox=full"]);
+    let tcpreen = tcpreen.by_shell(&format!("{strace} \"$0\" \"$@\""), "").start();
+    serves(&tcpreen);
+    drop(tcpreen);
+    let calls = std::fs::read_to_string(&calls).expect("what was called");
+    let lines: Vec<&str> =
+        calls.lines().filter(|line| !line.contains("+++") && !line.contains("---")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("chroot(\".\")"), "{calls}");
+}
+
+#[test]
 fn an_ordinary_user_lacks_what_root_could_give() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
@@ -115,7 +134,10 @@ fn a_container_without_capabilities_has_all_that_needs_none() {
     serves(&tcpreen);
     let line = tcpreen.stderr_line("zygote: ");
     assert!(line.contains("seccomp on"), "{line}");
-    assert!(line.ends_with("; without an empty root directory (CAP_SYS_CHROOT)"), "{line}");
+    assert!(
+        line.ends_with("; without an empty root directory (CAP_SYS_CHROOT, and /proc or /var/empty)"),
+        "{line}"
+    );
     let line = tcpreen.stderr_line("parent: ");
     assert!(!line.contains("without"), "{line}");
 }

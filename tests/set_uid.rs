@@ -8,16 +8,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Pid, mkfifo};
 
+use crate::support::launcher::launcher;
 use crate::support::peer::{Peer, Service, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
-use crate::support::suite;
 use crate::support::wait::{PATIENCE, until, within};
 use crate::support::{low_port, nobody, place_of_our_own, proc};
 
@@ -31,16 +30,6 @@ enum Power {
 }
 
 const POWERS: [Power; 2] = [Power::SetUid, Power::Capability];
-
-/// `tests/support/launcher.c`, compiled once.
-static LAUNCHER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let program = suite::shared().join("launcher");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/launcher.c");
-    let status = Command::new("cc").arg("-o").arg(&program).arg(source).status().expect("cc");
-    assert!(status.success(), "the launcher compiles");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("chmod");
-    program
-});
 
 /// The program with power, in a directory where everything that appears is looked at.
 struct Stage {
@@ -64,7 +53,7 @@ impl Stage {
     /// Started by nobody.
     fn command(&self, words: &[&str], arguments: &[&str]) -> Command {
         let (uid, gid) = nobody();
-        let mut command = Command::new(&*LAUNCHER);
+        let mut command = Command::new(launcher());
         command.args(words).arg("--").arg(&self.program).args(arguments);
         command.uid(uid.as_raw()).gid(gid.as_raw()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -406,6 +395,48 @@ fn its_caller_chooses_no_user_but_himself() {
                 expect_confined(pid, &Way::words(&[user]));
             }
         }
+    }
+}
+
+/// A bit of the file that is not root's set-uid bit.
+#[test]
+fn any_other_power_of_the_file_is_refused_and_touches_nothing() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let (uid, gid) = nobody();
+    const CALLER: u32 = 34568;
+    for (owner, group, mode) in
+        [(0, gid.as_raw(), 0o2755), (uid.as_raw(), 0, 0o4755), (0, gid.as_raw(), 0o6755)]
+    {
+        let scratch = Scratch::new();
+        let program = scratch.copy_of_program(0o755);
+        std::os::unix::fs::chown(&program, Some(owner), Some(group)).expect("chown");
+        fs::set_permissions(&program, Permissions::from_mode(mode)).expect("chmod");
+        let record = scratch.path("record");
+        fs::write(&record, "of the group").expect("a file");
+        std::os::unix::fs::chown(&record, Some(uid.as_raw()), Some(gid.as_raw())).expect("chown");
+        fs::set_permissions(&record, Permissions::from_mode(0o660)).expect("chmod");
+        let record = record.to_str().expect("UTF-8");
+        // Root, too, when it takes less power than it has.
+        for caller in [CALLER, 0] {
+            for arguments in [&["--help"][..], &["-n", "-o", record, "9", "127.0.0.1:0"], &["[logger]"]] {
+                if mode == 0o4755 && caller == owner {
+                    continue;
+                }
+                let mut command = Command::new(&program);
+                command.args(arguments).uid(caller).gid(caller).stdin(Stdio::null());
+                let output = command.output().expect("it starts");
+                let is_role = arguments[0].starts_with('[');
+                let expected = if is_role { 64 } else { 77 };
+                assert_eq!(
+                    output.status.code(),
+                    Some(expected),
+                    "{mode:o} {caller} {arguments:?}: {output:?}"
+                );
+            }
+        }
+        assert_eq!(fs::read_to_string(record).expect("a file"), "of the group", "{mode:o}");
     }
 }
 

@@ -5,13 +5,17 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Pid, Uid, getegid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, getegid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::landlock::{self, Landlock};
@@ -32,8 +36,8 @@ pub enum Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
     Keep,
-    /// A directory that is empty and already removed, so that nothing can ever be put there. Needs
-    /// privilege; without it Landlock alone has to do.
+    /// A directory that is empty, and in which nothing can ever be made. Needs privilege, and /proc or /var/empty;
+    /// without them Landlock alone has to do.
     Nothing,
 }
 
@@ -98,7 +102,7 @@ impl Cage {
             landlock::Status::None => Some("Landlock (Linux 5.13 or newer, and lsm=landlock)"),
         };
         let kept = [
-            (self.kept.root, "an empty root directory (CAP_SYS_CHROOT)"),
+            (self.kept.root, "an empty root directory (CAP_SYS_CHROOT, and /proc or /var/empty)"),
             (self.kept.bounding_set, "an empty capability bounding set (CAP_SETPCAP)"),
             (self.kept.groups, "a life without supplementary groups (CAP_SETGID)"),
         ];
@@ -181,7 +185,7 @@ fn give_up(root: Root) -> Result<Kept, StepError> {
     let mut kept = Kept::default();
     if root == Root::Nothing {
         match has(Capability::CAP_SYS_CHROOT)? {
-            true => enter_nothing().step("chroot")?,
+            true => kept.root = !enter_nothing().step("chroot")?,
             false => kept.root = true,
         }
     }
@@ -227,23 +231,50 @@ pub fn may_become_another() -> Result<bool, StepError> {
     Ok(has(Capability::CAP_SETUID)? && has(Capability::CAP_SETGID)?)
 }
 
-/// Makes an empty directory, removes it, and stays in it.
-fn enter_nothing() -> io::Result<()> {
-    let mut place = std::env::temp_dir();
-    for base in ["/run", "/tmp"] {
-        place = format!("{base}/.privsep-{}", std::process::id()).into();
-        match std::fs::create_dir(&place) {
-            Ok(()) => break,
-            Err(error) if base == "/tmp" => return Err(error),
-            Err(_) => {}
+/// Directories that are there, and empty for ever: nobody can make anything in them.
+///
+/// The first is that of a process that has ended by the time it is used, in which nothing is found any more; the
+/// second belongs to root. Nothing is made, so that nobody can foresee a name, and a read-only system will do.
+const EMPTY_PLACES: [&str; 2] = ["/proc/self/fdinfo", "/var/empty"];
+
+/// Makes an empty place the root of the file system; says whether there is one.
+fn enter_nothing() -> io::Result<bool> {
+    let child = match sys::fork_with_common_root()? {
+        ForkResult::Child => sys::exit_now(change_root()),
+        ForkResult::Parent { child } => child,
+    };
+    match waitpid(child, None)? {
+        WaitStatus::Exited(_, 0) if Path::new("/proc").symlink_metadata().is_err() => Ok(true),
+        WaitStatus::Exited(_, 0) => Err(still_privileged("the root is still that of the system")),
+        WaitStatus::Exited(_, NO_PLACE) => Ok(false),
+        WaitStatus::Exited(_, errno) => Err(io::Error::from_raw_os_error(errno)),
+        _ => Err(io::Error::other("the process that changes the root was killed")),
+    }
+}
+
+/// How the child says that there is no empty place: no number of an error.
+const NO_PLACE: i32 = 255;
+
+/// The child, whose root is ours too. The number of an error, or 0.
+fn change_root() -> i32 {
+    for place in EMPTY_PLACES.into_iter().filter(|place| is_empty_for_ever(place)) {
+        let changed = nix::unistd::chdir(place).and_then(|()| nix::unistd::chroot("."));
+        match changed {
+            Ok(()) => return 0,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
+            Err(errno) => return errno as i32,
         }
     }
-    let entered = std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o555))
-        .and_then(|()| std::env::set_current_dir(&place));
-    std::fs::remove_dir(&place)?;
-    entered?;
-    nix::unistd::chroot(".")?;
-    std::env::set_current_dir("/").or(Ok(()))
+    NO_PLACE
+}
+
+fn is_empty_for_ever(place: &str) -> bool {
+    if place.starts_with("/proc/") {
+        return true;
+    }
+    let of_root = std::fs::symlink_metadata(place)
+        .is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0);
+    of_root && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Clears every capability set of this thread that may be cleared without privilege.

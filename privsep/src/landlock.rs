@@ -58,7 +58,23 @@ impl Status {
 
 /// Restricts the calling thread, and the threads and processes it makes later.
 pub fn restrict(rules: &Landlock<'_>) -> io::Result<Status> {
-    apply(rules).map_err(io::Error::other)
+    match apply(rules) {
+        // A profile of a container that forbids a part of Landlock leaves none of it.
+        Err(error) if matches!(errno_of(&error), Some(libc::EPERM | libc::ENOSYS)) => Ok(Status::None),
+        result => result.map_err(io::Error::other),
+    }
+}
+
+/// What the system answered, if the error came from there.
+fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {

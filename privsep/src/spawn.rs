@@ -40,7 +40,8 @@ impl Program {
         // Away from the low numbers, onto which a child moves its standard streams and its channel.
         let binary = nix::fcntl::fcntl(&binary, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(BINARY_FD))?;
         let binary = sys::inherited(binary)?;
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = null.map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
         Ok(Program { binary, name: CString::new(name)?, null })
     }
 

@@ -215,7 +215,28 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: closing is safe for memory; the callers do it before they own any descriptor.
-    check(unsafe { libc::close_range(first as libc::c_uint, libc::c_uint::MAX, 0) }).map(drop)
+    check(unsafe { libc::close_range(first as libc::c_uint, libc::c_uint::MAX, 0) })
+        .map(drop)
+        // Linux before 5.9 has no such call (ENOSYS), profiles of older containers forbid it (EPERM).
+        .or_else(|_| close_each_from(first))
+}
+
+fn close_each_from(first: RawFd) -> io::Result<()> {
+    let names = std::fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name()));
+    let names = names.collect::<io::Result<Vec<_>>>()?;
+    let numbers = names.iter().filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
+    for fd in numbers.filter(|fd| *fd >= first) {
+        // SAFETY: as above. The descriptor of the listing itself is closed already, which is no failure.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// Whether a filter around this process answers clone3 with EPERM. libc goes on with clone only after ENOSYS.
+pub fn forbids_clone3() -> bool {
+    // SAFETY: without arguments of any size nothing is made; the kernel answers EINVAL.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::c_void>(), 0) };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
 /// Makes descriptor `to` a copy of `from` that survives exec.
@@ -242,9 +263,20 @@ pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> 
 /// touches four pages of memory, each of which would be copied for every child. libc in the child goes on to
 /// believe that its thread has the number of its parent's, which it needs for `raise` alone.
 pub fn fork() -> io::Result<ForkResult> {
+    fork_with(0)
+}
+
+/// Forks a child that has root, working directory and umask in common with this process: what it changes of them
+/// is changed here. Only for processes of one thread.
+pub(crate) fn fork_with_common_root() -> io::Result<ForkResult> {
+    fork_with(libc::CLONE_FS)
+}
+
+fn fork_with(flags: libc::c_int) -> io::Result<ForkResult> {
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
     // SAFETY: without CLONE_VM and a stack this is fork(2), whatever the order of the other arguments, which are
     // all null; with one thread no lock can be held by somebody who does not exist in the child.
-    let child = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), 0, 0, 0, 0) };
+    let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     Ok(match check(child as libc::c_int)? {
         0 => ForkResult::Child,
         pid => ForkResult::Parent { child: Pid::from_raw(pid) },

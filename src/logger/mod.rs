@@ -86,7 +86,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     }
     let landlock = Landlock { write: &directories, remove: &remove, ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
-    let writers = Writers::start(outputs, sharing)?;
+    let writers = role::threads(&parent, Writers::start(outputs, sharing))?;
     let reader =
         Reader::new(&parent, Pid::from_raw(prepare.parent), &parent_died, resolver, sharing, writers, notes)?;
     let locked = role::lock_and_tell(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;

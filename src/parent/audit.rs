@@ -120,7 +120,7 @@ fn limits_of(role: Role) -> String {
 fn root(role: Role, identity: Identity) -> String {
     match (role.root(), identity) {
         (Root::Keep, _) => "the system's",
-        (Root::Nothing, Identity::Become { .. }) => "an empty directory that has been removed",
+        (Root::Nothing, Identity::Become { .. }) => "an empty directory, in which nothing can be made",
         (Root::Nothing, Identity::Keep) => "the system's, for want of CAP_SYS_CHROOT",
     }
     .into()

@@ -59,6 +59,9 @@ use supervisor::{Roles, Service, Supervisor};
 pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     let os = |what: &str, error: std::io::Error| Failure::new(Status::Os, format!("{what}: {error}"));
     sys::fill_standard_descriptors().map_err(|error| os("standard streams", error))?;
+    if sys::forbids_clone3() {
+        privsep::seccomp::hide_clone3().map_err(|error| os("clone3", error))?;
+    }
     let sockets = manager::sockets()?;
     let others = 3 + i32::try_from(sockets.len()).unwrap_or(i32::MAX - 3);
     sys::close_from(others).map_err(|error| os("inherited descriptors", error))?;
@@ -106,9 +109,9 @@ fn bridge(
     }
     refuse_open_cage(&config)?;
     let signals = block_signals()?;
-    let program = Program::current("tcpreen").map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+    let program = Program::current("tcpreen").map_err(|error| no_program(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
-    let shortage = limits::raise(&mut config);
+    let shortage = limits::raise(&mut config)?;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter {
         program: &program,
@@ -159,6 +162,18 @@ fn bridge(
         supervisor.greet(client, address);
     }
     Ok(supervisor.run()?)
+}
+
+/// Its own file, by which it starts its roles, cannot be opened.
+fn no_program(error: &std::io::Error) -> Failure {
+    let text = match std::path::Path::new("/proc/self").exists() {
+        true => error.to_string(),
+        false => {
+            "/proc is not there: tcpreen starts its processes from /proc/self/exe (mount -t proc proc /proc)."
+                .to_owned()
+        }
+    };
+    Failure::new(Status::Os, text)
 }
 
 /// An open cage is the operator's to have, not the caller's of a program with more power than its caller.

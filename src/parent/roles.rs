@@ -17,6 +17,7 @@ use privsep::sys::Fds;
 use serde::Serialize;
 
 use super::denied::Actor;
+use super::limits;
 use super::signals_of;
 use super::stop::Stop;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
@@ -73,7 +74,8 @@ impl Starter<'_> {
         environment: &[CString],
     ) -> Result<Running<Out>, Failure> {
         let (pid, channel) = self.program.start(role.name(), streams, environment).map_err(|error| {
-            Failure::new(Status::Os, format!("Process creation: {error} ({})", role.name()))
+            let why = error.raw_os_error().map_or_else(|| error.to_string(), limits::shortage);
+            Failure::new(Status::Os, format!("Process creation: {why} ({})", role.name()))
         })?;
         // The zygote alone has something to hand over: the other end of each worker's channel.
         if role != Role::Zygote {
@@ -263,6 +265,10 @@ impl<Out: Serialize> Running<Out> {
                 let reason = reason(errno);
                 Failure::new(Status::CannotCreate, format!("Log file error: {reason} ({name}){advice}"))
             }
+            Problem::Threads { errno } => Failure::new(
+                Status::Os,
+                format!("the {} cannot start its threads: {}", self.role.name(), limits::shortage(errno)),
+            ),
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
         }
     }

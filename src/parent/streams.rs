@@ -27,11 +27,9 @@ impl Streams {
         // One end of a pair may also be a pipe both ways, as some shells make them; a network has no shells.
         let is_a_peers = stderr || family(input.as_fd()).is_some_and(|family| family != AddressFamily::Unix);
         let stdout = is_a_peers && same_socket(input.as_fd(), output.as_fd());
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        for (taken, stream) in [(stdout, 1), (stderr, 2)] {
-            if taken {
-                sys::replace_streams(null.as_fd(), stream..=stream)?;
-            }
+        for stream in [(stdout, 1), (stderr, 2)].into_iter().filter_map(|(taken, it)| taken.then_some(it)) {
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            sys::replace_streams(null.as_fd(), stream..=stream)?;
         }
         Ok(Streams { stdout, stderr })
     }

@@ -58,6 +58,7 @@ const STEPS: &[(&str, &[&str], Fault)] = &[
     ("resource limit", &["zygote"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_AS, libc::EPERM)),
     ("chroot", &["zygote"], call(libc::SYS_chroot, libc::EPERM)),
     ("chroot", &["zygote"], call(libc::SYS_chroot, libc::ENOSYS)),
+    ("chroot", &["zygote"], call(libc::SYS_chroot, LIE)),
     ("capability bounding set", ALL, with(libc::SYS_prctl, 0, libc::PR_CAPBSET_DROP as u32, libc::EPERM)),
     ("setgroups", ALL, call(libc::SYS_setgroups, libc::EPERM)),
     ("setresgid", ALL, call(libc::SYS_setresgid, libc::EAGAIN)),

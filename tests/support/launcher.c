@@ -9,9 +9,12 @@
  * umask=0              is 0
  * deleted, closed      the current directory is gone, or nobody may look into it
  * no-new-privs         is set
+ * deny=N=E             system call N fails with error E
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +43,20 @@ static void descriptor_three(int type)
 	check(dup2(pair[0], 3), "dup2");
 }
 
+static void deny(unsigned number, unsigned error)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0 /* nr */),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "seccomp");
+}
+
 static void every_signal(int block)
 {
 	sigset_t all;
@@ -66,7 +83,7 @@ static void away(int deleted)
 static void prepare(const char *word)
 {
 	struct rlimit limit;
-	int number;
+	int number, error;
 
 	if (sscanf(word, "close=%d", &number) == 1)
 		close(number);
@@ -85,6 +102,8 @@ static void prepare(const char *word)
 		umask(0);
 	else if (!strcmp(word, "deleted") || !strcmp(word, "closed"))
 		away(!strcmp(word, "deleted"));
+	else if (sscanf(word, "deny=%d=%d", &number, &error) == 2)
+		deny(number, error);
 	else if (!strcmp(word, "no-new-privs"))
 		check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl");
 	else {

@@ -1,7 +1,9 @@
 //! Actors, observers and the frame of the tests.
 
+pub mod container;
 pub mod daemon;
 pub mod hostile;
+pub mod launcher;
 pub mod leftovers;
 pub mod name_server;
 pub mod namespace;

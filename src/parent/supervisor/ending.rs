@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
-use super::{Phase, Supervisor};
+use super::{Phase, Roles, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{Hangup, Level, Side, ToLogger};
 use crate::parent::pair::Pair;
@@ -135,7 +136,10 @@ impl Supervisor<'_> {
         let signals: Vec<Signal> = signals_of(self.signals).collect();
         for signal in signals {
             match signal {
-                Signal::SIGCHLD => self.check_roles()?,
+                Signal::SIGCHLD => {
+                    self.check_roles()?;
+                    self.reap_orphans();
+                }
                 Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
                 Signal::SIGUSR2 => {}
                 Signal::SIGHUP if self.hangup == Hangup::Reopens => {
@@ -193,6 +197,26 @@ impl Supervisor<'_> {
             self.lose_resolver(lost);
         }
         Ok(())
+    }
+
+    /// As the first process of a container, inherits the children of processes that have ended, and reaps them. Our
+    /// own are left to those who miss them.
+    fn reap_orphans(&self) {
+        use nix::sys::wait::{Id, waitid};
+        if std::process::id() != 1 {
+            return;
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while let Ok(ended) = waitid(Id::All, flags) {
+            let Some(pid) = ended.pid().filter(|pid| !self.is_ours(*pid)) else { return };
+            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+        }
+    }
+
+    fn is_ours(&self, pid: Pid) -> bool {
+        let Roles { resolver, logger, zygote } = &self.roles;
+        let roles = [Some(logger.pid), Some(zygote.pid), resolver.as_ref().map(|resolver| resolver.pid)];
+        roles.contains(&Some(pid)) || self.leaving.contains(&pid)
     }
 
     /// Closes the channels, upon which every role ends, and waits for that: whoever waits for us finds the

@@ -9,8 +9,8 @@ use super::bursts::Kind;
 use super::{Idle, Phase, RECOVERY, Session, Supervisor, TURN};
 use crate::exit::{Failure, Status};
 use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
+use crate::parent::limits;
 use crate::policy::Role;
-use crate::reason::reason;
 use crate::signals::{advice, describe};
 
 /// Workers kept ready for the next sessions.
@@ -65,7 +65,7 @@ impl Supervisor<'_> {
             }
             ToParent::Stillborn { errno } if self.ordered > 0 => {
                 self.ordered -= 1;
-                let text = format!("Process creation: {}", reason(errno));
+                let text = format!("Process creation: {}", limits::shortage(errno));
                 self.tell_of(Kind::NoProcesses, Level::Error, text);
                 self.barren = Some(Instant::now() + RECOVERY);
             }
