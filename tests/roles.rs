@@ -44,10 +44,12 @@ fn is_confined(roles: &Roles) {
     });
 }
 
-/// One that kills, and where libc is to survive a refusal one that refuses.
+/// One that kills, and one for each error that is to be survived.
 fn filters_of(role: &str) -> &'static str {
     match role {
         "parent" | "logger" => "1",
+        // EPERM, ENOSYS, EAGAIN, EACCES, EAFNOSUPPORT, ENOPROTOOPT, ENOTTY, EINVAL
+        "resolver" => "9",
         _ => "2",
     }
 }
