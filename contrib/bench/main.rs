@@ -11,15 +11,19 @@
 
 mod bridge;
 mod bulk;
+mod chat;
 mod connections;
 mod crowd;
+mod lines;
 mod load;
 mod memory;
+mod mixed;
 mod options;
 mod peers;
 mod pingpong;
 mod recorded;
 mod report;
+mod requests;
 mod rounds;
 mod signals;
 mod start;
@@ -39,10 +43,13 @@ type Measurement = fn(&Workshop) -> Result<Vec<Verdict>>;
 
 /// What can be measured: the name for `--only`, and how. The crowd comes last, for it raises a limit of ours that
 /// every program started later would inherit.
-const MEASUREMENTS: [(&str, Measurement); 7] = [
+const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("bulk", bulk::measure),
     ("recorded", recorded::measure),
     ("pingpong", pingpong::measure),
+    ("requests", requests::measure),
+    ("lines", lines::measure),
+    ("mixed", mixed::measure),
     ("connections", connections::measure),
     ("memory", memory::measure),
     ("start", start::measure),

@@ -5,14 +5,19 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Instant;
 
+use crate::chat::Latencies;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
+use crate::requests::tails;
 use crate::rounds;
 use crate::workshop::Workshop;
 use crate::{Result, load};
 
 const P50: usize = 0;
 const P99: usize = 1;
+const MEAN: usize = 2;
+const P999: usize = 3;
+const MAX: usize = 4;
 
 const DIRECT: usize = 0;
 const RECORDING: usize = 2;
@@ -36,15 +41,16 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         let server = load::listen()?;
         let bridge = contenders[at].start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
         let (client, server) = load::session(bridge.port, &server)?;
-        let mut times = thread::scope(|scope| {
+        let times = thread::scope(|scope| {
             // Its end is the end of the connection, however that comes about.
             scope.spawn(|| load::echo(&server));
             let times = round_trips(&client, trips / 10).and_then(|_| round_trips(&client, trips));
             client.shutdown(Shutdown::Both)?;
             times
         })?;
-        times.sort_by(f64::total_cmp);
-        Ok(vec![times[trips / 2], times[trips * 99 / 100]])
+        let latencies = Latencies::new(times, 0.0);
+        let [mean, p50, p99, p999, max] = tails(&latencies);
+        Ok(vec![p50, p99, mean, p999, max])
     });
 
     let added = |at| results.median(|round| Some(round.get(at, P50)? - round.get(DIRECT, P50)?));
@@ -61,8 +67,11 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         &labels,
         &results,
         &[
-            Column::new("p50 µs", 1, |at| results.figure(at, P50)),
-            Column::new("p99 µs", 1, |at| results.figure(at, P99)),
+            Column::new("mean µs", 1, |at| results.figure(at, MEAN)),
+            Column::new("p50", 1, |at| results.figure(at, P50)),
+            Column::new("p99", 1, |at| results.figure(at, P99)),
+            Column::new("p99.9", 1, |at| results.figure(at, P999)),
+            Column::new("max", 0, |at| results.figure(at, MAX)),
             Column::new("p50 added µs", 1, |at| if at == DIRECT { None } else { added(at) }),
             Column::new("added, ours recording ÷ it", 2, |at| if at == DIRECT { None } else { ours_to(at) }),
         ],
