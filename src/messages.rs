@@ -165,6 +165,8 @@ pub(crate) enum ToParent {
     Exited { pid: i32, end: End },
     /// Logger: an output can no longer be written. The operator has been told.
     OutputLost,
+    /// Logger: this number of sessions is recorded to the end, besides those reported before.
+    Recorded { sessions: u32 },
     /// Logger: every output that is opened again has been.
     Reopened,
     /// Logger, zygote: the answer to `Ping`. From the logger also while it waits for an output.
@@ -267,6 +269,8 @@ pub(crate) enum ToLogger {
     Prepare {
         prepare: Prepare,
         sharing: Sharing,
+        /// Maximum number of sessions that are over and not yet recorded to the end.
+        backlog: u32,
         notices: Notices,
         hangup: Hangup,
         rotation: Rotation,

@@ -14,6 +14,10 @@ const FULL: usize = 256 * 1024;
 /// Events in a batch, at the most.
 const MOST_EVENTS: usize = 4096;
 
+/// Sessions that end in a batch, at the most. With [`COUNT`] this bounds how far the writers may be behind short
+/// sessions, each of which costs them a file where outputs have files of their own for each session.
+const MOST_ENDS: usize = 32;
+
 /// Batches in all. With their size, this is the logger's memory: about 4 MiB.
 pub(super) const COUNT: usize = 8;
 
@@ -57,6 +61,8 @@ pub(super) struct Batch {
     bytes: Vec<u8>,
     used: usize,
     pub(super) events: Vec<Event>,
+    /// Sessions that end in it.
+    ends: usize,
 }
 
 impl Batch {
@@ -66,7 +72,7 @@ impl Batch {
     }
 
     pub(super) fn new() -> Batch {
-        Batch { bytes: vec![0; FULL + FRAME], used: 0, events: Vec::with_capacity(64) }
+        Batch { bytes: vec![0; FULL + FRAME], used: 0, events: Vec::with_capacity(64), ends: 0 }
     }
 
     /// Where the next frame is received.
@@ -93,12 +99,17 @@ impl Batch {
         self.keep(0, bytes.len())
     }
 
+    pub(super) fn add(&mut self, event: Event) {
+        self.ends += usize::from(matches!(event.what, What::Close));
+        self.events.push(event);
+    }
+
     pub(super) fn payload(&self, start: usize, end: usize) -> &[u8] {
         &self.bytes[start..end]
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.used >= FULL || self.events.len() >= MOST_EVENTS
+        self.used >= FULL || self.events.len() >= MOST_EVENTS || self.ends >= MOST_ENDS
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -107,6 +118,7 @@ impl Batch {
 
     pub(super) fn clear(&mut self) {
         self.used = 0;
+        self.ends = 0;
         self.events.clear();
     }
 }

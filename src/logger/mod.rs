@@ -48,7 +48,7 @@ use crate::role::{self, Trouble};
 use notice::Notes;
 pub(crate) use notice::tell_syslog;
 use output::{Output, Plan, Renewal};
-use reader::Reader;
+use reader::{Intake, Reader};
 use writer::Writers;
 
 pub(super) type Parent = Channel<ToParent, ToLogger>;
@@ -56,7 +56,8 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 /// The whole life of the logger.
 pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
-    let (ToLogger::Prepare { prepare, sharing, notices, hangup, rotation }, fds) = role::first(&parent)?
+    let (ToLogger::Prepare { prepare, sharing, backlog, notices, hangup, rotation }, fds) =
+        role::first(&parent)?
     else {
         return Err(Trouble::Protocol);
     };
@@ -87,8 +88,9 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let landlock = Landlock { write: &directories, remove: &remove, ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let writers = role::threads(&parent, Writers::start(outputs, sharing))?;
-    let reader =
-        Reader::new(&parent, Pid::from_raw(prepare.parent), &parent_died, resolver, sharing, writers, notes)?;
+    let intake = Intake { sharing, backlog };
+    let parent_pid = Pid::from_raw(prepare.parent);
+    let reader = Reader::new(&parent, parent_pid, &parent_died, resolver, intake, writers, notes)?;
     let locked = role::lock_and_tell(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;
     reader.serve(&locked)
 }

@@ -11,9 +11,6 @@ use crate::messages::{Cause, End, Name, Record, Side, ToWorker};
 use crate::reason::reason;
 use crate::signals;
 
-/// What a session may hold back while its names are looked up. Beyond it, numbers are shown.
-const HELD: usize = 1 << 20;
-
 /// How long we wait for the parent to tell why a worker vanished.
 const OBITUARY: Duration = Duration::from_secs(2);
 
@@ -162,19 +159,27 @@ impl Session {
         self.pending.as_ref().is_none_or(|pending| pending.missing == [false; 2])
     }
 
-    /// Holds a record back; says whether the names are still worth it.
-    pub(super) fn hold(&mut self, what: What, bytes: Vec<u8>) -> bool {
-        let Some(pending) = &mut self.pending else { return false };
-        pending.size += bytes.len() + size_of::<Held>();
+    /// Holds a record back. Returns the memory that this takes.
+    pub(super) fn hold(&mut self, what: What, bytes: Vec<u8>) -> usize {
+        let Some(pending) = &mut self.pending else { return 0 };
+        // Twice, because a vector grows by doubling.
+        let size = bytes.len() + 2 * size_of::<Held>();
+        pending.size += size;
         pending.held.push(Held { what, bytes });
-        pending.size < HELD
+        size
     }
 
-    /// Stops waiting for names: what the session begins with, and what was held back.
-    pub(super) fn begin(&mut self) -> (What, Vec<Held>) {
-        let held = self.pending.take().map(|pending| pending.held).unwrap_or_default();
+    /// Memory that records take which are held back.
+    pub(super) fn held(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.size)
+    }
+
+    /// Stops waiting for names. Returns what the session begins with, what was held back, and the memory that it took.
+    pub(super) fn begin(&mut self) -> (What, Vec<Held>, usize) {
+        let (held, size) =
+            self.pending.take().map(|pending| (pending.held, pending.size)).unwrap_or_default();
         let [client, server] = self.names.clone();
-        (What::Begin { client, server, facts: self.facts.clone() }, held)
+        (What::Begin { client, server, facts: self.facts.clone() }, held, size)
     }
 
     /// Whether the worker may say this now.
@@ -401,14 +406,15 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_names_is_bounded() {
+    fn memory_of_records_that_wait_for_names_is_counted_and_given_back() {
         let mut session = session();
+        assert_eq!(session.hold(What::Close, Vec::new()), 0, "no name is waited for");
         session.wait_for_names(Some(Instant::now()), None);
-        let mut held = 0;
-        while session.hold(What::Close, vec![0; 64 * 1024]) {
-            held += 1;
-            assert!(held < 100);
-        }
-        assert!(session.is_pending());
+        let sizes = [0, 1, 64 * 1024].map(|length| session.hold(What::Close, vec![0; length]));
+        assert!(sizes[0] >= size_of::<Held>() && sizes[2] >= 64 * 1024, "{sizes:?}");
+        assert_eq!(session.held(), sizes.iter().sum::<usize>());
+        let (_, held, size) = session.begin();
+        assert_eq!((held.len(), size), (3, sizes.iter().sum()));
+        assert_eq!(session.held(), 0);
     }
 }

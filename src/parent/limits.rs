@@ -13,8 +13,18 @@ use crate::reason::reason;
 /// Descriptors that a role holds besides those of sessions.
 const BESIDES: u64 = 64;
 
-/// Sessions whose end the logger has not seen when it begins the next ones.
-const ENDING: u64 = 8;
+/// Sessions that are over and not recorded to the end when the next ones begin: what `-F` leaves room for, and the
+/// maximum. A few dozen keep the logger busy; more would only wait, each with a channel and files of its own.
+const LEAST_BACKLOG: u64 = 8;
+const MOST_BACKLOG: u64 = 64;
+
+/// What descriptors suffice for.
+pub(super) struct Limits {
+    /// Sessions that may be over and not recorded to the end.
+    pub(super) backlog: u32,
+    /// What the operator is to know.
+    pub(super) shortage: Option<String>,
+}
 
 /// Descriptors without which no session is served: what parent and logger have open before the first one, and that
 /// one. A few more than were counted, for libraries.
@@ -39,33 +49,60 @@ pub(super) fn shortage(errno: i32) -> String {
 }
 
 /// Raises the limit as far as it goes; lowers `-F` to what fits and says so.
-pub(super) fn raise(config: &mut Config) -> Result<Option<String>, Failure> {
+pub(super) fn raise(config: &mut Config) -> Result<Limits, Failure> {
     LazyLock::force(&PROCESSES);
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(None) };
     let files: u64 = config.outputs.iter().map(|output| own_files(&output.target)).sum();
-    let (each, besides) = ((1 + files).max(2), BESIDES + ENDING * files);
-    let wanted = each * u64::from(config.at_once) + besides;
-    let limit = if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
-        wanted.min(hard)
-    } else {
-        soft
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(Limits { backlog: LEAST_BACKLOG as u32, shortage: None });
     };
+    let wanted = needed(config.at_once, files) + (MOST_BACKLOG - LEAST_BACKLOG) * (1 + files);
+    let raised = wanted.min(hard);
+    let limit =
+        if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok() { raised } else { soft };
     let least = LEAST + files + config.outputs.len() as u64;
     if limit < least {
         let text =
             format!("the limit of open files is {limit}, and {least} are needed: raise it with ulimit -n");
         return Err(Failure::new(Status::Os, text));
     }
-    let fits = u32::try_from((limit.saturating_sub(besides) / each).max(1)).unwrap_or(u32::MAX);
+    let shortage = lower(config, files, limit);
+    Ok(Limits { backlog: backlog(config.at_once, files, limit), shortage })
+}
+
+/// Descriptors of one session: in the parent or in the logger, whichever holds more.
+fn of_session(files: u64) -> u64 {
+    (1 + files).max(2)
+}
+
+/// Descriptors besides those of the sessions that run.
+fn besides(files: u64) -> u64 {
+    BESIDES + LEAST_BACKLOG * files
+}
+
+fn needed(at_once: u32, files: u64) -> u64 {
+    of_session(files) * u64::from(at_once) + besides(files)
+}
+
+/// Lowers `-F` to what the limit allows.
+fn lower(config: &mut Config, files: u64, limit: u64) -> Option<String> {
+    let fits = limit.saturating_sub(besides(files)) / of_session(files);
+    let fits = u32::try_from(fits.max(1)).unwrap_or(u32::MAX);
     if fits >= config.at_once {
-        return Ok(None);
+        return None;
     }
     let text = format!(
-        "-F {} needs {wanted} file descriptors, the limit is {limit}: serving {fits} sessions at once (raise it with ulimit -n)",
-        config.at_once
+        "-F {} needs {} file descriptors, the limit is {limit}: serving {fits} sessions at once (raise it with ulimit -n)",
+        config.at_once,
+        needed(config.at_once, files)
     );
     config.at_once = fits;
-    Ok(Some(text))
+    Some(text)
+}
+
+/// What the sessions that run leave of the logger's descriptors is for sessions that are over: one at least.
+fn backlog(at_once: u32, files: u64, limit: u64) -> u32 {
+    let left = limit.saturating_sub(LEAST + (1 + files) * u64::from(at_once));
+    (left / (1 + files)).clamp(1, MOST_BACKLOG) as u32
 }
 
 /// The files of its own that each session has in an output: the most that a name can mean, right or wrong.
@@ -89,6 +126,25 @@ pub(super) fn own_files(target: &Target) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_the_limit_is_for_sessions_that_are_over() {
+        assert_eq!(backlog(1, 0, 1024), MOST_BACKLOG as u32);
+        assert_eq!(backlog(1, 5, LEAST + 5), 1);
+        for files in [0, 1, 5, 10] {
+            for limit in [64, 128, 256, 1024] {
+                let backlog = u64::from(backlog(1, files, limit));
+                let held = LEAST + (1 + files) * (1 + backlog);
+                assert!(backlog == 1 || held <= limit, "{files} files, limit {limit}: {backlog}");
+                let fits = limit.saturating_sub(besides(files)) / of_session(files);
+                let least = super::backlog(fits.max(1) as u32, files, limit);
+                assert!(
+                    fits == 0 || u64::from(least) >= LEAST_BACKLOG,
+                    "{files} files, limit {limit}: {least}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn own_files_are_counted() {

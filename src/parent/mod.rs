@@ -53,7 +53,7 @@ use pidfile::PidFile;
 use roles::Starter;
 use stop::Stop;
 pub(crate) use streams::Streams;
-use supervisor::{Roles, Service, Supervisor};
+use supervisor::{Backlog, Roles, Service, Supervisor};
 
 /// What must be right before anything else is done: the process may have been started by anybody.
 pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
@@ -111,7 +111,7 @@ fn bridge(
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_program(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
-    let shortage = limits::raise(&mut config)?;
+    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter {
         program: &program,
@@ -132,7 +132,7 @@ fn bridge(
         None => None,
     };
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
-    let logger = starter.logger(&config, names, hangup)?;
+    let logger = starter.logger(&config, names, hangup, backlog)?;
     let zygote = starter.zygote(config.at_once)?;
     cages.push(logger.ready(&signals)?);
     cages.push(zygote.ready(&signals)?);
@@ -151,7 +151,7 @@ fn bridge(
         foreground.listening()?;
     }
 
-    let roles = Roles { resolver: Some(resolver), logger, zygote };
+    let roles = Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(backlog) };
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {

@@ -115,12 +115,14 @@ impl Starter<'_> {
         config: &Config,
         names: Option<Names>,
         hangup: Hangup,
+        backlog: u32,
     ) -> Result<Running<ToLogger>, Failure> {
         let environment = [CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
         let logger = self.start(Role::Logger, Streams::Output, &environment)?;
         let prepare = ToLogger::Prepare {
             prepare: self.prepare(),
             sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
+            backlog,
             notices: notices(config),
             hangup,
             rotation: config.rotation,

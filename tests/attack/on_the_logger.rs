@@ -126,6 +126,7 @@ fn prepared() -> ToLogger {
     ToLogger::Prepare {
         prepare: prepare(),
         sharing: Sharing::Labelled,
+        backlog: 64,
         notices,
         hangup: Hangup::Ends,
         rotation: Rotation::default(),

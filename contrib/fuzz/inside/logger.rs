@@ -12,7 +12,7 @@ use privsep::channel::{Channel, Wait};
 
 use super::notice::Notes;
 use super::output::{Plan, Renewal};
-use super::reader::Reader;
+use super::reader::{Intake, Reader};
 use super::writer::Writers;
 use crate::format::Format;
 use crate::messages::{
@@ -51,7 +51,8 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ =
         good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
     drop((cast, good));
-    let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), sharing, writers, notes);
+    let intake = Intake { sharing, backlog: 8 };
+    let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), intake, writers, notes);
     let ended = reader.ok().expect("a reader").serve(&unlocked());
     nix::unistd::alarm::cancel();
     // Where the parent talked nonsense, all is over at once.

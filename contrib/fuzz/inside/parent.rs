@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::listener::Listener;
 use super::roles::Running;
-use super::supervisor::{Peers, Roles, Supervisor};
+use super::supervisor::{Backlog, Peers, Roles, Supervisor};
 use crate::config::Config;
 use crate::messages::{Address, End, Hangup, Problem, ToParent, ToWorker};
 use crate::policy::Role;
@@ -62,7 +62,7 @@ fn play(data: &[u8], config: &Config) {
         None,
         Hangup::Ends,
         peers,
-        Roles { resolver: Some(resolver), logger, zygote },
+        Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(8) },
         &signals,
         &locked,
     );

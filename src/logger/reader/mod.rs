@@ -1,5 +1,7 @@
 //! The reader: one thread that listens to the parent, the resolver and every worker.
 
+mod backlog;
+mod pace;
 mod sessions;
 mod waiting;
 
@@ -8,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
@@ -27,6 +28,8 @@ use super::writer::{News, Writers};
 use crate::messages::{Address, Level, Sharing, ToLogger, ToParent};
 use crate::reason::reason;
 use crate::role::Trouble;
+use backlog::Backlog;
+use pace::{Next, Pace};
 
 /// What epoll calls the descriptors that are not sessions; sessions are numbered from 1.
 const PARENT: u64 = u64::MAX;
@@ -37,25 +40,18 @@ const PARENT_DIED: u64 = u64::MAX - 3;
 /// Messages of one peer in a row, before others get their turn.
 const TURN: usize = 8;
 
-/// After a turn that brought little, what comes next gathers for so long: a wake-up for every small record
-/// costs the peers more time on a processor than the record itself.
-const BREATH: Duration = Duration::from_millis(1);
-
-/// Bytes in a turn after which there is no time for that.
-const BUSY: usize = 64 * 1024;
-
-/// Turns that bring next to nothing go to the writers together, as long as one follows the other: so many. Waking a
-/// writer costs as much as half a dozen small records.
-const GATHERED: u32 = 4;
-
-/// Bytes in hand that the writers had better begin with: what is more costs more than waking them.
-const WORTHWHILE: usize = 4096;
-
 /// How often we look after the parent while all batches are with the writers.
 const LOOK_UP: Duration = Duration::from_millis(200);
 
 /// Questions about addresses that we listen on have numbers from here; sessions have two each below.
 const LISTENING: u64 = 1 << 62;
+
+/// How sessions are taken in.
+pub(super) struct Intake {
+    pub(super) sharing: Sharing,
+    /// Maximum number of sessions that are over and not yet recorded to the end.
+    pub(super) backlog: u32,
+}
 
 pub(super) struct Reader<'a> {
     parent: &'a Parent,
@@ -75,22 +71,17 @@ pub(super) struct Reader<'a> {
     turn: VecDeque<u64>,
     /// Addresses we listen on whose names have not come.
     listening: Vec<(u64, Address, Instant)>,
+    /// Bytes of records that wait for names, of all sessions.
+    held: usize,
+    backlog: Backlog,
     batch: Batch,
-    /// Bytes that this turn has brought.
-    brought: usize,
-    /// Turns and bytes whose records are in the batch.
-    gathered: (u32, usize),
+    pace: Pace,
     writers: Writers,
     notes: Notes,
     /// Outputs that have not said yet that they are opened again.
     reopening: usize,
     /// The parent looks after us.
     pinged: bool,
-    /// Sessions at a time, those included that are over and not recorded to their end: a channel that finds
-    /// no descriptor here is lost, and its session with it.
-    most: usize,
-    /// The parent is not listened to until there are fewer.
-    deaf: bool,
     finishing: bool,
     /// The parent is gone.
     orphaned: bool,
@@ -102,7 +93,7 @@ impl<'a> Reader<'a> {
         parent_pid: Pid,
         parent_died: &'a SignalFd,
         resolver: Option<Resolver>,
-        sharing: Sharing,
+        Intake { sharing, backlog }: Intake,
         writers: Writers,
         notes: Notes,
     ) -> Result<Reader<'a>, Trouble> {
@@ -128,15 +119,14 @@ impl<'a> Reader<'a> {
             counted: writers.count(),
             turn: VecDeque::new(),
             listening: Vec::new(),
+            held: 0,
+            backlog: Backlog::new(backlog),
             batch,
-            brought: 0,
-            gathered: (0, 0),
+            pace: Pace::default(),
             writers,
             notes,
             reopening: 0,
             pinged: false,
-            most: most_sessions()?,
-            deaf: false,
             finishing: false,
             orphaned: false,
         })
@@ -145,55 +135,68 @@ impl<'a> Reader<'a> {
     /// Runs until the parent says that it is over, or is gone.
     pub(super) fn serve(mut self, _locked: &Locked) -> Result<(), Trouble> {
         let mut events = [EpollEvent::empty(); 64];
+        let mut patience = EpollTimeout::ZERO;
         loop {
             if self.finishing && self.sessions.is_empty() && self.listening.is_empty() {
                 return self.finish();
             }
-            // Who has something in hand looks whether there is more, and does not wait for it.
-            let patience = if self.batch.is_empty() { self.timeout() } else { EpollTimeout::ZERO };
-            let count = match self.epoll.wait(&mut events, patience) {
-                Err(Errno::EINTR) => 0,
-                result => result?,
-            };
-            for event in &events[..count] {
-                match event.data() {
-                    PARENT => self.hear_parent()?,
-                    RESOLVER => self.hear_resolver()?,
-                    WRITERS => self.hear_writers()?,
-                    PARENT_DIED => self.look_up()?,
-                    number => self.hear_worker(number)?,
-                }
-            }
+            let found = self.react(&mut events, patience)?;
             self.expire();
-            self.listen_again()?;
-            let brought = std::mem::take(&mut self.brought);
-            let (turns, bytes) = self.gathered;
-            self.gathered = (turns + u32::from(!self.batch.is_empty()), bytes + brought);
-            if count == 0 || self.gathered.0 >= GATHERED || self.gathered.1 >= WORTHWHILE {
-                self.hand_on();
-            }
-            if count > 0 && brought < BUSY {
-                std::thread::sleep(BREATH);
-            }
+            self.relieve();
+            self.report_recorded();
+            patience = match found {
+                0 => self.settle(),
+                _ => self.go_on(),
+            };
         }
     }
 
-    /// Once the channel is full, the parent accepts nobody.
-    fn listen_again(&mut self) -> Result<(), Trouble> {
-        if self.deaf && self.sessions.len() < self.most {
-            self.deaf = false;
-            self.epoll.modify(self.parent, &mut EpollEvent::new(EpollFlags::EPOLLIN, PARENT))?;
+    /// Waits for events and reacts to them; says how many there were.
+    fn react(&mut self, events: &mut [EpollEvent], patience: EpollTimeout) -> Result<usize, Trouble> {
+        let count = match self.epoll.wait(events, patience) {
+            Err(Errno::EINTR) => 0,
+            result => result?,
+        };
+        if count > 0 {
+            self.pace.woken();
         }
-        Ok(())
+        for event in &events[..count] {
+            match event.data() {
+                PARENT => self.hear_parent()?,
+                RESOLVER => self.hear_resolver()?,
+                WRITERS => self.hear_writers()?,
+                PARENT_DIED => self.look_up()?,
+                number => self.hear_worker(number)?,
+            }
+        }
+        Ok(count)
+    }
+
+    /// Looks again at once: every peer gets its turn until none has anything left.
+    fn go_on(&mut self) -> EpollTimeout {
+        if self.pace.is_bulk() {
+            self.hand_on();
+        }
+        EpollTimeout::ZERO
+    }
+
+    /// Nothing is left to read.
+    fn settle(&mut self) -> EpollTimeout {
+        let next = self.pace.drained();
+        if next != (Next::Pause { hand_on: false }) {
+            self.hand_on();
+        }
+        match next {
+            Next::Pause { .. } => {
+                pace::pause();
+                EpollTimeout::ZERO
+            }
+            Next::Wait => self.timeout(),
+        }
     }
 
     fn hear_parent(&mut self) -> Result<(), Trouble> {
         for _ in 0..TURN {
-            if self.sessions.len() >= self.most {
-                self.deaf = true;
-                self.epoll.modify(self.parent, &mut EpollEvent::new(EpollFlags::empty(), PARENT))?;
-                return Ok(());
-            }
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
                     ToLogger::Session { number, client, server, started, bytes } => {
@@ -253,7 +256,7 @@ impl<'a> Reader<'a> {
     }
 
     fn record(&mut self, session: u64, what: What) {
-        self.batch.events.push(Event { session, what });
+        self.batch.add(Event { session, what });
         if self.batch.is_full() {
             self.hand_on();
         }
@@ -286,7 +289,7 @@ impl<'a> Reader<'a> {
             }
         };
         self.writers.give(std::mem::replace(&mut self.batch, next));
-        self.gathered = (0, 0);
+        self.pace.handed_on();
     }
 
     /// That an output is slow holds everybody up, and is no reason to take us for dead.
@@ -351,13 +354,6 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
-}
-
-/// Half of the descriptors are for files of sessions, and some are the logger's own. The parent has as many
-/// sessions at once as fit into that (`parent/limits.rs`), or one.
-fn most_sessions() -> Result<usize, Trouble> {
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(usize::try_from(limit / 2).unwrap_or(usize::MAX).saturating_sub(16).max(1))
 }
 
 /// What has become of an output.

@@ -13,6 +13,9 @@ use crate::logger::template::Facts;
 use crate::messages::{Address, Level, Record, Sharing, Side};
 use crate::role::Trouble;
 
+/// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
+const HELD: usize = 4 << 20;
+
 impl Reader<'_> {
     pub(super) fn open(
         &mut self,
@@ -59,7 +62,8 @@ impl Reader<'_> {
     /// Records the beginning of a session, now that its names are known or given up.
     pub(super) fn begin(&mut self, number: u64) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
-        let (begin, held) = session.begin();
+        let (begin, held, size) = session.begin();
+        self.held = self.held.saturating_sub(size);
         if let What::Begin { client, server, .. } = &begin {
             self.notes.session(client, server);
         }
@@ -77,6 +81,18 @@ impl Reader<'_> {
         self.forget_if_gone(number);
     }
 
+    /// Holds a record back until the names of its session are known. Where all sessions together hold too much, those
+    /// that hold most begin without names.
+    fn hold(&mut self, number: u64, what: What, bytes: Vec<u8>) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        self.held += session.hold(what, bytes);
+        while self.held > HELD {
+            let holding = self.sessions.values().filter(|session| session.held() > 0);
+            let Some(largest) = holding.max_by_key(|session| session.held()) else { return };
+            self.begin(largest.number);
+        }
+    }
+
     pub(super) fn hear_worker(&mut self, number: u64) -> Result<(), Trouble> {
         for _ in 0..TURN {
             // One that has been cut off may still wait for its names. It has nothing more to say.
@@ -84,7 +100,7 @@ impl Reader<'_> {
             let Some(session) = speaking else { return Ok(()) };
             match session.channel.receive_frame(self.batch.space(), Wait::No) {
                 Ok(Frame::Bytes(length)) => {
-                    self.brought += length;
+                    self.pace.read(length);
                     self.accept(number, length);
                 }
                 Ok(Frame::Nothing) => return Ok(()),
@@ -107,10 +123,7 @@ impl Reader<'_> {
         match record {
             Record::Data { from, urgent } if session.is_pending() => {
                 let bytes = self.batch.frame(length)[head..].to_vec();
-                let what = What::Data { from, urgent, start: 0, end: 0 };
-                if !session.hold(what, bytes) {
-                    self.begin(number);
-                }
+                self.hold(number, What::Data { from, urgent, start: 0, end: 0 }, bytes);
             }
             Record::Data { from, urgent } => {
                 let (start, end) = self.batch.keep(head, length);
@@ -170,11 +183,7 @@ impl Reader<'_> {
     /// Records something without payload, in its turn.
     pub(super) fn note(&mut self, number: u64, what: What) {
         match self.sessions.get_mut(&number) {
-            Some(session) if session.is_pending() => {
-                if !session.hold(what, Vec::new()) {
-                    self.begin(number);
-                }
-            }
+            Some(session) if session.is_pending() => self.hold(number, what, Vec::new()),
             _ => self.record(number, what),
         }
     }
@@ -188,6 +197,7 @@ impl Reader<'_> {
         }
         if let Some(session) = self.sessions.remove(&number) {
             self.statistics.add(&session);
+            self.backlog.recorded();
         }
         self.turn.retain(|&other| other != number);
         if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front())

@@ -214,7 +214,7 @@ impl Supervisor<'_> {
     }
 
     fn is_ours(&self, pid: Pid) -> bool {
-        let Roles { resolver, logger, zygote } = &self.roles;
+        let Roles { resolver, logger, zygote, .. } = &self.roles;
         let roles = [Some(logger.pid), Some(zygote.pid), resolver.as_ref().map(|resolver| resolver.pid)];
         roles.contains(&Some(pid)) || self.leaving.contains(&pid)
     }

@@ -1,5 +1,6 @@
 //! The parent's loop: peers arrive, connections stand, workers are born and end, signals come.
 
+mod backlog;
 mod bursts;
 mod ending;
 mod names;
@@ -29,6 +30,7 @@ use crate::format::Need;
 use crate::messages::{Address, Hangup, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
 use crate::policy::Role;
 use crate::reason::reason;
+pub(super) use backlog::Backlog;
 use bursts::{Burst, Kind};
 pub(super) use names::lost_lookup;
 pub(super) use service::Service;
@@ -58,6 +60,8 @@ pub(super) struct Roles {
     pub(super) resolver: Option<Running<ToResolver>>,
     pub(super) logger: Running<ToLogger>,
     pub(super) zygote: Running<ToZygote>,
+    /// Of the logger.
+    pub(super) backlog: Backlog,
 }
 
 /// A worker that waits for a session.
@@ -379,6 +383,7 @@ impl<'a> Supervisor<'a> {
             let bare = no_fds(fds).is_ok();
             match (message, self.phase) {
                 (ToParent::OutputLost, _) if bare => self.output_lost(),
+                (ToParent::Recorded { sessions }, _) if bare && self.has_recorded(sessions) => {}
                 (ToParent::Alive, _) if bare && self.has_answered(Role::Logger) => {}
                 (ToParent::Reopened, _) if bare && self.hangup == Hangup::Reopens => self.tell_ready(),
                 (ToParent::Finished, Phase::WritingOut { status, .. }) if bare => return Ok(Some(status)),

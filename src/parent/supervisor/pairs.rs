@@ -29,7 +29,7 @@ impl Supervisor<'_> {
         let busy = (self.running.len() + self.pairs.len()) as u64;
         // Every pair will need a worker: nobody is taken in for whom there is none.
         let workers = (self.idle.len() as u64).saturating_sub(self.pairs.len() as u64);
-        at_once.saturating_sub(busy).min(self.remaining()).min(workers)
+        at_once.saturating_sub(busy).min(self.remaining()).min(workers).min(self.room_in_the_logger())
     }
 
     /// How many more sessions may ever begin.
@@ -208,6 +208,7 @@ impl Supervisor<'_> {
                 Ok(()) => {
                     let number = self.next_session;
                     self.next_session += 1;
+                    self.roles.backlog.given();
                     let client = client_address.ip();
                     self.running.insert(worker.pid, Session { number, client });
                     let (client, server, started) = (client_address, server_address, seconds_since_epoch());

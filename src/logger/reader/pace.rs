@@ -1,0 +1,122 @@
+//! When the reader hands a batch on, and when it pauses.
+//!
+//! The reader pauses only after epoll has found nothing: a pause while records wait would fill the channels of busy
+//! sessions, and each session that is over would cost the next one a pause.
+
+use std::time::Duration;
+
+/// After little has been read, the next records gather for this long: waking the reader for every small record costs
+/// the peers more processor time than the record itself.
+const COALESCE_DELAY: Duration = Duration::from_millis(1);
+
+/// Bytes read since the last pause from which on traffic is bulk: the next record is large and worth a wake-up.
+const BULK: usize = 64 * 1024;
+
+/// Maximum number of pauses before a batch with little in it is handed on. Waking a writer costs as much as half a
+/// dozen small records.
+const COALESCED: u32 = 4;
+
+/// Bytes in a batch that outweigh waking the writers.
+const WORTHWHILE: usize = 4096;
+
+/// What the reader does when nothing is left to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Sleeps for [`COALESCE_DELAY`], then looks again.
+    Pause { hand_on: bool },
+    /// Hands on what there is and waits for the next event.
+    Wait,
+}
+
+/// Decides from what has been read.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// Something happened since the last pause.
+    busy: bool,
+    /// Bytes read since the last pause.
+    fresh: usize,
+    /// Bytes read, and pauses made, since a batch was handed on.
+    gathered: usize,
+    pauses: u32,
+}
+
+impl Pace {
+    /// There were events.
+    pub(super) fn woken(&mut self) {
+        self.busy = true;
+    }
+
+    /// A frame was read.
+    pub(super) fn read(&mut self, length: usize) {
+        self.fresh += length;
+        self.gathered += length;
+    }
+
+    /// A batch was handed on.
+    pub(super) fn handed_on(&mut self) {
+        self.gathered = 0;
+        self.pauses = 0;
+    }
+
+    /// More is there to be read, but the writers can begin with what has been read.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.gathered >= BULK
+    }
+
+    /// Nothing is left to read.
+    pub(super) fn drained(&mut self) -> Next {
+        let (busy, fresh) = (std::mem::take(&mut self.busy), std::mem::take(&mut self.fresh));
+        if !busy || fresh >= BULK {
+            return Next::Wait;
+        }
+        self.pauses += 1;
+        Next::Pause { hand_on: self.gathered >= WORTHWHILE || self.pauses >= COALESCED }
+    }
+}
+
+/// Lets the next records gather.
+pub(super) fn pause() {
+    std::thread::sleep(COALESCE_DELAY);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_events_the_reader_waits() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.drained(), Next::Wait);
+        pace.woken();
+        assert_ne!(pace.drained(), Next::Wait);
+        assert_eq!(pace.drained(), Next::Wait);
+    }
+
+    #[test]
+    fn little_is_handed_on_after_some_pauses_and_much_at_once() {
+        let mut pace = Pace::default();
+        let mut handed_on = Vec::new();
+        for _ in 0..=COALESCED {
+            pace.woken();
+            pace.read(10);
+            let next = pace.drained();
+            handed_on.push(next == Next::Pause { hand_on: true });
+            if next == (Next::Pause { hand_on: true }) {
+                pace.handed_on();
+            }
+        }
+        assert_eq!(handed_on, [false, false, false, true, false]);
+        pace.woken();
+        pace.read(WORTHWHILE);
+        assert_eq!(pace.drained(), Next::Pause { hand_on: true });
+    }
+
+    #[test]
+    fn bulk_is_never_paused_for() {
+        let mut pace = Pace::default();
+        pace.woken();
+        pace.read(BULK);
+        assert!(pace.is_bulk());
+        assert_eq!(pace.drained(), Next::Wait);
+    }
+}
