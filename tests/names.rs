@@ -13,6 +13,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use crate::support::name_server::{ADDRESS, NameServer, Zone};
 use crate::support::namespace::{add_interface, in_a_world_of_its_own, replace_etc};
 use crate::support::peer::{Peer, Server, echo_server};
+use crate::support::proc;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::known_to_fail_on_original;
@@ -23,6 +24,10 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 6, 6, 6);
 
 /// Where the bridge listens: nobody else is in this world.
 const PLACE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
+
+/// Many clients, each of which sends as much as a session may once have held back alone.
+const CLIENTS: usize = 150;
+const EACH: usize = 600_000;
 
 /// So soon a byte passes, whatever becomes of the names.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -304,6 +309,41 @@ fn with_a_silent_name_server_it_ends_soon_with_a_whole_record() {
             let expected = ports.iter().map(|port| format!("{CLIENT} port {port}"));
             assert_eq!(froms.map(str::to_owned).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
             assert_eq!(stdout.matches("<<< ping\n>>> ping\n").count(), 5, "{stdout}");
+        });
+    });
+}
+
+/// Records that wait for names share one bound, whoever sends them, and the memory is given back.
+#[test]
+fn with_a_silent_name_server_many_clients_take_bounded_memory() {
+    known_to_fail_on_original("it stalls for every session", || {
+        with_names_of_our_own(|| {
+            let _server = NameServer::silent();
+            let sink = Server::listen().serve(|mut peer: Peer| peer.read_to_end_hashing());
+            let tcpreen = bridge_with_names(sink.port, |it| it.at_once(200).format("count"));
+            drop(client());
+            sink.result();
+            let logger = tcpreen.role("logger");
+            let memory = || proc::status(logger).expect("a process").memory();
+            let before = memory();
+            let mut clients: Vec<Peer> = Vec::new();
+            let mut most = 0;
+            for _ in 0..CLIENTS {
+                let mut client = client();
+                client.send(vec![b'x'; EACH]);
+                clients.push(client);
+                most = most.max(memory());
+            }
+            clients.iter_mut().for_each(Peer::finish);
+            (0..CLIENTS).for_each(|_| sink.result());
+            most = most.max(memory());
+            assert!(most < before + (12 << 20), "{before} grew to {most}");
+            drop(clients);
+            until("all records", || {
+                let stdout = tcpreen.stdout();
+                (stdout.matches(&format!("End of input: {EACH} bytes")).count() == CLIENTS).then_some(())
+            });
+            until("memory as before", || (memory() < before + (6 << 20)).then_some(()));
         });
     });
 }

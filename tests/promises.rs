@@ -74,7 +74,7 @@
 //! | 13 records are out of a worker's reach | tests/attack/on_the_logger.rs | an_output_is_open_in_the_logger_alone_and_only_to_be_added_to |
 //! | 14 garbage stays in its own session | tests/weaknesses/forging.rs | traffic_forges_no_line_of_a_shared_output |
 //! | 14 | tests/weaknesses/forging.rs | no_peer_commands_a_terminal |
-//! | 14 | src/logger/session.rs | what_waits_for_names_is_bounded |
+//! | 14 | tests/names.rs | with_a_silent_name_server_many_clients_take_bounded_memory |
 //! | 14 | src/logger/session.rs | no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from |
 //! | 14 | tests/attack/on_the_disk.rs | a_worker_that_has_been_taken_over_records_one_piece_more_than_it_may |
 //! | 14 | tests/attack/on_the_disk.rs | with_parts_the_disk_is_bounded_even_for_a_worker_without_a_limit |
@@ -200,6 +200,10 @@
 //! | 32 | tests/containers.rs | root_of_a_namespace_with_one_user_goes_on_as_that_user |
 //! | 32 | tests/containers.rs | root_of_a_namespace_with_one_user_that_is_root_outside_is_refused |
 //! | 32 | tests/containers.rs | calls_that_a_profile_forbids_have_their_fallback |
+//! | 47 one bound for all that waits in the logger | tests/names.rs | with_a_silent_name_server_many_clients_take_bounded_memory |
+//! | 47 | src/logger/session.rs | memory_of_records_that_wait_for_names_is_counted_and_given_back |
+//! | 47 | tests/backlog.rs | sessions_that_are_over_and_not_recorded_are_bounded_and_the_next_client_waits |
+//! | 47 | tests/backlog.rs | short_sessions_one_after_the_other_are_recorded_as_they_come |
 
 use std::collections::BTreeSet;
 
