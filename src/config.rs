@@ -50,6 +50,18 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     /// `--idle-timeout`; `None` is no limit.
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) keepalive: Keepalive,
+}
+
+/// `--keepalive`: probes to peers that have long been silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keepalive {
+    /// With the system's times.
+    #[default]
+    System,
+    /// After as many seconds of silence, and from one probe to the next.
+    Every(u32),
+    Off,
 }
 
 /// One side of the bridge.

@@ -76,6 +76,13 @@ impl Address {
         }
     }
 
+    pub(crate) fn port(&self) -> Option<u16> {
+        match *self {
+            Address::V4 { port, .. } | Address::V6 { port, .. } => Some(port),
+            Address::Unix(_) => None,
+        }
+    }
+
     /// Whether its port may be that of a service. Linux takes those of clients from 32768 on (ip_local_port_range),
     /// where the name of a service would be chance.
     pub(crate) fn may_be_a_service(&self) -> bool {
@@ -291,6 +298,16 @@ pub(crate) enum ToLogger {
         started: u64,
         /// `-b`: the worker, which keeps to it, is not believed.
         bytes: Option<u64>,
+    },
+    /// A session that ends before it has a worker, because one peer left while the other was not there yet. Of
+    /// a peer that was not reached, `client` or `server` is where it was looked for.
+    Unserved {
+        number: u64,
+        client: Address,
+        server: Address,
+        /// Seconds since the epoch.
+        started: u64,
+        cause: Cause,
     },
     /// The worker of a session did not end by itself.
     Died {

@@ -67,8 +67,9 @@ impl Role {
     /// What it gets when the parent dies, besides the end of its channel.
     pub(crate) const fn parent_death_signal(self) -> Signal {
         match self {
-            // Taken as an order to finish: what has been recorded is still to be written.
-            Role::Logger => Signal::SIGTERM,
+            // Taken as an order to finish: what has been recorded is still to be written. Blocked like SIGTERM, it
+            // also makes a process go on that somebody has stopped.
+            Role::Logger => Signal::SIGCONT,
             Role::Parent | Role::Resolver | Role::Zygote => Signal::SIGKILL,
         }
     }
@@ -269,9 +270,15 @@ const PARENT: &[Allowed] = allow![
     SYS_connect => "likewise",
     SYS_getsockopt => "how a connection attempt ended",
     SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_NODELAY)) => "small writes do not wait",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_KEEPALIVE)) => "finds peers that have vanished",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPIDLE)) => seldom "--keepalive",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPINTVL)) => seldom "--keepalive",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPCNT)) => seldom "--keepalive",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a refusal is a reset",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_OOBINLINE)) => "urgent bytes keep their places",
     SYS_getpeername => "who is connected",
+    SYS_getsockname => "is it a connection to ourselves",
+    SYS_ioctl(1 is Is::Int(libc::FIONREAD as u32)) => seldom "has a peer that left said something",
     SYS_read => "signals",
     SYS_waitid => seldom "has a role ended",
     SYS_wait4 => "how",

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod dialling;
+mod early;
 mod endings;
 
 use std::time::{Duration, Instant};

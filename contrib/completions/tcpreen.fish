@@ -1,4 +1,4 @@
-complete -c tcpreen -s a -l accept -l bind -d 'listen for clients on this address' -r -f -a "(__fish_print_hostnames)"
+complete -c tcpreen -s a -l accept -l bind -d 'clients come here [default: any IPv4]' -r -f -a "(__fish_print_hostnames)"
 complete -c tcpreen -s s -l server -d 'the server\'s host [default: this one]' -r -f -a "(__fish_print_hostnames)"
 complete -c tcpreen -s p -l protocol -d 'protocol of both sides, or SERVER/CLIENT' -r -f -a "tcp\t''
 tcp6\t''
@@ -18,6 +18,7 @@ complete -c tcpreen -s m -l maxconn -l max -d 'end after N sessions' -r -f
 complete -c tcpreen -l connect-timeout -d 'give up connecting after TIME [default: 30s]' -r -f
 complete -c tcpreen -l idle-timeout -d 'end a session after TIME without data' -r -f
 complete -c tcpreen -l drain-timeout -d 'at the end, leave sessions TIME to finish' -r -f
+complete -c tcpreen -l keepalive -d 'probe silent peers every TIME; 0: never' -r -f
 complete -c tcpreen -l rotate-size -d 'go on in a new FILE at SIZE (k, M, G)' -r -f
 complete -c tcpreen -l rotate-time -d 'go on in a new FILE every TIME' -r -f
 complete -c tcpreen -l rotate-count -d 'keep N old parts: FILE.1 ... [default: all]' -r -f

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use nix::unistd::{ForkResult, Pid};
 
 // The unwinder out of the archive, which the linker finds before the standard library asks for the shared one:
@@ -504,13 +505,27 @@ pub fn parent() -> Pid {
     nix::unistd::getppid()
 }
 
-/// Accepts a connection; the socket does not block and is close-on-exec.
-pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Accepts a connection with the address of its peer, which `accept4` still knows when the peer has reset the
+/// connection and `getpeername` does not. The socket does not block and is close-on-exec.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SockaddrStorage>)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: no address is asked for, so nothing is written.
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes of an address, for which there is room.
     let fd = check(unsafe {
-        libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags)
+        libc::accept4(listener.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length, flags)
     })?;
     // SAFETY: the kernel just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: the kernel wrote `length` bytes of a valid address; the rest is zero.
+    let address = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) };
+    Ok((socket, address))
+}
+
+/// Number of bytes in the receive queue of a socket (`FIONREAD`).
+pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut answer) })?;
+    Ok(usize::try_from(answer).unwrap_or(0))
 }

@@ -39,10 +39,11 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 14] = [
+const NEW: [&str; 15] = [
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
+    "keepalive",
     "max-per-client",
     "rotate-size",
     "rotate-time",
@@ -64,7 +65,7 @@ static WHERE: [Opt; 5] = [
         'a',
         &["accept", "bind"],
         Value("ADDR", || parser(values::host)),
-        "listen for clients on this address",
+        "clients come here [default: any IPv4]",
     ),
     opt('s', &["server"], Value("HOST", || parser(values::host)), "the server's host [default: this one]"),
     opt(
@@ -95,7 +96,7 @@ static SHOWN: [Opt; 5] = [
     opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
 ];
 
-static HOW_MUCH: [Opt; 10] = [
+static HOW_MUCH: [Opt; 11] = [
     opt('b', &["bytes"], Value("BYTES", || parser(values::bytes)), "end a session after so many (k, M, G)"),
     opt(
         'F',
@@ -113,6 +114,12 @@ static HOW_MUCH: [Opt; 10] = [
     timeout(&["connect-timeout"], "give up connecting after TIME [default: 30s]"),
     timeout(&["idle-timeout"], "end a session after TIME without data"),
     timeout(&["drain-timeout"], "at the end, leave sessions TIME to finish"),
+    Opt {
+        short: None,
+        long: &["keepalive"],
+        takes: Value("TIME", || parser(values::keepalive)),
+        help: "probe silent peers every TIME; 0: never",
+    },
     Opt {
         short: None,
         long: &["rotate-size"],

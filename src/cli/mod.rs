@@ -133,6 +133,7 @@ impl Line {
             },
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),
+            keepalive: self.value("keepalive").unwrap_or_default(),
         })
     }
 

@@ -9,7 +9,7 @@ use privsep::seccomp::Violation;
 use proptest::prelude::*;
 
 use super::{Action, Circumstances, command, parse};
-use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Target, Verbosity};
+use crate::config::{Approach, Config, Endpoint, Family, Keepalive, Output, Port, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
 use crate::messages::{Rotation, Sandbox};
@@ -97,6 +97,7 @@ fn nothing_but_a_port() {
         print_policy: false,
         connect_timeout: Duration::from_secs(30),
         idle_timeout: None,
+        keepalive: Keepalive::System,
     };
     assert_eq!(config("80"), expected);
     assert_eq!(config("80 0"), expected);
@@ -659,7 +660,7 @@ fn a_very_long_line_is_only_long() {
 #[test]
 fn help_fits_the_screen() {
     let Ok(Action::Help(help)) = parse_words(words("-h")) else { panic!() };
-    assert!(help.lines().count() <= 55, "{help}");
+    assert!(help.lines().count() <= 60, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with("Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip\n"),
@@ -683,7 +684,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
     let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    max-per-client maxconn max connect-timeout idle-timeout drain-timeout rotate-size rotate-time \
+                    max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size rotate-time \
                     rotate-count daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
                     version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
@@ -744,5 +745,20 @@ proptest! {
     fn whatever_is_shown_is_harmless(text in prop::collection::vec(any::<u8>(), 0..300)) {
         let shown = super::shown(OsStr::new(&OsString::from_vec(text)));
         prop_assert!(!shown.is_empty() && is_harmless(&shown) && !shown.contains('\n'));
+    }
+}
+
+#[test]
+fn keepalive_takes_seconds_and_zero() {
+    let keepalive = |text: &str| config(&format!("--keepalive {text} 80")).keepalive;
+    assert_eq!(
+        ["5", "5s", "1m", "500ms", "1500ms", "32767"].map(keepalive),
+        [5, 5, 60, 1, 2, 32767].map(Keepalive::Every)
+    );
+    assert_eq!(["0", "0s", "0ms"].map(keepalive), [Keepalive::Off; 3]);
+    for bad in ["", "-1", "32768", "10h", "1d", "x"] {
+        let line = ["tcpreen", "--keepalive", bad, "80"].map(OsString::from);
+        let failure = parse(line, Circumstances::default()).expect_err(bad);
+        assert_eq!(failure.status, Status::Usage, "{bad}");
     }
 }

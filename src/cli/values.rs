@@ -9,7 +9,7 @@ use std::time::Duration;
 use privsep::seccomp::Violation;
 
 use super::usage::{shown, usage};
-use crate::config::{Family, Target};
+use crate::config::{Family, Keepalive, Target};
 use crate::exit::Failure;
 use crate::format::Format;
 
@@ -17,6 +17,8 @@ use crate::format::Format;
 const MOST_AT_ONCE: u32 = 4 << 20;
 /// What poll(2) can wait for, about 24 days.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+/// Longest idle time of TCP's keep-alive in seconds (`MAX_TCP_KEEPIDLE` of the kernel).
+const LONGEST_KEEPALIVE: u32 = 32767;
 /// A domain name, or an IPv6 address with the name of an interface.
 const LONGEST_HOST: usize = 255;
 
@@ -126,25 +128,38 @@ pub(super) fn sessions(text: OsString) -> Result<u64, Failure> {
     text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
 }
 
+/// A number with a unit of time.
+fn span(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at(digits);
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    decimal::<u64>(count)?.checked_mul(millis).map(Duration::from_millis)
+}
+
 /// `--connect-timeout`, `--idle-timeout` and `--rotate-time`. 0 is refused, because for half of the world it means
 /// "at once" and for the other half "never".
 pub(super) fn duration(text: OsString) -> Result<Duration, Failure> {
-    let span = |text: &str| {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (count, unit) = text.split_at(digits);
-        let millis: u64 = match unit {
-            "ms" => 1,
-            "" | "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        decimal::<u64>(count)?.checked_mul(millis).map(Duration::from_millis)
-    };
     let duration = text.to_str().and_then(span);
     duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(|| {
         usage(format!("{}: invalid duration (like 500ms, 5s, 2m, 1h; up to 24 days).", shown(&text)))
     })
+}
+
+/// `--keepalive`, in seconds as the kernel counts; 0 is none.
+pub(super) fn keepalive(text: OsString) -> Result<Keepalive, Failure> {
+    if text.to_str().and_then(span).is_some_and(|time| time.is_zero()) {
+        return Ok(Keepalive::Off);
+    }
+    let seconds = duration(text.clone())?.as_millis().div_ceil(1000);
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds <= LONGEST_KEEPALIVE);
+    let refused = || usage(format!("{}: invalid duration (0, or 1s to {LONGEST_KEEPALIVE}s).", shown(&text)));
+    seconds.map(Keepalive::Every).ok_or_else(refused)
 }
 
 pub(super) fn sandbox(text: OsString) -> Result<Violation, Failure> {

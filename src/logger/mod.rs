@@ -56,6 +56,8 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 /// The whole life of the logger.
 pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
+    // Before it can come: unblocked, it would be lost to a process that has not been stopped.
+    SigSet::from(Role::Logger.parent_death_signal()).thread_block()?;
     let (ToLogger::Prepare { prepare, sharing, backlog, notices, hangup, rotation }, fds) =
         role::first(&parent)?
     else {
@@ -70,7 +72,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let opened = open_outputs(&parent, &Renewal { hangup, rotation })?;
     let outputs = role::tell(&parent, opened)?;
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent))?;
-    let mut parent_died = SigSet::from(Signal::SIGTERM);
+    let mut parent_died: SigSet = [Signal::SIGTERM, Role::Logger.parent_death_signal()].into_iter().collect();
     if hangup == Hangup::Reopens {
         parent_died.add(Signal::SIGHUP);
     }

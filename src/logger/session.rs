@@ -46,7 +46,8 @@ enum Worker {
 /// One session.
 pub(super) struct Session {
     pub(super) number: u64,
-    pub(super) channel: Channel<ToWorker, Record>,
+    /// `None` for a session that had no worker.
+    pub(super) channel: Option<Channel<ToWorker, Record>>,
     /// Client, server.
     names: [Name; 2],
     facts: Facts,
@@ -65,7 +66,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         facts: Facts,
-        channel: Channel<ToWorker, Record>,
+        channel: Option<Channel<ToWorker, Record>>,
         names: [Name; 2],
         limit: Option<u64>,
     ) -> Session {
@@ -128,6 +129,17 @@ impl Session {
         self.pending = client.or(server).map(|until| Pending {
             until,
             missing: [client.is_some(), server.is_some()],
+            held: Vec::new(),
+            size: 0,
+        });
+    }
+
+    /// Holds everything back until the session begins, whether or not names are waited for.
+    pub(super) fn wait_for_turn(&mut self) {
+        let now = Instant::now();
+        self.pending.get_or_insert_with(|| Pending {
+            until: now,
+            missing: [false; 2],
             held: Vec::new(),
             size: 0,
         });
@@ -323,7 +335,7 @@ mod tests {
         let (channel, _) = Channel::pair().expect("a pair");
         let peer = Address::Unix(Vec::new());
         let names = [peer.numeric(), peer.numeric()];
-        Session::new(Facts { number: 1, client: peer, started: 0 }, channel, names, limit)
+        Session::new(Facts { number: 1, client: peer, started: 0 }, Some(channel), names, limit)
     }
 
     #[test]

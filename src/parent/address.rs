@@ -45,8 +45,8 @@ impl Addresses {
         resolver: &Running<ToResolver>,
         signals: &SignalFd,
     ) -> Result<Addresses, Stop> {
-        let server = find(&config.server, resolver, signals)?;
-        let client = find(&config.client, resolver, signals)?;
+        let server = interleave(find(&config.server, resolver, signals)?);
+        let client = interleave(find(&config.client, resolver, signals)?);
         Ok(Addresses { client, server })
     }
 }
@@ -100,7 +100,7 @@ fn without_resolver(endpoint: &Endpoint) -> Result<Option<Vec<Host>>, Failure> {
     };
     if let Some(number) = number(name) {
         return match (number.ip, endpoint.family) {
-            (IpAddr::V6(_), Family::Ipv4) | (IpAddr::V4(_), Family::Ipv6) => {
+            (IpAddr::V6(_), Family::Ipv4) | (IpAddr::V4(_), Family::Ipv6) if !is_mapped(name) => {
                 Err(failure(endpoint, Status::NoHost, "Address family for hostname not supported"))
             }
             _ => Ok(Some(vec![number])),
@@ -112,13 +112,33 @@ fn without_resolver(endpoint: &Endpoint) -> Result<Option<Vec<Host>>, Failure> {
     })
 }
 
-/// `127.0.0.1`, `::1`, `fe80::1%eth0`.
+/// `::ffff:192.0.2.1`
+fn is_mapped(name: &str) -> bool {
+    name.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_ipv4_mapped().is_some())
+}
+
+/// Alternates between the families, beginning with that of the first address, and keeps the order within each
+/// (RFC 8305, section 4): where a family does not work, only every second attempt is in vain.
+pub(super) fn interleave(addresses: Vec<Address>) -> Vec<Address> {
+    let is_v6 = |address: &Address| matches!(address, Address::V6 { .. });
+    let first = addresses.first().is_some_and(is_v6);
+    let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| is_v6(address) == first);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    std::iter::from_fn(|| match (one.next(), other.next()) {
+        (None, None) => None,
+        (first, second) => Some(first.into_iter().chain(second)),
+    })
+    .flatten()
+    .collect()
+}
+
+/// `127.0.0.1`, `::1`, `fe80::1%eth0`. An IPv4 address in IPv6 notation is the IPv4 address.
 fn number(text: &str) -> Option<Host> {
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
     };
-    let ip: IpAddr = ip.parse().ok()?;
+    let ip = ip.parse::<IpAddr>().ok()?.to_canonical();
     let scope = match zone {
         None => 0,
         Some(zone) => zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?,
@@ -148,11 +168,15 @@ fn interface(name: &str, family: Family) -> Option<Vec<Host>> {
     (!found.is_empty()).then_some(found)
 }
 
-fn ask(
-    endpoint: &Endpoint,
-    resolver: &Running<ToResolver>,
-    signals: &SignalFd,
-) -> Result<Vec<Address>, Stop> {
+/// Whether an endpoint is one that we connect to and whose host was given by name, which may get another
+/// address while we run.
+pub(super) fn may_move(endpoint: &Endpoint) -> bool {
+    let is_name = endpoint.host.as_ref().is_some_and(|host| number(host).is_none());
+    endpoint.approach == Approach::Connect && is_name
+}
+
+/// What the resolver is asked about an endpoint.
+pub(super) fn question(endpoint: &Endpoint) -> Find {
     let service = match &endpoint.port {
         Port::Service(name) => Some(name.clone()),
         Port::Number(number) => Some(number.to_string()),
@@ -164,7 +188,15 @@ fn ask(
         Family::Ipv6 => FindFamily::Ipv6,
     };
     let listen = endpoint.approach == Approach::Listen;
-    resolver.send(&ToResolver::Find(Find { host: endpoint.host.clone(), service, family, listen }))?;
+    Find { host: endpoint.host.clone(), service, family, listen }
+}
+
+fn ask(
+    endpoint: &Endpoint,
+    resolver: &Running<ToResolver>,
+    signals: &SignalFd,
+) -> Result<Vec<Address>, Stop> {
+    resolver.send(&ToResolver::Find(question(endpoint)))?;
     let mut lost = None;
     loop {
         match resolver.wait(signals)? {
@@ -178,5 +210,35 @@ fn ask(
             ToParent::LookupLost { pid, end } => lost = Some(lost_lookup(pid, end)),
             _ => return Err(resolver.nonsense().into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(host: u8) -> Address {
+        Address::V4 { host: [192, 0, 2, host].into(), port: 80 }
+    }
+
+    fn v6(host: u16) -> Address {
+        Address::V6 { host: [0x2001, 0xdb8, 0, 0, 0, 0, 0, host].into(), port: 80, scope: 0 }
+    }
+
+    #[test]
+    fn families_are_interleaved_in_their_order() {
+        let sorted = vec![v4(1), v4(2), v4(3), v6(1)];
+        assert_eq!(interleave(sorted), [v4(1), v6(1), v4(2), v4(3)]);
+        assert_eq!(interleave(vec![v6(1), v6(2), v4(1)]), [v6(1), v4(1), v6(2)]);
+        assert_eq!(interleave(Vec::new()), []);
+        let unix = vec![Address::Unix(b"/run/x".to_vec())];
+        assert_eq!(interleave(unix.clone()), unix);
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_notation_is_the_ipv4_address() {
+        let host = number("::ffff:127.0.0.1").expect("a number");
+        assert_eq!(host.ip, IpAddr::from(Ipv4Addr::LOCALHOST));
+        assert!(is_mapped("::ffff:127.0.0.1") && !is_mapped("::1") && !is_mapped("127.0.0.1"));
     }
 }

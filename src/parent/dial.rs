@@ -1,4 +1,5 @@
-//! Reaching a peer: through its addresses, one after the other, without ever waiting.
+//! Connects to a peer without ever waiting: through its addresses as RFC 8305 has it, the next one started
+//! while the last is still pending, and the first that stands wins.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -8,89 +9,269 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, SockProtocol, SockType, connect, socket};
 
-use super::socket::{family_of, keep_urgent_bytes, peer_of, pending_error, with_sockaddr};
+use super::own::OwnListeners;
+use super::socket::{self, family_of, keep_urgent_bytes, local_of, peer_of, pending_error, with_sockaddr};
+use crate::config::Keepalive;
 use crate::messages::Address;
+use crate::reason::reason;
 
-/// A connection attempt.
-pub(super) struct Dial {
-    addresses: Rc<[Address]>,
-    next: usize,
-    socket: Option<OwnedFd>,
-    pub(super) deadline: Instant,
-    last: Errno,
+/// Delay between the starts of two attempts ("Connection Attempt Delay" of RFC 8305, section 5).
+const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
+
+/// First delay before an address is tried again that had no room for us just now; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(5);
+
+/// Longest such delay.
+const LONGEST_RETRY: Duration = Duration::from_millis(100);
+
+/// What all connection attempts of a run have in common.
+pub(super) struct DialOptions {
+    /// `--connect-timeout`
+    pub(super) timeout: Duration,
+    pub(super) keepalive: Keepalive,
+    pub(super) own: OwnListeners,
 }
 
-/// How far it is.
+/// Connection attempts to all addresses of one peer.
+pub(super) struct Dial {
+    addresses: Rc<[Address]>,
+    options: Rc<DialOptions>,
+    /// Index of the address that is started next.
+    next: usize,
+    /// When it may be started while others are pending.
+    next_start: Instant,
+    attempts: Vec<Attempt>,
+    refusals: Vec<(Address, Refusal)>,
+    deadline: Instant,
+}
+
+struct Attempt {
+    address: Address,
+    state: State,
+    /// Delay before the next retry.
+    retry: Duration,
+}
+
+enum State {
+    Connecting(OwnedFd),
+    /// Tried again then: the queue of a Unix server was full, or descriptors ran out.
+    Paused(Instant),
+}
+
+/// Why an address is not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    System(Errno),
+    /// We listen there ourselves: the connection would come back to us.
+    OwnListener,
+}
+
+impl Refusal {
+    pub(super) fn reason(self) -> String {
+        match self {
+            Refusal::System(errno) => reason(errno as i32),
+            Refusal::OwnListener => "this program listens there itself".into(),
+        }
+    }
+}
+
+/// Result of one look at a [`Dial`].
 pub(super) enum Progress {
     Waiting,
     Connected(OwnedFd, Address),
-    Failed(Errno),
+    /// No address is reached: each with its reason.
+    Failed(Vec<(Address, Refusal)>),
+}
+
+/// What an attempt has come to.
+enum Verdict {
+    Pending,
+    Connected(OwnedFd, Address),
+    Refused(Refusal),
 }
 
 impl Dial {
-    pub(super) fn new(addresses: Rc<[Address]>, patience: Duration) -> Dial {
-        let last = Errno::EADDRNOTAVAIL;
-        Dial { addresses, next: 0, socket: None, deadline: Instant::now() + patience, last }
+    pub(super) fn new(addresses: Rc<[Address]>, options: Rc<DialOptions>) -> Dial {
+        let now = Instant::now();
+        let deadline = now + options.timeout;
+        Dial {
+            addresses,
+            options,
+            next: 0,
+            next_start: now,
+            attempts: Vec::new(),
+            refusals: Vec::new(),
+            deadline,
+        }
     }
 
-    /// What becomes writable when there is news.
-    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+    /// The address that is tried first.
+    pub(super) fn target(&self) -> Option<&Address> {
+        self.addresses.first()
+    }
+
+    /// The sockets that become writable when there is news.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.attempts.iter().filter_map(|attempt| match &attempt.state {
+            State::Connecting(socket) => Some(socket.as_fd()),
+            State::Paused(_) => None,
+        })
+    }
+
+    /// When to look again although no socket has news.
+    pub(super) fn wake(&self) -> Instant {
+        let next = (self.next < self.addresses.len()).then_some(self.next_start);
+        let retries = self.attempts.iter().filter_map(|attempt| match attempt.state {
+            State::Paused(until) => Some(until),
+            State::Connecting(_) => None,
+        });
+        next.into_iter().chain(retries).fold(self.deadline, Instant::min)
     }
 
     /// Goes on as far as possible now.
     pub(super) fn advance(&mut self) -> Progress {
+        let now = Instant::now();
         loop {
-            let Some(socket) = self.socket.take() else {
-                match self.try_next() {
-                    Some(socket) => self.socket = Some(socket),
-                    None => return Progress::Failed(self.last),
-                }
-                continue;
-            };
-            // Who has a peer is connected; on loopback that is so at once.
-            let none = match peer_of(&socket) {
-                Ok(peer) => return Progress::Connected(socket, peer),
-                Err(errno) => errno,
-            };
-            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-            if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
-                if Instant::now() >= self.deadline {
-                    return Progress::Failed(Errno::ETIMEDOUT);
-                }
-                self.socket = Some(socket);
-                return Progress::Waiting;
+            if let Some((socket, address)) = self.examine_all(now) {
+                return Progress::Connected(socket, address);
             }
-            self.last = match pending_error(&socket) {
-                // Connected between the two questions, or gone again already.
-                Ok(()) => match peer_of(&socket) {
-                    Ok(peer) => return Progress::Connected(socket, peer),
-                    Err(_) => none,
-                },
-                Err(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+            if !self.start_next(now) {
+                break;
             }
         }
+        if self.attempts.is_empty() {
+            return Progress::Failed(std::mem::take(&mut self.refusals));
+        }
+        if now >= self.deadline {
+            return self.give_up();
+        }
+        Progress::Waiting
     }
 
-    /// Starts on the next address that can be started on.
-    fn try_next(&mut self) -> Option<OwnedFd> {
-        while let Some(address) = self.addresses.get(self.next) {
-            self.next += 1;
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let attempt = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>).and_then(
-                |socket| {
-                    keep_urgent_bytes(&socket);
-                    match with_sockaddr(address, |to| connect(socket.as_raw_fd(), to)) {
-                        Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
-                        Err(errno) => Err(errno),
-                    }
-                },
-            );
-            match attempt {
-                Ok(socket) => return Some(socket),
-                Err(errno) => self.last = errno,
+    /// Looks at every attempt; the first that stands wins, and the others are closed unused with `self`.
+    fn examine_all(&mut self, now: Instant) -> Option<(OwnedFd, Address)> {
+        for mut attempt in std::mem::take(&mut self.attempts) {
+            match attempt.examine(&self.options.own, now) {
+                Verdict::Pending => self.attempts.push(attempt),
+                Verdict::Connected(socket, address) => {
+                    socket::prepare(&socket, &address, self.options.keepalive);
+                    return Some((socket, address));
+                }
+                Verdict::Refused(refusal) => {
+                    self.refusals.push((attempt.address, refusal));
+                    self.next_start = now;
+                }
             }
         }
         None
     }
+
+    /// Starts on the next address if its time has come; says whether it did.
+    fn start_next(&mut self, now: Instant) -> bool {
+        let Some(address) = self.addresses.get(self.next) else { return false };
+        if now < self.next_start && !self.attempts.is_empty() {
+            return false;
+        }
+        self.next += 1;
+        self.next_start = now + NEXT_ATTEMPT;
+        let state = State::Paused(now);
+        self.attempts.push(Attempt { address: address.clone(), state, retry: FIRST_RETRY });
+        true
+    }
+
+    /// The time is over: what is pending, or has not been started, was not reached in time.
+    fn give_up(&mut self) -> Progress {
+        let late = self.attempts.drain(..).map(|attempt| attempt.address);
+        let late = late.chain(self.addresses[self.next..].iter().cloned());
+        self.refusals.extend(late.map(|address| (address, Refusal::System(Errno::ETIMEDOUT))));
+        Progress::Failed(std::mem::take(&mut self.refusals))
+    }
+}
+
+impl Attempt {
+    fn examine(&mut self, own: &OwnListeners, now: Instant) -> Verdict {
+        match &self.state {
+            State::Paused(until) if *until > now => return Verdict::Pending,
+            State::Paused(_) => match self.start(own) {
+                Ok(socket) => self.state = State::Connecting(socket),
+                Err(Refusal::System(errno)) if is_shortage(errno) => {
+                    self.state = State::Paused(now + self.retry);
+                    self.retry = (self.retry * 2).min(LONGEST_RETRY);
+                    return Verdict::Pending;
+                }
+                Err(refusal) => return Verdict::Refused(refusal),
+            },
+            State::Connecting(_) => {}
+        }
+        let State::Connecting(socket) = &self.state else { return Verdict::Pending };
+        match self.state_of(socket) {
+            Ok(None) => Verdict::Pending,
+            Ok(Some(peer)) => self.accept(peer, own),
+            Err(errno) => Verdict::Refused(Refusal::System(errno)),
+        }
+    }
+
+    fn start(&self, own: &OwnListeners) -> Result<OwnedFd, Refusal> {
+        if own.leads_back(&self.address, None) {
+            return Err(Refusal::OwnListener);
+        }
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(family_of(&self.address), SockType::Stream, flags, None::<SockProtocol>)
+            .map_err(Refusal::System)?;
+        keep_urgent_bytes(&socket);
+        match with_sockaddr(&self.address, |to| connect(socket.as_raw_fd(), to)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
+            Err(errno) => Err(Refusal::System(errno)),
+        }
+    }
+
+    /// The peer once the connection stands.
+    fn state_of(&self, socket: &OwnedFd) -> Result<Option<Address>, Errno> {
+        // A socket that has a peer is connected; on loopback that is so at once.
+        let none = match peer_of(socket) {
+            Ok(peer) => return Ok(Some(peer)),
+            Err(errno) => errno,
+        };
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+            return Ok(None);
+        }
+        match pending_error(socket) {
+            // Connected between the two questions, or gone again already.
+            Ok(()) => peer_of(socket).map(Some).map_err(|_| none),
+            Err(error) => match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
+                // Only a connection that stood can be reset. What the peer sent before can still be read.
+                Errno::ECONNRESET | Errno::EPIPE => Ok(Some(self.address.clone())),
+                errno => Err(errno),
+            },
+        }
+    }
+
+    /// A connection stands; not one with ourselves.
+    fn accept(&mut self, peer: Address, own: &OwnListeners) -> Verdict {
+        let State::Connecting(socket) = std::mem::replace(&mut self.state, State::Paused(Instant::now()))
+        else {
+            return Verdict::Pending;
+        };
+        if peer.ip().is_none() {
+            return Verdict::Connected(socket, peer);
+        }
+        let local = local_of(&socket).ok();
+        let refusal = if local.as_ref() == Some(&peer) {
+            // A simultaneous open with itself: the port is free and was given to the socket as its own.
+            Refusal::System(Errno::ECONNREFUSED)
+        } else if own.leads_back(&peer, local.as_ref()) {
+            Refusal::OwnListener
+        } else {
+            return Verdict::Connected(socket, peer);
+        };
+        // Not closed in order: that would keep the port in TIME_WAIT, out of reach for the real server.
+        socket::reset(socket);
+        Verdict::Refused(refusal)
+    }
+}
+
+/// Errors that pass: a Unix server whose queue is full, and a system short of descriptors or memory.
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::supervisor::MOST_QUEUED;
 use crate::config::{Config, Target};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
@@ -55,7 +56,8 @@ pub(super) fn raise(config: &mut Config) -> Result<Limits, Failure> {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return Ok(Limits { backlog: LEAST_BACKLOG as u32, shortage: None });
     };
-    let wanted = needed(config.at_once, files) + (MOST_BACKLOG - LEAST_BACKLOG) * (1 + files);
+    let queued = if config.per_client.is_some() { MOST_QUEUED as u64 } else { 0 };
+    let wanted = needed(config.at_once, files) + (MOST_BACKLOG - LEAST_BACKLOG) * (1 + files) + queued;
     let raised = wanted.min(hard);
     let limit =
         if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok() { raised } else { soft };
@@ -65,6 +67,7 @@ pub(super) fn raise(config: &mut Config) -> Result<Limits, Failure> {
             format!("the limit of open files is {limit}, and {least} are needed: raise it with ulimit -n");
         return Err(Failure::new(Status::Os, text));
     }
+    let limit = limit.saturating_sub(queued);
     let shortage = lower(config, files, limit);
     Ok(Limits { backlog: backlog(config.at_once, files, limit), shortage })
 }

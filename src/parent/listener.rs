@@ -8,12 +8,12 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, bind, connect, getsockname, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, bind, connect, getsockname, getsockopt, listen,
+    setsockopt, socket, sockopt,
 };
 
 use super::own_file::{OwnFile, Place};
-use super::socket::{address_of, family_of, keep_urgent_bytes, peer_of, with_sockaddr};
+use super::socket::{address_of, family_of, keep_urgent_bytes, with_sockaddr};
 use crate::messages::Address;
 
 /// A socket that peers connect to. Removes the file of a Unix socket when it goes.
@@ -23,12 +23,18 @@ pub(super) struct Listener {
     file: Option<OwnFile>,
     /// It was open already when we started, and whoever opened it knows where it is.
     pub(super) is_handed: bool,
+    /// IPv4 clients reach it, too, although its address is IPv6 (`IPV6_V6ONLY` off).
+    pub(super) is_dual_stack: bool,
+    /// Other sockets may be bound to the same port (`SO_REUSEPORT`).
+    pub(super) is_shared: bool,
 }
 
 impl Listener {
     /// One that somebody else has opened: its file, if it has one, is theirs, too.
     pub(super) fn handed(socket: OwnedFd, address: Address) -> Listener {
-        Listener { socket, address, file: None, is_handed: true }
+        let v6_only = getsockopt(&socket, sockopt::Ipv6V6Only).unwrap_or(true);
+        let is_shared = getsockopt(&socket, sockopt::ReusePort).unwrap_or(false);
+        Listener { socket, address, file: None, is_handed: true, is_dual_stack: !v6_only, is_shared }
     }
 
     /// Binds to the first address that can be bound.
@@ -75,13 +81,14 @@ impl Listener {
             // A dynamic port is known only now.
             _ => address_of(&getsockname(socket.as_raw_fd())?),
         };
-        Ok(Listener { socket, address, file, is_handed: false })
+        let is_dual_stack = matches!(&address, Address::V6 { host, .. } if host.is_unspecified());
+        Ok(Listener { socket, address, file, is_handed: false, is_dual_stack, is_shared: false })
     }
 
     /// The next peer, if one is waiting.
     pub(super) fn accept(&self) -> io::Result<Option<(OwnedFd, Address)>> {
-        let peer = match privsep::sys::accept(self.socket.as_fd()) {
-            Ok(peer) => peer,
+        let (peer, address) = match privsep::sys::accept(self.socket.as_fd()) {
+            Ok(accepted) => accepted,
             Err(error) => {
                 return match error.raw_os_error().map(Errno::from_raw) {
                     // The peer left before we came, or the network had something to say about it.
@@ -102,8 +109,9 @@ impl Listener {
                 };
             }
         };
-        // Gone again already: nothing to serve.
-        Ok(peer_of(&peer).ok().map(|address| (peer, address)))
+        // A peer that has reset the connection since may have sent something before.
+        let address = address.map_or_else(|| Address::Unix(Vec::new()), |address| address_of(&address));
+        Ok(Some((peer, address)))
     }
 }
 

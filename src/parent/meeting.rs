@@ -11,6 +11,7 @@ use super::handed::{self, Door, Doors};
 use super::identity::Start;
 use super::listener::Listener;
 use super::no_user;
+use super::own::OwnListeners;
 use super::supervisor::Peers;
 use crate::config::{Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
@@ -42,6 +43,9 @@ pub(super) fn prepare(
         Some(Door::Gone) | None => (listen(&config.client, &client, None)?, None),
     };
     let server_listener = listen(&config.server, &server, doors.server)?;
+    let own = OwnListeners::of(client_listener.iter().chain(&server_listener));
+    own.refuse_loop(&config.server, &server)?;
+    own.refuse_loop(&config.client, &client)?;
     Ok((Peers { client, server, client_listener, server_listener }, first_client))
 }
 

@@ -17,6 +17,7 @@ mod limits;
 mod listener;
 mod manager;
 mod meeting;
+mod own;
 mod own_file;
 mod pair;
 mod pidfile;

@@ -6,11 +6,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, getpeername, setsockopt,
-    sockopt,
+    AddressFamily, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, getpeername,
+    getsockname, setsockopt, sockopt,
 };
 
+use crate::config::Keepalive;
 use crate::messages::Address;
+
+/// Unanswered probes after which a peer is taken for gone, with `--keepalive TIME`.
+const KEEPALIVE_PROBES: u32 = 3;
 
 pub(super) fn family_of(address: &Address) -> AddressFamily {
     match address {
@@ -65,13 +69,26 @@ pub(super) fn keep_urgent_bytes(socket: &OwnedFd) {
     let _ = setsockopt(socket, sockopt::OobInline, &true);
 }
 
-/// What a session's socket needs before a worker gets it, who may not set it: urgent bytes in place, and no delay of
-/// small writes.
-pub(super) fn prepare(socket: &OwnedFd, address: &Address) {
+/// The local address of a socket.
+pub(super) fn local_of(socket: &OwnedFd) -> Result<Address, Errno> {
+    getsockname(socket.as_raw_fd()).map(|sockaddr| address_of(&sockaddr))
+}
+
+/// Sets the options of a session's socket, which its worker may not set: urgent bytes in place, no delay of
+/// small writes, and probes that find out when the peer has vanished. A connection that is gone already shows itself to the worker, so
+/// errors are ignored.
+pub(super) fn prepare(socket: &OwnedFd, address: &Address, keepalive: Keepalive) {
     keep_urgent_bytes(socket);
-    if address.ip().is_some() {
-        // A connection that is gone already shows itself to the worker.
-        let _ = setsockopt(socket, sockopt::TcpNoDelay, &true);
+    if address.ip().is_none() {
+        return;
+    }
+    let _ = setsockopt(socket, sockopt::TcpNoDelay, &true);
+    // Also for `Off`: an accepted socket inherits the option from a listener that was handed over.
+    let _ = setsockopt(socket, sockopt::KeepAlive, &(keepalive != Keepalive::Off));
+    if let Keepalive::Every(seconds) = keepalive {
+        let _ = setsockopt(socket, sockopt::TcpKeepIdle, &seconds);
+        let _ = setsockopt(socket, sockopt::TcpKeepInterval, &seconds);
+        let _ = setsockopt(socket, sockopt::TcpKeepCount, &KEEPALIVE_PROBES);
     }
 }
 
@@ -88,9 +105,30 @@ pub(super) fn pending_error(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Whether a peer has gone for good; one that only has nothing more to send is still there.
-pub(super) fn is_gone(socket: &OwnedFd) -> bool {
+/// Whether a connection still stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It stands; its peer may have finished sending.
+    Open,
+    /// The peer has closed or reset it, and either has left something to read or has closed in order: what
+    /// it sent, and its end, can still be delivered.
+    Left,
+    /// The peer has reset it, or does not answer any more, and there is nothing to read.
+    Lost,
+}
+
+/// Looks at a connection without reading from it.
+pub(super) fn standing(socket: &OwnedFd) -> Standing {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(1..) => {}
+        _ => return Standing::Open,
+    }
+    let reset = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+    if reset && privsep::sys::unread(socket.as_fd()).unwrap_or(0) == 0 {
+        Standing::Lost
+    } else {
+        Standing::Left
+    }
 }

@@ -149,7 +149,7 @@ const THREADS_WHEN: &[Entry] = when![
 ];
 
 const PARENT: &[Entry] = always![
-    SYS_accept4 SYS_connect SYS_getsockopt SYS_getpeername SYS_read SYS_waitid SYS_wait4
+    SYS_accept4 SYS_connect SYS_getsockopt SYS_getpeername SYS_getsockname SYS_read SYS_waitid SYS_wait4
 ];
 
 const PARENT_WHEN: &[Entry] = when![
@@ -159,9 +159,14 @@ const PARENT_WHEN: &[Entry] = when![
         dies [[2, 0x80802, 0], [2, 0x80803, 0], [2, 1, 0], [2, 0x80801, 262], [1, 0x80802, 0],
               [16, 0x80803, 0], [17, 0x80803, 0], [38, 0x80805, 0], [40, 0x80801, 0]]
     SYS_setsockopt
-        passes [[-1, 6, 1], [-1, 1, 13], [-1, 1, 10]]
+        // TCP_NODELAY, SO_LINGER, SO_OOBINLINE, SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
+        passes [[-1, 6, 1], [-1, 1, 13], [-1, 1, 10], [-1, 1, 9], [-1, 6, 4], [-1, 6, 5], [-1, 6, 6]]
         // SO_REUSEADDR, SO_BINDTODEVICE, SO_ATTACH_FILTER, TCP_REPAIR, TCP_ULP, IP_TRANSPARENT
         dies [[-1, 1, 2], [-1, 1, 25], [-1, 1, 26], [-1, 6, 19], [-1, 6, 31], [-1, 0, 19]]
+    SYS_ioctl
+        passes [[-1, 0x541B]]
+        // TIOCSTI, FIOSETOWN, SIOCSIFFLAGS, SIOCATMARK
+        dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x8914], [-1, 0x8905]]
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
     SYS_fcntl passes [] dies [[-1, 4], [-1, 1030]]
 ];

@@ -128,6 +128,12 @@ impl Peer {
         Some(buffer)
     }
 
+    /// Whether the other side ends soon, without having sent anything.
+    pub fn is_over_without_a_word(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("SO_RCVTIMEO");
+        self.stream.read(&mut [0]).is_ok_and(|length| length == 0)
+    }
+
     /// A whole conversation with a server that echoes.
     #[track_caller]
     pub fn gets_its_echo(mut self) {

@@ -226,10 +226,13 @@ impl<'a> Reader<'a> {
                     self.end_abnormally(number, note);
                 }
             }
+            ToLogger::Unserved { number, client, server, started, cause } => {
+                self.unserved(Facts { number, client, started }, &server, cause)?;
+            }
             ToLogger::Stop { number } => {
                 if let Some(session) = self.sessions.get(&number) {
                     // It may have ended by itself in the meantime.
-                    let _ = session.channel.finish_sending();
+                    let _ = session.channel.as_ref().map(Channel::finish_sending);
                 }
             }
             ToLogger::Notice { level, text } => self.notes.tell(level, &text),

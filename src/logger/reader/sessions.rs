@@ -10,7 +10,7 @@ use super::{LISTENING, Reader, TURN};
 use crate::logger::batch::What;
 use crate::logger::session::{Held, Session, epitaph};
 use crate::logger::template::Facts;
-use crate::messages::{Address, Level, Record, Sharing, Side};
+use crate::messages::{Address, Cause, Level, Record, Sharing, Side};
 use crate::role::Trouble;
 
 /// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
@@ -30,11 +30,36 @@ impl Reader<'_> {
         }
         let (client, client_until) = self.names.ask(2 * number, &facts.client);
         let (server, server_until) = self.names.ask(2 * number + 1, server);
-        let mut session = Session::new(facts, channel, [client, server], bytes);
+        let mut session = Session::new(facts, Some(channel), [client, server], bytes);
         session.wait_for_names(client_until, server_until);
         self.watch(number, session.has_deadline());
         self.sessions.insert(number, session);
         self.turn.push_back(number);
+        if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
+            self.start(number)?;
+        }
+        Ok(())
+    }
+
+    /// Records a session that never had a worker: nothing passed, and this is why.
+    pub(super) fn unserved(&mut self, facts: Facts, server: &Address, cause: Cause) -> Result<(), Trouble> {
+        let number = facts.number;
+        if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
+            return Err(Trouble::Protocol);
+        }
+        let (client, client_until) = self.names.ask(2 * number, &facts.client);
+        let (server, server_until) = self.names.ask(2 * number + 1, server);
+        let mut session = Session::new(facts, None, [client, server], None);
+        session.wait_for_names(client_until, server_until);
+        session.wait_for_turn();
+        session.give_up();
+        self.watch(number, session.has_deadline());
+        self.sessions.insert(number, session);
+        self.turn.push_back(number);
+        for from in [Side::Client, Side::Server] {
+            self.note(number, What::Ended { from, total: 0 });
+        }
+        self.close(number, epitaph(cause));
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
@@ -52,7 +77,9 @@ impl Reader<'_> {
     /// Begins to read a session.
     pub(super) fn start(&mut self, number: u64) -> Result<(), Trouble> {
         let Some(session) = self.sessions.get(&number) else { return Ok(()) };
-        self.epoll.add(&session.channel, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
+        if let Some(channel) = &session.channel {
+            self.epoll.add(channel, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
+        }
         if session.can_begin() {
             self.begin(number);
         }
@@ -98,7 +125,8 @@ impl Reader<'_> {
             // One that has been cut off may still wait for its names. It has nothing more to say.
             let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
             let Some(session) = speaking else { return Ok(()) };
-            match session.channel.receive_frame(self.batch.space(), Wait::No) {
+            let Some(channel) = &session.channel else { return Ok(()) };
+            match channel.receive_frame(self.batch.space(), Wait::No) {
                 Ok(Frame::Bytes(length)) => {
                     self.pace.read(length);
                     self.accept(number, length);
@@ -151,7 +179,9 @@ impl Reader<'_> {
 
     pub(super) fn hung_up(&mut self, number: u64) -> Result<(), Trouble> {
         let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
-        self.epoll.delete(&session.channel)?;
+        if let Some(channel) = &session.channel {
+            self.epoll.delete(channel)?;
+        }
         let note = session.hung_up(Instant::now());
         let waits = session.has_deadline();
         self.watch(number, waits);
@@ -166,8 +196,10 @@ impl Reader<'_> {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.give_up();
             // Whatever else comes from there is not heard; a worker that is still alive ends.
-            let _ = session.channel.finish_sending();
-            let _ = self.epoll.delete(&session.channel);
+            if let Some(channel) = &session.channel {
+                let _ = channel.finish_sending();
+                let _ = self.epoll.delete(channel);
+            }
         }
         self.close(number, Some(note));
         self.forget_if_gone(number);

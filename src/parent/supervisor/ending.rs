@@ -10,8 +10,9 @@ use nix::unistd::Pid;
 
 use super::{Phase, Roles, Supervisor};
 use crate::exit::{Failure, Status};
-use crate::messages::{Hangup, Level, Side, ToLogger};
+use crate::messages::{End, Hangup, Level, Side, ToLogger};
 use crate::parent::pair::Pair;
+use crate::parent::socket;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
 
@@ -19,7 +20,7 @@ use crate::signals::describe;
 const ENDING: Duration = Duration::from_secs(5);
 
 /// How long the logger may take to write the rest.
-const WRITE_OUT: Duration = Duration::from_secs(60);
+const WRITE_OUT: Duration = Duration::from_secs(20);
 
 /// How long roles may take to end when we do: a little more than the second that the logger gives itself.
 const FAREWELL: Duration = Duration::from_millis(1200);
@@ -46,7 +47,9 @@ impl Supervisor<'_> {
                 self.notice(Level::Normal, text);
                 self.end_sessions(status);
             }
-            Phase::Ending { status, until } if self.running.is_empty() || until <= now => {
+            Phase::Ending { status, .. } if self.running.is_empty() => self.write_out(now, status),
+            Phase::Ending { status, until } if until <= now => {
+                self.give_up_workers();
                 self.write_out(now, status);
             }
             Phase::WritingOut { until, .. } if until <= now => {
@@ -60,14 +63,33 @@ impl Supervisor<'_> {
     pub(super) fn close_listeners(&mut self) {
         if self.awaiting(Side::Client).is_none() {
             self.client_listener = None;
+            self.refuse_queued();
         }
         if self.awaiting(Side::Server).is_none() {
             self.server_listener = None;
         }
     }
 
+    /// Workers that have not ended in time, stopped or taken over, die with the zygote: the parent, whose filter
+    /// has no kill, cannot end them itself. What they sent the logger before is recorded.
+    fn give_up_workers(&mut self) {
+        let mut sessions: Vec<u64> = self.running.drain().map(|(_, session)| session.number).collect();
+        sessions.sort_unstable();
+        for number in sessions {
+            self.notice(Level::Warning, format!("session {number} has not ended in time: killed"));
+            self.tell(ToLogger::Died { number, end: End::Signal(Signal::SIGKILL as i32) });
+        }
+    }
+
+    /// Whether the zygote has been told to end, and may be gone.
+    pub(super) fn is_without_zygote(&self) -> bool {
+        matches!(self.phase, Phase::WritingOut { .. })
+    }
+
     pub(super) fn write_out(&mut self, now: Instant, status: u8) {
         self.end_bursts(|_| true);
+        // Its end is also that of every worker that is left (PR_SET_PDEATHSIG, SIGKILL).
+        let _ = self.roles.zygote.channel.finish_sending();
         self.phase = Phase::WritingOut { until: now + WRITE_OUT, status };
         self.tell(ToLogger::Finish);
         // It goes out with the next turn; nothing else is left to wake us.
@@ -86,11 +108,16 @@ impl Supervisor<'_> {
         for pair in self.pairs.drain(..) {
             pair.refuse();
         }
+        self.refuse_queued();
         let sessions: Vec<u64> = self.running.values().map(|session| session.number).collect();
         for number in sessions {
             self.tell(ToLogger::Stop { number });
         }
         self.phase = Phase::Ending { until: Instant::now() + ENDING, status };
+    }
+
+    fn refuse_queued(&mut self) {
+        self.queued.drain(..).for_each(|present| socket::reset(present.socket));
     }
 
     /// Lets sessions that have begun go on, but not for ever.
@@ -102,6 +129,7 @@ impl Supervisor<'_> {
         let (begun, alone) = std::mem::take(&mut self.pairs).into_iter().partition(Pair::has_both);
         self.pairs = begun;
         alone.into_iter().for_each(Pair::refuse);
+        self.refuse_queued();
         self.phase = Phase::Draining { until: Instant::now() + patience, status };
     }
 
@@ -146,6 +174,8 @@ impl Supervisor<'_> {
                     // To a logger that finishes nothing is sent: it may be gone.
                     if !matches!(self.phase, Phase::WritingOut { .. }) {
                         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
+                        self.want_lookup(Side::Client);
+                        self.want_lookup(Side::Server);
                         self.tell_reloading();
                         self.tell(ToLogger::Reopen);
                     }
@@ -184,7 +214,7 @@ impl Supervisor<'_> {
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
         };
-        if ended(self.roles.zygote.pid) {
+        if !self.is_without_zygote() && ended(self.roles.zygote.pid) {
             return Err(self.roles.zygote.lost());
         }
         // The logger may end once everything is written; whether it was is in its channel.

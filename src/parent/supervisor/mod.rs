@@ -2,7 +2,9 @@
 
 mod backlog;
 mod bursts;
+mod early;
 mod ending;
+mod lookup;
 mod names;
 mod pairs;
 mod service;
@@ -21,8 +23,10 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Wait, no_fds};
 use privsep::confine::Locked;
 
+use super::dial::DialOptions;
 use super::listener::Listener;
-use super::pair::{Half, Pair};
+use super::own::OwnListeners;
+use super::pair::{Half, Pair, Present};
 use super::roles::Running;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
@@ -32,6 +36,8 @@ use crate::policy::Role;
 use crate::reason::reason;
 pub(super) use backlog::Backlog;
 use bursts::{Burst, Kind};
+pub(super) use early::MOST_QUEUED;
+use lookup::Lookup;
 pub(super) use names::lost_lookup;
 pub(super) use service::Service;
 
@@ -46,6 +52,9 @@ const CROWD: Duration = Duration::from_millis(20);
 
 /// After the system refused a descriptor or a process: so long until the next attempt.
 const RECOVERY: Duration = Duration::from_millis(500);
+
+/// After a session that we began in vain (`-c`): so long until the next one.
+const VAIN: Duration = Duration::from_millis(250);
 
 /// Where the peers are.
 pub(super) struct Peers {
@@ -109,6 +118,8 @@ enum Found {
     /// Somebody who would come in, if there were room.
     Waiting,
     Pair(usize),
+    /// A client that waits with us has left.
+    Queued,
 }
 
 pub(super) struct Supervisor<'a> {
@@ -117,6 +128,8 @@ pub(super) struct Supervisor<'a> {
     hangup: Hangup,
     client_addresses: Rc<[Address]>,
     server_addresses: Rc<[Address]>,
+    dialling: Rc<DialOptions>,
+    lookup: Lookup,
     client_listener: Option<Listener>,
     server_listener: Option<Listener>,
     roles: Roles,
@@ -132,6 +145,8 @@ pub(super) struct Supervisor<'a> {
     failed: Option<Status>,
     /// In the order in which they began: the first that lacks a peer gets the next one.
     pairs: Vec<Pair>,
+    /// Clients that wait for a place.
+    queued: VecDeque<Present>,
     /// By process.
     running: HashMap<i32, Session>,
     /// What is being told about, once.
@@ -148,6 +163,8 @@ pub(super) struct Supervisor<'a> {
     barren: Option<Instant>,
     /// Too many descriptors are on their way between processes: nothing is handed out until then.
     crowded: Option<Instant>,
+    /// A session was begun in vain: we begin no other one until then.
+    vain: Option<Instant>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -160,6 +177,8 @@ impl<'a> Supervisor<'a> {
         signals: &'a SignalFd,
         locked: &'a Locked,
     ) -> Supervisor<'a> {
+        let own = OwnListeners::of(peers.client_listener.iter().chain(&peers.server_listener));
+        let (timeout, keepalive) = (config.connect_timeout, config.keepalive);
         let need = config.outputs.iter().map(|output| output.format.need()).max().unwrap_or(Need::Totals);
         Supervisor {
             config,
@@ -167,6 +186,8 @@ impl<'a> Supervisor<'a> {
             hangup,
             client_addresses: peers.client.into(),
             server_addresses: peers.server.into(),
+            dialling: Rc::new(DialOptions { timeout, keepalive, own }),
+            lookup: Lookup::default(),
             client_listener: peers.client_listener,
             server_listener: peers.server_listener,
             roles,
@@ -178,6 +199,7 @@ impl<'a> Supervisor<'a> {
             begun: 0,
             failed: None,
             pairs: Vec::new(),
+            queued: VecDeque::new(),
             running: HashMap::new(),
             bursts: Vec::new(),
             next_session: 1,
@@ -187,6 +209,7 @@ impl<'a> Supervisor<'a> {
             starved: None,
             barren: None,
             crowded: None,
+            vain: None,
         }
     }
 
@@ -236,6 +259,8 @@ impl<'a> Supervisor<'a> {
         loop {
             self.recover();
             self.advance_pairs();
+            self.admit_queued();
+            self.look_up();
             self.flush_outbox()?;
             self.begin_dialled_sessions()?;
             self.order_workers()?;
@@ -255,12 +280,15 @@ impl<'a> Supervisor<'a> {
     /// Ends the waits whose time has come.
     fn recover(&mut self) {
         let now = Instant::now();
-        for wait in [&mut self.starved, &mut self.barren, &mut self.crowded] {
+        for wait in [&mut self.starved, &mut self.barren, &mut self.crowded, &mut self.vain] {
             *wait = wait.filter(|until| *until > now);
         }
     }
 
     fn flush_outbox(&mut self) -> Result<(), Failure> {
+        if self.crowded.is_some() {
+            return Ok(());
+        }
         while let Some((message, fd)) = self.outbox.front() {
             let fds: Vec<BorrowedFd<'_>> = fd.iter().map(AsFd::as_fd).collect();
             match self.roles.logger.channel.send_with(message, &fds, Wait::No) {
@@ -279,21 +307,22 @@ impl<'a> Supervisor<'a> {
     /// Waits for something to do.
     fn wait(&mut self) -> Result<Vec<Found>, Failure> {
         self.flush_outbox()?;
-        let mut tokens = vec![Found::Signal, Found::Logger, Found::Zygote];
+        let mut tokens = vec![Found::Signal, Found::Logger];
         let logger = if self.outbox.is_empty() || self.crowded.is_some() {
             PollFlags::POLLIN
         } else {
             PollFlags::POLLIN | PollFlags::POLLOUT
         };
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![
-            readable(self.signals.as_fd()),
-            PollFd::new(self.roles.logger.channel.as_fd(), logger),
-            readable(self.roles.zygote.channel.as_fd()),
-        ];
+        let mut fds =
+            vec![readable(self.signals.as_fd()), PollFd::new(self.roles.logger.channel.as_fd(), logger)];
         if let Some(resolver) = &self.roles.resolver {
             tokens.push(Found::Resolver);
             fds.push(readable(resolver.channel.as_fd()));
+        }
+        if !self.is_without_zygote() {
+            tokens.push(Found::Zygote);
+            fds.push(readable(self.roles.zygote.channel.as_fd()));
         }
         for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
         {
@@ -307,21 +336,20 @@ impl<'a> Supervisor<'a> {
                 fds.push(readable(listener.as_fd()));
             }
         }
-        for (index, pair) in self.pairs.iter().enumerate() {
-            for half in [&pair.client, &pair.server] {
-                let (fd, flags) = match half {
-                    Half::Awaited => continue,
-                    Half::Dialling(dial) => match dial.socket() {
-                        Some(socket) => (socket, PollFlags::POLLOUT),
-                        None => continue,
-                    },
-                    // Only to hear that it has gone.
-                    Half::There(socket, _) => (socket.as_fd(), PollFlags::empty()),
-                };
-                tokens.push(Found::Pair(index));
-                fds.push(PollFd::new(fd, flags));
+        let peers = self.pairs.iter().enumerate();
+        for (index, half) in peers.flat_map(|(index, pair)| [(index, &pair.client), (index, &pair.server)]) {
+            match half {
+                Half::Dialling(dial) => {
+                    fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
+                }
+                // Only to hear that it has left, which is said once.
+                Half::There(present) if !present.has_left => fds.push(leaving(present)),
+                Half::Awaited | Half::There(_) => {}
             }
+            tokens.resize(fds.len(), Found::Pair(index));
         }
+        fds.extend(self.queued.iter().filter(|present| !present.has_left).map(leaving));
+        tokens.resize(fds.len(), Found::Queued);
         match poll(&mut fds, self.timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
@@ -343,8 +371,8 @@ impl<'a> Supervisor<'a> {
     fn timeout(&self) -> PollTimeout {
         let dials =
             self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|half| match half {
-                Half::Dialling(dial) => Some(dial.deadline),
-                Half::Awaited | Half::There(..) => None,
+                Half::Dialling(dial) => Some(dial.wake()),
+                Half::Awaited | Half::There(_) => None,
             });
         let phase = match self.phase {
             Phase::Serving => None,
@@ -352,9 +380,9 @@ impl<'a> Supervisor<'a> {
                 Some(until)
             }
         };
-        let waits = [self.starved, self.barren, self.crowded, self.next_report(), self.next_quiet()]
-            .into_iter()
-            .flatten();
+        let pauses = [self.starved, self.barren, self.crowded, self.vain];
+        let reports = [self.next_report(), self.next_quiet(), self.next_lookup()];
+        let waits = pauses.into_iter().chain(reports).flatten();
         match dials.chain(phase).chain(waits).min() {
             None => PollTimeout::NONE,
             Some(until) => {
@@ -373,6 +401,7 @@ impl<'a> Supervisor<'a> {
             Found::Listener(side) => self.accept(side),
             Found::Waiting => self.tell_full(),
             Found::Pair(index) => self.look_at(index),
+            Found::Queued => self.look_at_queued(),
         }
         Ok(None)
     }
@@ -392,4 +421,9 @@ impl<'a> Supervisor<'a> {
         }
         Ok(None)
     }
+}
+
+/// What tells that a peer has left.
+fn leaving(present: &Present) -> PollFd<'_> {
+    PollFd::new(present.socket.as_fd(), PollFlags::empty())
 }

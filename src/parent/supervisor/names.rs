@@ -9,20 +9,25 @@ use crate::messages::{End, Level, ToParent};
 use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {
-    /// Receives from the resolver, which reports lost lookups alone once the addresses are known.
+    /// Receives from the resolver: lost lookups, and the answer to a question that it was asked.
     pub(super) fn hear_resolver(&mut self) {
         for _ in 0..TURN {
             let Some(resolver) = &self.roles.resolver else { return };
-            let failure = match resolver.receive() {
+            let answer = match resolver.receive() {
                 Ok(None) => return,
                 Ok(Some((ToParent::LookupLost { pid, end }, [None, None]))) => {
                     self.lookup_lost(pid, end);
                     continue;
                 }
-                Ok(Some(_)) => resolver.nonsense(),
-                Err(failure) => failure,
+                Ok(Some((ToParent::Found(addresses), [None, None]))) => Ok(addresses),
+                Ok(Some((ToParent::NotFound { reason }, [None, None]))) => Err(reason),
+                Ok(Some(_)) => return self.lose_resolver(resolver.nonsense()),
+                Err(failure) => return self.lose_resolver(failure),
             };
-            self.lose_resolver(failure);
+            let nonsense = resolver.nonsense();
+            if !self.found(answer) {
+                self.lose_resolver(nonsense);
+            }
         }
     }
 

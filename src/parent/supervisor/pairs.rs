@@ -8,14 +8,14 @@ use nix::errno::Errno;
 use privsep::channel::{ChannelError, Wait};
 
 use super::bursts::Kind;
-use super::{CROWD, Phase, RECOVERY, Session, Supervisor};
+use super::{CROWD, Phase, RECOVERY, Session, Supervisor, TURN, VAIN};
 use crate::config::Approach;
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, Side, ToLogger, ToWorker};
 use crate::parent::address::label;
-use crate::parent::dial::Dial;
+use crate::parent::dial::{Dial, Refusal};
 use crate::parent::listener::Listener;
-use crate::parent::pair::{Half, Outcome, Pair};
+use crate::parent::pair::{Half, Outcome, Pair, Present};
 use crate::parent::socket;
 use crate::reason::reason;
 
@@ -42,12 +42,12 @@ impl Supervisor<'_> {
         if self.config.client.approach == Approach::Listen {
             return Ok(());
         }
-        while self.capacity() > 0 {
+        while self.capacity() > 0 && self.vain.is_none() {
             let client = self.half(Side::Client);
             let server = self.half(Side::Server);
             self.begun += 1;
             self.pairs.push(Pair { client, server });
-            // One that fails at once makes room for the next, of which nobody else would remind us.
+            // One that fails at once makes room for the next, after a pause.
             self.advance_pairs();
             self.flush_outbox()?;
         }
@@ -62,7 +62,7 @@ impl Supervisor<'_> {
         };
         match endpoint.approach {
             Approach::Listen => Half::Awaited,
-            Approach::Connect => Half::Dialling(Dial::new(Rc::clone(addresses), self.config.connect_timeout)),
+            Approach::Connect => Half::Dialling(Dial::new(Rc::clone(addresses), Rc::clone(&self.dialling))),
         }
     }
 
@@ -70,31 +70,26 @@ impl Supervisor<'_> {
     pub(super) fn wants(&self, side: Side) -> bool {
         self.phase == Phase::Serving
             && self.starved.is_none()
-            && (self.awaiting(side).is_some() || self.capacity() > 0)
+            && (self.awaiting(side).is_some() || self.capacity() > 0 || self.may_queue(side))
     }
 
     /// The first pair that lacks this side.
     pub(super) fn awaiting(&self, side: Side) -> Option<usize> {
-        self.pairs.iter().position(|pair| {
-            let half = match side {
-                Side::Client => &pair.client,
-                Side::Server => &pair.server,
-            };
-            matches!(half, Half::Awaited)
-        })
+        self.pairs.iter().position(|pair| matches!(pair.half(side), Half::Awaited))
     }
 
+    /// Accepts those who wait, but not for ever: others have to get their turn.
     pub(super) fn accept(&mut self, side: Side) {
-        while self.wants(side) {
+        for _ in 0..TURN {
+            if !self.wants(side) {
+                return;
+            }
             let listener = match side {
                 Side::Client => &self.client_listener,
                 Side::Server => &self.server_listener,
             };
             match listener.as_ref().map(Listener::accept) {
-                Some(Ok(Some((peer, address)))) if side == Side::Client && self.has_enough(&address) => {
-                    self.turn_away(peer, &address);
-                }
-                Some(Ok(Some((peer, address)))) => self.arrived(side, Half::There(peer, address)),
+                Some(Ok(Some((peer, address)))) => self.accepted(side, peer, address),
                 Some(Ok(None)) | None => return,
                 Some(Err(error)) => {
                     let text = format!("accept: {error}; waiting for the system to recover");
@@ -106,27 +101,26 @@ impl Supervisor<'_> {
         }
     }
 
+    fn accepted(&mut self, side: Side, peer: OwnedFd, address: Address) {
+        let peer = Present::new(peer, address);
+        if side == Side::Client && self.has_enough(&peer.address) {
+            return self.turn_away(peer);
+        }
+        socket::prepare(&peer.socket, &peer.address, self.config.keepalive);
+        if side == Side::Client && self.awaiting(side).is_none() && self.capacity() == 0 {
+            self.queued.push_back(peer);
+            if !self.has_told_of(Kind::Full) {
+                self.tell_full();
+            }
+            return;
+        }
+        self.arrived(side, peer);
+    }
+
     /// Takes in the client for whom we were started.
     pub(in crate::parent) fn greet(&mut self, client: OwnedFd, address: Address) {
-        self.arrived(Side::Client, Half::There(client, address));
-    }
-
-    /// Whether this client has all the sessions that one may have.
-    fn has_enough(&self, client: &Address) -> bool {
-        let Some(most) = self.config.per_client else { return false };
-        let running = self.running.values().filter(|session| session.client == client.ip()).count();
-        let on_their_way = self.pairs.iter().filter(|pair| match &pair.client {
-            Half::There(_, other) => other.ip() == client.ip(),
-            Half::Awaited | Half::Dialling(_) => false,
-        });
-        running + on_their_way.count() >= most as usize
-    }
-
-    fn turn_away(&mut self, peer: OwnedFd, client: &Address) {
-        socket::reset(peer);
-        let name = client.ip().map_or_else(|| "Unix clients".into(), |ip| ip.to_string());
-        let text = format!("{name}: turned away, as more than --max-per-client allows");
-        self.tell_of(Kind::TurnedAway, Level::Warning, text);
+        socket::prepare(&client, &address, self.config.keepalive);
+        self.arrived(Side::Client, Present::new(client, address));
     }
 
     /// Whether it is `-F` alone that keeps the next client waiting.
@@ -142,12 +136,14 @@ impl Supervisor<'_> {
         self.tell_of(Kind::Full, Level::Normal, text);
     }
 
-    pub(super) fn arrived(&mut self, side: Side, peer: Half) {
+    pub(super) fn arrived(&mut self, side: Side, mut peer: Present) {
+        // Looked at before its counterpart is dialled: who connects to us and resets costs no server anything.
+        if peer.is_lost() {
+            return self.lose_arrival(side, peer);
+        }
+        let peer = Half::There(peer);
         if let Some(index) = self.awaiting(side) {
-            match side {
-                Side::Client => self.pairs[index].client = peer,
-                Side::Server => self.pairs[index].server = peer,
-            }
+            *self.pairs[index].half_mut(side) = peer;
             return;
         }
         self.begun += 1;
@@ -170,48 +166,62 @@ impl Supervisor<'_> {
                 }
                 // A complete pair may have to wait for a worker.
                 Outcome::NotYet | Outcome::Complete => index += 1,
-                Outcome::Failed(side, errno) => {
+                Outcome::Failed(side, refusals) => {
                     self.pairs.remove(index).refuse();
-                    self.unreached(side, errno);
+                    self.unreached(side, &refusals);
                 }
             }
         }
     }
 
-    pub(super) fn unreached(&mut self, side: Side, errno: Errno) {
+    /// None of the addresses of a peer was reached.
+    pub(super) fn unreached(&mut self, side: Side, refusals: &[(Address, Refusal)]) {
         self.failed = Some(Status::Unavailable);
+        self.vain = Some(Instant::now() + VAIN);
+        self.want_lookup(side);
         let endpoint = match side {
             Side::Client => &self.config.client,
             Side::Server => &self.config.server,
         };
-        let text = format!("{}: {}", label(endpoint), reason(errno as i32));
-        match errno {
-            Errno::ETIMEDOUT => self.tell_of(Kind::TimedOut(side), Level::Error, text),
-            _ => self.notice(Level::Error, text),
+        let why = match refusals {
+            // A host may have no address left: it was looked up again.
+            [] => reason(Errno::EADDRNOTAVAIL as i32),
+            [(_, refusal)] => refusal.reason(),
+            several => {
+                let each = several.iter().map(|(address, refusal)| {
+                    let place = address.to_string();
+                    format!("{}: {}", place.trim_start(), refusal.reason())
+                });
+                each.collect::<Vec<_>>().join(", ")
+            }
+        };
+        let text = format!("{}: {why}", label(endpoint));
+        let timed_out = |(_, refusal): &(Address, Refusal)| *refusal == Refusal::System(Errno::ETIMEDOUT);
+        if refusals.iter().any(timed_out) {
+            self.tell_of(Kind::TimedOut(side), Level::Error, text);
+        } else {
+            self.notice(Level::Error, text);
         }
     }
 
     /// Gives both sockets to a worker, and the worker's channel to the logger.
     pub(super) fn hand_over(&mut self, pair: Pair) {
-        let (Half::There(client, client_address), Half::There(server, server_address)) =
-            (pair.client, pair.server)
-        else {
-            return;
-        };
-        socket::prepare(&client, &client_address);
-        socket::prepare(&server, &server_address);
+        let (Half::There(client), Half::There(server)) = (pair.client, pair.server) else { return };
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
-        let transports = [&client_address, &server_address].map(Address::transport);
+        let transports = [&client.address, &server.address].map(Address::transport);
         let session = ToWorker::Session { need: self.need, bytes: self.config.bytes, idle_ms, transports };
         while let Some(worker) = self.idle.pop_front() {
-            match worker.channel.send_with(&session, &[client.as_fd(), server.as_fd()], Wait::No) {
+            match worker.channel.send_with(
+                &session,
+                &[client.socket.as_fd(), server.socket.as_fd()],
+                Wait::No,
+            ) {
                 Ok(()) => {
                     let number = self.next_session;
                     self.next_session += 1;
                     self.roles.backlog.given();
-                    let client = client_address.ip();
-                    self.running.insert(worker.pid, Session { number, client });
-                    let (client, server, started) = (client_address, server_address, seconds_since_epoch());
+                    self.running.insert(worker.pid, Session { number, client: client.address.ip() });
+                    let (client, server, started) = (client.address, server.address, seconds_since_epoch());
                     let bytes = self.config.bytes;
                     let message = ToLogger::Session { number, client, server, started, bytes };
                     self.outbox.push_back((message, Some(worker.channel.into_socket())));
@@ -222,32 +232,25 @@ impl Supervisor<'_> {
                     self.crowded = Some(Instant::now() + CROWD);
                     break;
                 }
-                // It died while it was idle, which is told of later: the next one will do.
-                Err(_) => {}
+                // It died while it was idle: the next one will do, and none is made at once in its place.
+                Err(_) => self.barren = Some(Instant::now() + RECOVERY),
             }
         }
         // No worker just now: the pair waits for one.
-        self.pairs.push(Pair {
-            client: Half::There(client, client_address),
-            server: Half::There(server, server_address),
-        });
+        self.pairs.push(Pair { client: Half::There(client), server: Half::There(server) });
     }
 
     /// News of a pair: a connection stands or failed (which [`Self::advance_pairs`] finds out), or the one
-    /// who was there first has gone.
+    /// who was there first has left.
     pub(super) fn look_at(&mut self, index: usize) {
-        let Some(pair) = self.pairs.get(index) else { return };
-        let gone = [&pair.client, &pair.server].into_iter().any(|half| match half {
-            Half::There(peer, _) => socket::is_gone(peer),
-            Half::Awaited | Half::Dialling(_) => false,
-        });
-        if gone {
-            self.pairs.remove(index).refuse();
+        if let Some(side) = self.pairs.get_mut(index).and_then(Pair::lost) {
+            let pair = self.pairs.remove(index);
+            self.lose(pair, side);
         }
     }
 }
 
 /// A clock from before 1970 is taken for 1970.
-fn seconds_since_epoch() -> u64 {
+pub(super) fn seconds_since_epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

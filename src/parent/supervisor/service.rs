@@ -71,7 +71,11 @@ impl Supervisor<'_> {
         match &mut service.watchdog {
             Some(watchdog) if watchdog.next <= now => {
                 watchdog.next = now + watchdog.every;
-                if watchdog.silent.is_empty() && self.phase == Phase::Serving {
+                // While the last records are written, which has a time limit of its own, the zygote is gone and the
+                // logger takes no more messages.
+                if matches!(self.phase, Phase::WritingOut { .. }) {
+                    service.manager.alive();
+                } else if watchdog.silent.is_empty() {
                     watchdog.silent.extend([Role::Logger, Role::Zygote]);
                     return self.ask_roles();
                 }

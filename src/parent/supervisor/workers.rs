@@ -77,12 +77,11 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn ended(&mut self, pid: i32, end: End) {
+        let Some(Session { number, .. }) = self.running.remove(&pid) else {
+            return self.ended_unused(pid);
+        };
         // There is room for another process.
         self.barren = None;
-        let Some(Session { number, .. }) = self.running.remove(&pid) else {
-            self.idle.retain(|worker| worker.pid != pid);
-            return;
-        };
         self.is_less_full();
         match end {
             End::Status(0) => return,
@@ -102,5 +101,18 @@ impl Supervisor<'_> {
         }
         self.failed = Some(Status::Software);
         self.tell(ToLogger::Died { number, end });
+    }
+
+    /// A worker ended that had no session. One that we waited with has failed, and others would fail as well;
+    /// one that we never got was told of when it could not be sent. Neither makes room: no worker is made
+    /// before the pause is over.
+    fn ended_unused(&mut self, pid: i32) {
+        let before = self.idle.len();
+        self.idle.retain(|worker| worker.pid != pid);
+        if self.idle.len() < before {
+            let text = format!("Child {pid} ended before it had a session");
+            self.tell_of(Kind::NoProcesses, Level::Warning, text);
+            self.barren = Some(Instant::now() + RECOVERY);
+        }
     }
 }

@@ -1,0 +1,116 @@
+//! Clients for whom there is no place yet, and peers that leave before their counterpart is there.
+
+use super::bursts::Kind;
+use super::pairs::seconds_since_epoch;
+use super::{Phase, Supervisor, VAIN};
+use crate::messages::{Address, Cause, Level, Side, ToLogger};
+use crate::parent::pair::{Half, Pair, Present};
+use crate::parent::socket;
+
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+/// Most clients that wait with us rather than in the kernel's queue, where those of one address would stand
+/// before all others. `parent/limits.rs` counts their descriptors.
+pub(in crate::parent) const MOST_QUEUED: usize = 64;
+
+impl Supervisor<'_> {
+    /// Whether a client would be accepted although there is no place for it: with `--max-per-client`, so that
+    /// those beyond their share are turned away, and others get their turn.
+    pub(super) fn may_queue(&self, side: Side) -> bool {
+        side == Side::Client
+            && self.config.per_client.is_some()
+            && self.phase == Phase::Serving
+            && self.is_full()
+            && self.queued.len() < MOST_QUEUED
+    }
+
+    /// Gives places that have become free to the clients that wait for one, in their order.
+    pub(super) fn admit_queued(&mut self) {
+        while self.awaiting(Side::Client).is_some() || self.capacity() > 0 {
+            let Some(present) = self.queued.pop_front() else { return };
+            self.arrived(Side::Client, present);
+        }
+    }
+
+    /// Some that wait may have left.
+    pub(super) fn look_at_queued(&mut self) {
+        let mut kept = std::mem::take(&mut self.queued);
+        for _ in 0..kept.len() {
+            let Some(mut present) = kept.pop_front() else { break };
+            if present.is_lost() {
+                self.lose_arrival(Side::Client, present);
+            } else {
+                kept.push_back(present);
+            }
+        }
+        self.queued = kept;
+    }
+
+    /// Whether this client has all the sessions that one may have; those that wait for one count.
+    pub(super) fn has_enough(&self, client: &Address) -> bool {
+        let Some(most) = self.config.per_client else { return false };
+        let running = self.running.values().filter(|session| session.client == client.ip()).count();
+        let on_their_way = self.pairs.iter().filter(|pair| match &pair.client {
+            Half::There(other) => other.address.ip() == client.ip(),
+            Half::Awaited | Half::Dialling(_) => false,
+        });
+        let queued = self.queued.iter().filter(|other| other.address.ip() == client.ip());
+        running + on_their_way.count() + queued.count() >= most as usize
+    }
+
+    pub(super) fn turn_away(&mut self, client: Present) {
+        let name = client.address.ip().map_or_else(|| "Unix clients".into(), |ip| ip.to_string());
+        socket::reset(client.socket);
+        let text = format!("{name}: turned away, as more than --max-per-client allows");
+        self.tell_of(Kind::TurnedAway, Level::Warning, text);
+    }
+
+    /// A peer that had reset its connection, having said nothing, when we accepted it. It gets a session in the
+    /// record, if another one may begin, and leaves its counterpart to the next.
+    pub(super) fn lose_arrival(&mut self, side: Side, lost: Present) {
+        if self.remaining() == 0 {
+            return;
+        }
+        self.begun += 1;
+        let pair = match side {
+            Side::Client => Pair { client: Half::There(lost), server: Half::Awaited },
+            Side::Server => Pair { client: Half::Awaited, server: Half::There(lost) },
+        };
+        self.lose(pair, side);
+    }
+
+    /// Ends a pair one of whose peers is lost before the other is there. The session is recorded, with the
+    /// reason of its end.
+    pub(super) fn lose(&mut self, pair: Pair, side: Side) {
+        self.vain = Some(Instant::now() + VAIN);
+        let Half::There(lost) = pair.half(side) else { return };
+        let cause = match socket::pending_error(&lost.socket).map_err(|error| error.raw_os_error()) {
+            Err(Some(errno)) if ![Errno::ECONNRESET as i32, Errno::EPIPE as i32].contains(&errno) => {
+                Cause::Lost { side, errno }
+            }
+            _ => Cause::Reset(side),
+        };
+        let number = self.next_session;
+        self.next_session += 1;
+        self.roles.backlog.given();
+        let (client, server) = (self.place(&pair, Side::Client), self.place(&pair, Side::Server));
+        self.tell(ToLogger::Unserved { number, client, server, started: seconds_since_epoch(), cause });
+        pair.refuse();
+    }
+
+    /// Where a peer is, or was looked for.
+    fn place(&self, pair: &Pair, side: Side) -> Address {
+        let (listener, addresses) = match side {
+            Side::Client => (&self.client_listener, &self.client_addresses),
+            Side::Server => (&self.server_listener, &self.server_addresses),
+        };
+        let place = match pair.half(side) {
+            Half::There(present) => Some(&present.address),
+            Half::Dialling(dial) => dial.target(),
+            Half::Awaited => listener.as_ref().map(|listener| &listener.address).or(addresses.first()),
+        };
+        place.cloned().unwrap_or_else(|| Address::Unix(Vec::new()))
+    }
+}
