@@ -70,6 +70,80 @@ fn from(address: &str, port: u16) -> Peer {
 }
 
 #[test]
+fn a_flood_from_one_address_keeps_no_other_client_out() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    for at_once in [1, 3] {
+        let server = Server::listen();
+        let tcpreen = Tcpreen::to(server.port()).args(["--max-per-client", "1"]).at_once(at_once).start();
+        // All places taken, one of them by the address of the flood.
+        let mut sessions = vec![(tcpreen.connect(), server.accept())];
+        for other in 1..at_once {
+            sessions.push((from(&format!("127.0.1.{other}"), tcpreen.port()), server.accept()));
+        }
+        for _ in 0..30 {
+            tcpreen.expect_refusal();
+        }
+        let mut fair = from("127.0.0.2", tcpreen.port());
+        fair.send("hello");
+        tcpreen.stderr_line("the next client waits");
+        for _ in 0..30 {
+            tcpreen.expect_refusal();
+        }
+        from("127.0.0.2", tcpreen.port()).expect_refusal();
+        assert!(server.accept_now().is_none(), "more than -F");
+        drop(sessions.pop());
+        server.accept().expect("hello");
+        assert_eq!(times(&tcpreen.stderr(), "(-F)"), 1, "{}", tcpreen.stderr());
+    }
+}
+
+#[test]
+fn clients_that_wait_inside_are_served_in_their_order_or_let_go() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).args(["--max-per-client", "1"]).at_once(2).sessions(5).start();
+    let waiting = |number: u8| from(&format!("127.0.1.{number}"), tcpreen.port());
+    let first = (tcpreen.connect(), server.accept());
+    let _second = (waiting(9), server.accept());
+    // One that leaves frees its share, and is in the record.
+    waiting(1).reset();
+    tcpreen.stdout_with("Session ended: connection reset by the client.\n");
+    let mut clients = [1, 2, 3].map(waiting);
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("I am {number}"));
+    }
+    drop(first);
+    for number in 0..2 {
+        server.accept().expect(format!("I am {number}"));
+        clients[number].finish();
+    }
+    // That was the fifth session: there is none for the last one.
+    clients[2].expect_refusal();
+}
+
+#[test]
+fn clients_that_wait_inside_are_let_go_by_a_signal() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    for drain in [&[][..], &["--drain-timeout", "1m"]] {
+        let server = Server::listen();
+        let tcpreen = Tcpreen::to(server.port()).args(["--max-per-client", "1"]).args(drain).start();
+        let first = (tcpreen.connect(), server.accept());
+        let mut waiting = from("127.0.0.2", tcpreen.port());
+        tcpreen.stderr_line("the next client waits");
+        tcpreen.signal(nix::sys::signal::Signal::SIGTERM);
+        waiting.expect_refusal();
+        drop(first);
+        assert_eq!(tcpreen.finish().code(), 143);
+    }
+}
+
+#[test]
 fn unix_clients_are_all_one() {
     if !needs(&[Need::Ours]) {
         return;

@@ -255,6 +255,55 @@ fn an_output_that_nobody_reads_is_no_reason_for_the_watchdog() {
 }
 
 #[test]
+fn the_watchdog_is_fed_while_sessions_may_finish() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let (server, scratch) = (Server::listen(), Scratch::new());
+    let manager = Manager::at(&scratch);
+    let tcpreen = Tcpreen::to(server.port()).args(["--drain-timeout", "1m"]).env("WATCHDOG_USEC", "200000");
+    let tcpreen = manager.starts(tcpreen);
+    let session = (tcpreen.connect(), server.accept());
+    tcpreen.signal(Signal::SIGTERM);
+    manager.next_with("STOPPING=1\n");
+    for _ in 0..10 {
+        manager.next_with("WATCHDOG=1\n");
+    }
+    drop(session);
+    assert_eq!(tcpreen.finish().code(), 143);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_sessions_end_and_records_are_written() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let (server, scratch) = (Server::listen(), Scratch::new());
+    let manager = Manager::at(&scratch);
+    let pipe = scratch.path("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&pipe, PermissionsExt::from_mode(0o666)).expect("chmod");
+    let reader = fs::File::options().read(true).write(true).open(&pipe).expect("a reader that does not read");
+    let tcpreen = Tcpreen::to(server.port()).format("raw").output(&pipe);
+    let tcpreen = manager.starts(tcpreen.env("WATCHDOG_USEC", "200000"));
+    let (mut client, served) = (tcpreen.connect(), server.accept());
+    let mut payload = crate::support::payload::Payload::new(1, 1 << 30);
+    client.send_until_stalled(&mut payload, 1 << 30);
+    tcpreen.signal(Signal::SIGTERM);
+    manager.next_with("STOPPING=1\n");
+    // Ten in a second: seven seconds are longer than sessions have to end.
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_secs(7) {
+        manager.next_with("WATCHDOG=1\n");
+    }
+    drop((client, served));
+    let mut sink = fs::File::options().read(true).open(&pipe).expect("a reader");
+    drop(reader);
+    std::io::copy(&mut sink, &mut std::io::sink()).expect("the rest of the record");
+    assert_eq!(tcpreen.finish().code(), 143);
+}
+
+#[test]
 fn a_watchdog_for_another_process_is_none() {
     if !needs(&[Need::Ours]) {
         return;

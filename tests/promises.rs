@@ -204,6 +204,18 @@
 //! | 47 | src/logger/session.rs | memory_of_records_that_wait_for_names_is_counted_and_given_back |
 //! | 47 | tests/backlog.rs | sessions_that_are_over_and_not_recorded_are_bounded_and_the_next_client_waits |
 //! | 47 | tests/backlog.rs | short_sessions_one_after_the_other_are_recorded_as_they_come |
+//! | 41 the end comes in time, whatever one process or peer does | tests/shutdown.rs | a_worker_that_is_stopped_is_killed_after_its_time_and_the_record_says_so |
+//! | 41 | tests/shutdown.rs | a_worker_that_floods_its_logger_is_killed_after_its_time |
+//! | 41 | tests/shutdown.rs | a_worker_that_lingers_over_a_peer_that_never_reads_ends_in_time |
+//! | 41 | tests/shutdown.rs | with_the_resolver_stopped_it_ends_in_time |
+//! | 41 | tests/shutdown.rs | with_the_zygote_stopped_it_ends_in_time |
+//! | 41 | tests/shutdown.rs | with_the_logger_stopped_it_ends_in_time_and_nothing_is_left |
+//! | 42 nothing is tried again without a pause | tests/endurance/shortage.rs | with_too_many_descriptors_on_their_way_nothing_is_tried_again_without_a_pause |
+//! | 42 | tests/endurance/shortage.rs | workers_that_are_killed_before_they_have_a_session_are_replaced_after_a_pause |
+//! | 42 | tests/endurance/shortage.rs | with_few_processes_a_crowd_waits_and_nothing_spins |
+//! | 42 | tests/endurance/shortage.rs | with_few_descriptors_a_crowd_waits_and_nothing_spins |
+//! | 42 | tests/relay/dialling.rs | a_unix_server_with_a_full_queue_serves_every_client_in_the_end |
+//! | 42 | tests/relay/dialling.rs | what_is_dialled_in_vain_is_not_dialled_again_without_a_pause |
 
 use std::collections::BTreeSet;
 

@@ -2,13 +2,26 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{SockType, getsockopt, setsockopt, sockopt};
+use nix::unistd::Pid;
+use privsep::channel::Channel;
 
+use crate::messages::{Record, Side, ToWorker};
+use crate::support::payload::Payload;
 use crate::support::peer::{Peer, Server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
-use crate::support::unix;
+use crate::support::wait::within;
+use crate::support::{hostile, proc, unix};
+
+/// What sessions have after the signal, with something for a busy machine.
+const SESSIONS: Duration = Duration::from_secs(15);
+
+/// What sessions and records have together, likewise.
+const DOCUMENTED: Duration = Duration::from_secs(40);
 
 /// A bridge with one session, which has been told to end.
 fn told_to_end(patience: &str, signal: Signal, scratch: &Scratch) -> (Peer, Running, Peer) {
@@ -110,4 +123,131 @@ fn a_client_whose_server_would_have_to_come_is_let_go() {
     client.expect_hang_up();
     let mut tcpreen = tcpreen;
     tcpreen.wait_within(Duration::from_secs(5));
+}
+
+#[track_caller]
+fn all_gone(processes: &[Pid]) {
+    within(Duration::from_secs(5), "the end of all processes", || {
+        (!processes.iter().any(|pid| proc::is_alive(*pid))).then_some(())
+    });
+}
+
+/// Something is done to the worker of one session, then a signal ends the program; the other session is recorded
+/// to its end, and nothing is left. Returns the record of the first.
+fn ends_although(format: &str, tamper: impl FnOnce(&Running, Pid, &mut Peer)) -> Option<(String, String)> {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return None;
+    }
+    let (server, scratch) = (Server::listen(), Scratch::new());
+    let tcpreen = Tcpreen::to(server.port()).at_once(4).format(format);
+    let mut tcpreen = tcpreen.output(scratch.path("record")).start();
+    let (mut client, mut served) = (tcpreen.connect(), server.accept());
+    client.send("one");
+    served.expect("one");
+    let worker = tcpreen.busy_worker();
+    let (mut other, mut other_served) = (tcpreen.connect(), server.accept());
+    other.send("two");
+    other_served.expect("two");
+    tamper(&tcpreen, worker, &mut client);
+    let processes = tcpreen.processes();
+    tcpreen.signal(Signal::SIGTERM);
+    other.expect_hang_up();
+    other_served.expect_hang_up();
+    tcpreen.wait_within(SESSIONS);
+    all_gone(&processes);
+    client.expect_hang_up();
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 143, "{outcome:?}");
+    let record = scratch.record("record");
+    let second: Vec<_> = record.lines().filter(|line| line.starts_with("[2] ")).collect();
+    assert_eq!(second.last(), Some(&"[2] End of transmission."), "{record}");
+    Some((record, outcome.stderr))
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_killed_after_its_time_and_the_record_says_so() {
+    let ended = ends_although("C", |_, worker, _| kill(worker, Signal::SIGSTOP).expect("kill"));
+    let Some((record, stderr)) = ended else { return };
+    assert!(record.contains("[2] <<< two\n") && record.contains("[1] <<< one\n"), "{record}");
+    assert!(record.contains("[1] Session ended abnormally: signal 9 (Killed).\n"), "{record}");
+    assert!(stderr.contains("session 1 has not ended in time: killed\n"), "{stderr}");
+}
+
+/// The channel of a worker, of which it has one.
+fn channel_of(worker: Pid) -> Channel<Record, ToWorker> {
+    let found = proc::descriptors(worker).into_iter().filter(|(_, target)| target.starts_with("socket:"));
+    let mut sockets = found.map(|(number, _)| hostile::steal(worker, number));
+    let channel = sockets.find(|socket| getsockopt(socket, sockopt::SockType) == Ok(SockType::SeqPacket));
+    Channel::adopt(channel.expect("a channel")).expect("a channel")
+}
+
+#[test]
+fn a_worker_that_floods_its_logger_is_killed_after_its_time() {
+    let mut flood = None;
+    ends_although("null", |_, worker, _| {
+        let channel = channel_of(worker);
+        kill(worker, Signal::SIGSTOP).expect("kill");
+        let frame = hostile::encoded(&Record::Passed { from: Side::Client, bytes: 1 });
+        // As the worker itself would, and as long as it lives.
+        flood = Some(std::thread::spawn(move || {
+            while proc::is_alive(worker) {
+                (0..1000).for_each(|_| drop(channel.send_frame(&frame)));
+            }
+        }));
+    });
+    flood.map(|thread| thread.join().expect("no panic"));
+}
+
+#[test]
+fn a_worker_that_lingers_over_a_peer_that_never_reads_ends_in_time() {
+    ends_although("null", |_, worker, client| {
+        // The server's end takes all that there is room for, and then the worker waits.
+        client.send_until_stalled(&mut Payload::new(1, 1 << 30), 1 << 30);
+        let found = proc::descriptors(worker).into_iter().filter(|(_, target)| target.starts_with("socket:"));
+        let sockets = found.map(|(number, _)| hostile::steal(worker, number));
+        let linger = libc::linger { l_onoff: 1, l_linger: 600 };
+        for socket in sockets.filter(|socket| getsockopt(socket, sockopt::SockType) == Ok(SockType::Stream)) {
+            setsockopt(&socket, sockopt::Linger, &linger).expect("SO_LINGER");
+        }
+    });
+}
+
+/// A role is stopped, then a signal ends the program, and nothing is left but the other session's record.
+fn ends_without(role: &str, limit: Duration, status: i32) {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let (server, scratch) = (Server::listen(), Scratch::new());
+    let tcpreen = Tcpreen::to(server.port()).at_once(4).output(scratch.path("record")).start();
+    let (mut client, mut served) = (tcpreen.connect(), server.accept());
+    client.send("one");
+    served.expect("one");
+    let processes = tcpreen.processes();
+    kill(tcpreen.role(role), Signal::SIGSTOP).expect("kill");
+    tcpreen.signal(Signal::SIGTERM);
+    let mut tcpreen = tcpreen;
+    tcpreen.wait_within(limit);
+    all_gone(&processes);
+    client.expect_hang_up();
+    served.expect_hang_up();
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), status, "{outcome:?}");
+    let record = scratch.record("record");
+    assert!(record.contains("<<< one\n"), "{record}");
+    assert!(status != 143 || record.ends_with("End of transmission.\n"), "{record}");
+}
+
+#[test]
+fn with_the_resolver_stopped_it_ends_in_time() {
+    ends_without("resolver", SESSIONS, 143);
+}
+
+#[test]
+fn with_the_zygote_stopped_it_ends_in_time() {
+    ends_without("zygote", SESSIONS, 143);
+}
+
+#[test]
+fn with_the_logger_stopped_it_ends_in_time_and_nothing_is_left() {
+    ends_without("logger", DOCUMENTED, 74);
 }

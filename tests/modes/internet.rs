@@ -184,6 +184,23 @@ fn an_address_with_a_scope_is_that_of_an_interface() {
 }
 
 #[test]
+fn an_ipv4_address_in_ipv6_notation_is_that_of_ipv4() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    for protocol in [&[][..], &["-p", "tcp"], &["-p", "tcp6"]] {
+        let server = Server::listen();
+        let place = format!("[::ffff:127.0.0.1]:{}", server.port());
+        let tcpreen =
+            Tcpreen::to(place).host("").listen_on("").local_port("[::ffff:127.0.0.1]:0").args(protocol);
+        let tcpreen = tcpreen.sessions(1).start();
+        assert!(tcpreen.stderr().contains("Listening on: 127.0.0.1 port "), "{}", tcpreen.stderr());
+        let client = on_ipv4(tcpreen.port());
+        session(tcpreen, client, &server);
+    }
+}
+
+#[test]
 fn an_address_with_the_scope_of_no_interface_is_an_error() {
     let outcome = Tcpreen::to(80).listen_on("fe80::1%none").local_port(4711).run();
     assert!(outcome.stderr.contains("fe80::1%none port 4711: "), "{outcome:?}");

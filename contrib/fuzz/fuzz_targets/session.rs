@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     let peer = Address::Unix(Vec::new());
     let names = [peer.numeric(), peer.numeric()];
     let facts = Facts { number: 1, client: peer, started: 0 };
-    let mut session = Session::new(facts, channel, names, None);
+    let mut session = Session::new(facts, Some(channel), names, None);
     let mut seen = Seen::default();
     let now = Instant::now();
     for &byte in data {

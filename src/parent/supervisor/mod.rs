@@ -4,6 +4,7 @@ mod backlog;
 mod bursts;
 mod early;
 mod ending;
+mod events;
 mod lookup;
 mod names;
 mod pairs;
@@ -16,8 +17,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Wait, no_fds};
@@ -26,17 +25,17 @@ use privsep::confine::Locked;
 use super::dial::DialOptions;
 use super::listener::Listener;
 use super::own::OwnListeners;
-use super::pair::{Half, Pair, Present};
+use super::pair::{Pair, Present};
 use super::roles::Running;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Need;
-use crate::messages::{Address, Hangup, Level, Side, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
+use crate::messages::{Address, Hangup, Level, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
 use crate::policy::Role;
-use crate::reason::reason;
 pub(super) use backlog::Backlog;
-use bursts::{Burst, Kind};
+use bursts::Burst;
 pub(super) use early::MOST_QUEUED;
+use events::Found;
 use lookup::Lookup;
 pub(super) use names::lost_lookup;
 pub(super) use service::Service;
@@ -105,21 +104,6 @@ enum Phase {
         until: Instant,
         status: u8,
     },
-}
-
-/// What poll found.
-#[derive(Clone, Copy, Debug)]
-enum Found {
-    Signal,
-    Resolver,
-    Logger,
-    Zygote,
-    Listener(Side),
-    /// Somebody who would come in, if there were room.
-    Waiting,
-    Pair(usize),
-    /// A client that waits with us has left.
-    Queued,
 }
 
 pub(super) struct Supervisor<'a> {
@@ -304,94 +288,6 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Waits for something to do.
-    fn wait(&mut self) -> Result<Vec<Found>, Failure> {
-        self.flush_outbox()?;
-        let mut tokens = vec![Found::Signal, Found::Logger];
-        let logger = if self.outbox.is_empty() || self.crowded.is_some() {
-            PollFlags::POLLIN
-        } else {
-            PollFlags::POLLIN | PollFlags::POLLOUT
-        };
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds =
-            vec![readable(self.signals.as_fd()), PollFd::new(self.roles.logger.channel.as_fd(), logger)];
-        if let Some(resolver) = &self.roles.resolver {
-            tokens.push(Found::Resolver);
-            fds.push(readable(resolver.channel.as_fd()));
-        }
-        if !self.is_without_zygote() {
-            tokens.push(Found::Zygote);
-            fds.push(readable(self.roles.zygote.channel.as_fd()));
-        }
-        for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
-        {
-            if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
-                tokens.push(Found::Listener(side));
-                fds.push(readable(listener.as_fd()));
-            } else if let Some(listener) =
-                listener.as_ref().filter(|_| self.is_full() && !self.has_told_of(Kind::Full))
-            {
-                tokens.push(Found::Waiting);
-                fds.push(readable(listener.as_fd()));
-            }
-        }
-        let peers = self.pairs.iter().enumerate();
-        for (index, half) in peers.flat_map(|(index, pair)| [(index, &pair.client), (index, &pair.server)]) {
-            match half {
-                Half::Dialling(dial) => {
-                    fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
-                }
-                // Only to hear that it has left, which is said once.
-                Half::There(present) if !present.has_left => fds.push(leaving(present)),
-                Half::Awaited | Half::There(_) => {}
-            }
-            tokens.resize(fds.len(), Found::Pair(index));
-        }
-        fds.extend(self.queued.iter().filter(|present| !present.has_left).map(leaving));
-        tokens.resize(fds.len(), Found::Queued);
-        match poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
-        }
-        let mut found: Vec<Found> = tokens
-            .into_iter()
-            .zip(&fds)
-            .filter(|(_, fd)| fd.any().unwrap_or(false))
-            .map(|(token, _)| token)
-            .collect();
-        // Pairs last, from the end: handling one may move those behind it.
-        found.sort_by_key(|found| match found {
-            Found::Pair(index) => usize::MAX - index,
-            _ => 0,
-        });
-        Ok(found)
-    }
-
-    fn timeout(&self) -> PollTimeout {
-        let dials =
-            self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|half| match half {
-                Half::Dialling(dial) => Some(dial.wake()),
-                Half::Awaited | Half::There(_) => None,
-            });
-        let phase = match self.phase {
-            Phase::Serving => None,
-            Phase::Draining { until, .. } | Phase::Ending { until, .. } | Phase::WritingOut { until, .. } => {
-                Some(until)
-            }
-        };
-        let pauses = [self.starved, self.barren, self.crowded, self.vain];
-        let reports = [self.next_report(), self.next_quiet(), self.next_lookup()];
-        let waits = pauses.into_iter().chain(reports).flatten();
-        match dials.chain(phase).chain(waits).min() {
-            None => PollTimeout::NONE,
-            Some(until) => {
-                let rest = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
-            }
-        }
-    }
-
     fn handle(&mut self, found: Found) -> Result<Option<u8>, Failure> {
         match found {
             Found::Signal => return self.heed_signals(),
@@ -421,9 +317,4 @@ impl<'a> Supervisor<'a> {
         }
         Ok(None)
     }
-}
-
-/// What tells that a peer has left.
-fn leaving(present: &Present) -> PollFd<'_> {
-    PollFd::new(present.socket.as_fd(), PollFlags::empty())
 }

@@ -1,0 +1,124 @@
+//! What the parent waits for, and how long.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::bursts::Kind;
+use super::{Phase, Supervisor};
+use crate::exit::{Failure, Status};
+use crate::messages::Side;
+use crate::parent::pair::{Half, Present};
+use crate::reason::reason;
+
+/// What poll found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    Signal,
+    Resolver,
+    Logger,
+    Zygote,
+    Listener(Side),
+    /// Somebody who would come in, if there were room.
+    Waiting,
+    Pair(usize),
+    /// A client that waits with us has left.
+    Queued,
+}
+
+impl Supervisor<'_> {
+    /// Waits for something to do.
+    pub(super) fn wait(&mut self) -> Result<Vec<Found>, Failure> {
+        self.flush_outbox()?;
+        let mut tokens = vec![Found::Signal, Found::Logger];
+        let logger = if self.outbox.is_empty() || self.crowded.is_some() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        };
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds =
+            vec![readable(self.signals.as_fd()), PollFd::new(self.roles.logger.channel.as_fd(), logger)];
+        if let Some(resolver) = &self.roles.resolver {
+            tokens.push(Found::Resolver);
+            fds.push(readable(resolver.channel.as_fd()));
+        }
+        if !self.is_without_zygote() {
+            tokens.push(Found::Zygote);
+            fds.push(readable(self.roles.zygote.channel.as_fd()));
+        }
+        for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
+        {
+            if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
+                tokens.push(Found::Listener(side));
+                fds.push(readable(listener.as_fd()));
+            } else if let Some(listener) =
+                listener.as_ref().filter(|_| self.is_full() && !self.has_told_of(Kind::Full))
+            {
+                tokens.push(Found::Waiting);
+                fds.push(readable(listener.as_fd()));
+            }
+        }
+        let peers = self.pairs.iter().enumerate();
+        for (index, half) in peers.flat_map(|(index, pair)| [(index, &pair.client), (index, &pair.server)]) {
+            match half {
+                Half::Dialling(dial) => {
+                    fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
+                }
+                // Only to hear that it has left, which is said once.
+                Half::There(present) if !present.has_left => fds.push(leaving(present)),
+                Half::Awaited | Half::There(_) => {}
+            }
+            tokens.resize(fds.len(), Found::Pair(index));
+        }
+        fds.extend(self.queued.iter().filter(|present| !present.has_left).map(leaving));
+        tokens.resize(fds.len(), Found::Queued);
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
+        }
+        let mut found: Vec<Found> = tokens
+            .into_iter()
+            .zip(&fds)
+            .filter(|(_, fd)| fd.any().unwrap_or(false))
+            .map(|(token, _)| token)
+            .collect();
+        // Pairs last, from the end: handling one may move those behind it.
+        found.sort_by_key(|found| match found {
+            Found::Pair(index) => usize::MAX - index,
+            _ => 0,
+        });
+        Ok(found)
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let dials =
+            self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|half| match half {
+                Half::Dialling(dial) => Some(dial.wake()),
+                Half::Awaited | Half::There(_) => None,
+            });
+        let phase = match self.phase {
+            Phase::Serving => None,
+            Phase::Draining { until, .. } | Phase::Ending { until, .. } | Phase::WritingOut { until, .. } => {
+                Some(until)
+            }
+        };
+        let pauses = [self.starved, self.barren, self.crowded, self.vain];
+        let reports = [self.next_report(), self.next_quiet(), self.next_lookup()];
+        let waits = pauses.into_iter().chain(reports).flatten();
+        match dials.chain(phase).chain(waits).min() {
+            None => PollTimeout::NONE,
+            Some(until) => {
+                let rest = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
+            }
+        }
+    }
+}
+
+/// What tells that a peer has left.
+fn leaving(present: &Present) -> PollFd<'_> {
+    PollFd::new(present.socket.as_fd(), PollFlags::empty())
+}
