@@ -117,9 +117,9 @@ fn clients_that_wait_inside_are_served_in_their_order_or_let_go() {
         client.send(format!("I am {number}"));
     }
     drop(first);
-    for number in 0..2 {
+    for (number, client) in clients.iter_mut().enumerate().take(2) {
         server.accept().expect(format!("I am {number}"));
-        clients[number].finish();
+        client.finish();
     }
     // That was the fifth session: there is none for the last one.
     clients[2].expect_refusal();

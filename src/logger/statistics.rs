@@ -83,7 +83,7 @@ mod tests {
         let (channel, _) = Channel::pair().expect("a pair");
         let client = Address::Unix(Vec::new());
         let names = [client.numeric(), client.numeric()];
-        let session = Session::new(Facts { number: 7, client, started }, channel, names, None);
+        let session = Session::new(Facts { number: 7, client, started }, Some(channel), names, None);
         Statistics::default().lines_at(now, [&session].into_iter(), true).remove(0)
     }
 

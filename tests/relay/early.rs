@@ -82,7 +82,7 @@ fn a_client_that_closes_without_a_word_while_the_server_is_dialled_has_its_sessi
     let full = FullServer::new();
     let (tcpreen, name) = on_unix(full.port(), 1);
     drop(unix::connect_to(&name));
-    let _served = until("the session of the client", || full.next()?.is_over_without_a_word().then_some(()));
+    until("the session of the client", || full.next()?.is_over_without_a_word().then_some(()));
     expect_record(&tcpreen.finish(), &["End of input: 0 bytes received."]);
 }
 
