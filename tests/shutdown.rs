@@ -178,7 +178,7 @@ fn channel_of(worker: Pid) -> Channel<Record, ToWorker> {
     let found = proc::descriptors(worker).into_iter().filter(|(_, target)| target.starts_with("socket:"));
     let mut sockets = found.map(|(number, _)| hostile::steal(worker, number));
     let channel = sockets.find(|socket| getsockopt(socket, sockopt::SockType) == Ok(SockType::SeqPacket));
-    Channel::adopt(channel.expect("a channel")).expect("a channel")
+    Channel::adopt(channel.expect("a channel").into()).expect("a channel")
 }
 
 #[test]
