@@ -92,10 +92,14 @@ fn short_sessions_one_after_the_other_are_recorded_as_they_come() {
     if !needs(&[Need::Ours, Need::Program("bash")]) {
         return;
     }
-    let sessions = if long() { 10_000 } else { 600 };
+    short_sessions("", if long() { 10_000 } else { 2000 });
+    short_sessions("ulimit -n 256", if long() { 10_000 } else { 200 });
+}
+
+fn short_sessions(limit: &str, sessions: usize) {
     let scratch = Scratch::new();
     let echo = echo_server();
-    let mut tcpreen = Tcpreen::to(echo.port).args(["-F", "1"]).by_shell("ulimit -n 256", "");
+    let mut tcpreen = Tcpreen::to(echo.port).args(["-F", "1"]).by_shell(limit, "");
     let formats = ["C", "count", "raw", "strip", "hex"];
     for format in formats {
         tcpreen = tcpreen.format(format).output(scratch.path(&format!("{format}-%n")));
@@ -116,7 +120,8 @@ fn short_sessions_one_after_the_other_are_recorded_as_they_come() {
     // In the batches, and not yet in the logger's hands.
     let behind = incomplete(&scratch, "C", sessions);
     assert!(behind <= 8 * 32 + BACKLOG, "{behind} sessions behind");
-    assert!(held.iter().all(|(descriptors, _)| *descriptors <= 256), "{held:?}");
+    // Its own, the channels of sessions, and the files of a few that are neither begun nor over for the writers.
+    assert!(held.iter().all(|(descriptors, _)| *descriptors <= 32 + BACKLOG + 40), "{held:?}");
     let growth = held[held.len() - 1].1.saturating_sub(held[0].1);
     assert!(growth < 4 << 20, "{held:?}");
     tcpreen.signal(Signal::SIGINT);
