@@ -91,7 +91,7 @@ fn a_lost_resolver_costs_names_alone() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let Bridged { mut client, mut server, mut tcpreen } = bridge(|it| it.with_names().sessions(1));
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.with_names().sessions(1));
     client.send("before");
     server.expect("before");
     let resolver = tcpreen.role("resolver");
@@ -101,10 +101,10 @@ fn a_lost_resolver_costs_names_alone() {
     server.expect("after");
     within(Duration::from_secs(2), "its reaping", || proc::status(resolver).is_none().then_some(()));
     drop((client, server));
-    assert!(tcpreen.wait().success());
-    let stderr = tcpreen.stderr();
-    assert_eq!(stderr.matches("resolver").count(), 1, "{stderr}");
-    assert!(tcpreen.stdout().ends_with("End of transmission.\n"), "{}", tcpreen.stdout());
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("resolver").count(), 1, "{outcome:?}");
+    assert!(outcome.stdout().ends_with("End of transmission.\n"), "{outcome:?}");
 }
 
 /// With `-q` as well: an error is always told.
@@ -198,7 +198,9 @@ fn the_end_of_its_terminal_ends_it_in_order() {
     let outcome = tcpreen.finish();
     assert_eq!(outcome.code(), 128 + Signal::SIGHUP as i32, "{outcome:?}");
     assert!(outcome.stderr.contains("Caught signal: Hangup\n"), "{outcome:?}");
-    assert!(scratch.record("record").ends_with("<<< words\nEnd of transmission.\n"));
+    let record = scratch.record("record");
+    assert!(record.contains("<<< words\nEnd of input: 5 bytes received.\n"), "{record}");
+    assert!(record.ends_with("Session ended: stopped by the operator.\nEnd of transmission.\n"), "{record}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn the_policy_is_printed_for_this_very_start() {
         "\nresolver, and every lookup, which it forks\n",
         "\nlogger\n",
         "\nzygote, and every worker, which it forks\n",
-        "  root          an empty directory that has been removed\n",
+        "  root          an empty directory, in which nothing can be made\n",
         "in workers RLIMIT_NPROC 0, RLIMIT_NOFILE 16\n",
         "  tgkill(0 = its own pid, 2 = 0x6) ",
     ] {
