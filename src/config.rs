@@ -2,11 +2,11 @@
 //! heard of clap.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::format::Format;
-use crate::messages::{Rotation, Sandbox};
+use crate::messages::{Beginning, Rotation, Sandbox, View};
 
 /// One run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) outputs: Vec<Output>,
     /// `--rotate-size`, `--rotate-time`, `--rotate-count`
     pub(crate) rotation: Rotation,
+    /// `--append`
+    pub(crate) beginning: Beginning,
     /// `-F`: sessions at the same time, at least 1.
     pub(crate) at_once: u32,
     /// `--max-per-client`: of those, sessions of one client address; `None` is no limit.
@@ -51,6 +53,8 @@ pub(crate) struct Config {
     /// `--idle-timeout`; `None` is no limit.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) keepalive: Keepalive,
+    /// What the operator probably did not mean, to be printed before anything else.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// `--keepalive`: probes to peers that have long been silent.
@@ -108,12 +112,14 @@ pub(crate) enum Port {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     pub(crate) target: Target,
-    pub(crate) format: Format,
+    pub(crate) view: View,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Stdout,
+    /// A descriptor that the program was started with (`/dev/fd/N`, `/dev/stderr`), never 0 or 1.
+    Descriptor(RawFd),
     /// A path, possibly with `%` templates.
     File(OsString),
 }

@@ -23,7 +23,7 @@ pub(crate) fn enter() -> ExitCode {
     match command(arguments, streams) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            streams.tell(&failure);
+            streams.tell(&failure.text);
             ExitCode::from(failure.status as u8)
         }
     }
@@ -37,9 +37,19 @@ fn command(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
         stdout_is_a_peers: streams.stdout,
         stderr_is_a_peers: streams.stderr,
         has_sockets: !surroundings.sockets.is_empty(),
+        is_secure: privsep::sys::is_secure_start(),
     };
-    match cli::parse(arguments, circumstances)? {
-        Action::Run(config) => parent::run(*config, surroundings),
+    let action = cli::parse(arguments, circumstances)?;
+    let outputs = match &action {
+        Action::Run(config) => config.outputs.as_slice(),
+        Action::Help(_) | Action::Version(_) | Action::Demo => &[],
+    };
+    let descriptors = surroundings.settle(outputs)?;
+    match action {
+        Action::Run(config) => {
+            config.remarks.iter().for_each(|remark| streams.tell(remark));
+            parent::run(*config, surroundings, descriptors)
+        }
         Action::Help(text) | Action::Version(text) => show(&text),
         Action::Demo => demo::run(surroundings.start),
     }

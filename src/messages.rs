@@ -176,6 +176,10 @@ pub(crate) enum ToParent {
     Recorded { sessions: u32 },
     /// Logger: every output that is opened again has been.
     Reopened,
+    /// Logger, before `Ready`: an output is a FIFO without a reader. No session may begin before `OutputsOpen`.
+    OutputsWait,
+    /// Logger: every FIFO has its reader.
+    OutputsOpen,
     /// Logger, zygote: the answer to `Ping`. From the logger also while it waits for an output.
     Alive,
     /// Logger: everything is written.
@@ -196,6 +200,8 @@ pub(crate) enum Problem {
     Confine(String),
     /// An output cannot be opened.
     Output { errno: i32, name: Vec<u8> },
+    /// Another program holds the lock of this output's file.
+    InUse { name: Vec<u8> },
     /// The name of an output is wrong in itself.
     Template { reason: String },
     /// The system has no thread for it.
@@ -281,11 +287,12 @@ pub(crate) enum ToLogger {
         notices: Notices,
         hangup: Hangup,
         rotation: Rotation,
+        beginning: Beginning,
     },
-    /// One more output, in the order of the command line.
+    /// One more output, in the order of the command line. With a descriptor where the target is one.
     Output {
         target: OutputTarget,
-        format: Format,
+        view: View,
     },
     /// That was the last output.
     Serve,
@@ -383,6 +390,23 @@ impl Rotation {
     }
 }
 
+/// What becomes of the contents that a file has at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Beginning {
+    /// Lost; where the file is rotated by us, it becomes the first part.
+    Empty,
+    /// `--append`
+    Append,
+}
+
+/// What an output shows of the traffic, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct View {
+    pub(crate) format: Format,
+    /// `--only`: traffic of this side alone.
+    pub(crate) only: Option<Side>,
+}
+
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Hangup {
@@ -409,6 +433,8 @@ pub(crate) enum Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum OutputTarget {
     Stdout,
+    /// A descriptor that comes with the message; its name is for the operator.
+    Descriptor(String),
     File(Vec<u8>),
 }
 

@@ -67,10 +67,8 @@ impl Role {
     /// What it gets when the parent dies, besides the end of its channel.
     pub(crate) const fn parent_death_signal(self) -> Signal {
         match self {
-            // Taken as an order to finish: what has been recorded is still to be written. Blocked like SIGTERM, it
-            // also makes a process go on that somebody has stopped.
-            Role::Logger => Signal::SIGCONT,
-            Role::Parent | Role::Resolver | Role::Zygote => Signal::SIGKILL,
+            // The logger that serves replaces it by a signal that lets it write what has been recorded.
+            Role::Parent | Role::Resolver | Role::Logger | Role::Zygote => Signal::SIGKILL,
         }
     }
 
@@ -133,6 +131,8 @@ pub(crate) enum Extra {
     Rotation,
     /// Logger: a file becomes a finished part, and old ones are removed.
     Parts,
+    /// Logger: an output is a FIFO that had no reader at the start.
+    WaitingPipe,
     /// Logger: notices go to syslog.
     Syslog,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
@@ -151,6 +151,7 @@ impl Extra {
             Extra::SessionFiles => SESSION_FILES,
             Extra::Rotation => ROTATION,
             Extra::Parts => PARTS,
+            Extra::WaitingPipe => WAITING,
             Extra::Syslog => SYSLOG,
             Extra::NssDaemons => NSS_DAEMONS,
             Extra::Background => BACKGROUND,
@@ -180,6 +181,13 @@ pub(crate) const ROTATED_FILE: i32 = libc::O_WRONLY
     | libc::O_NOCTTY
     | libc::O_CLOEXEC
     | libc::O_LARGEFILE;
+
+/// How a FIFO is opened again and again until it has a reader. Through a name in `/proc`, which is a link.
+pub(crate) const WAITING_PIPE: i32 =
+    libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_LARGEFILE;
+
+/// The lock on a file of an output.
+const LOCK: i32 = libc::LOCK_EX | libc::LOCK_NB;
 
 /// The mode of a file with secrets.
 pub(crate) const PRIVATE: u32 = 0o600;
@@ -313,12 +321,14 @@ const LOGGER: &[Allowed] = allow![
 /// Where a file is made cannot be seen here: Landlock keeps it to the directories that were opened at the start.
 const SESSION_FILES: &[Allowed] = allow![
     SYS_openat(2 is int(NEW_FILE)) => "a session's own file",
+    SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
 ];
 
 /// Likewise. Without `O_TRUNC`: no file can be emptied.
 const ROTATION: &[Allowed] = allow![
     SYS_openat(2 is int(ROTATED_FILE)) => "the new file of an output",
-    SYS_fstat => seldom "is it a regular one",
+    SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
+    SYS_fstat => seldom "is it a regular one, and another than before",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
     SYS_fchmod(1 is Is::Int(PRIVATE)) => seldom "secrets are for the user alone",
 ];
@@ -331,14 +341,21 @@ const PARTS: &[Allowed] = allow![
     SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "has the name still the file that we know",
     SYS_renameat2(4 is Is::Int(libc::RENAME_NOREPLACE)) => "it gets its name",
     SYS_openat(2 is int(NEW_FILE)) => "the file after it",
+    SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
     SYS_unlinkat(2 is int(0)) => "the oldest goes",
 ];
 
-/// One kind of socket, and an address as long as that of `/dev/log`: the filter cannot read a path, and Landlock
+/// Landlock keeps it to the FIFO itself, which is open already, but not for writing.
+const WAITING: &[Allowed] = allow![
+    SYS_openat(2 is int(WAITING_PIPE)) => "has the FIFO a reader by now",
+];
+
+/// One kind of socket, and an address as long as one of syslogd's: the filter cannot read a path, and Landlock
 /// has no rule about connecting to a socket in the file system.
 const SYSLOG: &[Allowed] = allow![
     SYS_socket(0 is int(libc::AF_UNIX), 1 is int(SYSLOG_SOCKET), 2 is int(0)) => seldom "syslogd was restarted",
-    SYS_connect(2 is Is::Int(SYSLOG_ADDRESS)) => seldom "likewise",
+    SYS_connect(2 is Is::Int(address_size(SYSLOG_PATH))) => seldom "likewise",
+    SYS_connect(2 is Is::Int(address_size(JOURNAL_PATH))) => seldom "likewise, where journald alone is there",
 ];
 
 /// What NSS reads: its configuration and libraries, and the sockets of its daemons.
@@ -350,8 +367,13 @@ pub(crate) const NAME_SERVERS: &[u16] = &[53];
 /// Where syslogd listens.
 pub(crate) const SYSLOG_PATH: &str = "/dev/log";
 
-/// The size of that address: the family and the path, of which the kernel needs no NUL.
-const SYSLOG_ADDRESS: u32 = (size_of::<libc::sa_family_t>() + SYSLOG_PATH.len()) as u32;
+/// Where journald listens as syslogd, in a root directory that has no `/dev/log` leading there.
+pub(crate) const JOURNAL_PATH: &str = "/run/systemd/journal/dev-log";
+
+/// The size of an address: the family and the path, of which the kernel needs no NUL.
+const fn address_size(path: &str) -> u32 {
+    (size_of::<libc::sa_family_t>() + path.len()) as u32
+}
 
 const SYSLOG_SOCKET: i32 = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 

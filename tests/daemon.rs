@@ -5,16 +5,16 @@ mod rotation;
 mod rsyslog;
 mod syslog;
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
 use crate::support::daemon::Daemon;
+use crate::support::name_server::{self, NameServer};
+use crate::support::namespace::{in_a_world_of_its_own, replace_etc};
 use crate::support::peer::{Server, echo_server};
 use crate::support::proc;
 use crate::support::skip::{Need, needs};
@@ -44,27 +44,30 @@ fn the_foreground_waits_as_long_as_the_start_takes() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let echo = echo_server();
-    let daemon = Daemon::new();
-    let (mut foreground, pipe) = half_started(&daemon, echo.port);
-    assert!(foreground.is_running(), "the logger is still opening its output");
-    let _reader = read(&pipe);
-    let outcome = foreground.finish();
-    assert_eq!(outcome.code(), 0, "{outcome:?}");
-    daemon.echo("in the end");
+    half_started(|_, mut foreground| {
+        assert!(foreground.is_running(), "the resolver is still looking for the server");
+        let outcome = foreground.finish();
+        assert_eq!(outcome.code(), 68, "{outcome:?}");
+    });
 }
 
-/// Its logger waits for somebody to read the pipe that is its output.
-fn half_started(daemon: &Daemon, server: u16) -> (Running, PathBuf) {
-    let pipe = daemon.pipe();
-    let foreground = daemon.command(server).output(&pipe).spawn();
-    // The zygote is the last role to be started.
-    until("all roles", || daemon.with_role(Some("zygote")).pop());
-    (foreground, pipe)
-}
-
-fn read(pipe: &Path) -> File {
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(pipe).expect("the pipe")
+/// A daemon whose start takes seconds: it waits for a name server that does not answer.
+fn half_started(test: impl FnOnce(Daemon, Running) + Send) {
+    if !needs(&[Need::Root, Need::Program("ip"), Need::Program("mount")]) {
+        return;
+    }
+    in_a_world_of_its_own(|| {
+        replace_etc(&[
+            ("hosts", ""),
+            ("resolv.conf", &format!("nameserver {}\n", name_server::ADDRESS)),
+            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n"),
+        ]);
+        let server = NameServer::silent();
+        let daemon = Daemon::new();
+        let foreground = daemon.command(80).host("server.example").spawn();
+        until("a question", || server.asked().pop());
+        test(daemon, foreground);
+    });
 }
 
 #[test]
@@ -72,12 +75,11 @@ fn a_start_that_is_interrupted_leaves_no_daemon() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let daemon = Daemon::new();
-    let (mut foreground, pipe) = half_started(&daemon, 80);
-    foreground.signal(Signal::SIGINT);
-    foreground.wait();
-    let _reader = read(&pipe);
-    daemon.all_gone();
+    half_started(|daemon, mut foreground| {
+        foreground.signal(Signal::SIGINT);
+        foreground.wait();
+        daemon.all_gone();
+    });
 }
 
 #[test]
@@ -168,16 +170,14 @@ fn a_daemon_killed_at_its_start_is_told_in_the_foreground() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let daemon = Daemon::new();
-    let (foreground, _) = half_started(&daemon, 80);
-    let parent = proc::descendants(foreground.pid()).into_iter().find(|pid| proc::role(*pid).is_none());
-    kill(parent.expect("the daemon"), Signal::SIGKILL).expect("kill");
-    // It cannot hear that its parent has gone before its pipe is open.
-    daemon.kill("logger");
-    let outcome = foreground.finish();
-    assert_eq!(outcome.code(), 69, "{outcome:?}");
-    assert!(outcome.stderr.contains("killed by signal 9"), "{outcome:?}");
-    daemon.all_gone();
+    half_started(|daemon, foreground| {
+        let parent = proc::descendants(foreground.pid()).into_iter().find(|pid| proc::role(*pid).is_none());
+        kill(parent.expect("the daemon"), Signal::SIGKILL).expect("kill");
+        let outcome = foreground.finish();
+        assert_eq!(outcome.code(), 69, "{outcome:?}");
+        assert!(outcome.stderr.contains("killed by signal 9"), "{outcome:?}");
+        daemon.all_gone();
+    });
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod messages;
 mod modes;
 mod names;
 mod notify;
+mod outputs;
 mod package;
 mod parts;
 mod passwords;

@@ -23,7 +23,7 @@ _tcpreen() {
 
     case "${cmd}" in
         tcpreen)
-            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
+            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --append --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -92,6 +92,13 @@ _tcpreen() {
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
                     fi
                     return 0
                     ;;

@@ -11,6 +11,7 @@ raw\t''
 password\t''
 strip\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
+complete -c tcpreen -l only -d 'of what client or server sends, in the -o that follow' -r -f
 complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f
 complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
 complete -c tcpreen -l max-per-client -d 'of these, sessions of one client address' -r -f
@@ -28,6 +29,7 @@ complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r 
 complete -c tcpreen -l require-sandbox -d 'full: not without all of the sandbox' -r -f
 complete -c tcpreen -s c -l connect -d 'connect to the client at -a ADDR, LOCALPORT'
 complete -c tcpreen -s l -l listen -d 'wait for the server to connect to SERVERPORT'
+complete -c tcpreen -l append -d 'keep what is in FILE, and go on behind it'
 complete -c tcpreen -s n -l numeric -d 'numbers instead of host and service names'
 complete -c tcpreen -s q -l quiet -d 'show nothing, only write the outputs'
 complete -c tcpreen -s v -l verbose -d 'show the data; twice: also what we do'

@@ -19,6 +19,8 @@ pub struct Landlock<'a> {
     pub read: &'a [BorrowedFd<'a>],
     /// Files beneath these may be created and written.
     pub write: &'a [BorrowedFd<'a>],
+    /// These files themselves may be written: no directories.
+    pub write_files: &'a [BorrowedFd<'a>],
     /// Files beneath these may be removed.
     pub remove: &'a [BorrowedFd<'a>],
     pub connect: Connect<'a>,
@@ -99,7 +101,13 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let write = AccessFs::WriteFile | AccessFs::MakeReg;
     let remove = AccessFs::RemoveFile;
-    for (places, access) in [(rules.read, read), (rules.write, write), (rules.remove, remove.into())] {
+    let places = [
+        (rules.read, read),
+        (rules.write, write),
+        (rules.write_files, AccessFs::WriteFile.into()),
+        (rules.remove, remove.into()),
+    ];
+    for (places, access) in places {
         for place in places {
             ruleset = ruleset.add_rule(PathBeneath::new(place, access))?;
         }

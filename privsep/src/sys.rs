@@ -213,6 +213,22 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes over a descriptor that the process was started with, under another number, whatever had that before.
+///
+/// As [`inherited`], for both numbers.
+pub fn moved(from: RawFd, to: RawFd) -> io::Result<OwnedFd> {
+    let old = inherited(from)?;
+    if from == to {
+        // SAFETY: sets the close-on-exec flag of an open descriptor.
+        check(unsafe { libc::fcntl(from, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+        return Ok(old);
+    }
+    // SAFETY: dup3 is safe for memory, and by the contract above nobody owns `to`.
+    check(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) })?;
+    // SAFETY: it was just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(to) })
+}
+
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: closing is safe for memory; the callers do it before they own any descriptor.

@@ -39,7 +39,9 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
-const NEW: [&str; 15] = [
+const NEW: [&str; 17] = [
+    "append",
+    "only",
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
@@ -78,7 +80,7 @@ static WHERE: [Opt; 5] = [
     opt('l', &["listen"], Nothing, "wait for the server to connect to SERVERPORT"),
 ];
 
-static SHOWN: [Opt; 5] = [
+static SHOWN: [Opt; 7] = [
     opt(
         'f',
         &["format"],
@@ -91,6 +93,13 @@ static SHOWN: [Opt; 5] = [
         Values("FILE", || parser(values::target)),
         "write the sessions to FILE; - is stdout",
     ),
+    Opt {
+        short: None,
+        long: &["only"],
+        takes: Values("SIDE", || parser(values::side)),
+        help: "of what client or server sends, in the -o that follow",
+    },
+    Opt { short: None, long: &["append"], takes: Nothing, help: "keep what is in FILE, and go on behind it" },
     opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
     opt('q', &["quiet"], Position, "show nothing, only write the outputs"),
     opt('v', &["verbose"], Position, "show the data; twice: also what we do"),

@@ -6,6 +6,7 @@
 //! behind it reads [`Config`] and has not heard of clap.
 
 mod command;
+mod outputs;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -14,17 +15,15 @@ mod values;
 mod wording;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::ErrorKind;
 use privsep::seccomp::Violation;
 
-use crate::config::{Approach, Config, Endpoint, Family, Output, Target, Verbosity};
+use crate::config::{Approach, Config, Endpoint, Family, Verbosity};
 use crate::exit::{Failure, Status};
-use crate::format::Format;
-use crate::messages::{Rotation, Sandbox};
+use crate::messages::{Beginning, Rotation, Sandbox};
 
 pub(crate) use command::command;
 use place::Given;
@@ -61,6 +60,8 @@ pub(crate) struct Circumstances {
     pub(crate) stderr_is_a_peers: bool,
     /// A service manager has handed sockets over.
     pub(crate) has_sockets: bool,
+    /// A set-uid bit or a file capability gave the program more power than its caller has.
+    pub(crate) is_secure: bool,
 }
 
 /// Reads a command line, the program's name first (which a hostile caller may leave out).
@@ -109,10 +110,14 @@ impl Line {
             true => (Verbosity::Quiet, Verbosity::Normal),
             false => (self.verbosity(), self.verbosity()),
         };
+        let outputs = self.outputs(display, daemon)?;
+        let remarks = self.remarks(&outputs);
         Ok(Config {
             server: self.server()?,
             client: self.client()?,
-            outputs: self.outputs(display, daemon)?,
+            outputs,
+            remarks,
+            beginning: if self.flag("append") { Beginning::Append } else { Beginning::Empty },
             rotation: self.rotation()?,
             at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
             per_client: self.value("max-per-client"),
@@ -214,32 +219,6 @@ impl Line {
         }
     }
 
-    /// Every `-o` with the `-f` before it, and in front of them the display, if there is one.
-    fn outputs(&self, verbosity: Verbosity, daemon: bool) -> Result<Vec<Output>, Failure> {
-        let formats = self.placed::<Format>("format");
-        let format_at = |index: usize| {
-            let before = formats.iter().rev().find(|&&(at, _)| at < index);
-            before.map_or(Format::C, |&(_, format)| format)
-        };
-        let mut outputs: Vec<Output> = Vec::new();
-        for (index, target) in self.placed::<Target>("output") {
-            let target = if daemon { in_background(target)? } else { target };
-            if self.circumstances.stdout_is_a_peers && target == Target::Stdout {
-                return Err(usage("-: standard output is somebody's connection.".to_owned()));
-            }
-            refuse_twice(&target, &outputs)?;
-            outputs.push(Output { target, format: format_at(index) });
-        }
-        let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
-        if verbosity > Verbosity::Quiet && !to_stdout && !self.circumstances.stdout_is_a_peers {
-            let unasked =
-                if outputs.is_empty() && verbosity < Verbosity::Verbose { Format::Null } else { Format::C };
-            let format = formats.last().map_or(unasked, |&(_, format)| format);
-            outputs.insert(0, Output { target: Target::Stdout, format });
-        }
-        Ok(outputs)
-    }
-
     fn rotation(&self) -> Result<Rotation, Failure> {
         let rotation = Rotation {
             size: self.value("rotate-size"),
@@ -290,24 +269,5 @@ impl Line {
     fn placed<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Vec<(usize, T)> {
         let values = self.typed.get_many::<T>(id).into_iter().flatten().cloned();
         self.indices(id).zip(values).collect()
-    }
-}
-
-/// A daemon works in `/`, which is where daemon(3) and the manual want relative names to be; and
-/// its stdout is gone, so that an output there would lose everything without a word.
-fn in_background(target: Target) -> Result<Target, Failure> {
-    match target {
-        Target::File(path) => Ok(Target::File(Path::new("/").join(path).into_os_string())),
-        Target::Stdout => Err(usage("-: a daemon has no standard output.".to_owned())),
-    }
-}
-
-/// Two outputs in one file would overwrite each other. On stdout they alternate, as in 1.4.4.
-fn refuse_twice(target: &Target, earlier: &[Output]) -> Result<(), Failure> {
-    match target {
-        Target::File(path) if earlier.iter().any(|output| output.target == *target) => {
-            Err(usage(format!("{}: given for two outputs.", shown(path))))
-        }
-        _ => Ok(()),
     }
 }

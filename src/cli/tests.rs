@@ -12,7 +12,7 @@ use super::{Action, Circumstances, command, parse};
 use crate::config::{Approach, Config, Endpoint, Family, Keepalive, Output, Port, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::{Rotation, Sandbox};
+use crate::messages::{Beginning, Rotation, Sandbox, View};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -54,11 +54,11 @@ fn error(line: &str) -> String {
 }
 
 fn stdout(format: Format) -> Output {
-    Output { target: Target::Stdout, format }
+    Output { target: Target::Stdout, view: View { format, only: None } }
 }
 
 fn file(name: &str, format: Format) -> Output {
-    Output { target: Target::File(name.into()), format }
+    Output { target: Target::File(name.into()), view: View { format, only: None } }
 }
 
 fn service(name: &str) -> Port {
@@ -98,6 +98,8 @@ fn nothing_but_a_port() {
         connect_timeout: Duration::from_secs(30),
         idle_timeout: None,
         keepalive: Keepalive::System,
+        beginning: Beginning::Empty,
+        remarks: Vec::new(),
     };
     assert_eq!(config("80"), expected);
     assert_eq!(config("80 0"), expected);
@@ -683,8 +685,9 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     command.clone().debug_assert();
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
-    let expected = "accept bind server protocol connect listen format output numeric quiet verbose bytes fork \
-                    max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size rotate-time \
+    let expected = "accept bind server protocol connect listen format output only append numeric quiet verbose bytes \
+                    fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
+                    rotate-time \
                     rotate-count daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
                     version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());

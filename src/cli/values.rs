@@ -12,6 +12,7 @@ use super::usage::{shown, usage};
 use crate::config::{Family, Keepalive, Target};
 use crate::exit::Failure;
 use crate::format::Format;
+use crate::messages::Side;
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
@@ -58,6 +59,16 @@ pub(super) fn format(text: OsString) -> Result<Format, Failure> {
             format_names().join(" ")
         ))
     })
+}
+
+/// `--only`; `None` is both.
+pub(super) fn side(text: OsString) -> Result<Option<Side>, Failure> {
+    match text.to_str() {
+        Some("client") => Ok(Some(Side::Client)),
+        Some("server") => Ok(Some(Side::Server)),
+        Some("both") => Ok(None),
+        _ => Err(usage(format!("{}: invalid direction (client, server or both).", shown(&text)))),
+    }
 }
 
 /// `-p`: the server's family and the client's.

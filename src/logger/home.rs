@@ -12,6 +12,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::Uid;
 
+use super::claim::{self, FileId};
 use crate::policy::{PRIVATE, ROTATED_FILE};
 
 /// The directory of a file and its name there.
@@ -55,7 +56,8 @@ impl Home {
     }
 
     /// Opens what has that name now, or makes it. What is in it stays: whoever rotates may have put it there.
-    pub(super) fn open(&self) -> io::Result<File> {
+    /// `None` if that is the `old` file, which holds its own lock.
+    pub(super) fn open(&self, old: &File) -> io::Result<Option<File>> {
         let flags = OFlag::from_bits_retain(ROTATED_FILE);
         let file = openat(&self.directory, self.name.as_os_str(), flags, self.mode)?;
         let found = fstat(&file)?;
@@ -64,11 +66,15 @@ impl Home {
             return Err(io::Error::other("Not a regular file"));
         }
         let file = File::from(file);
+        if FileId::from(found) == FileId::of(old)? {
+            return Ok(None);
+        }
+        claim::lock_next(&file)?;
         // As at the start: secrets in a file that was made for us, and that others may read.
         if self.mode.bits() == PRIVATE && found.st_uid == self.user.as_raw() {
             file.set_permissions(Permissions::from_mode(PRIVATE))?;
         }
-        Ok(file)
+        Ok(Some(file))
     }
 }
 

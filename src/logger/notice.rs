@@ -12,7 +12,7 @@ use privsep::sys;
 use super::escape::push_escaped;
 use super::syslog::{Severity, Syslog};
 use crate::messages::{Ear, Level, Name, Notices, Told};
-use crate::policy::SYSLOG_PATH;
+use crate::policy::{JOURNAL_PATH, SYSLOG_PATH};
 use crate::reason::reason;
 
 /// The most bytes that a pipe which poll(2) calls writable takes without blocking (`PIPE_BUF`).
@@ -27,21 +27,32 @@ pub(super) struct Notes {
 enum Listener {
     Stderr(Stderr),
     Syslog(Box<Syslog>),
+    /// Syslog, and standard error for failures that syslogd does not take: it is a file.
+    SyslogOrFile(Box<Syslog>, Stderr),
 }
 
 impl Notes {
-    /// Before the filter is on. `parent` is the process that the operator knows.
-    pub(super) fn open(notices: Notices, parent: Pid) -> io::Result<Notes> {
+    /// Before the filter is on. `parent` is the process that the operator knows; the `first` lines are told in
+    /// any case, and by a daemon also to whoever starts it.
+    pub(super) fn open(notices: Notices, parent: Pid, first: &[String]) -> io::Result<Notes> {
+        if notices.ear == Ear::SyslogAlone {
+            first.iter().for_each(|text| Stderr::default().tell(text));
+        }
         let listener = match notices.ear {
             Ear::Stderr => Listener::Stderr(Stderr::default()),
             Ear::Syslog => Listener::Syslog(Box::new(to_syslog(parent)?)),
             Ear::SyslogAlone => {
                 let syslog = to_syslog(parent)?;
                 leave_streams()?;
-                Listener::Syslog(Box::new(syslog))
+                match keeps_stderr() {
+                    true => Listener::SyslogOrFile(Box::new(syslog), Stderr::default()),
+                    false => Listener::Syslog(Box::new(syslog)),
+                }
             }
         };
-        Ok(Notes { told: notices.told, listener })
+        let mut notes = Notes { told: notices.told, listener };
+        first.iter().for_each(|text| notes.tell(Level::Asked, text));
+        Ok(notes)
     }
 
     /// Tells a line, if it is wanted.
@@ -56,7 +67,14 @@ impl Notes {
         }
         match &mut self.listener {
             Listener::Stderr(stderr) => stderr.tell(text),
-            Listener::Syslog(syslog) => syslog.tell(severity(level), text),
+            Listener::Syslog(syslog) => {
+                syslog.tell(severity(level), text);
+            }
+            Listener::SyslogOrFile(syslog, file) => {
+                if !syslog.tell(severity(level), text) && level == Level::Error {
+                    file.tell(text);
+                }
+            }
         }
     }
 
@@ -65,7 +83,7 @@ impl Notes {
         if self.told == Told::Errors {
             return;
         }
-        if let Listener::Syslog(syslog) = &mut self.listener {
+        if let Listener::Syslog(syslog) | Listener::SyslogOrFile(syslog, _) = &mut self.listener {
             syslog.tell(Severity::Info, &format!("Connection from: {client}"));
             syslog.tell(Severity::Info, &format!("Connection to: {server}"));
         }
@@ -85,15 +103,31 @@ fn severity(level: Level) -> Severity {
 fn to_syslog(parent: Pid) -> io::Result<Syslog> {
     let mut syslog = Syslog::new(UnixAddr::new(SYSLOG_PATH)?, parent)?;
     if let Err(errno) = syslog.connect() {
-        let text = format!("{SYSLOG_PATH}: {}: nothing is told until syslogd is there", reason(errno as i32));
+        let mut journal = Syslog::new(UnixAddr::new(JOURNAL_PATH)?, parent)?;
+        if journal.connect().is_ok() {
+            return Ok(journal);
+        }
+        let text = format!(
+            "{SYSLOG_PATH}: {}: nothing is told until syslogd is there, not even why the program ends; without -d and \
+             --syslog messages go to standard error, and -d leaves failures in a file that standard error is (2>>FILE)",
+            reason(errno as i32)
+        );
         Stderr::default().tell(&text);
     }
     Ok(syslog)
 }
 
+/// Whether a daemon goes on holding standard error: a file keeps nobody waiting for its end, and may be the only
+/// place where a failure can be told.
+pub(crate) fn keeps_stderr() -> bool {
+    let found = nix::sys::stat::fstat(io::stderr());
+    found.is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
+}
+
 fn leave_streams() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    sys::replace_streams(null.as_fd(), 0..=2)
+    let last = if keeps_stderr() { 1 } else { 2 };
+    sys::replace_streams(null.as_fd(), 0..=last)
 }
 
 /// The last word of a process that has no stderr and no logger.

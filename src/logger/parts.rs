@@ -12,11 +12,11 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::libc;
 use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{AccessFlags, Uid, UnlinkatFlags, faccessat, unlinkat};
 use privsep::sys;
 
+use super::claim::{self, FileId};
 use super::home;
 use crate::policy::NEW_FILE;
 
@@ -28,22 +28,6 @@ const LAST: u64 = 9_999_999_999;
 
 /// Numbers tried for one part, so that whoever takes them all does not keep us at it for ever.
 const TRIED: u64 = 10_000;
-
-/// Device and inode: the file itself, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileId(u64, u64);
-
-impl FileId {
-    pub(super) fn of(file: impl AsFd) -> nix::Result<FileId> {
-        Ok(fstat(file)?.into())
-    }
-}
-
-impl From<libc::stat> for FileId {
-    fn from(found: libc::stat) -> FileId {
-        FileId(found.st_dev, found.st_ino)
-    }
-}
 
 struct Part {
     number: u64,
@@ -115,8 +99,10 @@ impl Parts {
         let mode = Mode::from_bits_truncate(found.st_mode & 0o777);
         match openat(&self.directory, self.name.as_c_str(), flags, mode) {
             Ok(new) => {
+                let file = File::from(new);
+                claim::lock_next(&file)?;
                 self.finished.extend(number.map(|number| Part { number, id }));
-                Ok(Turned { file: new.into(), stays: self.remove_oldest().err() })
+                Ok(Turned { file, stays: self.remove_oldest().err() })
             }
             Err(errno) => {
                 if let Some(number) = number {
@@ -176,7 +162,7 @@ fn earlier(entry: &DirEntry, name: &OsStr) -> io::Result<Option<(u64, Option<Fil
     let Some(number) = number(entry.file_name().as_bytes(), name.as_bytes()) else { return Ok(None) };
     let found = entry.metadata()?;
     let ours = found.is_file() && found.uid() == Uid::effective().as_raw();
-    Ok(Some((number, ours.then(|| FileId(found.dev(), found.ino())))))
+    Ok(Some((number, ours.then(|| FileId::new(found.dev(), found.ino())))))
 }
 
 /// `FILE.7` → 7, as we would write it.

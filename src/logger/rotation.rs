@@ -91,8 +91,10 @@ pub(super) enum Hitch {
 }
 
 impl Rotation {
-    pub(super) fn new(rotation: messages::Rotation, parts: Parts) -> Rotation {
-        Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written: 0, told: false }
+    /// `file` may have contents already.
+    pub(super) fn of(rotation: messages::Rotation, parts: Parts, file: &File) -> Rotation {
+        let written = length(file).unwrap_or(0);
+        Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written, told: false }
     }
 
     /// Where parts are made and removed.
@@ -101,7 +103,7 @@ impl Rotation {
     }
 
     /// Other outputs are no parts, whatever they are called.
-    pub(super) fn spare(&mut self, others: &[super::parts::FileId]) {
+    pub(super) fn spare(&mut self, others: &[super::claim::FileId]) {
         self.parts.spare(others);
     }
 

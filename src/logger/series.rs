@@ -11,11 +11,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::batch::{Batch, What};
+use super::claim;
 use super::format::SessionFormat;
-use super::sheet::{Sheet, Trouble};
+use super::sheet::{Sheet, Sink, Trouble};
 use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
-use crate::messages::Side;
+use crate::messages::{Side, View};
 use crate::policy::NEW_FILE;
 
 /// Names tried with `-1`, `-2` and so on: enough for names that only sometimes meet, few enough that a
@@ -26,7 +27,7 @@ pub(super) struct Series {
     template: Template,
     /// Held since the start: whatever becomes of its name, the files stay together.
     directory: OwnedFd,
-    format: Format,
+    view: View,
     mode: Mode,
     /// What is open of each session: one page, or one for each direction.
     pages: HashMap<u64, Vec<Page>>,
@@ -41,11 +42,15 @@ struct Page {
 
 impl Series {
     pub(super) fn need(&self) -> Need {
-        self.format.need()
+        self.view.format.need()
+    }
+
+    pub(super) fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Finds out, now and not at the first client, whether files can be made.
-    pub(super) fn open(template: Template, format: Format, mode: Mode) -> nix::Result<Series> {
+    pub(super) fn open(template: Template, view: View, mode: Mode) -> nix::Result<Series> {
         if template.is_too_long() {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -53,7 +58,7 @@ impl Series {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(template.directory(), flags, Mode::empty())?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
-        Ok(Series { template, directory, format, mode, pages: HashMap::new(), order: Vec::new() })
+        Ok(Series { template, directory, view, mode, pages: HashMap::new(), order: Vec::new() })
     }
 
     /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
@@ -107,11 +112,8 @@ impl Series {
         for view in self.views() {
             match self.create(facts, view.unwrap_or(Side::Client)) {
                 Ok(sheet) => {
-                    let format = match *view {
-                        // One session in the file: its lines need no label. A new file is no terminal.
-                        None => SessionFormat::new(self.format, None, false),
-                        Some(side) => SessionFormat::one_way(self.format, side),
-                    };
+                    // One session in the file: its lines need no label. A new file is no terminal.
+                    let format = SessionFormat::new(self.view.format, None, false).only(*view);
                     self.pages.entry(facts.number).or_default().push(Page { format, sheet });
                 }
                 Err(trouble) => result = result.and(Err(trouble)),
@@ -122,11 +124,13 @@ impl Series {
 
     /// What a session's files show: everything, or one direction each.
     fn views(&self) -> &'static [Option<Side>] {
-        match (self.template.is_one_way(), self.format) {
-            (false, _) => &[None],
+        match (self.template.is_one_way(), self.view.format, self.view.only) {
+            (false, _, None) => &[None],
+            (_, _, Some(Side::Client)) => &[Some(Side::Client)],
+            (_, _, Some(Side::Server)) => &[Some(Side::Server)],
             // What is found is always the client's, and what the server says about it stands beside it.
-            (true, Format::Password) => &[Some(Side::Client)],
-            (true, _) => &[Some(Side::Client), Some(Side::Server)],
+            (true, Format::Password, None) => &[Some(Side::Client)],
+            (true, _, None) => &[Some(Side::Client), Some(Side::Server)],
         }
     }
 
@@ -140,7 +144,13 @@ impl Series {
         for suffix in suffixes {
             let name = [&base, suffix.as_bytes()].concat();
             match openat(&self.directory, name.as_slice(), OFlag::from_bits_retain(NEW_FILE), self.mode) {
-                Ok(file) => return Ok(Sheet::new(File::from(file), self.shown(&name))),
+                Ok(file) => {
+                    let file = File::from(file);
+                    // A new file: if another program was quick enough to lock it, the next name will do.
+                    if claim::lock(&file).is_ok() {
+                        return Ok(Sheet::new(Sink::Open(file), self.shown(&name)));
+                    }
+                }
                 Err(Errno::EEXIST) => {}
                 Err(errno) => {
                     reason = errno;
@@ -178,7 +188,7 @@ mod tests {
     /// A session in the file of one side.
     fn one_way(format: Format, side: Side) -> String {
         let mut out = Vec::new();
-        let mut session = SessionFormat::one_way(format, side);
+        let mut session = SessionFormat::new(format, None, false).only(Some(side));
         session.begin(("127.0.0.1", "33116"), ("::1", "80"), &mut out);
         session.piece(Side::Client, false, b"USER a\r\nPASS b\r\n", &mut out);
         session.piece(Side::Server, false, b"230 <\r\n", &mut out);

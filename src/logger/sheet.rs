@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use super::batch::{Batch, What};
 use super::format::SessionFormat;
 use super::home::Home;
+use super::pipe::Pipe;
 use super::rotation::{Hitch, Rotation};
 use super::writer::News;
 
@@ -19,8 +21,15 @@ pub(super) struct Trouble {
     pub(super) error: io::Error,
 }
 
+/// Where the text of a sheet goes.
+pub(super) enum Sink {
+    Open(File),
+    /// A FIFO that no process reads yet. No session begins before one does.
+    Waiting(Pipe),
+}
+
 pub(super) struct Sheet {
-    pub(super) file: File,
+    sink: Sink,
     /// For the operator.
     name: String,
     /// Of a file that is finished in parts.
@@ -32,13 +41,33 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    pub(super) fn new(file: File, name: String) -> Sheet {
-        Sheet { file, name, rotation: None, hitches: Vec::new(), lost: false }
+    pub(super) fn new(sink: Sink, name: String) -> Sheet {
+        Sheet { sink, name, rotation: None, hitches: Vec::new(), lost: false }
     }
 
-    /// A file that is finished in parts.
-    pub(super) fn in_parts(file: File, name: String, rotation: Rotation) -> Sheet {
-        Sheet { rotation: Some(rotation), ..Sheet::new(file, name) }
+    /// A regular file, which may be finished in parts.
+    pub(super) fn in_parts(file: File, name: String, rotation: Option<Rotation>) -> Sheet {
+        Sheet { rotation, ..Sheet::new(Sink::Open(file), name) }
+    }
+
+    /// `None` for a FIFO without a reader.
+    pub(super) fn file(&self) -> Option<&File> {
+        match &self.sink {
+            Sink::Open(file) => Some(file),
+            Sink::Waiting(_) => None,
+        }
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.file().is_some_and(|file| nix::unistd::isatty(file).unwrap_or(false))
+    }
+
+    /// A FIFO without a reader, with its name.
+    pub(super) fn waiting(&self) -> Option<(&str, BorrowedFd<'_>)> {
+        match &self.sink {
+            Sink::Open(_) => None,
+            Sink::Waiting(pipe) => Some((&self.name, pipe.as_fd())),
+        }
     }
 
     /// Adds to `text` what happened, as `format` shows it; writes when that is enough.
@@ -68,22 +97,43 @@ impl Sheet {
 
     /// Goes on in the file that has its name now; if there is none to be had, in the one that it has.
     pub(super) fn reopen(&mut self, home: &Home) -> Result<(), Trouble> {
-        self.file = home.open().map_err(|error| self.trouble(error))?;
+        let Sink::Open(old) = &self.sink else { return Ok(()) };
+        let Some(new) = home.open(old).map_err(|error| self.trouble(error))? else { return Ok(()) };
         if let Some(rotation) = &mut self.rotation {
-            rotation.reopened(&self.file);
+            rotation.reopened(&new);
         }
+        self.sink = Sink::Open(new);
         Ok(())
     }
 
-    /// When [`Sheet::turn_in_time`] has something to do although nothing is recorded.
+    /// When [`Sheet::do_due`] has something to do although nothing is recorded.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.rotation.as_ref().filter(|_| !self.lost)?.due()
+        match &self.sink {
+            _ if self.lost => None,
+            Sink::Waiting(pipe) => Some(pipe.due()),
+            Sink::Open(_) => self.rotation.as_ref()?.due(),
+        }
     }
 
-    /// Finishes a part whose time is over.
-    pub(super) fn turn_in_time(&mut self) -> Result<(), Trouble> {
+    /// Looks for the reader of a FIFO; finishes a part whose time is over.
+    pub(super) fn do_due(&mut self) -> Result<(), Trouble> {
+        self.look_for_reader()?;
         let is_time = self.rotation.as_mut().is_some_and(Rotation::is_time);
         if is_time { self.turn() } else { Ok(()) }
+    }
+
+    fn look_for_reader(&mut self) -> Result<(), Trouble> {
+        let Sink::Waiting(pipe) = &mut self.sink else { return Ok(()) };
+        match pipe.try_open() {
+            Ok(None) => {}
+            Ok(Some(file)) => {
+                self.sink = Sink::Open(file);
+                self.hitches.push(News::Found);
+            }
+            Err(error) if !self.lost => return Err(self.lose(error)),
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     /// What did not work since it was last asked, and has not stopped us.
@@ -94,8 +144,8 @@ impl Sheet {
     /// Finishes the part that the record, which begins at `start` of the text and has a `rest` behind it, would
     /// make too large. No record is in two parts.
     fn make_room(&mut self, text: &mut Vec<u8>, start: usize, rest: usize) -> Result<(), Trouble> {
-        let Some(rotation) = &mut self.rotation else { return Ok(()) };
-        if !rotation.is_full(&self.file, start, text.len() - start + rest) {
+        let (Some(rotation), Sink::Open(file)) = (&mut self.rotation, &self.sink) else { return Ok(()) };
+        if !rotation.is_full(file, start, text.len() - start + rest) {
             return Ok(());
         }
         let record = text.split_off(start);
@@ -105,13 +155,12 @@ impl Sheet {
     }
 
     fn turn(&mut self) -> Result<(), Trouble> {
-        let Some(rotation) = self.rotation.as_mut().filter(|_| !self.lost) else { return Ok(()) };
-        let (file, hitch) = rotation.turn(&self.file).map_err(|error| {
-            self.lost = true;
-            Trouble { output: self.name.clone(), error }
-        })?;
+        let (Some(rotation), Sink::Open(file), false) = (&mut self.rotation, &self.sink, self.lost) else {
+            return Ok(());
+        };
+        let (file, hitch) = rotation.turn(file).map_err(|error| self.lose(error))?;
         if let Some(file) = file {
-            self.file = file;
+            self.sink = Sink::Open(file);
         }
         self.hitches.extend(hitch.map(|hitch| match hitch {
             Hitch::Kept(error) => News::Kept(self.trouble(error)),
@@ -121,14 +170,20 @@ impl Sheet {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let result = if self.lost { Ok(()) } else { write_all(&mut self.file, bytes) };
+        let result = match &mut self.sink {
+            _ if self.lost || bytes.is_empty() => Ok(()),
+            Sink::Open(file) => write_all(file, bytes),
+            Sink::Waiting(_) => Err(nix::errno::Errno::ENXIO.into()),
+        };
         if let Some(rotation) = &mut self.rotation {
             rotation.wrote(bytes.len());
         }
-        result.map_err(|error| {
-            self.lost = true;
-            self.trouble(error)
-        })
+        result.map_err(|error| self.lose(error))
+    }
+
+    fn lose(&mut self, error: io::Error) -> Trouble {
+        self.lost = true;
+        self.trouble(error)
     }
 
     fn trouble(&self, error: io::Error) -> Trouble {
@@ -171,7 +226,6 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
 
 fn wait_writable(file: &File) -> io::Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
     match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),

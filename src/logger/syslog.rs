@@ -77,10 +77,11 @@ impl Syslog {
         Ok(())
     }
 
-    pub(super) fn tell(&mut self, severity: Severity, text: &str) {
-        if !(self.told_of_missed() && self.told(severity, text)) {
-            self.missed += 1;
-        }
+    /// Says whether syslogd has taken it.
+    pub(super) fn tell(&mut self, severity: Severity, text: &str) -> bool {
+        let told = self.told_of_missed() && self.told(severity, text);
+        self.missed += u64::from(!told);
+        told
     }
 
     fn told_of_missed(&mut self) -> bool {

@@ -22,6 +22,8 @@ pub(super) enum News {
     Kept(Trouble),
     /// Logs were rotated, and an output has done its part.
     Reopened,
+    /// A FIFO has its reader.
+    Found,
     /// A part that is one too many and could not be removed.
     Stays(Trouble),
 }
@@ -33,6 +35,8 @@ pub(super) struct Writers {
     returned: Receiver<Shared>,
     /// An output wants at least lengths.
     count: bool,
+    /// Outputs that were FIFOs without a reader at the start.
+    waiting: usize,
     /// Keeps `returned` open, and takes back what no writer needs.
     give_back: Sender<Shared>,
     news: Receiver<News>,
@@ -53,8 +57,9 @@ impl Writers {
             let _ = give_back.send(Arc::new(Batch::new()));
         }
         let count = outputs.iter().any(|output| output.need() > Need::Totals);
-        let mut writers =
-            Writers { queues: Vec::new(), threads: Vec::new(), returned, give_back, news, alarm, count };
+        let waiting = outputs.iter().filter(|output| output.waiting().is_some()).count();
+        let (queues, threads) = (Vec::new(), Vec::new());
+        let mut writers = Writers { queues, threads, returned, count, waiting, give_back, news, alarm };
         // What a thread does to come up is not in the filter: all of them are up before we lock.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
@@ -87,6 +92,11 @@ impl Writers {
     /// Whether what passes is counted while it does, because an output wants to know.
     pub(super) fn count(&self) -> bool {
         self.count
+    }
+
+    /// Outputs that wait for the reader of a FIFO, at the start.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// A batch to fill; `None` if all of them are still with the writers after `patience`.
@@ -127,13 +137,23 @@ impl Writers {
         self.news.try_recv().ok()
     }
 
-    /// Waits until everything is written; what went wrong meanwhile is returned.
-    pub(super) fn finish(self) -> Vec<News> {
+    /// Waits until everything is written; what went wrong meanwhile is returned. An output may take nothing for
+    /// a long time: `look_up` is called every `patience`.
+    pub(super) fn finish(self, patience: Duration, mut look_up: impl FnMut()) -> Vec<News> {
         drop(self.queues);
+        let mut all = Vec::new();
+        loop {
+            match self.news.recv_timeout(patience) {
+                Ok(news) => all.push(news),
+                Err(RecvTimeoutError::Timeout) => look_up(),
+                // Every writer has ended, and its reporter with it.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
         for thread in self.threads {
             let _ = thread.join();
         }
-        self.news.try_iter().collect()
+        all
     }
 }
 
@@ -182,7 +202,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     let news = |news| self.report.tell(news);
-                    let result = self.output.turn_in_time(news);
+                    let result = self.output.do_due(news);
                     self.judge(result);
                 }
             }

@@ -43,7 +43,7 @@ fn page(config: &Config, start: Start) -> Result<String, Failure> {
 
 /// What this start adds to a role, as far as it can be known before a file is opened.
 fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
-    let files = || config.outputs.iter().filter(|output| output.target != config::Target::Stdout);
+    let files = || config.outputs.iter().filter(|output| matches!(output.target, config::Target::File(_)));
     let series = |output: &config::Output| limits::own_files(&output.target) > 0;
     let sockets = [&config.client, &config.server].into_iter().any(is_socket_file);
     let extras = match role {
@@ -56,12 +56,20 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::SessionFiles, files().any(series)),
             (Extra::Rotation, hangup == Hangup::Reopens && files().any(|output| !series(output))),
             (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !series(output))),
+            (Extra::WaitingPipe, files().any(|output| is_fifo(&output.target))),
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],
         Role::Zygote => Vec::new(),
     };
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
+}
+
+/// Whether it had better be listed how a FIFO is opened: its reader may come later.
+fn is_fifo(target: &config::Target) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let config::Target::File(path) = target else { return false };
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 fn is_socket_file(endpoint: &Endpoint) -> bool {

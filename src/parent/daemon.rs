@@ -13,6 +13,7 @@ use privsep::sys;
 
 use crate::config::{Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
+use crate::logger;
 use crate::signals::describe;
 
 /// What one process becomes.
@@ -26,6 +27,8 @@ pub(super) enum Part {
 pub(super) struct Foreground {
     news: File,
     null: File,
+    /// It is a file; found out before the filter is on.
+    keeps_stderr: bool,
 }
 
 /// Makes two of this process, which must have one thread and no role yet.
@@ -89,12 +92,14 @@ impl Foreground {
         chdir("/")?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         sys::replace_streams(null.as_fd(), 0..=1)?;
-        Ok(Foreground { news: teller.into(), null })
+        Ok(Foreground { news: teller.into(), null, keeps_stderr: logger::keeps_stderr() })
     }
 
-    /// Leaves stderr, too, and lets the foreground end. Where it has been ended, nobody wants the daemon.
+    /// Leaves stderr, too, unless it is a file, and lets the foreground end. Where it has been ended, nobody wants the daemon.
     pub(super) fn listening(mut self) -> Result<(), Failure> {
-        sys::replace_streams(self.null.as_fd(), 2..=2).map_err(failure)?;
+        if !self.keeps_stderr {
+            sys::replace_streams(self.null.as_fd(), 2..=2).map_err(failure)?;
+        }
         self.news.write_all(&[0]).map_err(failure)
     }
 }

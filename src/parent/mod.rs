@@ -6,6 +6,7 @@ mod audit;
 mod cage;
 mod daemon;
 mod denied;
+mod descriptors;
 mod dial;
 #[cfg(fuzzing)]
 #[path = "../../contrib/fuzz/inside/parent.rs"]
@@ -28,6 +29,7 @@ mod streams;
 mod supervisor;
 
 use std::io::Write as _;
+use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -38,7 +40,7 @@ use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys;
 
-use crate::config::{Config, Verbosity};
+use crate::config::{Config, Output, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{Level, ToLogger};
 use crate::policy::Role;
@@ -46,6 +48,7 @@ use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
 use address::Addresses;
 use daemon::{Foreground, Part};
+pub(crate) use descriptors::Descriptors;
 use handed::{Door, Handed};
 pub(crate) use identity::Start;
 use identity::Target;
@@ -64,13 +67,12 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
         privsep::seccomp::hide_clone3().map_err(|error| os("clone3", error))?;
     }
     let sockets = manager::sockets()?;
-    let others = 3 + i32::try_from(sockets.len()).unwrap_or(i32::MAX - 3);
-    sys::close_from(others).map_err(|error| os("inherited descriptors", error))?;
+    let strays = 3 + i32::try_from(sockets.len()).unwrap_or(i32::MAX - 3);
     let sockets = Handed::adopt(sockets).map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
     // For a backtrace the standard library opens files, of which the filter would make an attack.
     sys::forget_variables(&["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"]);
-    Ok(Surroundings { start: Start::find()?, sockets })
+    Ok(Surroundings { start: Start::find()?, sockets, strays })
 }
 
 /// What we were started in.
@@ -78,10 +80,23 @@ pub(crate) struct Surroundings {
     pub(crate) start: Start,
     /// From a service manager.
     pub(crate) sockets: Vec<Handed>,
+    /// Every open descriptor from this one on is the caller's, and closed unless it is an output.
+    strays: RawFd,
+}
+
+impl Surroundings {
+    /// Takes over the descriptors that are outputs, and closes all others. Before any descriptor of ours is opened.
+    pub(crate) fn settle(&self, outputs: &[Output]) -> Result<Descriptors, Failure> {
+        Descriptors::keep(outputs, self.strays)
+    }
 }
 
 /// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
-pub(crate) fn run(mut config: Config, surroundings: Surroundings) -> Result<u8, Failure> {
+pub(crate) fn run(
+    mut config: Config,
+    surroundings: Surroundings,
+    descriptors: Descriptors,
+) -> Result<u8, Failure> {
     if config.print_policy {
         return audit::print(&config, surroundings.start);
     }
@@ -92,16 +107,17 @@ pub(crate) fn run(mut config: Config, surroundings: Surroundings) -> Result<u8, 
             Part::Daemon(foreground) => Some(foreground),
         },
     };
-    bridge(config, surroundings, foreground).or_else(Stop::status)
+    bridge(config, surroundings, descriptors, foreground).or_else(Stop::status)
 }
 
 /// The start as a recipe, in the only order that works; then the service.
 fn bridge(
     mut config: Config,
     surroundings: Surroundings,
+    descriptors: Descriptors,
     foreground: Option<Foreground>,
 ) -> Result<u8, Stop> {
-    let Surroundings { start, sockets } = surroundings;
+    let Surroundings { start, sockets, .. } = surroundings;
     let doors = handed::open(sockets, &config)?;
     match doors.client {
         Some(Door::Gone) => return Err(Stop::NobodyThere),
@@ -133,9 +149,12 @@ fn bridge(
         None => None,
     };
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
-    let logger = starter.logger(&config, names, hangup, backlog)?;
+    let logger = starter.logger(&config, names, hangup, backlog, &descriptors)?;
+    // The reader of a pipe is to see its end when the logger ends.
+    drop(descriptors);
     let zygote = starter.zygote(config.at_once)?;
-    cages.push(logger.ready(&signals)?);
+    let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
+    cages.push(cage);
     cages.push(zygote.ready(&signals)?);
 
     // While it may still be asked who we are.
@@ -152,7 +171,8 @@ fn bridge(
         foreground.listening()?;
     }
 
-    let roles = Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(backlog) };
+    let roles =
+        Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(backlog), outputs_wait };
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {

@@ -17,6 +17,7 @@ use privsep::sys::Fds;
 use serde::Serialize;
 
 use super::denied::Actor;
+use super::descriptors::{self, Descriptors};
 use super::limits;
 use super::signals_of;
 use super::stop::Stop;
@@ -116,6 +117,7 @@ impl Starter<'_> {
         names: Option<Names>,
         hangup: Hangup,
         backlog: u32,
+        descriptors: &Descriptors,
     ) -> Result<Running<ToLogger>, Failure> {
         let environment = [CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
         let logger = self.start(Role::Logger, Streams::Output, &environment)?;
@@ -126,19 +128,27 @@ impl Starter<'_> {
             notices: notices(config),
             hangup,
             rotation: config.rotation,
+            beginning: config.beginning,
         };
         let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();
         logger.send_with(&prepare, &fds)?;
         for output in &config.outputs {
+            let view = output.view;
             let target = match &output.target {
                 ConfigTarget::Stdout => OutputTarget::Stdout,
+                ConfigTarget::Descriptor(number) => {
+                    let target = OutputTarget::Descriptor(descriptors::name(*number));
+                    let fd = descriptors.get(*number)?;
+                    logger.send_with(&ToLogger::Output { target, view }, &[fd])?;
+                    continue;
+                }
                 // A message must hold it; the system would not take it, either.
                 ConfigTarget::File(name) if name.len() >= PATH_MAX => {
                     return Err(Failure::new(Status::CannotCreate, "Log file error: File name too long"));
                 }
                 ConfigTarget::File(name) => OutputTarget::File(name.as_encoded_bytes().to_vec()),
             };
-            logger.send(&ToLogger::Output { target, format: output.format })?;
+            logger.send(&ToLogger::Output { target, view })?;
         }
         logger.send(&ToLogger::Serve)?;
         Ok(logger)
@@ -251,6 +261,16 @@ impl<Out: Serialize> Running<Out> {
         }
     }
 
+    /// As [`Running::ready`], of the logger: also whether an output waits for its reader.
+    pub(super) fn ready_to_record(&self, signals: &SignalFd) -> Result<(Cage, bool), Stop> {
+        match self.wait(signals)? {
+            ToParent::OutputsWait => Ok((self.ready(signals)?, true)),
+            ToParent::Ready { cage } => Ok((cage, false)),
+            ToParent::Failed(problem) => Err(self.failed(problem).into()),
+            _ => Err(self.nonsense().into()),
+        }
+    }
+
     fn failed(&self, problem: Problem) -> Failure {
         match problem {
             Problem::Confine(step) => Failure::new(
@@ -270,6 +290,13 @@ impl<Out: Serialize> Running<Out> {
             Problem::Threads { errno } => Failure::new(
                 Status::Os,
                 format!("the {} cannot start its threads: {}", self.role.name(), limits::shortage(errno)),
+            ),
+            Problem::InUse { name } => Failure::new(
+                Status::CannotCreate,
+                format!(
+                    "Log file error: another program, likely a tcpreen, writes it ({})",
+                    String::from_utf8_lossy(&name)
+                ),
             ),
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
         }

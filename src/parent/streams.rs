@@ -9,7 +9,6 @@ use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname
 use nix::sys::stat::{SFlag, fstat};
 use privsep::sys;
 
-use crate::exit::Failure;
 use crate::logger;
 
 /// Which of them are the same socket as standard input.
@@ -34,13 +33,13 @@ impl Streams {
         Ok(Streams { stdout, stderr })
     }
 
-    /// Tells the one error where the operator can see it.
-    pub(crate) fn tell(self, failure: &Failure) {
+    /// Prints a text where the operator can see it: the one error, or a remark on the command line.
+    pub(crate) fn tell(self, text: &str) {
         if self.stderr {
-            logger::tell_syslog(&failure.text);
+            logger::tell_syslog(text);
         } else {
             // Whoever closed stderr still gets the status.
-            let _ = writeln!(io::stderr(), "{failure}");
+            let _ = writeln!(io::stderr(), "{text}");
         }
     }
 }

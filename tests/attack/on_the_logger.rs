@@ -13,8 +13,8 @@ use privsep::wire;
 use super::NONSENSE;
 use crate::format::Format;
 use crate::messages::{
-    Address, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record, Rotation,
-    Sharing, Side, ToLogger, ToWorker, Told,
+    Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
+    Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
 };
 use crate::support::hostile::{self, Lingering, MOST, WrongKinds};
 use crate::support::peer::Server;
@@ -50,7 +50,7 @@ impl Logger {
         let fds: Vec<_> = names.iter().map(|(_, theirs)| theirs.as_fd()).collect();
         role.channel.send_with(&prepare, &fds, Wait::Yes).expect("a logger");
         let path = scratch.path("record").into_os_string().into_encoded_bytes();
-        role.send(&ToLogger::Output { target: OutputTarget::File(path), format: Format::C });
+        role.send(&ToLogger::Output { target: OutputTarget::File(path), view: shown_in(Format::C) });
         role.send(&ToLogger::Serve);
         role.expect_ready();
         let (bystander, theirs) = Worker::pair().expect("a channel");
@@ -130,7 +130,12 @@ fn prepared() -> ToLogger {
         notices,
         hangup: Hangup::Ends,
         rotation: Rotation::default(),
+        beginning: Beginning::Empty,
     }
+}
+
+fn shown_in(format: Format) -> View {
+    View { format, only: None }
 }
 
 fn data(words: &str) -> Vec<u8> {
@@ -368,8 +373,11 @@ fn a_logger_that_is_told_nonsense_ends_and_what_was_recorded_is_there() {
     let malformed = hostile::malformed(&good);
     let good = good.map(|message| hostile::encoded(&message));
     let nonsense = malformed.into_iter().map(|message| (message, 0));
-    let late =
-        [ToLogger::Serve, ToLogger::Output { target: OutputTarget::Stdout, format: Format::Raw }, prepared()];
+    let late = [
+        ToLogger::Serve,
+        ToLogger::Output { target: OutputTarget::Stdout, view: shown_in(Format::Raw) },
+        prepared(),
+    ];
     let late = late.iter().map(|message| (hostile::encoded(message), 0));
     let again = [(hostile::encoded(&begin(1)), 1), (hostile::encoded(&begin(u64::MAX)), 1)];
     let counts = [0, 2, 3, MOST].map(|count| (good[0].clone(), count));

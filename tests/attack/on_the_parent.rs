@@ -37,6 +37,8 @@ fn out_of_order(role: &str) -> Vec<ToParent> {
         ToParent::NotFound { reason: "no".into() },
         ToParent::Born { pid: 1 },
         ToParent::Stillborn { errno: 1 },
+        ToParent::OutputsWait,
+        ToParent::OutputsOpen,
         ToParent::Finished,
     ];
     if role != "zygote" {

@@ -1,16 +1,20 @@
 //! The test itself: runs tcpreen with an assignment for each role, and judges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::thread;
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 use super::assignment::VARIABLE;
@@ -94,7 +98,7 @@ const TESTS: &[(&str, Test)] = &[
     ("without any one step in any one role nothing is forwarded", without_a_step),
 ];
 
-const EXTRAS: [Extra; 8] = [
+const EXTRAS: [Extra; 9] = [
     Extra::NssDaemons,
     Extra::Background,
     Extra::SocketFiles,
@@ -102,6 +106,7 @@ const EXTRAS: [Extra; 8] = [
     Extra::SessionFiles,
     Extra::Rotation,
     Extra::Parts,
+    Extra::WaitingPipe,
     Extra::Syslog,
 ];
 
@@ -302,16 +307,23 @@ fn death(line: &str) -> Option<(Pid, Signal)> {
     Some((Pid::from_raw(pid.parse().ok()?), Signal::try_from(signal).ok()?))
 }
 
-/// A daemon with all that it may have: files per session, files that are reopened, syslog, a socket with a place.
+/// A daemon with all that it may have: files per session, files that are reopened, a FIFO, syslog, a socket with a place.
 /// It ends after its one session.
 fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let socket = place.join("socket");
     let mut command = command(role, place, trap);
     command.arg("-d").args(["-m", "1", "-p", "tcp/unix", "--rotate-size", "1G"]);
     command.arg("--pidfile").arg(place.join("pid"));
-    command.arg("-o").arg(place.join("all")).arg("-o").arg(place.join("each-%n")).arg("9").arg(&socket);
-    let output = command.output().expect("tcpreen");
+    let pipe = place.join("pipe");
+    mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");
+    for name in ["all", "each-%n", "pipe"] {
+        command.arg("-o").arg(place.join(name));
+    }
+    let output = command.arg("9").arg(&socket).output().expect("tcpreen");
     assert!(output.status.success(), "{output:?}");
+    // The session waits for a reader; what there is to be read has room in the pipe.
+    let _reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("the pipe");
     let mut client = std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
     let _ = client.read_to_end(&mut Vec::new());
     Deaths::new()

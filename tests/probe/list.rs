@@ -88,6 +88,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::SessionFiles => SESSION_FILES,
         Extra::Rotation => ROTATION,
         Extra::Parts => PARTS,
+        Extra::WaitingPipe => WAITING_PIPE,
         Extra::Syslog => SYSLOG,
     }
 }
@@ -285,9 +286,28 @@ const SESSION_FILES: &[Entry] = when![
         passes [[-1, -1, 0xA05C1]]
         // to read; without O_EXCL; without O_NOFOLLOW; to read and write; emptied
         dies [[-1, -1, 0], [-1, -1, 0xA0541], [-1, -1, 0x805C1], [-1, -1, 0xA05C2], [-1, -1, 0xA07C1]]
+    SYS_flock
+        passes [[-1, 6]]
+        // one that waits, a shared one, the end of a lock
+        dies [[-1, 2], [-1, 5], [-1, 8]]
 ];
 
+const WAITING_PIPE: &[Entry] = when![
+    SYS_openat
+        // O_WRONLY, O_NOCTTY, O_APPEND, O_NONBLOCK, O_CLOEXEC
+        passes [[-1, -1, 0x80D01]]
+        // to read; to read and write; waiting; made; emptied
+        dies [[-1, -1, 0], [-1, -1, 0x80D02], [-1, -1, 0x80501], [-1, -1, 0x80941], [-1, -1, 0x80F01]]
+];
+
+const FLOCK: Entry = Entry {
+    name: "SYS_flock",
+    number: libc::SYS_flock,
+    rule: Rule::When(&[&[-1, 6]], &[&[-1, 2], &[-1, 5], &[-1, 8]]),
+};
+
 const ROTATION: &[Entry] = &[
+    FLOCK,
     Entry { name: "SYS_fstat", number: libc::SYS_fstat, rule: Rule::Always },
     Entry {
         name: "SYS_openat",
@@ -308,6 +328,7 @@ const ROTATION: &[Entry] = &[
 ];
 
 const PARTS: &[Entry] = &[
+    FLOCK,
     Entry { name: "SYS_fdatasync", number: libc::SYS_fdatasync, rule: Rule::Always },
     Entry { name: "SYS_fstat", number: libc::SYS_fstat, rule: Rule::Always },
     Entry {
@@ -343,7 +364,7 @@ const SYSLOG: &[Entry] = when![
         passes [[1, 0x80802, 0]]
         dies [[1, 0x80801, 0], [2, 0x80802, 0], [2, 0x80801, 0], [10, 0x80802, 0], [16, 0x80802, 0]]
     SYS_connect
-        passes [[-1, -1, 10]]
+        passes [[-1, -1, 10], [-1, -1, 30]]
         dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110]]
 ];
 

@@ -116,7 +116,13 @@ pub(crate) const LOGGED: char = '?';
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
     match role.strip_suffix('+') {
         Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles, Extra::PidFile]),
-        Some("logger") => of_extras(&[Extra::SessionFiles, Extra::Rotation, Extra::Parts, Extra::Syslog]),
+        Some("logger") => of_extras(&[
+            Extra::SessionFiles,
+            Extra::Rotation,
+            Extra::Parts,
+            Extra::WaitingPipe,
+            Extra::Syslog,
+        ]),
         _ if role.ends_with(LOGGED) => vec![call(LOG, libc::SYS_getuid, [0; 6], Expected::Lives)],
         _ => of_role(role),
     }

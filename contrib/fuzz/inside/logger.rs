@@ -11,13 +11,13 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
 
 use super::notice::Notes;
-use super::output::{Plan, Renewal};
+use super::opening::{Plan, Renewal, open_all};
 use super::reader::{Intake, Reader};
 use super::writer::Writers;
 use crate::format::Format;
 use crate::messages::{
-    Address, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
-    Rotation, Sharing, Side, ToLogger, ToWorker, Told,
+    Address, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices,
+    OutputTarget, Record, Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
 };
 use crate::script::{Script, send, text, unlocked};
 
@@ -32,14 +32,16 @@ pub(crate) fn fuzz(data: &[u8]) {
     let sharing = if script.byte() & 1 == 0 { Sharing::Serial } else { Sharing::Labelled };
     let mut record = tempfile();
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&record));
-    let plan = Plan::new(OutputTarget::File(path.into_bytes()), Format::C).ok().expect("a plan");
-    let output =
-        plan.open(&Renewal { hangup: Hangup::Ends, rotation: Rotation::default() }).ok().expect("an output");
-    let writers = Writers::start(vec![output], sharing).expect("writers");
+    let view = View { format: Format::C, only: None };
+    let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
+    let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
+    let outputs = open_all(vec![plan], &Renewal { hangup, rotation, beginning }).ok().expect("an output");
+    let writers = Writers::start(outputs, sharing).expect("writers");
     let (parent, theirs) = Channel::pair().expect("a pair");
     let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
     let died = SignalFd::with_flags(&SigSet::from(Signal::SIGTERM), SfdFlags::SFD_NONBLOCK).expect("signals");
-    let notes = Notes::open(Notices { ear: Ear::Stderr, told: Told::Errors }, Pid::this()).expect("notices");
+    let notes =
+        Notes::open(Notices { ear: Ear::Stderr, told: Told::Errors }, Pid::this(), &[]).expect("notices");
     let parent_pid = Pid::parent();
     let mut cast = Cast { parent: theirs, answers, workers: Vec::new() };
     cast.begin(GOOD).send_frame(&data_of(WORDS)).expect("room");

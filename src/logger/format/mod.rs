@@ -22,7 +22,7 @@ pub(crate) struct SessionFormat {
     /// What every line starts with: `[7] `, or nothing.
     label: Box<[u8]>,
     body: Body,
-    /// The one side whose traffic is shown here, where each direction has an output of its own.
+    /// The one side whose traffic is shown here: `--only`, and files of one direction (`%d`).
     only: Option<Side>,
 }
 
@@ -38,6 +38,8 @@ enum Body {
     Bytes,
     /// `raw` for the eyes: what a terminal would obey is shown instead.
     Visible,
+    /// The same of one direction, without frame and marker.
+    VisibleBytes,
     Strip,
     Password(Box<Watch>),
 }
@@ -66,12 +68,16 @@ impl SessionFormat {
         SessionFormat { label: label.into(), body, only: None }
     }
 
-    /// One direction, alone in a file. `raw` is the bytes; the other formats keep their frame, of which
-    /// what is about the other direction alone is left out. `password` looks at both all the same: what
-    /// the client says, the server answers.
-    pub(crate) fn one_way(format: Format, side: Side) -> Self {
-        let body = if format == Format::Raw { Body::Bytes } else { Body::new(format, b"", false) };
-        SessionFormat { label: Box::default(), body, only: Some(side) }
+    /// Restricts it to one direction, if `side` says so. `raw` becomes the bytes and nothing else; the other
+    /// formats keep their frame, of which what is about the other direction alone is left out. `password` reads
+    /// both all the same: the server's answer tells whether a login was accepted.
+    pub(crate) fn only(self, side: Option<Side>) -> Self {
+        let body = match self.body {
+            Body::Raw if side.is_some() => Body::Bytes,
+            Body::Visible if side.is_some() => Body::VisibleBytes,
+            body => body,
+        };
+        SessionFormat { body, only: side, ..self }
     }
 
     /// Whether this shows, or has to know, what comes from this side.
@@ -112,6 +118,7 @@ impl SessionFormat {
             Body::Raw => text::raw(start, bytes, out),
             Body::Bytes => out.extend_from_slice(bytes),
             Body::Visible => text::visible(start, bytes, out),
+            Body::VisibleBytes => text::harmless(bytes, out),
             Body::Strip => text::strip(start, bytes, out),
             // An urgent byte is no part of the stream that the peer reads its commands from.
             Body::Password(_) if urgent => {}
@@ -169,7 +176,7 @@ impl SessionFormat {
     }
 
     fn frame(&self, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
-        if matches!(self.body, Body::Password(_) | Body::Bytes) {
+        if matches!(self.body, Body::Password(_) | Body::Bytes | Body::VisibleBytes) {
             return;
         }
         out.extend_from_slice(&self.label);

@@ -80,6 +80,8 @@ pub(super) struct Reader<'a> {
     notes: Notes,
     /// Outputs that have not said yet that they are opened again.
     reopening: usize,
+    /// Outputs that are FIFOs without a reader.
+    waiting: usize,
     /// The parent looks after us.
     pinged: bool,
     finishing: bool,
@@ -105,6 +107,7 @@ impl<'a> Reader<'a> {
         if let Some(resolver) = &resolver {
             epoll.add(resolver, readable(RESOLVER))?;
         }
+        let waiting = writers.waiting();
         let batch = writers.take(LOOK_UP).unwrap_or_else(Batch::new);
         Ok(Reader {
             parent,
@@ -126,6 +129,7 @@ impl<'a> Reader<'a> {
             writers,
             notes,
             reopening: 0,
+            waiting,
             pinged: false,
             finishing: false,
             orphaned: false,
@@ -308,6 +312,11 @@ impl<'a> Reader<'a> {
             if matches!(news, News::Reopened) {
                 self.reopening = self.reopening.saturating_sub(1);
                 self.tell_reopened();
+            } else if matches!(news, News::Found) {
+                self.waiting -= 1;
+                if self.waiting == 0 {
+                    self.parent.send(&ToParent::OutputsOpen)?;
+                }
             } else if tell_news(&mut self.notes, news) == Output::Lost {
                 self.parent.send(&ToParent::OutputLost)?;
             }
@@ -339,15 +348,22 @@ impl<'a> Reader<'a> {
         if !self.orphaned {
             self.orphaned = true;
             self.finishing = true;
-            nix::unistd::alarm::set(1);
+            end_soon();
         }
     }
 
     /// Everything is recorded: writes it, and says so.
     fn finish(mut self) -> Result<(), Trouble> {
         self.hand_on();
-        let Reader { writers, parent, mut notes, orphaned, .. } = self;
-        for news in writers.finish() {
+        let Reader { writers, parent, parent_pid, mut notes, mut orphaned, .. } = self;
+        // Nobody reads the signals any more: that the parent is gone has to be looked at.
+        let look_up = || {
+            if !orphaned && sys::parent() != parent_pid {
+                orphaned = true;
+                end_soon();
+            }
+        };
+        for news in writers.finish(LOOK_UP, look_up) {
             if tell_news(&mut notes, news) == Output::Lost && !orphaned {
                 parent.send(&ToParent::OutputLost)?;
             }
@@ -357,6 +373,11 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Ends the process in a second, whatever its threads are doing.
+fn end_soon() {
+    nix::unistd::alarm::set(1);
 }
 
 /// What has become of an output.
@@ -370,7 +391,7 @@ fn tell_news(notes: &mut Notes, news: News) -> Output {
     let (lost, output, rest) = match news {
         News::Lost(lost) => (lost, Output::Lost, ""),
         News::Kept(kept) => (kept, Output::GoesOn, ": going on with the old file"),
-        News::Reopened => return Output::GoesOn,
+        News::Reopened | News::Found => return Output::GoesOn,
         News::Stays(stays) => (stays, Output::GoesOn, ": this part stays"),
     };
     let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);

@@ -70,6 +70,8 @@ pub(super) struct Roles {
     pub(super) zygote: Running<ToZygote>,
     /// Of the logger.
     pub(super) backlog: Backlog,
+    /// An output has no reader yet: no session begins before that.
+    pub(super) outputs_wait: bool,
 }
 
 /// A worker that waits for a session.
@@ -163,7 +165,8 @@ impl<'a> Supervisor<'a> {
     ) -> Supervisor<'a> {
         let own = OwnListeners::of(peers.client_listener.iter().chain(&peers.server_listener));
         let (timeout, keepalive) = (config.connect_timeout, config.keepalive);
-        let need = config.outputs.iter().map(|output| output.format.need()).max().unwrap_or(Need::Totals);
+        let need =
+            config.outputs.iter().map(|output| output.view.format.need()).max().unwrap_or(Need::Totals);
         Supervisor {
             config,
             service,
@@ -310,6 +313,9 @@ impl<'a> Supervisor<'a> {
                 (ToParent::OutputLost, _) if bare => self.output_lost(),
                 (ToParent::Recorded { sessions }, _) if bare && self.has_recorded(sessions) => {}
                 (ToParent::Alive, _) if bare && self.has_answered(Role::Logger) => {}
+                (ToParent::OutputsOpen, _) if bare && self.roles.outputs_wait => {
+                    self.roles.outputs_wait = false;
+                }
                 (ToParent::Reopened, _) if bare && self.hangup == Hangup::Reopens => self.tell_ready(),
                 (ToParent::Finished, Phase::WritingOut { status, .. }) if bare => return Ok(Some(status)),
                 _ => return Err(self.roles.logger.nonsense()),

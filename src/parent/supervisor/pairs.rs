@@ -22,7 +22,8 @@ use crate::reason::reason;
 impl Supervisor<'_> {
     /// How many more sessions may begin now.
     pub(super) fn capacity(&self) -> u64 {
-        if self.phase != Phase::Serving || self.starved.is_some() || !self.outbox.is_empty() {
+        let held_up = self.starved.is_some() || self.roles.outputs_wait || !self.outbox.is_empty();
+        if self.phase != Phase::Serving || held_up {
             return 0;
         }
         let at_once = u64::from(self.config.at_once);
@@ -160,7 +161,9 @@ impl Supervisor<'_> {
         let mut index = 0;
         while index < self.pairs.len() {
             match self.pairs[index].advance() {
-                Outcome::Complete if !self.idle.is_empty() && self.crowded.is_none() => {
+                Outcome::Complete
+                    if !self.idle.is_empty() && self.crowded.is_none() && !self.roles.outputs_wait =>
+                {
                     let pair = self.pairs.remove(index);
                     self.hand_over(pair);
                 }

@@ -1,0 +1,161 @@
+//! The outputs on a command line: `-o`, with the `-f` and `--only` that stand before it, and the display.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use super::Line;
+use super::usage::{shown, usage};
+use super::values::decimal;
+use crate::config::{Output, Target, Verbosity};
+use crate::exit::{Failure, Status};
+use crate::format::Format;
+use crate::messages::{Side, View};
+
+impl Line {
+    /// Every `-o` with the options before it, and in front of them the display, if there is one.
+    pub(super) fn outputs(&self, verbosity: Verbosity, daemon: bool) -> Result<Vec<Output>, Failure> {
+        let formats = self.placed::<Format>("format");
+        let sides = self.placed::<Option<Side>>("only");
+        let mut outputs: Vec<Output> = Vec::new();
+        for (index, target) in self.placed::<Target>("output") {
+            let target = self.target(target, daemon)?;
+            refuse_twice(&target, &outputs)?;
+            let format = before(&formats, index).unwrap_or(Format::C);
+            let only = before(&sides, index).flatten();
+            outputs.push(Output { target, view: view(format, only)? });
+        }
+        let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
+        if verbosity > Verbosity::Quiet && !to_stdout && !self.circumstances.stdout_is_a_peers {
+            let unasked =
+                if outputs.is_empty() && verbosity < Verbosity::Verbose { Format::Null } else { Format::C };
+            let format = formats.last().map_or(unasked, |&(_, format)| format);
+            let only = sides.last().and_then(|&(_, side)| side);
+            outputs.insert(0, Output { target: Target::Stdout, view: view(format, only)? });
+        }
+        Ok(outputs)
+    }
+
+    /// What a name means in this start.
+    fn target(&self, typed: Target, daemon: bool) -> Result<Target, Failure> {
+        let (target, name) = match typed {
+            Target::File(path) => match descriptor(&path) {
+                None if daemon => return Ok(in_background(path)),
+                None => return Ok(Target::File(path)),
+                Some(number) => (self.descriptor(number, &path)?, shown(&path)),
+            },
+            stream => (stream, "-".to_owned()),
+        };
+        let streams = [
+            (Target::Stdout, "standard output", self.circumstances.stdout_is_a_peers),
+            (Target::Descriptor(2), "standard error", self.circumstances.stderr_is_a_peers),
+        ];
+        for (stream, what, is_a_peers) in streams {
+            if target == stream && daemon {
+                return Err(usage(format!("{name}: a daemon has no {what}.")));
+            }
+            if target == stream && is_a_peers {
+                return Err(usage(format!("{name}: {what} is somebody's connection.")));
+            }
+        }
+        Ok(target)
+    }
+
+    /// A descriptor of the caller's: where the program has more power than the caller, it is not to be used on
+    /// what the caller merely holds.
+    fn descriptor(&self, number: RawFd, path: &OsString) -> Result<Target, Failure> {
+        let name = shown(path);
+        if self.circumstances.is_secure {
+            let text = format!("{name}: not for a program with a set-uid bit or a file capability.");
+            return Err(Failure::new(Status::CannotCreate, text));
+        }
+        match number {
+            0 => Err(usage(format!("{name}: standard input cannot be written."))),
+            1 => Ok(Target::Stdout),
+            number => Ok(Target::Descriptor(number)),
+        }
+    }
+
+    /// Options that stand where they affect nothing: probably not what was meant.
+    pub(super) fn remarks(&self, outputs: &[Output]) -> Vec<String> {
+        let typed: Vec<usize> = self.indices("output").collect();
+        // The display is what no `-o` stands for.
+        let has_display = outputs.len() > typed.len();
+        let formats = self.placed::<Format>("format");
+        let sides = self.placed::<Option<Side>>("only");
+        let formats = formats.iter().map(|&(at, format)| (at, format!("-f {}", format.names()[0])));
+        let sides = sides.iter().map(|&(at, side)| (at, format!("--only={}", side_name(side))));
+        let mut remarks = Vec::new();
+        for options in [formats.collect::<Vec<_>>(), sides.collect()] {
+            for (index, (at, option)) in options.iter().enumerate() {
+                let next = options.get(index + 1).map_or(usize::MAX, |(next, _)| *next);
+                let is_last = next == usize::MAX;
+                let reaches = typed.iter().any(|output| (*at..next).contains(output));
+                if !(reaches || is_last && has_display) {
+                    remarks.push(self.remark(option, *at, is_last));
+                }
+            }
+        }
+        remarks
+    }
+
+    fn remark(&self, option: &str, at: usize, is_last: bool) -> String {
+        let names = self.typed.get_raw("output").into_iter().flatten();
+        let before = self.indices("output").zip(names).filter(|(output, _)| *output < at).last();
+        let place = match before {
+            Some((_, name)) if is_last => {
+                format!(": it does not reach -o {name}, put it before that", name = shown(name))
+            }
+            _ if is_last => ": there is no output that it could reach".to_owned(),
+            _ => ": another one follows before the next output".to_owned(),
+        };
+        format!("{option} affects nothing here{place}.")
+    }
+}
+
+/// The value of the last option before this place.
+fn before<T: Copy>(options: &[(usize, T)], index: usize) -> Option<T> {
+    options.iter().rev().find(|&&(at, _)| at < index).map(|&(_, value)| value)
+}
+
+fn view(format: Format, only: Option<Side>) -> Result<View, Failure> {
+    if (format, only) == (Format::Password, Some(Side::Server)) {
+        return Err(usage("--only=server: what password shows, the client has said.".to_owned()));
+    }
+    Ok(View { format, only })
+}
+
+fn side_name(side: Option<Side>) -> &'static str {
+    match side {
+        Some(Side::Client) => "client",
+        Some(Side::Server) => "server",
+        None => "both",
+    }
+}
+
+/// The number in a name of an open descriptor.
+fn descriptor(path: &OsString) -> Option<RawFd> {
+    let path = path.to_str()?;
+    match path {
+        "/dev/stdin" => Some(0),
+        "/dev/stdout" => Some(1),
+        "/dev/stderr" => Some(2),
+        path => decimal(["/dev/fd/", "/proc/self/fd/"].iter().find_map(|start| path.strip_prefix(start))?),
+    }
+}
+
+/// A daemon works in `/`, which is where daemon(3) and the manual want relative names to be.
+fn in_background(path: OsString) -> Target {
+    Target::File(Path::new("/").join(path).into_os_string())
+}
+
+/// Two outputs in one file would overwrite each other. On stdout they alternate, as in 1.4.4. Other names of the
+/// same file are found when it is opened.
+fn refuse_twice(target: &Target, earlier: &[Output]) -> Result<(), Failure> {
+    match target {
+        Target::File(path) if earlier.iter().any(|output| output.target == *target) => {
+            Err(usage(format!("{}: given for two outputs.", shown(path))))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,302 @@
+//! Opening the outputs at the start, in steps: all names make sense, all files are open, none is given twice,
+//! each regular file is locked; only then does the first of them lose its old contents. A start that fails
+//! has destroyed nothing, and no step waits for another process.
+
+use std::ffi::OsString;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::Uid;
+
+use super::claim::{self, FileId};
+use super::home::Home;
+use super::output::{OneFile, Output};
+use super::parts::Parts;
+use super::pipe::Pipe;
+use super::rotation::Rotation;
+use super::series::Series;
+use super::sheet::{Sheet, Sink};
+use super::template::{Name, Template};
+use crate::format::Format;
+use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, View};
+use crate::policy::PRIVATE;
+
+/// An output whose name makes sense and that is not open yet.
+pub(super) struct Plan {
+    to: To,
+    view: View,
+    /// As typed, for the operator.
+    name: String,
+}
+
+enum To {
+    /// A descriptor that is open already.
+    Stream(OwnedFd),
+    File(PathBuf),
+    Series(Template),
+}
+
+/// When files give way to new ones, and what becomes of what is in them at the start.
+pub(super) struct Renewal {
+    pub(super) hangup: Hangup,
+    pub(super) rotation: messages::Rotation,
+    pub(super) beginning: Beginning,
+}
+
+/// An output that is open and unchanged.
+struct Opened {
+    kind: Kind,
+    view: View,
+    name: String,
+}
+
+enum Kind {
+    Stream(File),
+    Pipe(Sink),
+    Device(File),
+    Regular(Regular),
+    Series(Series),
+}
+
+/// A regular file, as it was found.
+struct Regular {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    /// Of a file that is opened again when logs are rotated.
+    home: Option<Home>,
+    /// Of a file that is finished in parts.
+    parts: Option<Parts>,
+}
+
+/// What two outputs may not have in common.
+#[derive(PartialEq)]
+enum Place<'a> {
+    File(FileId),
+    Series(FileId, &'a Template),
+}
+
+/// Opens all outputs, none of them before all of them make sense.
+pub(super) fn open_all(plans: Vec<Plan>, renewal: &Renewal) -> Result<Vec<Output>, Problem> {
+    let opened: Vec<Opened> = plans.into_iter().map(|plan| plan.open(renewal)).collect::<Result<_, _>>()?;
+    refuse_twice(&opened)?;
+    let is_regular = |opened: &Opened| matches!(opened.kind, Kind::Regular(_));
+    if renewal.rotation.is_wanted() && !opened.iter().any(is_regular) {
+        let reason = "nothing to rotate: no output is a file that all sessions share".to_owned();
+        return Err(Problem::Template { reason });
+    }
+    opened.iter().try_for_each(Opened::lock)?;
+    let mut outputs: Vec<Output> =
+        opened.into_iter().map(|opened| opened.begin(renewal)).collect::<Result<_, _>>()?;
+    let files: Vec<_> = outputs.iter().filter_map(Output::id).collect();
+    outputs.iter_mut().for_each(|output| output.spare(&files));
+    Ok(outputs)
+}
+
+fn refuse_twice(opened: &[Opened]) -> Result<(), Problem> {
+    for (index, second) in opened.iter().enumerate() {
+        let Some(place) = second.place() else { continue };
+        // Two outputs on the standard output alternate, as in 1.4.4.
+        let clash = |first: &&Opened| {
+            first.place().as_ref() == Some(&place) && !(first.is_stream() && second.is_stream())
+        };
+        if let Some(first) = opened[..index].iter().find(clash) {
+            let reason = format!("{}: given for two outputs: it is the same as {}", second.name, first.name);
+            return Err(Problem::Template { reason });
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// `fd` is the descriptor that came with the target.
+    pub(super) fn new(target: OutputTarget, fd: Option<OwnedFd>, view: View) -> Result<Plan, Problem> {
+        let (to, name) = match (target, fd) {
+            (OutputTarget::Descriptor(name), Some(fd)) => (To::Stream(fd), name),
+            (OutputTarget::Descriptor(name), None) => return Err(problem(name, &Errno::EBADF.into())),
+            (OutputTarget::Stdout, _) => {
+                let name = "standard output".to_owned();
+                match io::stdout().as_fd().try_clone_to_owned() {
+                    Ok(fd) => (To::Stream(fd), name),
+                    Err(error) => return Err(problem(name, &error)),
+                }
+            }
+            (OutputTarget::File(typed), _) => {
+                let name = crate::reason::shown_name(&typed);
+                let to = match Name::parse(&typed) {
+                    Ok(Name::Plain(path)) => To::File(OsString::from_vec(path).into()),
+                    Ok(Name::Template(template)) => To::Series(template),
+                    Err(mistake) => return Err(Problem::Template { reason: format!("{name}: {mistake}") }),
+                };
+                (to, name)
+            }
+        };
+        Ok(Plan { to, view, name })
+    }
+
+    fn open(self, renewal: &Renewal) -> Result<Opened, Problem> {
+        let Plan { to, view, name } = self;
+        let kind = match to {
+            To::Stream(fd) => writable(fd).map(Kind::Stream),
+            To::File(path) => open_file(path, view.format, renewal),
+            To::Series(template) => {
+                Series::open(template, view, mode(view.format)).map(Kind::Series).map_err(io::Error::from)
+            }
+        };
+        match kind {
+            Ok(kind) => Ok(Opened { kind, view, name }),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) && renewal.rotation.is_wanted() => {
+                let reason = format!("{name}: a symbolic link has no parts; name the file that it leads to");
+                Err(Problem::Template { reason })
+            }
+            Err(error) => Err(problem(name, &error)),
+        }
+    }
+}
+
+impl Opened {
+    fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
+    }
+
+    /// `None` for what may be written from several sides: terminals and other devices.
+    fn place(&self) -> Option<Place<'_>> {
+        match &self.kind {
+            Kind::Regular(Regular { file, .. }) | Kind::Pipe(Sink::Open(file)) => id(file),
+            Kind::Pipe(Sink::Waiting(pipe)) => id(pipe),
+            Kind::Stream(file) => {
+                let kind = file.metadata().ok()?.file_type();
+                if kind.is_file() || kind.is_fifo() { id(file) } else { None }
+            }
+            Kind::Device(_) => None,
+            Kind::Series(series) => Some(Place::Series(FileId::of(series).ok()?, series.template())),
+        }
+    }
+
+    /// Refuses a file that another program has locked. Streams are not locked: whoever opened them goes on
+    /// holding the lock after we have ended.
+    fn lock(&self) -> Result<(), Problem> {
+        match &self.kind {
+            Kind::Regular(Regular { file, .. }) => {
+                claim::lock(file).map_err(|_| Problem::InUse { name: self.name.clone().into_bytes() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes it ready to be written: from here on, old contents may be lost.
+    fn begin(self, renewal: &Renewal) -> Result<Output, Problem> {
+        let Opened { kind, view, name } = self;
+        let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
+        match kind {
+            Kind::Series(series) => Ok(Output::Series(series)),
+            Kind::Stream(file) | Kind::Device(file) => one(Sheet::new(Sink::Open(file), name), None),
+            Kind::Pipe(sink) => one(Sheet::new(sink, name), None),
+            Kind::Regular(mut regular) => {
+                regular.begin(view, renewal.beginning).map_err(|error| problem(name.clone(), &error))?;
+                let Regular { file, home, parts, .. } = regular;
+                let rotation = parts.map(|parts| Rotation::of(renewal.rotation, parts, &file));
+                one(Sheet::in_parts(file, name, rotation), home)
+            }
+        }
+    }
+}
+
+impl Regular {
+    /// Empties the file, makes it the first part, or has the next record begin on a line of its own.
+    fn begin(&mut self, view: View, beginning: Beginning) -> io::Result<()> {
+        let found = self.file.metadata()?;
+        // Secrets in a file that was there before and that others may read.
+        if view.format == Format::Password && found.uid() == Uid::effective().as_raw() {
+            self.file.set_permissions(Permissions::from_mode(PRIVATE))?;
+        }
+        let is_bytes = view.format == Format::Raw && view.only.is_some();
+        match beginning {
+            _ if self.length == 0 => Ok(()),
+            Beginning::Append if is_bytes || self.ends_a_line() => Ok(()),
+            Beginning::Append => self.file.write_all(b"\n"),
+            Beginning::Empty => match &mut self.parts {
+                Some(parts) => {
+                    self.file = parts.turn(&self.file)?.file;
+                    Ok(())
+                }
+                None => self.file.set_len(0),
+            },
+        }
+    }
+
+    /// A file that may not be read gets a line end too many rather than none.
+    fn ends_a_line(&self) -> bool {
+        let mut last = [0];
+        // In no case may a FIFO that took the name keep us waiting.
+        let reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path);
+        reader.is_ok_and(|reader| {
+            FileId::of(&reader) == FileId::of(&self.file)
+                && reader.read_exact_at(&mut last, self.length - 1).is_ok()
+                && last == *b"\n"
+        })
+    }
+}
+
+fn id<'a>(file: impl AsFd) -> Option<Place<'a>> {
+    FileId::of(file).ok().map(Place::File)
+}
+
+fn problem(name: String, error: &io::Error) -> Problem {
+    Problem::Output { errno: error.raw_os_error().unwrap_or(0), name: name.into_bytes() }
+}
+
+/// Before the umask.
+fn mode(format: Format) -> Mode {
+    Mode::from_bits_truncate(if format == Format::Password { PRIVATE } else { 0o666 })
+}
+
+/// A descriptor that was handed over, if it can be written at all.
+fn writable(fd: OwnedFd) -> io::Result<File> {
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY || flags.contains(OFlag::O_PATH) {
+        return Err(Errno::EBADF.into());
+    }
+    Ok(fd.into())
+}
+
+/// Opens what has this name, or makes a regular file. Appending, so that a rotation which copies and truncates
+/// leaves no hole; without blocking, so that neither a FIFO nor a serial line can hold the start up.
+fn open_file(path: PathBuf, format: Format, renewal: &Renewal) -> io::Result<Kind> {
+    let in_parts = renewal.rotation.is_wanted();
+    // A link has no parts: they would be beside it, and the file elsewhere.
+    let links = if in_parts { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    let file = match open(&path, flags | links | OFlag::O_CLOEXEC, mode(format)) {
+        Ok(file) => File::from(file),
+        // What both a socket and a FIFO without a reader answer.
+        Err(Errno::ENXIO) => return waiting(&path),
+        Err(errno) => return Err(errno.into()),
+    };
+    let found = file.metadata()?;
+    if found.file_type().is_fifo() {
+        return Ok(Kind::Pipe(Sink::Open(file)));
+    }
+    if !found.is_file() {
+        return Ok(Kind::Device(file));
+    }
+    let parts = in_parts.then(|| Parts::of(&path, renewal.rotation.keep)).transpose()?;
+    let reopened = renewal.hangup == Hangup::Reopens;
+    let home = reopened.then(|| Home::of(&path, mode(format))).transpose()?;
+    Ok(Kind::Regular(Regular { file, length: found.len(), path, home, parts }))
+}
+
+fn waiting(path: &Path) -> io::Result<Kind> {
+    match Pipe::find(path)? {
+        Some(pipe) => Ok(Kind::Pipe(Sink::Waiting(pipe))),
+        None => Err(Errno::ENXIO.into()),
+    }
+}

@@ -1,0 +1,53 @@
+//! kill -9 of the parent at every step of the start.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::support::daemon::Daemon;
+use crate::support::proc;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use crate::support::wait::until;
+
+/// Steps between two kills: every system call of the parent would be some hundred starts.
+const STRIDE: usize = 7;
+
+/// Starts it under strace, which kills the parent, and nothing else, at its `number`th system call. Says whether
+/// that came before it listened.
+fn killed_at(daemon: &Daemon, number: usize, pipe: &Path) -> bool {
+    let strace = format!("exec strace -qq -o /dev/null -e inject=all:signal=SIGKILL:when={number}");
+    let tcpreen = Tcpreen::to(9).binary(daemon.path("tcpreen")).output(daemon.path("record")).output(pipe);
+    let mut tcpreen = tcpreen.by_shell(&format!("{strace} \"$0\" \"$@\""), "").spawn();
+    until("the kill, or the end of the start", || {
+        (!tcpreen.is_running() || tcpreen.stderr().contains("Listening on")).then_some(())
+    });
+    let is_killed = !tcpreen.stderr().contains("Listening on");
+    if is_killed {
+        assert_eq!(tcpreen.finish().code(), 137);
+    }
+    is_killed
+}
+
+#[test]
+fn no_role_outlives_a_parent_that_is_killed_at_any_step_of_the_start() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("strace")]) {
+        return; // Only root may see whose program a process runs.
+    }
+    let daemon = Daemon::new();
+    let pipe = daemon.path("pipe");
+    mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");
+    let mut number = 1;
+    while killed_at(&daemon, number, &pipe) {
+        until(&format!("the end of all roles after call {number}"), || {
+            let left = daemon.processes().into_iter().filter(|pid| proc::role(*pid).is_some()).count();
+            (left == 0).then_some(())
+        });
+        number += STRIDE;
+    }
+    assert!(number > 100, "the start has more than {number} steps");
+}
