@@ -59,10 +59,12 @@ impl Scratch {
     }
 
     /// A copy of a file that is to be executed. Made by another process: a child of another test could
-    /// inherit what we have open for writing, and the file would be busy.
+    /// inherit what we have open for writing, and the file would be busy. What is there is replaced, for it may
+    /// still be executed.
     pub fn executable(&self, file: &Path, name: &str, mode: u32) -> PathBuf {
         let copy = self.path(name);
-        let status = Command::new("cp").arg(file).arg(&copy).status().expect("cp");
+        let status =
+            Command::new("cp").arg("--remove-destination").arg(file).arg(&copy).status().expect("cp");
         assert!(status.success(), "a copy of {}", file.display());
         fs::set_permissions(&copy, Permissions::from_mode(mode)).expect("chmod");
         copy
