@@ -104,7 +104,7 @@ impl Record<'_> {
         assert_eq!(out.len(), self.start().len() + self.bytes.len());
         let mut out = Vec::new();
         let rest =
-            SessionFormat::one_way(Format::Raw, self.from).piece(self.from, false, self.bytes, &mut out);
+            SessionFormat::new(Format::Raw, None, false).only(Some(self.from)).piece(self.from, false, self.bytes, &mut out);
         out.extend_from_slice(rest);
         assert_eq!(out, self.bytes);
     }

@@ -15,6 +15,8 @@ mod format;
 mod logger;
 #[path = "../../../src/messages.rs"]
 mod messages;
+#[path = "../../../src/nsswitch.rs"]
+mod nsswitch;
 #[path = "../../../src/parent/mod.rs"]
 mod parent;
 #[path = "../../../src/policy.rs"]
@@ -42,6 +44,7 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
         stdout_is_a_peers: false,
         stderr_is_a_peers: false,
         has_sockets: false,
+        is_secure: false,
     };
     match cli::parse(arguments.map(Into::into).to_vec(), circumstances) {
         Ok(Action::Run(config)) => *config,

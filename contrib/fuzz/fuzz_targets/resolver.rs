@@ -11,6 +11,8 @@ mod messages;
 mod nsswitch;
 #[path = "../../../src/policy.rs"]
 mod policy;
+#[path = "../../../src/reason.rs"]
+mod reason;
 #[path = "../../../src/resolver/mod.rs"]
 mod resolver;
 #[path = "../../../src/role.rs"]

@@ -12,6 +12,7 @@ use privsep::channel::{Channel, Wait};
 use serde::Serialize;
 
 use super::listener::Listener;
+use super::identity::Start;
 use super::roles::Running;
 use super::supervisor::{Backlog, Peers, Roles, Supervisor};
 use crate::config::Config;
@@ -62,7 +63,7 @@ fn play(data: &[u8], config: &Config) {
         None,
         Hangup::Ends,
         peers,
-        Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(8) },
+        Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(8), outputs_wait: false },
         &signals,
         &locked,
     );

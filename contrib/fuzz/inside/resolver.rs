@@ -45,8 +45,11 @@ fn play(script: &mut Script<'_>) {
     while let Some(question) = desk.next() {
         if stays_here(&question) {
             let answer = lookup::answer(&question);
+            // A logger that has closed its end hears no answer.
+            let needed = matches!(question, Question::Find(_)) || !cast.asked.over;
             desk.answer(question, Some(answer)).expect("room");
-            assert_eq!(cast.answers(), 1, "a question without an answer");
+            let answers = cast.answers();
+            assert!(answers == 1 || (answers == 0 && !needed), "{answers} answers to one question");
         }
     }
 }
