@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
 use serde::Serialize;
 
-use super::listener::Listener;
 use super::identity::Start;
+use super::listener::Listener;
 use super::roles::Running;
 use super::supervisor::{Backlog, Peers, Roles, Supervisor};
 use crate::config::Config;
