@@ -55,7 +55,7 @@ fn each_line(mut bytes: &[u8], mut with: impl FnMut(&[u8])) {
     }
 }
 
-/// As [`visible`], without a marker.
+/// As [`visible()`], without a marker.
 pub(super) fn harmless(bytes: &[u8], out: &mut Vec<u8>) {
     each_line(bytes, |line| {
         let (text, end): (_, &[u8]) = match line {
