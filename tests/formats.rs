@@ -147,16 +147,17 @@ fn hex_gives_every_byte_back() {
 }
 
 #[test]
-fn xxd_reads_hex_back() {
-    if !needs(&[Need::Program("xxd")]) {
+fn xxd_reads_hex_back_with_the_command_of_the_manual() {
+    if !needs(&[Need::Program("xxd"), Need::Program("sed")]) {
         return;
     }
-    let shown = String::from_utf8(shown("hex", &all_bytes(), b"")).expect("hex is ASCII");
-    // xxd wants "0000: 00 01 02  text", and no other lines.
-    let rows = shown.lines().filter(|line| line.starts_with("0x"));
-    let dump: String =
-        rows.map(|row| row[2..].replacen(" |", ":", 1).replacen("| ", " ", 1) + "\n").collect();
-    assert_eq!(output_of(Command::new("xxd").arg("-r"), dump.as_bytes()), all_bytes());
+    const ROWS: &str = "/^0x/{s/^0x//;s/ |/:/;s/| / /;p;}";
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/man/tcpreen.1");
+    let manual = std::fs::read_to_string(manual).expect("the manual");
+    assert!(manual.contains(&format!("$ sed \\-n \\(aq{ROWS}\\(aq piece | xxd \\-r\n")));
+    let shown = shown("hex", &all_bytes(), b"");
+    let rows = output_of(Command::new("sed").args(["-n", ROWS]), &shown);
+    assert_eq!(output_of(Command::new("xxd").arg("-r"), &rows), all_bytes());
 }
 
 #[test]

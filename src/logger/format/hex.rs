@@ -157,7 +157,7 @@ mod tests {
         assert!(shown.contains("\nPacket length: 0x40000 (262144) bytes\n"));
     }
 
-    /// The bytes again, from the hexadecimal columns, as `xxd -r` finds them.
+    /// The bytes again, from the hexadecimal columns.
     fn read(dump: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         for row in dump.lines().filter(|line| line.starts_with("0x")) {
