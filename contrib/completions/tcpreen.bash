@@ -7,6 +7,11 @@ _tcpreen() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    if [[ "${prev}" == "=" ]]; then
+        prev="${COMP_WORDS[COMP_CWORD - 2]}"
+    elif [[ "${cur}" == "=" ]]; then
+        cur=""
+    fi
     cmd=""
     opts=""
 
@@ -96,10 +101,7 @@ _tcpreen() {
                     return 0
                     ;;
                 --only)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
+                    COMPREPLY=($(compgen -W "client server both" -- "${cur}"))
                     return 0
                     ;;
                 --bytes)
@@ -231,17 +233,11 @@ _tcpreen() {
                     return 0
                     ;;
                 --sandbox)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
+                    COMPREPLY=($(compgen -W "kill log" -- "${cur}"))
                     return 0
                     ;;
                 --require-sandbox)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
+                    COMPREPLY=($(compgen -W "full basic" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -11,7 +11,9 @@ raw\t''
 password\t''
 strip\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
-complete -c tcpreen -l only -d 'of what client or server sends, in the -o that follow' -r -f
+complete -c tcpreen -l only -d 'of what client or server sends, in the -o that follow' -r -f -a "client\t''
+server\t''
+both\t''"
 complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f
 complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
 complete -c tcpreen -l max-per-client -d 'of these, sessions of one client address' -r -f
@@ -25,8 +27,10 @@ complete -c tcpreen -l rotate-time -d 'go on in a new FILE every TIME' -r -f
 complete -c tcpreen -l rotate-count -d 'keep N old parts: FILE.1 ... [default: all]' -r -f
 complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
-complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f
-complete -c tcpreen -l require-sandbox -d 'full: not without all of the sandbox' -r -f
+complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f -a "kill\t''
+log\t''"
+complete -c tcpreen -l require-sandbox -d 'full: not without all of the sandbox' -r -f -a "full\t''
+basic\t''"
 complete -c tcpreen -s c -l connect -d 'connect to the client at -a ADDR, LOCALPORT'
 complete -c tcpreen -s l -l listen -d 'wait for the server to connect to SERVERPORT'
 complete -c tcpreen -l append -d 'keep what is in FILE, and go on behind it'

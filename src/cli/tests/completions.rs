@@ -20,6 +20,17 @@ const SHELLS: [(Shell, &str); 3] =
 /// words.
 const KNOWN_TO_BASH: [&str; 2] = ["hostname", "user"];
 
+/// How the generated script finds the word before the cursor, and how it must where an equals sign stands between an
+/// option and its value: bash makes a word of its own of the sign.
+const BASH_PREVIOUS: &str = "    prev=\"$3\"\n";
+const BASH_PREVIOUS_OR_OPTION: &str = "    prev=\"$3\"
+    if [[ \"${prev}\" == \"=\" ]]; then
+        prev=\"${COMP_WORDS[COMP_CWORD - 2]}\"
+    elif [[ \"${cur}\" == \"=\" ]]; then
+        cur=\"\"
+    fi
+";
+
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/completions").join(name)
 }
@@ -28,7 +39,7 @@ fn generated(shell: Shell) -> String {
     let mut script = Vec::new();
     let mut command = hinted(shell).no_binary_name(false);
     generate(shell, &mut command, NAME, &mut script);
-    let script = String::from_utf8(script).expect("text");
+    let script = String::from_utf8(script).expect("text").replace(BASH_PREVIOUS, BASH_PREVIOUS_OR_OPTION);
     KNOWN_TO_BASH.iter().fold(script, |script, known| {
         script.replace(&format!(r#"compgen -W "@{known}""#), &format!("compgen -A {known}"))
     })
@@ -49,6 +60,9 @@ fn hint(shell: Shell, arg: Arg, value: &str) -> Arg {
     let words = |arg: Arg, words: &[&'static str]| arg.value_parser(PossibleValuesParser::new(words));
     match (value, shell) {
         ("FORMAT", _) => words(arg, &values::format_names()),
+        ("SIDE", _) => words(arg, &["client", "server", "both"]),
+        ("MODE", _) => words(arg, &["kill", "log"]),
+        ("LEVEL", _) => words(arg, &["full", "basic"]),
         ("PROTO", _) => words(arg, &values::protocol_names()),
         ("HOST" | "ADDR", Shell::Bash) => words(arg, &["@hostname"]),
         ("HOST" | "ADDR", _) => arg.value_hint(ValueHint::Hostname),
