@@ -187,7 +187,8 @@ fn the_end_of_its_terminal_ends_it_in_order() {
     let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
     let name = ptsname_r(&terminal).expect("its name");
-    let leader = format!("exec setsid --ctty --wait \"$0\" \"$@\" <{name}");
+    // The suite may have been started by nohup.
+    let leader = format!("exec env --default-signal=HUP setsid --ctty --wait \"$0\" \"$@\" <{name}");
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| it.output(scratch.path("record")).by_shell(&leader, ""));
     client.send("words");
