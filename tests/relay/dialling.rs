@@ -382,7 +382,7 @@ fn both_peers_are_probed_when_they_have_long_been_silent() {
                 "{timers:?} {options:?}"
             );
         }
-        assert_eq!(keepalive_timers(&["--keepalive", "0"], sessions), []);
+        assert_eq!(keepalive_timers(&["--keepalive", "0"], sessions), Vec::<u64>::new());
     }
 }
 

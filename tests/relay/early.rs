@@ -1,6 +1,6 @@
 //! Peers that speak and leave, or reset, before their counterpart is there.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use nix::sys::signal::Signal;
 
@@ -185,7 +185,8 @@ fn a_server_that_greets_and_resets_before_the_client_comes_is_heard() {
         let mut server = Peer::connect_to(place);
         server.send("220 ready");
         server.reset();
-        tcpreen.connect().expect("220 ready");
+        let place = (Ipv4Addr::LOCALHOST, tcpreen.port()).into();
+        Peer::connect_before_reset(place).expect("220 ready");
         expect_record(&tcpreen.finish(), &[">>> 220 ready", "connection reset by the server"]);
     }
 }
@@ -200,7 +201,7 @@ fn a_client_that_speaks_and_resets_before_the_server_comes_is_heard() {
         let mut client = tcpreen.connect();
         client.send("last words");
         client.reset();
-        Peer::connect_to(place).expect("last words");
+        Peer::connect_before_reset(place).expect("last words");
         expect_record(&tcpreen.finish(), &["<<< last words", "connection reset by the client"]);
     }
 }

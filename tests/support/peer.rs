@@ -2,17 +2,18 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{Linger, OobInline};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, recv, send,
-    setsockopt, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect,
+    getsockname, listen, recv, send, setsockopt, socket,
 };
 
 use super::payload::{Digest, Hasher, Payload};
@@ -43,6 +44,21 @@ impl Peer {
     pub fn connect_to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE);
         Peer::over(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")))
+    }
+
+    /// Connects without looking at the socket's error: the other side may have sent its last words and a reset
+    /// before this side knows that it is connected, and a connect that waits returns that reset.
+    #[track_caller]
+    pub fn connect_before_reset(address: SocketAddr) -> Self {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
+        let started = connect(socket.as_raw_fd(), &SockaddrStorage::from(address));
+        assert_eq!(started.err().unwrap_or(Errno::EINPROGRESS), Errno::EINPROGRESS);
+        let writable = PollFd::new(socket.as_fd(), PollFlags::POLLOUT);
+        assert_eq!(poll(&mut [writable], PollTimeout::try_from(PATIENCE).expect("a time")), Ok(1));
+        let stream = TcpStream::from(socket);
+        stream.set_nonblocking(false).expect("fcntl");
+        Peer::over(stream)
     }
 
     /// `None` when nobody listens there yet.
