@@ -1,5 +1,5 @@
 //! The names of the output formats, as the command line and the messages use them. What each one
-//! writes is in `logger/format`.
+//! writes is in `record`.
 
 use serde::{Deserialize, Serialize};
 

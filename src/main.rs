@@ -16,9 +16,11 @@ mod nsswitch;
 mod parent;
 mod policy;
 mod reason;
+mod record;
 mod resolver;
 mod role;
 mod signals;
+mod sniff;
 mod worker;
 mod zygote;
 

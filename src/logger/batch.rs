@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::template::Facts;
-use crate::messages::{Name, Record, Side};
+use crate::messages::Record;
+use crate::record::{Event, Kind};
 
 /// The longest frame that a worker's channel can bring.
 pub(super) const FRAME: usize = Record::LONGEST;
@@ -21,58 +21,31 @@ const MOST_ENDS: usize = 32;
 /// Batches in all. With their size, this is the logger's memory: about 4 MiB.
 pub(super) const COUNT: usize = 8;
 
-/// What happened in a session.
+/// One entry of a batch.
 #[derive(Debug)]
-pub(super) enum What {
-    Begin {
-        client: Name,
-        server: Name,
-        facts: Facts,
-    },
-    /// The bytes are in the batch, from `start` to `end`.
-    Data {
-        from: Side,
-        urgent: bool,
-        start: usize,
-        end: usize,
-    },
-    Passed {
-        from: Side,
-        bytes: u64,
-    },
-    Ended {
-        from: Side,
-        total: u64,
-    },
-    Note(String),
-    Close,
+pub(super) enum Item {
+    /// Something that happened in a session; the payload of data is in the batch, from `payload.0` to `payload.1`.
+    Event { event: Event, payload: (usize, usize) },
     /// Of no session: what comes behind it belongs into new files.
     Reopen,
-}
-
-/// Something that happened.
-#[derive(Debug)]
-pub(super) struct Event {
-    pub(super) session: u64,
-    pub(super) what: What,
 }
 
 pub(super) struct Batch {
     bytes: Vec<u8>,
     used: usize,
-    pub(super) events: Vec<Event>,
+    pub(super) items: Vec<Item>,
     /// Sessions that end in it.
     ends: usize,
 }
 
 impl Batch {
     /// As many as the times that logs were rotated.
-    pub(super) fn reopenings(&self) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(|event| matches!(event.what, What::Reopen))
+    pub(super) fn reopenings(&self) -> usize {
+        self.items.iter().filter(|item| matches!(item, Item::Reopen)).count()
     }
 
     pub(super) fn new() -> Batch {
-        Batch { bytes: vec![0; FULL + FRAME], used: 0, events: Vec::with_capacity(64), ends: 0 }
+        Batch { bytes: vec![0; FULL + FRAME], used: 0, items: Vec::with_capacity(64), ends: 0 }
     }
 
     /// Where the next frame is received.
@@ -99,27 +72,28 @@ impl Batch {
         self.keep(0, bytes.len())
     }
 
-    pub(super) fn add(&mut self, event: Event) {
-        self.ends += usize::from(matches!(event.what, What::Close));
-        self.events.push(event);
+    pub(super) fn add(&mut self, item: Item) {
+        let is_end = |event: &Event| matches!(event.kind, Kind::End(_));
+        self.ends += usize::from(matches!(&item, Item::Event { event, .. } if is_end(event)));
+        self.items.push(item);
     }
 
-    pub(super) fn payload(&self, start: usize, end: usize) -> &[u8] {
+    pub(super) fn payload(&self, (start, end): (usize, usize)) -> &[u8] {
         &self.bytes[start..end]
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.used >= FULL || self.events.len() >= MOST_EVENTS || self.ends >= MOST_ENDS
+        self.used >= FULL || self.items.len() >= MOST_EVENTS || self.ends >= MOST_ENDS
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.items.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
         self.used = 0;
         self.ends = 0;
-        self.events.clear();
+        self.items.clear();
     }
 }
 

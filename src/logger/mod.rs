@@ -8,7 +8,7 @@
 //! ```
 //!
 //! An output, opened in `opening`, is one file (`output`), or a series of files, new ones for every session (`series`); what is
-//! being written is a `sheet` either way.
+//! being written is a `sheet` either way, with an encoder of `record`.
 //!
 //! There is a fixed number of batches. When every one is waiting for a slow output, the reader stops
 //! reading, the channels fill, the workers stop reading, and TCP stops the peers: memory is bounded and
@@ -17,7 +17,6 @@
 mod batch;
 mod claim;
 mod escape;
-mod format;
 #[cfg(fuzzing)]
 #[path = "../../contrib/fuzz/inside/logger.rs"]
 pub(crate) mod fuzz;
@@ -37,6 +36,9 @@ mod statistics;
 mod syslog;
 mod template;
 mod writer;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -75,7 +77,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     };
     let dropped = role::drop_and_tell(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let opened = receive_and_open(&parent, &Renewal { hangup, rotation, beginning })?;
+    let opened = receive_and_open(&parent, &Renewal { hangup, rotation, beginning, sharing })?;
     let outputs = role::tell(&parent, opened)?;
     let waiting = waiting(&outputs);
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent), &waiting)?;
@@ -100,8 +102,8 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     let landlock =
         Landlock { write: &directories, write_files: &pipes, remove: &remove, ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
-    let writers = role::threads(&parent, Writers::start(outputs, sharing))?;
-    let intake = Intake { sharing, backlog };
+    let writers = role::threads(&parent, Writers::start(outputs))?;
+    let intake = Intake { sharing, backlog, run: run_id() };
     let parent_pid = Pid::from_raw(prepare.parent);
     let reader = Reader::new(&parent, parent_pid, &parent_died, resolver, intake, writers, notes)?;
     if !waiting.is_empty() {
@@ -109,6 +111,14 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     }
     let locked = role::lock_and_tell(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;
     reader.serve(&locked)
+}
+
+/// Eight random letters and digits.
+fn run_id() -> Arc<str> {
+    const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    // Seeded by the system, differently in every process.
+    let random = RandomState::new().build_hasher().finish();
+    (0..8).map(|place| char::from(DIGITS[(random >> (5 * place)) as usize % 32])).collect::<String>().into()
 }
 
 /// What the operator is told of outputs that are FIFOs without a reader.

@@ -26,8 +26,9 @@ use super::series::Series;
 use super::sheet::{Sheet, Sink};
 use super::template::{Name, Template};
 use crate::format::Format;
-use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, View};
+use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, Sharing, View};
 use crate::policy::PRIVATE;
+use crate::record::{Purpose, encoder};
 
 /// An output whose name makes sense and that is not open yet.
 pub(super) struct Plan {
@@ -49,6 +50,7 @@ pub(super) struct Renewal {
     pub(super) hangup: Hangup,
     pub(super) rotation: messages::Rotation,
     pub(super) beginning: Beginning,
+    pub(super) sharing: Sharing,
 }
 
 /// An output that is open and unchanged.
@@ -195,16 +197,23 @@ impl Opened {
     /// Makes it ready to be written: from here on, old contents may be lost.
     fn begin(self, renewal: &Renewal) -> Result<Output, Problem> {
         let Opened { kind, view, name } = self;
+        let labelled = renewal.sharing == Sharing::Labelled;
+        let sheet = |sink: Sink, name| {
+            let purpose = Purpose { labelled, terminal: sink.is_terminal() };
+            Sheet::new(sink, name, encoder(view, purpose))
+        };
         let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
         match kind {
             Kind::Series(series) => Ok(Output::Series(series)),
-            Kind::Stream(file) | Kind::Device(file) => one(Sheet::new(Sink::Open(file), name), None),
-            Kind::Pipe(sink) => one(Sheet::new(sink, name), None),
+            Kind::Stream(file) | Kind::Device(file) => one(sheet(Sink::Open(file), name), None),
+            Kind::Pipe(sink) => one(sheet(sink, name), None),
             Kind::Regular(mut regular) => {
                 regular.begin(view, renewal.beginning).map_err(|error| problem(name.clone(), &error))?;
                 let Regular { file, home, parts, .. } = regular;
                 let rotation = parts.map(|parts| Rotation::of(renewal.rotation, parts, &file));
-                one(Sheet::in_parts(file, name, rotation), home)
+                let mut sheet = sheet(Sink::Open(file), name);
+                sheet.rotation = rotation;
+                one(sheet, home)
             }
         }
     }

@@ -1,19 +1,17 @@
 //! One `-o` that is open: what it makes of a batch.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use super::batch::{Batch, Event, What};
+use super::batch::{Batch, Item};
 use super::claim::FileId;
-use super::format::SessionFormat;
 use super::home::Home;
 use super::rotation::Rotation;
 use super::series::Series;
 use super::sheet::{Sheet, Trouble};
 use super::writer::News;
 use crate::format::Need;
-use crate::messages::{Sharing, View};
+use crate::messages::View;
 use crate::policy::Extra;
 
 /// An open output.
@@ -27,9 +25,6 @@ pub(super) enum Output {
 pub(super) struct OneFile {
     sheet: Sheet,
     view: View,
-    /// A person reads along: nothing that a terminal would obey.
-    terminal: bool,
-    sessions: HashMap<u64, SessionFormat>,
     /// Of a file that may be rotated; stdout, a pipe or a device has none.
     home: Option<Home>,
 }
@@ -125,17 +120,32 @@ impl Output {
         }
     }
 
+    /// Before the first batch.
+    pub(super) fn begin(&mut self) -> Result<(), Trouble> {
+        match self {
+            Output::OneFile(file) => file.sheet.begin_file(),
+            Output::Series(_) => Ok(()),
+        }
+    }
+
+    /// After the last batch.
+    pub(super) fn finish(&mut self) -> Result<(), Trouble> {
+        match self {
+            Output::OneFile(file) => file.sheet.end_file(),
+            Output::Series(series) => series.finish(),
+        }
+    }
+
     /// Writes a batch. `text` is room for it, empty before and after. Of what fails, the first is returned;
     /// what is no failure of the output, such as a file that could not be opened again, is `news`.
     pub(super) fn write(
         &mut self,
         batch: &Batch,
-        sharing: Sharing,
         text: &mut Vec<u8>,
         news: impl FnMut(News),
     ) -> Result<(), Trouble> {
         match self {
-            Output::OneFile(file) => file.write(batch, sharing, text, news),
+            Output::OneFile(file) => file.write(batch, text, news),
             // Every session has files of its own, and the next one new ones.
             Output::Series(series) => series.write(batch, text),
         }
@@ -144,36 +154,29 @@ impl Output {
 
 impl OneFile {
     pub(super) fn new(sheet: Sheet, view: View, home: Option<Home>) -> OneFile {
-        let terminal = sheet.is_terminal();
-        OneFile { sheet, view, terminal, sessions: HashMap::new(), home }
+        OneFile { sheet, view, home }
     }
 
     fn write(
         &mut self,
         batch: &Batch,
-        sharing: Sharing,
         text: &mut Vec<u8>,
         mut news: impl FnMut(News),
     ) -> Result<(), Trouble> {
         let mut result = self.sheet.do_due();
-        for Event { session, what } in &batch.events {
-            if let What::Begin { .. } = what {
-                let label = (sharing == Sharing::Labelled).then_some(*session);
-                let format = SessionFormat::new(self.view.format, label, self.terminal).only(self.view.only);
-                self.sessions.insert(*session, format);
-            }
-            if let (What::Reopen, Some(home)) = (what, &self.home) {
-                // What came before it belongs into the old file.
-                result = result.and(self.sheet.write(text));
-                if let Err(trouble) = self.sheet.reopen(home) {
-                    news(News::Kept(trouble));
+        for item in &batch.items {
+            match (item, &self.home) {
+                (Item::Event { event, payload }, _) => {
+                    result = result.and(self.sheet.add(event, batch.payload(*payload), text));
                 }
-            }
-            if let Some(format) = self.sessions.get_mut(session) {
-                result = result.and(self.sheet.add(format, batch, what, text));
-            }
-            if let What::Close = what {
-                self.sessions.remove(session);
+                (Item::Reopen, Some(home)) => {
+                    // What came before it belongs into the old file.
+                    result = result.and(self.sheet.write(text));
+                    if let Err(trouble) = self.sheet.reopen(home) {
+                        news(News::Kept(trouble));
+                    }
+                }
+                (Item::Reopen, None) => {}
             }
         }
         let result = result.and(self.sheet.write(text));

@@ -78,6 +78,8 @@ pub(super) struct Rotation {
     schedule: Schedule,
     parts: Parts,
     written: u64,
+    /// Length of what every file begins with, which is nothing that was recorded.
+    head: u64,
     /// That the file goes on has been told.
     told: bool,
 }
@@ -94,7 +96,7 @@ impl Rotation {
     /// `file` may have contents already.
     pub(super) fn of(rotation: messages::Rotation, parts: Parts, file: &File) -> Rotation {
         let written = length(file).unwrap_or(0);
-        Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written, told: false }
+        Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written, head: 0, told: false }
     }
 
     /// Where parts are made and removed.
@@ -105,6 +107,11 @@ impl Rotation {
     /// Other outputs are no parts, whatever they are called.
     pub(super) fn spare(&mut self, others: &[super::claim::FileId]) {
         self.parts.spare(others);
+    }
+
+    /// `head` bytes are written at the beginning of each file.
+    pub(super) fn begins_with(&mut self, head: usize) {
+        self.head = head as u64;
     }
 
     pub(super) fn wrote(&mut self, bytes: usize) {
@@ -122,7 +129,7 @@ impl Rotation {
 
     pub(super) fn is_time(&mut self) -> bool {
         let now = Instant::now();
-        if self.written == 0 && self.schedule.is_time(now) {
+        if self.written <= self.head && self.schedule.is_time(now) {
             // Of nothing no part is made.
             self.schedule.done();
         }
@@ -131,7 +138,10 @@ impl Rotation {
 
     /// Whether a record of this length, after so much that is not written yet, belongs into the next part.
     pub(super) fn is_full(&mut self, file: &File, pending: usize, record: usize) -> bool {
-        let full = |written: u64| self.schedule.is_full(written + pending as u64, record as u64);
+        let full = |written: u64| {
+            written + pending as u64 > self.head
+                && self.schedule.is_full(written + pending as u64, record as u64)
+        };
         if !full(self.written) || !self.schedule.may_try(Instant::now()) {
             return false;
         }

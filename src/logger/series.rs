@@ -10,14 +10,14 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
 
-use super::batch::{Batch, What};
+use super::batch::{Batch, Item};
 use super::claim;
-use super::format::SessionFormat;
 use super::sheet::{Sheet, Sink, Trouble};
 use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
 use crate::messages::{Side, View};
 use crate::policy::NEW_FILE;
+use crate::record::{Event, Kind, Purpose, SessionInfo, encoder};
 
 /// Names tried with `-1`, `-2` and so on: enough for names that only sometimes meet, few enough that a
 /// client who comes again and again does not slow the logger down.
@@ -29,15 +29,10 @@ pub(super) struct Series {
     directory: OwnedFd,
     view: View,
     mode: Mode,
-    /// What is open of each session: one page, or one for each direction.
-    pages: HashMap<u64, Vec<Page>>,
+    /// What is open of each session: one file, or one for each direction.
+    open: HashMap<u64, Vec<Sheet>>,
     /// Session and place of the events in a batch; here for its memory.
     order: Vec<(u64, usize)>,
-}
-
-struct Page {
-    format: SessionFormat,
-    sheet: Sheet,
 }
 
 impl Series {
@@ -58,14 +53,17 @@ impl Series {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(template.directory(), flags, Mode::empty())?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
-        Ok(Series { template, directory, view, mode, pages: HashMap::new(), order: Vec::new() })
+        Ok(Series { template, directory, view, mode, open: HashMap::new(), order: Vec::new() })
     }
 
     /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
     /// will do, however many sessions take turns. Of what fails, the first is returned.
     pub(super) fn write(&mut self, batch: &Batch, text: &mut Vec<u8>) -> Result<(), Trouble> {
         let mut order = std::mem::take(&mut self.order);
-        order.extend(batch.events.iter().enumerate().map(|(place, event)| (event.session, place)));
+        order.extend(batch.items.iter().enumerate().filter_map(|(place, item)| match item {
+            Item::Event { event, .. } => Some((event.session, place)),
+            Item::Reopen => None,
+        }));
         order.sort_unstable();
         let mut result = Ok(());
         for places in order.chunk_by(|(one, _), (other, _)| one == other) {
@@ -82,39 +80,49 @@ impl Series {
         places: &[(u64, usize)],
         text: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
-        let what = |&(_, place): &(u64, usize)| &batch.events[place].what;
-        let Some((&(session, _), first)) = places.first().map(|place| (place, what(place))) else {
-            return Ok(());
-        };
-        let mut result = match first {
-            What::Begin { facts, .. } => self.begin(facts),
+        let happened: Vec<(&Event, &[u8])> = places
+            .iter()
+            .filter_map(|&(_, place)| match &batch.items[place] {
+                Item::Event { event, payload } => Some((event, batch.payload(*payload))),
+                Item::Reopen => None,
+            })
+            .collect();
+        let Some(&(first, _)) = happened.first() else { return Ok(()) };
+        let mut result = match &first.kind {
+            Kind::Start(info) => self.begin(info),
             _ => Ok(()),
         };
-        let close = places.iter().position(|place| matches!(what(place), What::Close));
+        let end = happened.iter().position(|(event, _)| matches!(event.kind, Kind::End(_)));
         // What comes behind the end is nobody's.
-        let shown = &places[..close.map_or(places.len(), |at| at + 1)];
-        for Page { format, sheet } in self.pages.get_mut(&session).into_iter().flatten() {
-            for place in shown {
-                result = result.and(sheet.add(format, batch, what(place), text));
+        let shown = &happened[..end.map_or(happened.len(), |at| at + 1)];
+        for sheet in self.open.get_mut(&first.session).into_iter().flatten() {
+            for (event, payload) in shown {
+                result = result.and(sheet.add(event, payload, text));
             }
             result = result.and(sheet.write(text));
         }
-        if close.is_some() {
+        if end.is_some() {
             // The files are closed here.
-            self.pages.remove(&session);
+            let sheets = self.open.remove(&first.session).unwrap_or_default();
+            result = result.and(end_all(sheets.into_iter()));
         }
         result
     }
 
+    /// Sessions that have not ended end here.
+    pub(super) fn finish(&mut self) -> Result<(), Trouble> {
+        end_all(self.open.drain().flat_map(|(_, sheets)| sheets))
+    }
+
     /// Makes the files of a session.
-    fn begin(&mut self, facts: &Facts) -> Result<(), Trouble> {
+    fn begin(&mut self, info: &SessionInfo) -> Result<(), Trouble> {
+        let facts = &Facts::of(info);
         let mut result = Ok(());
         for view in self.views() {
-            match self.create(facts, view.unwrap_or(Side::Client)) {
-                Ok(sheet) => {
-                    // One session in the file: its lines need no label. A new file is no terminal.
-                    let format = SessionFormat::new(self.view.format, None, false).only(*view);
-                    self.pages.entry(facts.number).or_default().push(Page { format, sheet });
+            match self.create(facts, *view) {
+                Ok(mut sheet) => {
+                    result = result.and(sheet.begin_file());
+                    self.open.entry(facts.number).or_default().push(sheet);
                 }
                 Err(trouble) => result = result.and(Err(trouble)),
             }
@@ -135,8 +143,8 @@ impl Series {
     }
 
     /// Makes a file that was not there before. A name that is taken, be it by a link, gets a number.
-    fn create(&self, facts: &Facts, side: Side) -> Result<Sheet, Trouble> {
-        let base = self.template.expand(facts, side);
+    fn create(&self, facts: &Facts, only: Option<Side>) -> Result<Sheet, Trouble> {
+        let base = self.template.expand(facts, only.unwrap_or(Side::Client));
         let suffixes = iter::once(String::new())
             .chain((1..=NUMBERED).map(|number| format!("-{number}")))
             .chain(iter::once_with(|| last_resort(facts)));
@@ -148,7 +156,10 @@ impl Series {
                     let file = File::from(file);
                     // A new file: if another program was quick enough to lock it, the next name will do.
                     if claim::lock(&file).is_ok() {
-                        return Ok(Sheet::new(Sink::Open(file), self.shown(&name)));
+                        // One session in the file: its lines need no label.
+                        let view = View { only, ..self.view };
+                        let purpose = Purpose { labelled: false, terminal: false };
+                        return Ok(Sheet::new(Sink::Open(file), self.shown(&name), encoder(view, purpose)));
                     }
                 }
                 Err(Errno::EEXIST) => {}
@@ -170,59 +181,18 @@ impl Series {
     }
 }
 
+/// Ends files, of which there may be several.
+fn end_all(sheets: impl Iterator<Item = Sheet>) -> Result<(), Trouble> {
+    let mut result = Ok(());
+    for mut sheet in sheets {
+        result = result.and(sheet.end_file());
+    }
+    result
+}
+
 impl AsFd for Series {
     /// The directory.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: &str =
-        "Connection from: 127.0.0.1 port 33116\nConnection to: ::1 port 80\nTransmission follows...\n";
-    const ENDS: &str = "Reset\nEnd of transmission.\n";
-
-    /// A session in the file of one side.
-    fn one_way(format: Format, side: Side) -> String {
-        let mut out = Vec::new();
-        let mut session = SessionFormat::new(format, None, false).only(Some(side));
-        session.begin(("127.0.0.1", "33116"), ("::1", "80"), &mut out);
-        session.piece(Side::Client, false, b"USER a\r\nPASS b\r\n", &mut out);
-        session.piece(Side::Server, false, b"230 <\r\n", &mut out);
-        session.piece(Side::Server, true, b"!", &mut out);
-        session.passed(Side::Client, 3, &mut out);
-        session.ended(Side::Client, 19, &mut out);
-        session.ended(Side::Server, 7, &mut out);
-        session.note("Reset", &mut out);
-        session.close(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn one_direction_is_its_own_and_the_frame() {
-        let counted = "<<< 16 bytes\n<<< 3 bytes\nEnd of input: 19 bytes received.\n";
-        assert_eq!(one_way(Format::Count, Side::Client), format!("{HEAD}{counted}{ENDS}"));
-        let counted = ">>> 7 bytes\n(OOB)>>> 1 byte\nEnd of output: 7 bytes sent.\n";
-        assert_eq!(one_way(Format::Count, Side::Server), format!("{HEAD}{counted}{ENDS}"));
-    }
-
-    #[test]
-    fn raw_of_one_direction_is_the_bytes() {
-        assert_eq!(one_way(Format::Raw, Side::Client), "USER a\r\nPASS b\r\n");
-        assert_eq!(one_way(Format::Raw, Side::Server), "230 <\r\n!");
-    }
-
-    #[test]
-    fn password_of_one_direction_knows_the_other() {
-        let mut out = Vec::new();
-        let mut both = SessionFormat::new(Format::Password, None, false);
-        both.piece(Side::Client, false, b"USER a\r\nPASS b\r\n", &mut out);
-        both.piece(Side::Server, false, b"230 <\r\n", &mut out);
-        both.close(&mut out);
-        assert!(out.windows(4).any(|found| found == b" a:b"));
-        assert_eq!(one_way(Format::Password, Side::Client).as_bytes(), out);
     }
 }

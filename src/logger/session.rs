@@ -1,14 +1,14 @@
 //! A session as the logger sees it: what its worker may say now, and what waits for its names.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::libc;
 use privsep::channel::Channel;
 
-use super::batch::What;
-use super::template::Facts;
 use crate::messages::{Cause, End, Name, Record, Side, ToWorker};
 use crate::reason::reason;
+use crate::record::{self, ConnState, Event, Kind, SessionInfo, State, Time};
 use crate::signals;
 
 /// How long we wait for the parent to tell why a worker vanished.
@@ -16,8 +16,8 @@ const OBITUARY: Duration = Duration::from_secs(2);
 
 /// A record that waits for the names.
 pub(super) struct Held {
-    pub(super) what: What,
-    /// The payload, where `what` is data.
+    pub(super) event: Event,
+    /// The payload, where the event is data.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -48,9 +48,10 @@ pub(super) struct Session {
     pub(super) number: u64,
     /// `None` for a session that had no worker.
     pub(super) channel: Option<Channel<ToWorker, Record>>,
-    /// Client, server.
-    names: [Name; 2],
-    facts: Facts,
+    /// With the names, as far as they are known.
+    info: SessionInfo,
+    /// Of its last event.
+    last: Time,
     pending: Option<Pending>,
     ended: [bool; 2],
     /// What has come from client and server, as far as it is counted.
@@ -65,16 +66,15 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(
-        facts: Facts,
+        info: SessionInfo,
         channel: Option<Channel<ToWorker, Record>>,
-        names: [Name; 2],
         limit: Option<u64>,
     ) -> Session {
         Session {
-            number: facts.number,
+            number: info.number,
             channel,
-            names,
-            facts,
+            last: info.started,
+            info,
             pending: None,
             ended: [false; 2],
             bytes: [0; 2],
@@ -85,13 +85,14 @@ impl Session {
         }
     }
 
-    pub(super) fn names(&self) -> &[Name; 2] {
-        &self.names
+    /// Of client and server.
+    pub(super) fn names(&self) -> [&Name; 2] {
+        [0, 1].map(|index| &self.info.peers[index].name)
     }
 
     /// Seconds since the epoch.
     pub(super) fn started(&self) -> u64 {
-        self.facts.started
+        self.info.started.seconds()
     }
 
     pub(super) fn bytes(&self) -> [u64; 2] {
@@ -156,7 +157,7 @@ impl Session {
     pub(super) fn named(&mut self, side: Side, name: Name) -> bool {
         let Some(pending) = &mut self.pending else { return false };
         let index = side as usize;
-        self.names[index] = name;
+        self.info.peers[index].name = name;
         pending.missing[index] = false;
         pending.missing == [false; 2]
     }
@@ -172,12 +173,12 @@ impl Session {
     }
 
     /// Holds a record back. Returns the memory that this takes.
-    pub(super) fn hold(&mut self, what: What, bytes: Vec<u8>) -> usize {
+    pub(super) fn hold(&mut self, event: Event, bytes: Vec<u8>) -> usize {
         let Some(pending) = &mut self.pending else { return 0 };
         // Twice, because a vector grows by doubling.
         let size = bytes.len() + 2 * size_of::<Held>();
         pending.size += size;
-        pending.held.push(Held { what, bytes });
+        pending.held.push(Held { event, bytes });
         size
     }
 
@@ -187,11 +188,25 @@ impl Session {
     }
 
     /// Stops waiting for names. Returns what the session begins with, what was held back, and the memory that it took.
-    pub(super) fn begin(&mut self) -> (What, Vec<Held>, usize) {
+    pub(super) fn begin(&mut self) -> (Event, Vec<Held>, usize) {
         let (held, size) =
             self.pending.take().map(|pending| (pending.held, pending.size)).unwrap_or_default();
-        let [client, server] = self.names.clone();
-        (What::Begin { client, server, facts: self.facts.clone() }, held, size)
+        let kind = Kind::Start(Arc::new(self.info.clone()));
+        (Event { time: self.info.started, session: self.number, kind }, held, size)
+    }
+
+    /// Something that happens now, or happened at `time` as far as that is possible: time does not go back in a
+    /// session, and nothing happens in the future.
+    pub(super) fn event(&mut self, time: Option<Time>, kind: Kind) -> Event {
+        let now = Time::now();
+        self.last = self.last.max(time.unwrap_or(now).min(now));
+        Event { time: self.last, session: self.number, kind }
+    }
+
+    /// The last event.
+    pub(super) fn end(&mut self, time: Option<Time>, (state, errno): (State, i32)) -> Event {
+        let conn_state = ConnState::of(state, self.ended);
+        self.event(time, Kind::End(record::End { state, conn_state, errno, totals: self.bytes }))
     }
 
     /// Whether the worker may say this now.
@@ -303,6 +318,20 @@ pub(super) fn epitaph(cause: Cause) -> Option<String> {
     Some(format!("Session ended: {why}."))
 }
 
+/// The same for programs, with errno.
+pub(super) fn state_of(cause: Cause) -> (State, i32) {
+    match cause {
+        Cause::Done => (State::Done, 0),
+        Cause::Reset(side) => (State::reset_by(side), 0),
+        Cause::Lost { side, errno: libc::EPIPE } => (State::reset_by(side), libc::EPIPE),
+        Cause::Lost { errno, .. } => (State::NoAnswer, errno),
+        Cause::Limit => (State::Limit, 0),
+        Cause::Idle | Cause::NotReading(_) => (State::Idle, 0),
+        Cause::Stopped => (State::Stopped, 0),
+        Cause::Failed { errno } => (State::Failed, errno),
+    }
+}
+
 fn side_name(side: Side) -> &'static str {
     match side {
         Side::Client => "client",
@@ -319,13 +348,32 @@ fn lost(side: &str, errno: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::messages::Address;
+    use crate::record::Peer;
 
     const DATA: Record = Record::Data { from: Side::Client, urgent: false };
     const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
     const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None, Some(0)] };
+
+    pub(in crate::logger) fn info() -> SessionInfo {
+        let address = Address::Unix(Vec::new());
+        let peer = Peer { name: address.numeric(), address, local: None };
+        let (accepted, started) = (Time::default(), Time::default());
+        SessionInfo {
+            number: 1,
+            run: "run".into(),
+            accepted,
+            started,
+            peers: [peer.clone(), peer],
+            is_served: true,
+        }
+    }
+
+    fn note() -> Event {
+        Event { time: Time::default(), session: 1, kind: Kind::Note(String::new()) }
+    }
 
     fn session() -> Session {
         limited(None)
@@ -333,9 +381,7 @@ mod tests {
 
     fn limited(limit: Option<u64>) -> Session {
         let (channel, _) = Channel::pair().expect("a pair");
-        let peer = Address::Unix(Vec::new());
-        let names = [peer.numeric(), peer.numeric()];
-        Session::new(Facts { number: 1, client: peer, started: 0 }, Some(channel), names, limit)
+        Session::new(info(), Some(channel), limit)
     }
 
     #[test]
@@ -404,6 +450,20 @@ mod tests {
     }
 
     #[test]
+    fn time_does_not_go_back_in_a_session_nor_ahead_of_the_clock() {
+        let mut session = session();
+        let mut at = |nanos| session.event(nanos, Kind::Note(String::new())).time;
+        let early = at(Some(Time::from_nanos(5)));
+        assert_eq!(early, Time::from_nanos(5));
+        assert_eq!(at(Some(Time::from_nanos(3))), early);
+        let before = Time::now();
+        let late = at(Some(Time::from_nanos(u64::MAX)));
+        assert!(late >= before && late <= Time::now());
+        assert!(at(None) >= late);
+        assert!(at(Some(early)) >= late);
+    }
+
+    #[test]
     fn no_claim_of_a_worker_overflows_a_sum() {
         let mut session = session();
         let passed = Record::Passed { from: Side::Client, bytes: u64::MAX };
@@ -420,9 +480,9 @@ mod tests {
     #[test]
     fn memory_of_records_that_wait_for_names_is_counted_and_given_back() {
         let mut session = session();
-        assert_eq!(session.hold(What::Close, Vec::new()), 0, "no name is waited for");
+        assert_eq!(session.hold(note(), Vec::new()), 0, "no name is waited for");
         session.wait_for_names(Some(Instant::now()), None);
-        let sizes = [0, 1, 64 * 1024].map(|length| session.hold(What::Close, vec![0; length]));
+        let sizes = [0, 1, 64 * 1024].map(|length| session.hold(note(), vec![0; length]));
         assert!(sizes[0] >= size_of::<Held>() && sizes[2] >= 64 * 1024, "{sizes:?}");
         assert_eq!(session.held(), sizes.iter().sum::<usize>());
         let (_, held, size) = session.begin();

@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use super::batch::{Batch, What};
-use super::format::SessionFormat;
 use super::home::Home;
 use super::pipe::Pipe;
 use super::rotation::{Hitch, Rotation};
 use super::writer::News;
+use crate::record::{Encoder, Event, FileStart, Time};
 
 /// Formatted text is written when there is this much of it, and at the end of every batch.
 pub(super) const FLUSH: usize = 1 << 20;
@@ -28,8 +27,20 @@ pub(super) enum Sink {
     Waiting(Pipe),
 }
 
+impl Sink {
+    pub(super) fn is_terminal(&self) -> bool {
+        match self {
+            Sink::Open(file) => nix::unistd::isatty(file).unwrap_or(false),
+            Sink::Waiting(_) => false,
+        }
+    }
+}
+
 pub(super) struct Sheet {
     sink: Sink,
+    encoder: Box<dyn Encoder>,
+    /// Files begun.
+    part: u64,
     /// For the operator.
     name: String,
     /// Of a file that is finished in parts.
@@ -41,13 +52,8 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    pub(super) fn new(sink: Sink, name: String) -> Sheet {
-        Sheet { sink, name, rotation: None, hitches: Vec::new(), lost: false }
-    }
-
-    /// A regular file, which may be finished in parts.
-    pub(super) fn in_parts(file: File, name: String, rotation: Option<Rotation>) -> Sheet {
-        Sheet { rotation, ..Sheet::new(Sink::Open(file), name) }
+    pub(super) fn new(sink: Sink, name: String, encoder: Box<dyn Encoder>) -> Sheet {
+        Sheet { sink, encoder, part: 0, name, rotation: None, hitches: Vec::new(), lost: false }
     }
 
     /// `None` for a FIFO without a reader.
@@ -58,10 +64,6 @@ impl Sheet {
         }
     }
 
-    pub(super) fn is_terminal(&self) -> bool {
-        self.file().is_some_and(|file| nix::unistd::isatty(file).unwrap_or(false))
-    }
-
     /// A FIFO without a reader, with its name.
     pub(super) fn waiting(&self) -> Option<(&str, BorrowedFd<'_>)> {
         match &self.sink {
@@ -70,16 +72,33 @@ impl Sheet {
         }
     }
 
-    /// Adds to `text` what happened, as `format` shows it; writes when that is enough.
-    pub(super) fn add(
-        &mut self,
-        format: &mut SessionFormat,
-        batch: &Batch,
-        what: &What,
-        text: &mut Vec<u8>,
-    ) -> Result<(), Trouble> {
+    /// Writes what the format has at the beginning of a file.
+    pub(super) fn begin_file(&mut self) -> Result<(), Trouble> {
+        if let Sink::Waiting(_) = self.sink {
+            return Ok(());
+        }
+        self.part += 1;
+        let mut head = Vec::new();
+        self.encoder.begin_file(&FileStart { part: self.part, time: Time::now() }, &mut head);
+        if let Some(rotation) = &mut self.rotation {
+            rotation.begins_with(head.len());
+        }
+        self.put(&head)
+    }
+
+    /// Writes what the format has at the end of a file.
+    pub(super) fn end_file(&mut self) -> Result<(), Trouble> {
+        let mut tail = Vec::new();
+        if self.part > 0 {
+            self.encoder.end_file(&mut tail);
+        }
+        self.put(&tail)
+    }
+
+    /// Adds to `text` what happened; writes when that is enough.
+    pub(super) fn add(&mut self, event: &Event, payload: &[u8], text: &mut Vec<u8>) -> Result<(), Trouble> {
         let start = text.len();
-        let rest = show(format, batch, what, text);
+        let rest = self.encoder.event(event, payload, text);
         self.make_room(text, start, rest.len())?;
         if !rest.is_empty() {
             self.write(text)?;
@@ -99,11 +118,12 @@ impl Sheet {
     pub(super) fn reopen(&mut self, home: &Home) -> Result<(), Trouble> {
         let Sink::Open(old) = &self.sink else { return Ok(()) };
         let Some(new) = home.open(old).map_err(|error| self.trouble(error))? else { return Ok(()) };
+        self.end_file()?;
         if let Some(rotation) = &mut self.rotation {
             rotation.reopened(&new);
         }
         self.sink = Sink::Open(new);
-        Ok(())
+        self.begin_file()
     }
 
     /// When [`Sheet::do_due`] has something to do although nothing is recorded.
@@ -129,6 +149,7 @@ impl Sheet {
             Ok(Some(file)) => {
                 self.sink = Sink::Open(file);
                 self.hitches.push(News::Found);
+                return self.begin_file();
             }
             Err(error) if !self.lost => return Err(self.lose(error)),
             Err(_) => {}
@@ -155,10 +176,12 @@ impl Sheet {
     }
 
     fn turn(&mut self) -> Result<(), Trouble> {
+        self.end_file()?;
         let (Some(rotation), Sink::Open(file), false) = (&mut self.rotation, &self.sink, self.lost) else {
             return Ok(());
         };
         let (file, hitch) = rotation.turn(file).map_err(|error| self.lose(error))?;
+        let is_new = file.is_some();
         if let Some(file) = file {
             self.sink = Sink::Open(file);
         }
@@ -166,7 +189,7 @@ impl Sheet {
             Hitch::Kept(error) => News::Kept(self.trouble(error)),
             Hitch::Stays(output, error) => News::Stays(Trouble { output, error }),
         }));
-        Ok(())
+        if is_new { self.begin_file() } else { Ok(()) }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
@@ -189,25 +212,6 @@ impl Sheet {
     fn trouble(&self, error: io::Error) -> Trouble {
         Trouble { output: self.name.clone(), error }
     }
-}
-
-/// Appends what happened to `text`; what comes back is to be written behind it as it is.
-fn show<'a>(format: &mut SessionFormat, batch: &'a Batch, what: &What, text: &mut Vec<u8>) -> &'a [u8] {
-    match what {
-        What::Begin { client, server, .. } => {
-            format.begin((&client.node, &client.service), (&server.node, &server.service), text);
-        }
-        What::Data { from, urgent, start, end } => {
-            return format.piece(*from, *urgent, batch.payload(*start, *end), text);
-        }
-        What::Passed { from, bytes } => format.passed(*from, *bytes, text),
-        What::Ended { from, total } => format.ended(*from, *total, text),
-        What::Note(note) => format.note(note, text),
-        What::Close => format.close(text),
-        // No session's.
-        What::Reopen => {}
-    }
-    b""
 }
 
 /// Writes everything, also where somebody made the file non-blocking: stdout is often shared.

@@ -76,14 +76,13 @@ mod tests {
     use privsep::channel::Channel;
 
     use super::*;
-    use crate::logger::template::Facts;
-    use crate::messages::Address;
+    use crate::logger::session::tests::info;
+    use crate::record::{SessionInfo, Time};
 
     fn line(started: u64, now: u64) -> String {
         let (channel, _) = Channel::pair().expect("a pair");
-        let client = Address::Unix(Vec::new());
-        let names = [client.numeric(), client.numeric()];
-        let session = Session::new(Facts { number: 7, client, started }, Some(channel), names, None);
+        let info = SessionInfo { started: Time::from_nanos(started * 1_000_000_000), ..info() };
+        let session = Session::new(info, Some(channel), None);
         Statistics::default().lines_at(now, [&session].into_iter(), true).remove(0)
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::messages::{Address, Side};
+use crate::record::SessionInfo;
 
 /// The longest name that file systems take (`NAME_MAX`).
 const LONGEST: usize = 255;
@@ -20,6 +21,13 @@ pub(super) struct Facts {
     pub(super) client: Address,
     /// Seconds since the epoch.
     pub(super) started: u64,
+}
+
+impl Facts {
+    pub(super) fn of(info: &SessionInfo) -> Facts {
+        let client = info.peer(Side::Client).address.clone();
+        Facts { number: info.number, client, started: info.started.seconds() }
+    }
 }
 
 /// What stands behind a `%`, `%%` aside.

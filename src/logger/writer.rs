@@ -12,7 +12,6 @@ use super::batch::{self, Batch, Shared};
 use super::output::Output;
 use super::sheet::{FLUSH, Trouble};
 use crate::format::Need;
-use crate::messages::Sharing;
 
 /// What a writer has to tell.
 pub(super) enum News {
@@ -45,7 +44,7 @@ pub(super) struct Writers {
 
 impl Writers {
     /// Starts a thread per output.
-    pub(super) fn start(outputs: Vec<Output>, sharing: Sharing) -> io::Result<Writers> {
+    pub(super) fn start(outputs: Vec<Output>) -> io::Result<Writers> {
         // Each batch is with the reader, in a queue or on its way back: no queue can ever be longer. On
         // the way back there is one copy per writer.
         let (give_back, returned) = bounded(batch::COUNT * outputs.len().max(1));
@@ -66,7 +65,6 @@ impl Writers {
             let (queue, batches) = bounded(batch::COUNT);
             let writer = Writer {
                 output,
-                sharing,
                 text: Vec::with_capacity(2 * FLUSH),
                 report: Reporter { news: report.clone(), alarm: Arc::clone(&writers.alarm) },
                 reported: false,
@@ -173,7 +171,6 @@ impl Reporter {
 /// One output and its thread.
 struct Writer {
     output: Output,
-    sharing: Sharing,
     text: Vec<u8>,
     report: Reporter,
     /// Something could not be written, and that has been told.
@@ -182,16 +179,20 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, batches: &Receiver<Shared>, give_back: &Sender<Shared>) {
+        let result = self.output.begin();
+        self.judge(result);
         // Batches are taken whatever has become of the output, so that the others go on.
         while let Some(batch) = self.next(batches) {
             let news = |news| self.report.tell(news);
-            let result = self.output.write(&batch, self.sharing, &mut self.text, news);
+            let result = self.output.write(&batch, &mut self.text, news);
             self.judge(result);
-            for _ in batch.reopenings() {
+            for _ in 0..batch.reopenings() {
                 self.report.tell(News::Reopened);
             }
             let _ = give_back.send(batch);
         }
+        let result = self.output.finish();
+        self.judge(result);
     }
 
     /// Waits for a batch; meanwhile an output may have something to do that is due.

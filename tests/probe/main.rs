@@ -34,10 +34,14 @@ mod parent;
 mod policy;
 #[path = "../../src/reason.rs"]
 mod reason;
+#[path = "../../src/record/mod.rs"]
+mod record;
 #[path = "../../src/resolver/mod.rs"]
 mod resolver;
 #[path = "../../src/signals.rs"]
 mod signals;
+#[path = "../../src/sniff/mod.rs"]
+mod sniff;
 #[path = "../../src/zygote/mod.rs"]
 mod zygote;
 

@@ -7,16 +7,18 @@
 
 #[path = "../../../src/format.rs"]
 mod format;
-#[path = "../../../src/logger/format/mod.rs"]
-mod logger_format;
 #[path = "../../../src/messages.rs"]
 mod messages;
+#[path = "../../../src/record/mod.rs"]
+mod record;
+#[path = "../../../src/sniff/mod.rs"]
+mod sniff;
 
 use libfuzzer_sys::fuzz_target;
 
 use format::Format;
-use logger_format::SessionFormat;
 use messages::Side;
+use record::SessionText;
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, bytes @ [_, ..])) = data.split_first() else { return };
@@ -44,7 +46,7 @@ struct Record<'a> {
 impl Record<'_> {
     fn shown(&self, format: Format, terminal: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut session = SessionFormat::new(format, self.label, terminal);
+        let mut session = SessionText::new(format, self.label, terminal);
         let rest = session.piece(self.from, self.urgent, self.bytes, &mut out);
         out.extend_from_slice(rest);
         out
@@ -104,7 +106,7 @@ impl Record<'_> {
         assert_eq!(out.len(), self.start().len() + self.bytes.len());
         let mut out = Vec::new();
         let rest =
-            SessionFormat::new(Format::Raw, None, false).only(Some(self.from)).piece(self.from, false, self.bytes, &mut out);
+            SessionText::new(Format::Raw, None, false).only(Some(self.from)).piece(self.from, false, self.bytes, &mut out);
         out.extend_from_slice(rest);
         assert_eq!(out, self.bytes);
     }
@@ -113,7 +115,7 @@ impl Record<'_> {
     fn names(&self) {
         let Ok(name) = str::from_utf8(self.bytes) else { return };
         let mut out = Vec::new();
-        let mut session = SessionFormat::new(Format::Null, self.label, true);
+        let mut session = SessionText::new(Format::Null, self.label, true);
         session.begin((name, name), (name, name), &mut out);
         session.note(name, &mut out);
         let out = text(out);

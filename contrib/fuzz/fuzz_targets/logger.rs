@@ -13,12 +13,16 @@ mod messages;
 mod policy;
 #[path = "../../../src/reason.rs"]
 mod reason;
+#[path = "../../../src/record/mod.rs"]
+mod record;
 #[path = "../../../src/role.rs"]
 mod role;
 #[path = "../inside/script.rs"]
 mod script;
 #[path = "../../../src/signals.rs"]
 mod signals;
+#[path = "../../../src/sniff/mod.rs"]
+mod sniff;
 
 use libfuzzer_sys::fuzz_target;
 

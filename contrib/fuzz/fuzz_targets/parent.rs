@@ -23,12 +23,16 @@ mod parent;
 mod policy;
 #[path = "../../../src/reason.rs"]
 mod reason;
+#[path = "../../../src/record/mod.rs"]
+mod record;
 #[path = "../../../src/role.rs"]
 mod role;
 #[path = "../inside/script.rs"]
 mod script;
 #[path = "../../../src/signals.rs"]
 mod signals;
+#[path = "../../../src/sniff/mod.rs"]
+mod sniff;
 
 use std::sync::LazyLock;
 

@@ -8,16 +8,18 @@
 
 #[path = "../../../src/format.rs"]
 mod format;
-#[path = "../../../src/logger/format/mod.rs"]
-mod logger_format;
 #[path = "../../../src/messages.rs"]
 mod messages;
+#[path = "../../../src/record/mod.rs"]
+mod record;
+#[path = "../../../src/sniff/mod.rs"]
+mod sniff;
 
 use libfuzzer_sys::fuzz_target;
 
 use format::Format;
-use logger_format::SessionFormat;
 use messages::Side;
+use record::SessionText;
 
 /// What is kept of a line, or of an argument.
 const FIELD: usize = 4096;
@@ -54,7 +56,7 @@ fn pieces(data: &[u8]) -> Vec<Piece<'_>> {
 
 fn watched(said: &[Piece], step: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut session = SessionFormat::new(Format::Password, Some(7), false);
+    let mut session = SessionText::new(Format::Password, Some(7), false);
     session.begin(("a", "1"), ("b", "2"), &mut out);
     for &(from, bytes) in said {
         if bytes.is_empty() {

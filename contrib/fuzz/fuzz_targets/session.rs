@@ -6,20 +6,20 @@
 #![no_main]
 #![allow(dead_code, unreachable_pub, reason = "the program's own modules, of which only a part is used here")]
 
-#[path = "../../../src/logger/batch.rs"]
-mod batch;
 #[path = "../../../src/format.rs"]
 mod format;
 #[path = "../../../src/messages.rs"]
 mod messages;
 #[path = "../../../src/reason.rs"]
 mod reason;
+#[path = "../../../src/record/mod.rs"]
+mod record;
 #[path = "../../../src/logger/session.rs"]
 mod session;
 #[path = "../../../src/signals.rs"]
 mod signals;
-#[path = "../../../src/logger/template.rs"]
-mod template;
+#[path = "../../../src/sniff/mod.rs"]
+mod sniff;
 
 use std::time::Instant;
 
@@ -27,15 +27,17 @@ use libfuzzer_sys::fuzz_target;
 use privsep::channel::Channel;
 
 use messages::{Address, Cause, End, Record, Side};
+use record::{Peer, SessionInfo, Time};
 use session::Session;
-use template::Facts;
 
 fuzz_target!(|data: &[u8]| {
     let (channel, _other) = Channel::pair().expect("a pair");
-    let peer = Address::Unix(Vec::new());
-    let names = [peer.numeric(), peer.numeric()];
-    let facts = Facts { number: 1, client: peer, started: 0 };
-    let mut session = Session::new(facts, Some(channel), names, None);
+    let address = Address::Unix(Vec::new());
+    let peer = Peer { name: address.numeric(), address, local: None };
+    let (accepted, started) = (Time::default(), Time::default());
+    let peers = [peer.clone(), peer];
+    let info = SessionInfo { number: 1, run: "fuzz".into(), accepted, started, peers, is_served: true };
+    let mut session = Session::new(info, Some(channel), None);
     let mut seen = Seen::default();
     let now = Instant::now();
     for &byte in data {

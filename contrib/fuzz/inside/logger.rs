@@ -35,8 +35,9 @@ pub(crate) fn fuzz(data: &[u8]) {
     let view = View { format: Format::C, only: None };
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
     let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
-    let outputs = open_all(vec![plan], &Renewal { hangup, rotation, beginning }).ok().expect("an output");
-    let writers = Writers::start(outputs, sharing).expect("writers");
+    let outputs =
+        open_all(vec![plan], &Renewal { hangup, rotation, beginning, sharing }).ok().expect("an output");
+    let writers = Writers::start(outputs).expect("writers");
     let (parent, theirs) = Channel::pair().expect("a pair");
     let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
     let died = SignalFd::with_flags(&SigSet::from(Signal::SIGTERM), SfdFlags::SFD_NONBLOCK).expect("signals");
@@ -53,7 +54,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ =
         good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
     drop((cast, good));
-    let intake = Intake { sharing, backlog: 8 };
+    let intake = Intake { sharing, backlog: 8, run: "fuzz".into() };
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), intake, writers, notes);
     let ended = reader.ok().expect("a reader").serve(&unlocked());
     nix::unistd::alarm::cancel();

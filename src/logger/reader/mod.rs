@@ -6,6 +6,7 @@ mod sessions;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -18,15 +19,15 @@ use privsep::confine::Locked;
 use privsep::sys;
 
 use super::Parent;
-use super::batch::{Batch, Event, What};
+use super::batch::{Batch, Item};
 use super::names::{Names, Resolver};
 use super::notice::Notes;
 use super::session::Session;
 use super::statistics::Statistics;
-use super::template::Facts;
 use super::writer::{News, Writers};
 use crate::messages::{Address, Level, Sharing, ToLogger, ToParent};
 use crate::reason::reason;
+use crate::record::{Peer, SessionInfo, Time};
 use crate::role::Trouble;
 use backlog::Backlog;
 use pace::{Next, Pace};
@@ -51,6 +52,8 @@ pub(super) struct Intake {
     pub(super) sharing: Sharing,
     /// Maximum number of sessions that are over and not yet recorded to the end.
     pub(super) backlog: u32,
+    /// Identifies this start of the program in records.
+    pub(super) run: Arc<str>,
 }
 
 pub(super) struct Reader<'a> {
@@ -59,6 +62,7 @@ pub(super) struct Reader<'a> {
     parent_died: &'a SignalFd,
     names: Names,
     sharing: Sharing,
+    run: Arc<str>,
     epoll: Epoll,
     sessions: HashMap<u64, Session>,
     /// Those of them that wait for something, but not for ever.
@@ -95,7 +99,7 @@ impl<'a> Reader<'a> {
         parent_pid: Pid,
         parent_died: &'a SignalFd,
         resolver: Option<Resolver>,
-        Intake { sharing, backlog }: Intake,
+        Intake { sharing, backlog, run }: Intake,
         writers: Writers,
         notes: Notes,
     ) -> Result<Reader<'a>, Trouble> {
@@ -115,6 +119,7 @@ impl<'a> Reader<'a> {
             parent_died,
             names: Names::new(resolver),
             sharing,
+            run,
             epoll,
             sessions: HashMap::new(),
             watched: Vec::new(),
@@ -205,7 +210,8 @@ impl<'a> Reader<'a> {
                 Incoming::Message(message, fds) => match message {
                     ToLogger::Session { number, client, server, started, bytes } => {
                         let channel = Channel::adopt(one_fd(fds)?)?;
-                        self.open(Facts { number, client, started }, channel, &server, bytes)?;
+                        let info = self.info(number, [client, server], started);
+                        self.open(info, channel, bytes)?;
                     }
                     other => {
                         no_fds(fds)?;
@@ -231,7 +237,8 @@ impl<'a> Reader<'a> {
                 }
             }
             ToLogger::Unserved { number, client, server, started, cause } => {
-                self.unserved(Facts { number, client, started }, &server, cause)?;
+                let info = self.info(number, [client, server], started);
+                self.unserved(info, cause)?;
             }
             ToLogger::Stop { number } => {
                 if let Some(session) = self.sessions.get(&number) {
@@ -262,8 +269,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn record(&mut self, session: u64, what: What) {
-        self.batch.add(Event { session, what });
+    fn info(&self, number: u64, peers: [Address; 2], started: u64) -> SessionInfo {
+        let time = Time::from_nanos(started.saturating_mul(1_000_000_000));
+        let peers = peers.map(|address| Peer { name: address.numeric(), address, local: None });
+        SessionInfo {
+            number,
+            run: Arc::clone(&self.run),
+            accepted: time,
+            started: time,
+            peers,
+            is_served: true,
+        }
+    }
+
+    fn add(&mut self, item: Item) {
+        self.batch.add(item);
         if self.batch.is_full() {
             self.hand_on();
         }
@@ -272,7 +292,7 @@ impl<'a> Reader<'a> {
     /// In its turn like everything else: the old files get what was recorded before, the new ones what comes
     /// behind, and none of it is lost or written twice.
     fn reopen(&mut self) {
-        self.record(0, What::Reopen);
+        self.add(Item::Reopen);
         self.reopening += self.writers.number();
         self.tell_reopened();
     }

@@ -7,10 +7,10 @@ use privsep::channel::{Channel, ChannelError, Frame, Wait};
 use privsep::wire;
 
 use super::{LISTENING, Reader, TURN};
-use crate::logger::batch::What;
-use crate::logger::session::{Held, Session, epitaph};
-use crate::logger::template::Facts;
-use crate::messages::{Address, Cause, Level, Record, Sharing, Side};
+use crate::logger::batch::Item;
+use crate::logger::session::{Held, Session, epitaph, state_of};
+use crate::messages::{Cause, Level, Record, Sharing, Side};
+use crate::record::{Event, Kind, SessionInfo, State, Time};
 use crate::role::Trouble;
 
 /// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
@@ -19,22 +19,12 @@ const HELD: usize = 4 << 20;
 impl Reader<'_> {
     pub(super) fn open(
         &mut self,
-        facts: Facts,
+        info: SessionInfo,
         channel: Channel<crate::messages::ToWorker, Record>,
-        server: &Address,
         bytes: Option<u64>,
     ) -> Result<(), Trouble> {
-        let number = facts.number;
-        if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
-            return Err(Trouble::Protocol);
-        }
-        let (client, client_until) = self.names.ask(2 * number, &facts.client);
-        let (server, server_until) = self.names.ask(2 * number + 1, server);
-        let mut session = Session::new(facts, Some(channel), [client, server], bytes);
-        session.wait_for_names(client_until, server_until);
-        self.watch(number, session.has_deadline());
-        self.sessions.insert(number, session);
-        self.turn.push_back(number);
+        let number = info.number;
+        self.admit(info, |info| Session::new(info, Some(channel), bytes))?;
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
@@ -42,27 +32,43 @@ impl Reader<'_> {
     }
 
     /// Records a session that never had a worker: nothing passed, and this is why.
-    pub(super) fn unserved(&mut self, facts: Facts, server: &Address, cause: Cause) -> Result<(), Trouble> {
-        let number = facts.number;
-        if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
-            return Err(Trouble::Protocol);
+    pub(super) fn unserved(&mut self, info: SessionInfo, cause: Cause) -> Result<(), Trouble> {
+        let number = info.number;
+        self.admit(info, |info| {
+            let mut session = Session::new(info, None, None);
+            session.give_up();
+            session
+        })?;
+        if let Some(session) = self.sessions.get_mut(&number) {
+            session.wait_for_turn();
         }
-        let (client, client_until) = self.names.ask(2 * number, &facts.client);
-        let (server, server_until) = self.names.ask(2 * number + 1, server);
-        let mut session = Session::new(facts, None, [client, server], None);
-        session.wait_for_names(client_until, server_until);
-        session.wait_for_turn();
-        session.give_up();
-        self.watch(number, session.has_deadline());
-        self.sessions.insert(number, session);
-        self.turn.push_back(number);
-        for from in [Side::Client, Side::Server] {
-            self.note(number, What::Ended { from, total: 0 });
-        }
-        self.close(number, epitaph(cause));
+        self.close(number, None, state_of(cause), epitaph(cause));
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
+        Ok(())
+    }
+
+    /// Enters a session, which waits for the names of its peers.
+    fn admit(
+        &mut self,
+        mut info: SessionInfo,
+        new: impl FnOnce(SessionInfo) -> Session,
+    ) -> Result<(), Trouble> {
+        let number = info.number;
+        if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
+            return Err(Trouble::Protocol);
+        }
+        let mut until = [None; 2];
+        for (index, peer) in info.peers.iter_mut().enumerate() {
+            (peer.name, until[index]) = self.names.ask(2 * number + index as u64, &peer.address);
+        }
+        let mut session = new(info);
+        let [client, server] = until;
+        session.wait_for_names(client, server);
+        self.watch(number, session.has_deadline());
+        self.sessions.insert(number, session);
+        self.turn.push_back(number);
         Ok(())
     }
 
@@ -91,28 +97,21 @@ impl Reader<'_> {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let (begin, held, size) = session.begin();
         self.held = self.held.saturating_sub(size);
-        if let What::Begin { client, server, .. } = &begin {
-            self.notes.session(client, server);
-        }
-        self.record(number, begin);
-        for Held { what, bytes } in held {
-            let what = match what {
-                What::Data { from, urgent, .. } => {
-                    let (start, end) = self.batch.copy(&bytes);
-                    What::Data { from, urgent, start, end }
-                }
-                other => other,
-            };
-            self.record(number, what);
+        let [client, server] = session.names();
+        self.notes.session(client, server);
+        self.record(begin, (0, 0));
+        for Held { event, bytes } in held {
+            let payload = self.batch.copy(&bytes);
+            self.record(event, payload);
         }
         self.forget_if_gone(number);
     }
 
     /// Holds a record back until the names of its session are known. Where all sessions together hold too much, those
     /// that hold most begin without names.
-    fn hold(&mut self, number: u64, what: What, bytes: Vec<u8>) {
-        let Some(session) = self.sessions.get_mut(&number) else { return };
-        self.held += session.hold(what, bytes);
+    fn hold(&mut self, event: Event, bytes: Vec<u8>) {
+        let Some(session) = self.sessions.get_mut(&event.session) else { return };
+        self.held += session.hold(event, bytes);
         while self.held > HELD {
             let holding = self.sessions.values().filter(|session| session.held() > 0);
             let Some(largest) = holding.max_by_key(|session| session.held()) else { return };
@@ -147,26 +146,39 @@ impl Reader<'_> {
             Ok((record, head)) if session.allows(&record, length - head) => (record, head),
             _ => return self.cut_off(number),
         };
+        let before = session.bytes();
         session.count(&record, length - head);
         match record {
-            Record::Data { from, urgent } if session.is_pending() => {
-                let bytes = self.batch.frame(length)[head..].to_vec();
-                self.hold(number, What::Data { from, urgent, start: 0, end: 0 }, bytes);
-            }
             Record::Data { from, urgent } => {
-                let (start, end) = self.batch.keep(head, length);
-                self.record(number, What::Data { from, urgent, start, end });
+                let (position, bytes) = (before[from as usize], (length - head) as u64);
+                let event = session.event(None, Kind::Data { from, position, bytes, urgent });
+                if session.is_pending() {
+                    let bytes = self.batch.frame(length)[head..].to_vec();
+                    return self.hold(event, bytes);
+                }
+                let payload = self.batch.keep(head, length);
+                self.record(event, payload);
             }
-            Record::Passed { from, bytes } => self.note(number, What::Passed { from, bytes }),
-            Record::Ended { from, total } => self.note(number, What::Ended { from, total }),
+            Record::Passed { from, bytes } => {
+                let position = before[from as usize];
+                self.happened(number, None, Kind::Data { from, position, bytes, urgent: false });
+            }
+            Record::Ended { from, total } => self.happened(number, None, Kind::Eof { from, total }),
             Record::Closed { cause, totals } => {
                 session.closed();
-                for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
-                    if let Some(total) = total {
-                        self.note(number, What::Ended { from, total });
-                    }
+                if cause == Cause::Done {
+                    self.finish_sides(number, totals);
                 }
-                self.close(number, epitaph(cause));
+                self.close(number, None, state_of(cause), epitaph(cause));
+            }
+        }
+    }
+
+    /// The ends of sides that were reported with the end of the session.
+    fn finish_sides(&mut self, number: u64, totals: [Option<u64>; 2]) {
+        for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
+            if let Some(total) = total {
+                self.happened(number, None, Kind::Eof { from, total });
             }
         }
     }
@@ -186,7 +198,7 @@ impl Reader<'_> {
         let waits = session.has_deadline();
         self.watch(number, waits);
         if let Some(note) = note {
-            self.close(number, Some(note));
+            self.close(number, None, (State::Lost, 0), Some(note));
         }
         self.forget_if_gone(number);
         Ok(())
@@ -201,23 +213,39 @@ impl Reader<'_> {
                 let _ = self.epoll.delete(channel);
             }
         }
-        self.close(number, Some(note));
+        self.close(number, None, (State::Lost, 0), Some(note));
         self.forget_if_gone(number);
     }
 
-    pub(super) fn close(&mut self, number: u64, note: Option<String>) {
+    /// Records the end of a session, and in words what it ended for.
+    fn close(&mut self, number: u64, time: Option<Time>, state: (State, i32), note: Option<String>) {
         if let Some(note) = note {
-            self.note(number, What::Note(note));
+            self.happened(number, time, Kind::Note(note));
         }
-        self.note(number, What::Close);
+        if let Some(session) = self.sessions.get_mut(&number) {
+            let end = session.end(time, state);
+            self.in_turn(end);
+        }
     }
 
     /// Records something without payload, in its turn.
-    pub(super) fn note(&mut self, number: u64, what: What) {
-        match self.sessions.get_mut(&number) {
-            Some(session) if session.is_pending() => self.hold(number, what, Vec::new()),
-            _ => self.record(number, what),
+    fn happened(&mut self, number: u64, time: Option<Time>, kind: Kind) {
+        if let Some(session) = self.sessions.get_mut(&number) {
+            let event = session.event(time, kind);
+            self.in_turn(event);
         }
+    }
+
+    fn in_turn(&mut self, event: Event) {
+        if self.sessions.get(&event.session).is_some_and(Session::is_pending) {
+            self.hold(event, Vec::new());
+        } else {
+            self.record(event, (0, 0));
+        }
+    }
+
+    fn record(&mut self, event: Event, payload: (usize, usize)) {
+        self.add(Item::Event { event, payload });
     }
 
     /// A session that is over and written is dropped; with `Sharing::Serial` the next one begins.

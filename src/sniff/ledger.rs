@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::visible;
+use crate::record::visible;
 
 /// Findings that may wait at a time. The oldest is written without a verdict when one more comes.
 const WAITING: usize = 16;

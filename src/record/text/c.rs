@@ -33,7 +33,7 @@ const fn escape(byte: u8) -> ([u8; 4], u8) {
 }
 
 /// `\033`
-pub(super) const fn octal(byte: u8) -> [u8; 4] {
+pub(in crate::record) const fn octal(byte: u8) -> [u8; 4] {
     [b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]
 }
 

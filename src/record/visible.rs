@@ -1,10 +1,10 @@
 //! Text from strangers, made fit for the eyes: names, passwords, and `raw` on a terminal.
 
-use super::c::octal;
+use super::text::octal;
 
 /// Appends `bytes`: printable characters as they are; whatever could move a cursor, end a line, turn
 /// the direction of writing, or is no UTF-8, in octal. A tab may pass where it does no harm.
-pub(super) fn append(bytes: &[u8], tabs: bool, out: &mut Vec<u8>) {
+pub(crate) fn append(bytes: &[u8], tabs: bool, out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
         text(chunk.valid(), tabs, out);
         spell(chunk.invalid(), out);

@@ -1,6 +1,6 @@
 //! One direction of the stream, cut into the pieces that the protocols are made of.
 
-use super::super::find;
+use crate::record::find;
 
 /// Bytes kept of a line, or of one message of a binary protocol. Longer ones are read as if they ended here,
 /// except that the end of a line is known as well ([`Item::tail`]).

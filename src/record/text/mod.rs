@@ -1,24 +1,26 @@
-//! How an output shows a session. Pure code: bytes in, bytes appended to a buffer; no descriptor, no
-//! clock. Each output has one [`SessionFormat`] for each session that it shows.
+//! The text formats. Pure code: bytes in, bytes appended to a buffer; no descriptor, no clock. [`TextEncoder`] has one
+//! [`SessionText`] for each session of a file.
 
 mod c;
 mod count;
+mod encoder;
 mod hex;
-mod password;
-mod text;
-mod visible;
+mod plain;
 
 use crate::format::Format;
 use crate::messages::Side;
+use crate::sniff::Watch;
 
+use super::visible;
+pub(in crate::record) use c::octal;
 use count::quantity;
-use password::Watch;
+pub(super) use encoder::TextEncoder;
 
 /// A write of its own costs about as much as copying so many bytes.
 const LONG: usize = 16 * 1024;
 
 /// One session as one output shows it.
-pub(crate) struct SessionFormat {
+pub(crate) struct SessionText {
     /// What every line starts with: `[7] `, or nothing.
     label: Box<[u8]>,
     body: Body,
@@ -59,13 +61,13 @@ impl Body {
     }
 }
 
-impl SessionFormat {
+impl SessionText {
     /// `label` is the session's number where several sessions may share the output at one time.
     /// `terminal` tells that the output is one, so that `raw` must not be taken literally.
     pub(crate) fn new(format: Format, label: Option<u64>, terminal: bool) -> Self {
         let label = label.map(|number| format!("[{number}] ")).unwrap_or_default().into_bytes();
         let body = Body::new(format, &label, terminal);
-        SessionFormat { label: label.into(), body, only: None }
+        SessionText { label: label.into(), body, only: None }
     }
 
     /// Restricts it to one direction, if `side` says so. `raw` becomes the bytes and nothing else; the other
@@ -77,7 +79,7 @@ impl SessionFormat {
             Body::Visible if side.is_some() => Body::VisibleBytes,
             body => body,
         };
-        SessionFormat { body, only: side, ..self }
+        SessionText { body, only: side, ..self }
     }
 
     /// Whether this shows, or has to know, what comes from this side.
@@ -115,11 +117,11 @@ impl SessionFormat {
                 return bytes;
             }
             Body::Bytes if bytes.len() >= LONG => return bytes,
-            Body::Raw => text::raw(start, bytes, out),
+            Body::Raw => plain::raw(start, bytes, out),
             Body::Bytes => out.extend_from_slice(bytes),
-            Body::Visible => text::visible(start, bytes, out),
-            Body::VisibleBytes => text::harmless(bytes, out),
-            Body::Strip => text::strip(start, bytes, out),
+            Body::Visible => plain::visible(start, bytes, out),
+            Body::VisibleBytes => plain::harmless(bytes, out),
+            Body::Strip => plain::strip(start, bytes, out),
             // An urgent byte is no part of the stream that the peer reads its commands from.
             Body::Password(_) if urgent => {}
             Body::Password(watch) => watch.piece(from, bytes, out),
@@ -213,7 +215,7 @@ impl Start<'_> {
 
 /// Where the first `needle` is. Eight bytes are looked at in one step: in a word from which the needle
 /// has been taken away, the lowest byte that borrows from its top bit is the first zero.
-fn find(needle: u8, bytes: &[u8]) -> Option<usize> {
+pub(crate) fn find(needle: u8, bytes: &[u8]) -> Option<usize> {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
     const TOP: u64 = u64::from_ne_bytes([0x80; 8]);
     let (words, rest) = bytes.as_chunks::<8>();
@@ -234,7 +236,7 @@ mod tests {
     /// A session with all there can be, in one format.
     fn session(format: Format, label: Option<u64>, terminal: bool) -> String {
         let mut out = Vec::new();
-        let mut session = SessionFormat::new(format, label, terminal);
+        let mut session = SessionText::new(format, label, terminal);
         session.begin(("127.0.0.1", "33116"), ("::1", "80"), &mut out);
         session.piece(Side::Client, false, b"a\r\nb", &mut out);
         session.piece(Side::Server, true, b"!", &mut out);
@@ -282,7 +284,7 @@ mod tests {
     #[test]
     fn names_and_notes_cannot_forge() {
         let mut out = Vec::new();
-        let mut session = SessionFormat::new(Format::Null, None, true);
+        let mut session = SessionText::new(Format::Null, None, true);
         session.begin(("", "a\nEnd\x1b[m"), ("\u{9b}", "\u{202e}x\t\u{e9}"), &mut out);
         session.note("a\nb", &mut out);
         let shown = String::from_utf8(out).unwrap();
@@ -301,5 +303,47 @@ mod tests {
             bytes[at] = b'y';
             assert_eq!(find(b'y', &bytes), Some(at));
         }
+    }
+
+    /// A session in the file of one side.
+    fn one_way(format: Format, side: Side) -> String {
+        let mut out = Vec::new();
+        let mut session = SessionText::new(format, None, false).only(Some(side));
+        session.begin(("127.0.0.1", "33116"), ("::1", "80"), &mut out);
+        session.piece(Side::Client, false, b"USER a\r\nPASS b\r\n", &mut out);
+        session.piece(Side::Server, false, b"230 <\r\n", &mut out);
+        session.piece(Side::Server, true, b"!", &mut out);
+        session.passed(Side::Client, 3, &mut out);
+        session.ended(Side::Client, 19, &mut out);
+        session.ended(Side::Server, 7, &mut out);
+        session.note("Reset", &mut out);
+        session.close(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn one_direction_is_its_own_and_the_frame() {
+        let ends = "Reset\nEnd of transmission.\n";
+        let counted = "<<< 16 bytes\n<<< 3 bytes\nEnd of input: 19 bytes received.\n";
+        assert_eq!(one_way(Format::Count, Side::Client), format!("{HEAD}{counted}{ends}"));
+        let counted = ">>> 7 bytes\n(OOB)>>> 1 byte\nEnd of output: 7 bytes sent.\n";
+        assert_eq!(one_way(Format::Count, Side::Server), format!("{HEAD}{counted}{ends}"));
+    }
+
+    #[test]
+    fn raw_of_one_direction_is_the_bytes() {
+        assert_eq!(one_way(Format::Raw, Side::Client), "USER a\r\nPASS b\r\n");
+        assert_eq!(one_way(Format::Raw, Side::Server), "230 <\r\n!");
+    }
+
+    #[test]
+    fn password_of_one_direction_knows_the_other() {
+        let mut out = Vec::new();
+        let mut both = SessionText::new(Format::Password, None, false);
+        both.piece(Side::Client, false, b"USER a\r\nPASS b\r\n", &mut out);
+        both.piece(Side::Server, false, b"230 <\r\n", &mut out);
+        both.close(&mut out);
+        assert!(out.windows(4).any(|found| found == b" a:b"));
+        assert_eq!(one_way(Format::Password, Side::Client).as_bytes(), out);
     }
 }

@@ -36,7 +36,7 @@ use ledger::Ledger;
 use lines::{Item, Lines, Next, Reader};
 
 /// Someone who looks over the shoulder of one session.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     client: Lines,
     server: Lines,
     dialogue: Dialogue,
@@ -45,7 +45,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Every line that is written starts with `label`.
-    pub(super) fn new(label: &[u8]) -> Self {
+    pub(crate) fn new(label: &[u8]) -> Self {
         Watch {
             client: Lines::default(),
             server: Lines::default(),
@@ -54,7 +54,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn piece(&mut self, from: Side, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn piece(&mut self, from: Side, bytes: &[u8], out: &mut Vec<u8>) {
         let Watch { client, server, dialogue, ledger } = self;
         let mut listener = Listener { from, dialogue, ledger, out };
         match from {
@@ -68,14 +68,14 @@ impl Watch {
         }
     }
 
-    pub(super) fn ended(&mut self, from: Side, out: &mut Vec<u8>) {
+    pub(crate) fn ended(&mut self, from: Side, out: &mut Vec<u8>) {
         // A client that has said its last may still be answered.
         if from == Side::Server {
             self.close(out);
         }
     }
 
-    pub(super) fn close(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
         self.dialogue.close(&mut self.ledger);
         self.ledger.flush(out);
     }

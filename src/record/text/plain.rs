@@ -1,6 +1,7 @@
 //! `raw` and `strip`: the bytes as they are, or nearly.
 
-use super::{Start, find, visible};
+use super::{Start, find};
+use crate::record::visible;
 
 /// Bytes stripped together where no byte among them vanishes.
 const BLOCK: usize = 16;

@@ -1,0 +1,41 @@
+//! What every output format implements.
+
+use super::event::{Event, Time};
+use super::text::TextEncoder;
+use crate::messages::View;
+
+/// Encodes the events of one output, in one file after the other. Pure: no descriptor, no clock.
+pub(crate) trait Encoder: Send {
+    /// A file begins. Sessions that are still open go on in it, and what a reader of this file alone has to know of
+    /// them is repeated here.
+    fn begin_file(&mut self, file: &FileStart, out: &mut Vec<u8>);
+
+    /// Appends an event to `out`. `payload` is that of `Data`, empty where only the length is known. What is returned
+    /// is the last part of the payload: it is to be written after `out`, as it is, and saves a copy.
+    fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8];
+
+    /// The file ends. More may follow in it all the same, where a rotation fails.
+    fn end_file(&mut self, out: &mut Vec<u8>);
+}
+
+/// The beginning of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileStart {
+    /// Counts the files of an output from 1.
+    pub(crate) part: u64,
+    pub(crate) time: Time,
+}
+
+/// How the files of an output are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Purpose {
+    /// Several sessions at a time share a file: lines carry the number of theirs.
+    pub(crate) labelled: bool,
+    /// On a terminal, which must not obey what peers send.
+    pub(crate) terminal: bool,
+}
+
+/// The encoder of an output.
+pub(crate) fn encoder(view: View, purpose: Purpose) -> Box<dyn Encoder> {
+    Box::new(TextEncoder::new(view, purpose))
+}
