@@ -1,8 +1,9 @@
 //! A channel between two processes: a SEQPACKET pair, so that one message is one `recvmsg`.
 //!
-//! The two ends have different types: what one may send is what the other expects. The receiver checks
-//! size and descriptors, then decodes; whether the message is allowed *now* is for the caller's state to
-//! say. Any [`ChannelError`] but `Full`, `Crowded` and `System` means that the peer broke the rules: drop it.
+//! The two ends have different types: each sends the message type that the other receives. The receiver
+//! checks size and descriptors, then decodes; the caller decides whether its state allows the message at that
+//! moment. Any [`ChannelError`] but `Full`, `Crowded` and `System` means that the peer violated the protocol:
+//! close the channel.
 
 use std::fmt;
 use std::io;
@@ -17,41 +18,42 @@ use serde::de::DeserializeOwned;
 use crate::sys::{self, Fds, ForeignFd, Received};
 use crate::wire::{self, WireError};
 
-/// One end of a channel. No message that this end sends or receives is longer than `ROOM`, for which its calls
-/// have a buffer on the stack. A process that is forked often keeps it [`wire::SHORT`]: each page of the stack
-/// that parent and child both write to is copied for every child.
+/// One end of a channel. No message in either direction is longer than `ROOM`, the size of the calls' stack
+/// buffers. A process that forks often keeps it at [`wire::SHORT`], because each stack page that parent and
+/// child both write to is copied for every child.
 pub struct Channel<Out, In, const ROOM: usize = { wire::LIMIT }> {
     socket: OwnedFd,
     messages: PhantomData<fn(Out) -> In>,
 }
 
-/// What a channel has for us.
+/// Result of a receive.
 pub enum Incoming<In> {
     Message(In, Fds),
     /// The other end is closed.
     Closed,
-    /// Nothing yet (only where the call does not wait).
+    /// No message is queued; only with [`Wait::No`].
     Nothing,
 }
 
-/// Bytes received as they are, for those who decode in place.
+/// Received bytes, left for the caller to decode in place.
 pub enum Frame {
     Bytes(usize),
     Closed,
     Nothing,
 }
 
-/// Why a message could not be sent or accepted.
+/// Reason why a message could not be sent or accepted.
 #[derive(Debug)]
 pub enum ChannelError {
     Wire(WireError),
-    /// Larger than any message may be.
+    /// Exceeds the size limit of a message.
     TooLong,
-    /// Descriptors that were cut off or are of another kind, unknown control data, or more of them than allowed.
+    /// Descriptors that were cut off, are of another type or exceed the permitted number, or unknown control
+    /// data.
     Descriptors,
-    /// The other end does not keep up (only where the call does not wait).
+    /// The other end does not read fast enough; only with [`Wait::No`].
     Full,
-    /// This user has too many descriptors on their way between processes (`ETOOMANYREFS`); soon fewer.
+    /// The user has too many descriptors in flight (`ETOOMANYREFS`). Temporary.
     Crowded,
     System(io::Error),
 }
@@ -87,7 +89,7 @@ impl From<io::Error> for ChannelError {
     }
 }
 
-/// Whether a call waits.
+/// Selects blocking or non-blocking operation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     Yes,
@@ -104,21 +106,21 @@ impl Wait {
 }
 
 impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
-    /// Two ends that belong together. Both are close-on-exec.
+    /// Creates two connected ends. Both are close-on-exec.
     pub fn pair() -> io::Result<(Channel<Out, In, ROOM>, Channel<In, Out, ROOM>)> {
         let (one, other) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Channel::from_socket(one), Channel::from_socket(other)))
     }
 
-    /// An end that arrived from elsewhere, if that is what it is.
+    /// Takes over a descriptor received from another process, after checking that it is a SEQPACKET socket.
     pub fn adopt(socket: ForeignFd) -> Result<Self, ChannelError> {
         is_of(&socket, SockType::SeqPacket)?;
         Ok(Channel::from_socket(socket.accept()?))
     }
 
-    /// The kernel refuses descriptors that are sent to this end from now on, where it can (Linux 6.16). Elsewhere
-    /// they arrive, are closed, and the message is refused here.
+    /// Makes the kernel refuse descriptors sent to this end from now on (Linux 6.16). On older kernels they
+    /// arrive, are closed, and the message is refused here.
     pub fn refuse_descriptors(&self) -> io::Result<()> {
         sys::refuse_descriptors(self.socket.as_fd()).map(drop)
     }
@@ -131,7 +133,7 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
         self.socket
     }
 
-    /// Sends bytes that are a whole message already.
+    /// Sends bytes that form one complete message.
     pub fn send_frame(&self, bytes: &[u8]) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         loop {
@@ -155,14 +157,14 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
         }
     }
 
-    /// One message as it came; nothing where the call does not wait and there is none.
+    /// Receives one undecoded message; `None` with [`Wait::No`] if none is queued.
     fn receive_bytes(&self, buffer: &mut [u8], wait: Wait) -> Result<Option<Received>, ChannelError> {
         let receive = if ROOM <= wire::SHORT { sys::receive_from_parent } else { sys::receive };
         loop {
             match receive(self.socket.as_fd(), buffer, wait.flag().bits()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The peer went away with messages of ours unread. The kernel says so once, and before
-                // the messages that it left for us.
+                // The peer closed with messages of ours unread. The kernel reports that once, before the
+                // messages that the peer had queued.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(ChannelError::System(error)),
@@ -171,7 +173,7 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
         }
     }
 
-    /// Tells the other end that nothing more comes from here; it may go on sending.
+    /// Shuts down the sending direction; the other end may continue to send.
     pub fn finish_sending(&self) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         Ok(nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)?)
@@ -179,7 +181,7 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
 }
 
 impl<Out: Serialize, In, const ROOM: usize> Channel<Out, In, ROOM> {
-    /// Sends a message, waiting for room.
+    /// Sends a message; blocks while the queue is full.
     pub fn send(&self, message: &Out) -> Result<(), ChannelError> {
         self.send_with(message, &[], Wait::Yes)
     }
@@ -213,21 +215,21 @@ impl<Out, In: DeserializeOwned, const ROOM: usize> Channel<Out, In, ROOM> {
     }
 }
 
-/// The descriptors of a message that must come with none.
+/// Checks that a message came without descriptors.
 pub fn no_fds(fds: Fds) -> Result<(), ChannelError> {
     let [None, None] = fds else { return Err(ChannelError::Descriptors) };
     Ok(())
 }
 
-/// The descriptor of a message that must come with one.
+/// Returns the descriptor of a message that must have exactly one.
 pub fn one_fd(fds: Fds) -> Result<ForeignFd, ChannelError> {
     let [Some(fd), None] = fds else { return Err(ChannelError::Descriptors) };
     Ok(fd)
 }
 
-/// The descriptors of a message that must come with two stream sockets.
+/// Returns the descriptors of a message that must have exactly two, both stream sockets.
 ///
-/// Whether they are connected is for the sender to have seen: by now the peer may have reset one.
+/// The sender checks that they are connected: by now the peer may have reset one.
 pub fn two_streams(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
     let [Some(one), Some(other)] = fds else { return Err(ChannelError::Descriptors) };
     is_of(&one, SockType::Stream)?;
@@ -235,7 +237,7 @@ pub fn two_streams(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
     Ok((one.accept()?, other.accept()?))
 }
 
-/// Whether a descriptor is a socket of this type: a datagram could be sent anywhere.
+/// Checks the socket type: a datagram socket could send to any address.
 fn is_of(socket: &ForeignFd, kind: SockType) -> Result<(), ChannelError> {
     match getsockopt(socket, sockopt::SockType) {
         Ok(found) if found == kind => Ok(()),

@@ -1,7 +1,6 @@
-//! The ratchet: a process gives up identity, capabilities and limits ([`drop_privileges`]), and then the
-//! way to files and the network ([`Dropped::fence`]) and the right to most system
-//! calls ([`Fenced::lock`]). Each step is possible only where it stands; the reasons
-//! for the order are beside the steps.
+//! The ratchet: a process gives up identity, capabilities and limits ([`drop_privileges`]), then access to
+//! files and the network ([`Dropped::fence`]), then most system calls ([`Fenced::lock`]). The types enforce
+//! the order; comments beside the steps give its reasons.
 
 use std::fmt;
 use std::io;
@@ -23,30 +22,30 @@ use crate::seccomp::{self, Filter};
 use crate::sys;
 use crate::userns::Namespace;
 
-/// Who a process becomes.
+/// Identity that a process assumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// It was started unprivileged and stays who it is.
+    /// Started unprivileged: keeps its identity.
     Keep,
-    /// It was started with root's power and becomes this user, with no supplementary groups.
+    /// Started with root's power: changes to this user, without supplementary groups.
     Become { uid: u32, gid: u32 },
 }
 
-/// What a process sees as the root of the file system.
+/// Root directory of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
     Keep,
-    /// A directory that is empty, and in which nothing can ever be made. Needs privilege, and /proc or /var/empty;
-    /// without them Landlock alone has to do.
+    /// An empty directory in which nothing can be created. Needs privilege, and /proc or /var/empty; without
+    /// them only Landlock restricts access to files.
     Nothing,
 }
 
-/// What [`drop_privileges`] does.
+/// Parameters of [`drop_privileges`].
 pub struct Privileges<'a> {
     pub identity: Identity,
     pub root: Root,
     pub limits: &'a [(Resource, u64)],
-    /// The process must end when this one does, which must be its parent.
+    /// Parent process, and the signal that the kernel sends when it dies.
     pub parent: Option<(Pid, Signal)>,
 }
 
@@ -65,7 +64,7 @@ impl fmt::Display for StepError {
 
 impl std::error::Error for StepError {}
 
-/// Names the step that a result belongs to.
+/// Attaches the name of the step to an error.
 trait Step<T> {
     fn step(self, step: &'static str) -> Result<T, StepError>;
 }
@@ -76,17 +75,17 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     }
 }
 
-/// What a process could not give up for want of the privilege that giving it up takes. None of it is of use to
-/// a process without capabilities and with `no_new_privs`; all of it is gone where root started the program.
+/// Restrictions that could not be applied because applying them takes a privilege that the process lacks.
+/// None weakens a process without capabilities and with `no_new_privs`; after a start as root none is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// The root of the file system, which Landlock alone keeps it from.
+    /// The root directory; only Landlock restricts access to files.
     pub root: bool,
     pub bounding_set: bool,
     pub groups: bool,
 }
 
-/// How tight a cage is.
+/// Strength of a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cage {
     pub landlock: landlock::Status,
@@ -94,7 +93,7 @@ pub struct Cage {
 }
 
 impl Cage {
-    /// What a full one has and this one has not, and what it takes.
+    /// Lists the restrictions that a full sandbox has and this one lacks, with what each one requires.
     pub fn missing(self) -> Vec<&'static str> {
         let landlock = match self.landlock {
             landlock::Status::Full => None,
@@ -127,20 +126,21 @@ pub struct Locked {
 
 /// Gives up identity, capabilities and limits, and verifies that they are gone.
 pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError> {
-    // Before everything: from here on no exec grants anything.
+    // First of all: from here on no exec grants privileges.
     nix::sys::prctl::set_no_new_privs().step("no_new_privs")?;
-    // While still privileged, as a hard limit may have to rise to be exact. No core dump of monitored data.
+    // While still privileged, because a hard limit may have to be raised to the exact value. Prevents core
+    // dumps of monitored data.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step("core limit")?;
     for &(resource, value) in privileges.limits {
         lower_limit(resource, value).step("resource limit")?;
     }
-    // Before the root of the file system, and /proc with it, is given up.
+    // Before the root directory, and /proc with it, is given up.
     let here = Namespace::find();
     let kept = match privileges.identity {
         Identity::Become { uid, gid } => {
             become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root, here)?
         }
-        // Who stays what it is may still have capabilities: root of a user namespace with no other user.
+        // An unprivileged process may still hold capabilities: root of a user namespace with a single user.
         Identity::Keep => Kept { groups: has_groups()?, ..give_up(privileges.root)? },
     };
     verify_identity(privileges.identity, here)?;
@@ -154,13 +154,13 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).step("parent is gone");
         }
     }
-    // Processes of the same user cannot trace us or read our memory. After exec and the change of user:
-    // both reset it.
+    // Prevents processes of the same user from tracing this one and reading its memory. After exec and the
+    // change of user, which both reset it.
     nix::sys::prctl::set_dumpable(false).step("dumpable")?;
     Ok(Dropped { kept })
 }
 
-/// Lowers a soft and hard limit to `value`, or leaves a limit that is lower already.
+/// Sets a soft and hard limit to `value`, unless the limit is lower already.
 pub fn lower_limit(resource: Resource, value: u64) -> io::Result<()> {
     let (soft, hard) = nix::sys::resource::getrlimit(resource)?;
     Ok(setrlimit(resource, soft.min(value), hard.min(value))?)
@@ -170,7 +170,7 @@ fn become_user(uid: Uid, gid: Gid, root: Root, here: Namespace) -> Result<Kept, 
     if uid.is_root() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput)).step("user is root");
     }
-    // Both while there are capabilities.
+    // Both need capabilities.
     let kept = give_up(root)?;
     // Groups before the user: afterwards there is no right to change them.
     drop_groups_in(here).step("setgroups")?;
@@ -179,8 +179,9 @@ fn become_user(uid: Uid, gid: Gid, root: Root, here: Namespace) -> Result<Kept, 
     Ok(Kept { groups: here.denies_setgroups && has_groups()?, ..kept })
 }
 
-/// Gives up the file system and the bounding set. Who never had the capability for one (an ordinary user; root in a
-/// container, often) goes on without; who has it must succeed.
+/// Gives up the file system and the bounding set. A process that never had the capability for one of them (an
+/// ordinary user, often root in a container) continues without it; a process that has the capability must
+/// succeed.
 fn give_up(root: Root) -> Result<Kept, StepError> {
     let mut kept = Kept::default();
     if root == Root::Nothing {
@@ -200,8 +201,8 @@ fn give_up(root: Root) -> Result<Kept, StepError> {
     Ok(kept)
 }
 
-/// Gives up all supplementary groups. A user namespace may forbid that to everybody: then they stay, as those of an
-/// ordinary user do, and the cage says so.
+/// Gives up all supplementary groups. Where a user namespace denies setgroups they stay, as those of an
+/// ordinary user do, and the sandbox status reports that.
 pub fn drop_groups() -> nix::Result<()> {
     drop_groups_in(Namespace::find())
 }
@@ -226,18 +227,19 @@ fn bounding_set_is_left() -> Result<bool, StepError> {
     Ok(!left.is_empty())
 }
 
-/// Whether this process can become another user at all; root cannot in some containers.
+/// Checks whether this process can change to another user at all; in some containers root cannot.
 pub fn may_become_another() -> Result<bool, StepError> {
     Ok(has(Capability::CAP_SETUID)? && has(Capability::CAP_SETGID)?)
 }
 
-/// Directories that are there, and empty for ever: nobody can make anything in them.
+/// Directories that exist and stay empty: nothing can be created in them.
 ///
-/// The first is that of a process that has ended by the time it is used, in which nothing is found any more; the
-/// second belongs to root. Nothing is made, so that nobody can foresee a name, and a read-only system will do.
+/// The first belongs to a process that has ended by the time it is used, so that it lists nothing; the second
+/// belongs to root. Neither is created here, so that no name can be predicted, and a read-only system will
+/// do.
 const EMPTY_PLACES: [&str; 2] = ["/proc/self/fdinfo", "/var/empty"];
 
-/// Makes an empty place the root of the file system; says whether there is one.
+/// Makes an empty directory the root of the file system. Returns `false` if there is none.
 fn enter_nothing() -> io::Result<bool> {
     let child = match sys::fork_with_common_root()? {
         ForkResult::Child => sys::exit_now(change_root()),
@@ -252,10 +254,10 @@ fn enter_nothing() -> io::Result<bool> {
     }
 }
 
-/// How the child says that there is no empty place: no number of an error.
+/// Exit status of the child if there is no empty directory; not an errno value.
 const NO_PLACE: i32 = 255;
 
-/// The child, whose root is ours too. The number of an error, or 0.
+/// Runs in the child, which shares its root directory with this process. Returns an errno value, or 0.
 fn change_root() -> i32 {
     for place in EMPTY_PLACES.into_iter().filter(|place| is_empty_for_ever(place)) {
         let changed = nix::unistd::chdir(place).and_then(|()| nix::unistd::chroot("."));
@@ -277,7 +279,7 @@ fn is_empty_for_ever(place: &str) -> bool {
     of_root && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Clears every capability set of this thread that may be cleared without privilege.
+/// Clears every capability set of this thread that can be cleared without privilege.
 pub(crate) fn clear_capabilities() -> io::Result<()> {
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
         caps::clear(None, set).map_err(io::Error::other)?;
@@ -307,14 +309,15 @@ fn verify_identity(identity: Identity, here: Namespace) -> Result<(), StepError>
             return Err(still_privileged("the identity did not change")).step("verify identity");
         }
     }
-    // An ordinary user outside, for whom uid 0 is a name; the capabilities go next.
+    // An ordinary user outside this namespace, for whom uid 0 is only a name; the capabilities are cleared
+    // next.
     if identity == Identity::Keep && here.is_alone {
         return Ok(());
     }
     if [users.real, users.effective, users.saved].iter().any(|uid| uid.is_root()) {
         return Err(still_privileged("a user id is still root's")).step("verify identity");
     }
-    // The proof of the pudding: an attempt to get back must fail.
+    // Verification: an attempt to become root again must fail.
     if setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok() {
         return Err(still_privileged("root can be regained")).step("verify identity");
     }
@@ -326,7 +329,7 @@ fn still_privileged(what: &str) -> io::Error {
 }
 
 impl Dropped {
-    /// Fences in the file system and the network. Threads made from here on are inside.
+    /// Applies Landlock. Threads created from here on inherit it.
     pub fn fence(self, landlock: &Landlock<'_>) -> Result<Fenced, StepError> {
         let landlock = landlock::restrict(landlock).step("landlock")?;
         Ok(Fenced { cage: Cage { landlock, kept: self.kept } })
@@ -334,14 +337,14 @@ impl Dropped {
 }
 
 impl Fenced {
-    /// Closes the cage, for all threads: the calls of every step before are not in the filter.
+    /// Installs the filter for all threads. It excludes the calls of all earlier steps.
     pub fn lock(self, filter: &Filter) -> Result<Locked, StepError> {
         filter.install().step("seccomp")?;
         Ok(Locked { cage: self.cage })
     }
 }
 
-/// Whether this thread runs under a seccomp filter.
+/// Checks whether this thread runs under a seccomp filter.
 pub fn filtered() -> io::Result<bool> {
     Ok(sys::seccomp_mode()? == seccomp::MODE_FILTER)
 }

@@ -1,4 +1,5 @@
-//! Landlock: the second belt. Best effort, because kernels differ; its status is told, never assumed.
+//! Landlock, the second line of defence. Best effort, because kernels differ; the resulting status is
+//! reported, never assumed.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,29 +10,29 @@ use landlock::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The newest interface we have rules for (Linux 6.12).
+/// Newest ABI that the rules cover (Linux 6.12).
 const ABI_KNOWN: ABI = ABI::V6;
 
-/// What a role may still reach; everything else in the file system is out of reach.
+/// Access that a role keeps. Everything else in the file system is out of reach.
 #[derive(Default)]
 pub struct Landlock<'a> {
-    /// May be read: files and directories beneath these.
+    /// Readable: files and directories beneath these.
     pub read: &'a [BorrowedFd<'a>],
     /// Files beneath these may be created and written.
     pub write: &'a [BorrowedFd<'a>],
-    /// These files themselves may be written: no directories.
+    /// These files themselves may be written. No directories.
     pub write_files: &'a [BorrowedFd<'a>],
     /// Files beneath these may be removed.
     pub remove: &'a [BorrowedFd<'a>],
     pub connect: Connect<'a>,
-    /// Abstract Unix sockets of processes outside may be connected to.
+    /// Allows connections to abstract Unix sockets of processes outside.
     pub abstract_sockets: bool,
-    /// Signals may go to processes outside. Those that the kernel sends to children when their parent dies are
-    /// the parent's own in this: a parent that is fenced from its children's does not end them.
+    /// Allows signals to processes outside. The signal that the kernel sends to children when their parent
+    /// dies counts as sent by the parent: a parent that may not signal its children does not end them.
     pub signals: bool,
 }
 
-/// Where new TCP connections may go. Binding to a TCP port is always out.
+/// Permitted targets of new TCP connections. Binding to a TCP port is never permitted.
 #[derive(Default)]
 pub enum Connect<'a> {
     #[default]
@@ -40,7 +41,7 @@ pub enum Connect<'a> {
     Anywhere,
 }
 
-/// How much of it this kernel enforces.
+/// Extent to which this kernel enforces the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     Full,
@@ -58,16 +59,16 @@ impl Status {
     }
 }
 
-/// Restricts the calling thread, and the threads and processes it makes later.
+/// Restricts the calling thread, and the threads and processes that it creates later.
 pub fn restrict(rules: &Landlock<'_>) -> io::Result<Status> {
     match apply(rules) {
-        // A profile of a container that forbids a part of Landlock leaves none of it.
+        // A container profile that forbids one of the calls disables Landlock altogether.
         Err(error) if matches!(errno_of(&error), Some(libc::EPERM | libc::ENOSYS)) => Ok(Status::None),
         result => result.map_err(io::Error::other),
     }
 }
 
-/// What the system answered, if the error came from there.
+/// Returns the errno value if the error came from the system.
 fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -95,7 +96,7 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI_KNOWN))?
         .handle_access(net)?;
-    // To the crate, no scope at all is a mistake.
+    // The crate rejects an empty set of scopes.
     let ruleset = if scope.is_empty() { ruleset } else { ruleset.scope(scope)? };
     let mut ruleset = ruleset.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;

@@ -1,17 +1,17 @@
-//! Privilege separation: the mechanism, and nothing of the program that uses it.
+//! Privilege separation: the mechanism, independent of the program that uses it.
 //!
 //! A program is split into *roles*, each a process of the same binary. A role is started by
 //! [`spawn::Program::start`] with one [`channel::Channel`] as its only tie to the parent, and its life
 //! is a ratchet of types: [`role::Entry`] → [`confine::Dropped`] → [`confine::Fenced`] →
 //! [`confine::Locked`].
 //!
-//! * `Entry` proves that the process was really started as a role.
+//! * `Entry` proves that the process was started as a role.
 //! * `Dropped` proves that identity, groups, capabilities and limits are given up for good.
 //! * `Fenced` proves that Landlock is on, as far as the kernel has it.
-//! * `Locked` proves that seccomp is on, too. Whatever serves a peer takes a `&Locked`, so a
-//!   role that could not install its cage cannot run: it fails closed, and the error names the step.
+//! * `Locked` proves that seccomp is on, too. Code that serves a peer takes a `&Locked`, so that a role
+//!   without its filter cannot run: it fails closed, with an error that names the step.
 //!
-//! Everything `unsafe` is in [`sys`]; every other module denies it.
+//! All `unsafe` code is in [`sys`]; every other module denies it.
 
 #![deny(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The first moments of a process that was started as a role.
+//! Start-up of a process that was started as a role.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,7 +11,7 @@ use nix::sys::socket::{
 use crate::channel::Channel;
 use crate::sys;
 
-/// Where a role finds its channel.
+/// Descriptor number of a role's channel.
 pub const CHANNEL_FD: i32 = 3;
 
 /// Proof that this process was started as a role by [`crate::spawn::Program::start`].
@@ -19,16 +19,16 @@ pub struct Entry {
     socket: std::os::fd::OwnedFd,
 }
 
-/// Why a process is no role, whatever its command line says.
+/// Reason why a process is not a role, whatever its command line contains.
 #[derive(Debug)]
 pub struct NotARole;
 
 impl Entry {
-    /// Checks that we were started by our own program before anything is read.
+    /// Checks, before anything is read, that this process was started by its own program.
     ///
-    /// The starter always sets `no_new_privs` before it executes the role; whoever types the role's
-    /// hidden argument by hand either has not (and is refused) or has, and then a set-uid bit or file
-    /// capability of the binary granted nothing.
+    /// The starter always sets `no_new_privs` before it executes the role. A caller that types the hidden
+    /// argument by hand either has not set it, and is refused, or has, and then a set-uid bit or file
+    /// capability of the binary grants nothing.
     pub fn check() -> Result<Entry, NotARole> {
         if !nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
             return Err(NotARole);
@@ -43,7 +43,7 @@ impl Entry {
         Ok(Entry { socket })
     }
 
-    /// Closes whatever else was inherited, names the process, and opens the channel.
+    /// Closes all other inherited descriptors, names the process, and opens the channel.
     pub fn open<Out, In, const ROOM: usize>(
         self,
         name: &std::ffi::CStr,
@@ -55,12 +55,12 @@ impl Entry {
     }
 }
 
-/// How a role's hidden argument is written: brackets, which no port or option can have.
+/// Formats a role's hidden argument: in brackets, which no port or option contains.
 pub fn argument(role: &str) -> String {
     format!("[{role}]")
 }
 
-/// The role that `argument` asks for, if it is a role's hidden argument at all.
+/// Returns the role that `argument` selects, if it is a role's hidden argument.
 pub fn asked_for(argument: &OsStr) -> Option<&str> {
     argument.to_str()?.strip_prefix('[')?.strip_suffix(']')
 }

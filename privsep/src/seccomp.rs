@@ -1,4 +1,5 @@
-//! System call filters from tables that say who needs each call: the only module that uses seccompiler.
+//! System call filters, compiled from tables that give a reason for each call. The only module that uses
+//! seccompiler.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,19 +10,19 @@ use seccompiler::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What `PR_GET_SECCOMP` answers under a filter.
+/// Result of `PR_GET_SECCOMP` under a filter.
 pub const MODE_FILTER: i32 = 2;
 
-/// One system call that a role may make, and who in it needs that.
+/// A system call that a role may make, with the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
     pub name: &'static str,
     pub number: i64,
-    /// All must hold; several rows for one call are alternatives.
+    /// Conditions that must all hold; several rows for one call are alternatives.
     pub arguments: &'static [Argument],
-    /// Not seen in everyday sessions: in another libc, in an emergency, or in configurations of others.
+    /// Not made in ordinary sessions: only with another libc, in an emergency, or in other configurations.
     pub seldom: bool,
-    /// The row is there on this architecture alone (`cfg`), whose numbers others do not have.
+    /// The row exists on this architecture only (`cfg`); others have no such call number.
     pub only_here: bool,
     pub reason: &'static str,
 }
@@ -33,7 +34,7 @@ pub struct Argument {
     pub is: Is,
 }
 
-/// How an argument is compared.
+/// Comparison of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Is {
     /// An `int`: the low 32 bits.
@@ -42,24 +43,23 @@ pub enum Is {
     Long(u64),
     /// None of these bits of an `int`.
     Without(u32),
-    /// The process that compiles the filter. Those that it forks inherit its number, not their own.
+    /// The process that compiles the filter. A forked child inherits that process id, not its own.
     Itself,
 }
 
-/// A call that is refused with an error instead of death, because libc asks for it and copes.
+/// A call that fails with an error instead of killing, because libc makes it and handles the error.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused {
     pub name: &'static str,
     pub number: i64,
     pub errno: i32,
-    /// Not with arguments that a row of [`Allowed`] gives for it.
+    /// Spares the arguments that a row of [`Allowed`] permits for the call.
     pub otherwise: bool,
     pub reason: &'static str,
 }
 
-/// Writes a table of [`Allowed`] calls:
-/// `SYS_read => "who needs it"`, or `SYS_ioctl(1 is Int(5)) => "…"`, and `seldom` before the reason where
-/// everyday sessions do without.
+/// Writes a table of [`Allowed`] calls: `SYS_read => "reason"`, or `SYS_ioctl(1 is Int(5)) => "…"`, with
+/// `seldom` before the reason if ordinary sessions do not make the call.
 #[macro_export]
 macro_rules! allow {
     ($($(#[$meta:meta])* $name:ident $(($($index:literal is $is:expr),+))? => $($seldom:ident)? $reason:literal),* $(,)?) => {
@@ -75,7 +75,7 @@ macro_rules! allow {
     };
 }
 
-/// Whether a macro was given something.
+/// Checks whether a macro received an argument.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! is_there {
@@ -90,8 +90,8 @@ macro_rules! is_there {
     };
 }
 
-/// Writes a table of [`Refused`] calls: `SYS_clone3 with ENOSYS => "who asks"`, or `SYS_ioctl otherwise ENOTTY => "…"`
-/// for a call that is allowed with some arguments.
+/// Writes a table of [`Refused`] calls: `SYS_clone3 with ENOSYS => "reason"`, or `SYS_ioctl otherwise ENOTTY
+/// => "…"` for a call that is allowed with some arguments.
 #[macro_export]
 macro_rules! refuse {
     ($($(#[$meta:meta])* $name:ident $how:ident $errno:ident => $reason:literal),* $(,)?) => {
@@ -105,7 +105,7 @@ macro_rules! refuse {
     };
 }
 
-/// Whether a refusal spares the arguments that are allowed.
+/// Checks whether a refusal spares the allowed arguments.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! is_otherwise {
@@ -117,17 +117,18 @@ macro_rules! is_otherwise {
     };
 }
 
-/// What becomes of a process that makes a call which is in none of its tables.
+/// Action on a call that is in none of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Violation {
     Kill,
-    /// It is done all the same, and the kernel's log says so: for finding a row that is missing, and no cage.
+    /// Executed, and recorded in the kernel's log. For finding a missing row; not a sandbox.
     Log,
 }
 
-/// A compiled filter: whatever is not in its tables kills the process, or is logged.
+/// A compiled filter: a call outside its tables kills the process, or is logged.
 pub struct Filter {
-    /// One per errno; installed before `kill`, for the strongest action wins and `kill` allows these calls.
+    /// One per errno. Installed before `kill`, because the strongest action wins and `kill` allows these
+    /// calls.
     refuse: Vec<BpfProgram>,
     kill: BpfProgram,
 }
@@ -138,9 +139,9 @@ impl Filter {
         Filter::compile(allowed, refused, violation, std::env::consts::ARCH, &|_, here| Some(here))
     }
 
-    /// Compiles tables for any architecture, of which `number` gives the number of a call by its name and its
-    /// number here. Rows that are there on this architecture alone are left out elsewhere. What arguments are
-    /// compared with stays as it is here.
+    /// Compiles tables for any architecture. `number` maps the name of a call and its number here to its
+    /// number there. Rows that exist on this architecture only are left out elsewhere. Argument values stay
+    /// those of this architecture.
     pub fn compile(
         allowed: &[&[Allowed]],
         refused: &[Refused],
@@ -165,8 +166,8 @@ impl Filter {
         for row in allowed.iter().filter(|row| !row.arguments.is_empty()) {
             rules.entry(row.number).or_default().push(rule(row.arguments)?);
         }
-        // Last, because a call that one row allows with any arguments is allowed, whatever other rows say;
-        // to seccompiler that is a call with no rule.
+        // Last, because a call that one row allows with any arguments is allowed whatever other rows demand;
+        // to seccompiler that is a call without rules.
         for row in allowed.iter().filter(|row| row.arguments.is_empty()) {
             rules.insert(row.number, Vec::new());
         }
@@ -186,7 +187,7 @@ impl Filter {
             if rules.is_empty() {
                 return Err(io::Error::other(format!("{} is allowed with any arguments", row.name)));
             }
-            // To seccompiler, no rule is one that always holds.
+            // To seccompiler, an empty rule always matches.
             let rules = rules.into_iter().filter(|conditions| !conditions.is_empty());
             let rules = rules.map(|conditions| SeccompRule::new(conditions).map_err(io::Error::other));
             let rules = rules.collect::<io::Result<_>>()?;
@@ -201,7 +202,7 @@ impl Filter {
         Ok(Filter { refuse, kill })
     }
 
-    /// Installs it for every thread of this process.
+    /// Installs the filter for every thread of this process.
     pub fn install(&self) -> io::Result<()> {
         for program in self.refuse.iter().chain([&self.kill]) {
             seccompiler::apply_filter_all_threads(program).map_err(io::Error::other)?;
@@ -210,9 +211,9 @@ impl Filter {
     }
 }
 
-/// Makes clone3 a call that this kernel does not have, for this process and all that come of it: where another
-/// filter forbids it with EPERM, as older profiles of containers do, libc makes no thread. Of two filters that
-/// answer with an error, the newer one's counts.
+/// Makes clone3 fail with ENOSYS for this process and its descendants. Where another filter forbids it with
+/// EPERM, as older container profiles do, libc cannot create threads. Of two filters that return an error,
+/// the newer one takes precedence.
 pub fn hide_clone3() -> io::Result<()> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
     #[allow(clippy::unnecessary_cast)]
@@ -237,8 +238,8 @@ fn condition(argument: &Argument) -> io::Result<SeccompCondition> {
     SeccompCondition::new(argument.index, length, operation, value).map_err(io::Error::other)
 }
 
-/// The alternatives of conditions under which none of the rows holds: a decision tree, because the product of all
-/// negations would be too long for a filter.
+/// Returns the alternatives under which none of the rows matches, as a decision tree: the product of all
+/// negations would exceed the size of a filter.
 fn none_of(rows: &[Vec<Argument>]) -> io::Result<Vec<Vec<SeccompCondition>>> {
     let Some(&first) = rows.first().and_then(|row| row.first()) else {
         return Ok(if rows.is_empty() { vec![Vec::new()] } else { Vec::new() });
@@ -262,14 +263,14 @@ fn none_of(rows: &[Vec<Argument>]) -> io::Result<Vec<Vec<SeccompCondition>>> {
 }
 
 impl Argument {
-    /// Whether the two conditions cannot both hold.
+    /// Checks whether the two conditions exclude each other.
     fn excludes(&self, other: &Argument) -> bool {
         let exact = |argument: &Argument| matches!(argument.is, Is::Int(_) | Is::Long(_));
         self.index == other.index && self.is != other.is && exact(self) && exact(other)
     }
 }
 
-/// The alternatives under which a condition does not hold.
+/// Returns the alternatives under which a condition does not hold.
 fn negations(argument: &Argument) -> io::Result<Vec<SeccompCondition>> {
     let (length, operation, values) = match argument.is {
         Is::Int(value) => (SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, vec![value.into()]),

@@ -1,6 +1,6 @@
-//! Starting a role: this program, executed again, with nothing but a channel and its standard streams.
+//! Starts a role: executes this program again, with only a channel and standard streams.
 //!
-//! Executed and not merely forked, so that a role's memory holds nothing of its parent's.
+//! It is executed and not merely forked, so that a role's memory holds nothing of its parent's.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -14,17 +14,17 @@ use crate::channel::Channel;
 use crate::role;
 use crate::sys;
 
-/// The lowest number that the open program may have.
+/// Lowest descriptor number for the open program file.
 const BINARY_FD: i32 = 10;
 
-/// The program, held open: replacing or deleting the file does not mix versions.
+/// The program file, held open, so that replacing or deleting it does not mix versions.
 pub struct Program {
     binary: OwnedFd,
     name: CString,
     null: File,
 }
 
-/// What a role gets as descriptors 0, 1 and 2.
+/// Descriptors 0, 1 and 2 of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streams {
     /// `/dev/null` three times.
@@ -34,10 +34,10 @@ pub enum Streams {
 }
 
 impl Program {
-    /// This very program.
+    /// Opens the running program's own file.
     pub fn current(name: &str) -> io::Result<Program> {
         let binary = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/proc/self/exe")?;
-        // Away from the low numbers, onto which a child moves its standard streams and its channel.
+        // Above the low numbers, onto which a child moves its standard streams and its channel.
         let binary = nix::fcntl::fcntl(&binary, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(BINARY_FD))?;
         let binary = sys::inherited(binary)?;
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
@@ -45,9 +45,9 @@ impl Program {
         Ok(Program { binary, name: CString::new(name)?, null })
     }
 
-    /// Starts `role` and returns our end of its channel.
+    /// Starts `role` and returns the parent's end of its channel.
     ///
-    /// `environment` is all the environment it gets. The process must have one thread.
+    /// `environment` is the role's whole environment. The calling process must be single-threaded.
     pub fn start<Out, In>(
         &self,
         role: &str,
@@ -66,7 +66,7 @@ impl Program {
         }
     }
 
-    /// The new process between fork and exec; comes back only with an error.
+    /// Runs in the new process between fork and exec; returns only on error.
     fn become_role(
         &self,
         socket: OwnedFd,
@@ -75,8 +75,8 @@ impl Program {
         environment: &[CString],
     ) -> io::Error {
         let prepared = || -> io::Result<()> {
-            // A set-uid start has a caller's real uid beside root's effective one. With all three alike
-            // the kernel does not treat the exec as a change of privilege.
+            // A set-uid start has the caller's real uid beside root's effective one. With all three alike the
+            // kernel does not treat the exec as a change of privilege.
             if may_be_root()? {
                 setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))?;
             } else {
@@ -99,7 +99,7 @@ impl Program {
     }
 }
 
-/// Whether one of our user ids is root's, even if it is not the effective one just now.
+/// Checks whether one of the user ids is root's, even if it is not the effective one.
 fn may_be_root() -> io::Result<bool> {
     let ids = getresuid()?;
     Ok([ids.real, ids.effective, ids.saved].iter().any(|id| id.is_root()))

@@ -1,4 +1,4 @@
-//! The operating system: everything `unsafe`, behind functions that are safe to call.
+//! Operating system interface: all `unsafe` code, behind functions that are safe to call.
 
 #![allow(unsafe_code)]
 
@@ -11,14 +11,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use nix::unistd::{ForkResult, Pid};
 
-// The unwinder out of the archive, which the linker finds before the standard library asks for the shared one:
-// every worker that is forked would inherit, and take down again, the five mappings of a library of which
-// nothing is ever called, because a panic aborts.
+// Links the unwinder from the archive, which the linker finds before the standard library asks for the shared
+// one. Otherwise every forked worker would inherit, and unmap, the five mappings of a library that is never
+// called, because a panic aborts.
 #[cfg(target_env = "gnu")]
 #[link(name = "gcc_eh")]
 unsafe extern "C" {}
 
-/// Most descriptors that one message may carry.
+/// Maximum number of descriptors in one message.
 pub const MAX_FDS: usize = 2;
 
 /// `SIOCATMARK` of asm-generic/sockios.h, which the libc crate lacks.
@@ -30,26 +30,27 @@ pub const SIOCOUTQ: libc::c_ulong = 0x5411;
 /// `SO_PASSRIGHTS` of asm-generic/socket.h (Linux 6.16), which the libc crate has for one architecture alone.
 pub const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// Address length with which `connect` can only dissolve an association: the family `AF_UNSPEC` and nothing else.
-/// Addresses of every other family are longer, so the kernel refuses them at this length.
+/// Address length with which `connect` can only dissolve an association: the family `AF_UNSPEC` and nothing
+/// else. Addresses of every other family are longer, so the kernel refuses them at this length.
 pub const DISSOLVE: usize = size_of::<libc::sa_family_t>();
 
-/// Room for the control message of [`MAX_FDS`] descriptors, aligned as `cmsghdr` wants it.
+/// Size of the control buffer for [`MAX_FDS`] descriptors, in words aligned as `cmsghdr` requires.
 const CONTROL_WORDS: usize = 4;
 
-/// Room for the most descriptors that the kernel lets one message carry (`SCM_MAX_FD`). Descriptors that find no
-/// room are closed by the kernel in the thread that receives, which may have to wait for their peer.
+/// Size of the control buffer for the maximum number of descriptors that the kernel accepts in one message
+/// (`SCM_MAX_FD`). Descriptors that do not fit are closed by the kernel in the receiving thread, which may
+/// block on their peer.
 const CONTROL_WORDS_MOST: usize = (16 + 253 * size_of::<RawFd>()).div_ceil(8);
 
-/// A descriptor that another process sent. Unless it is accepted, it is closed without waiting for anyone.
+/// A descriptor received from another process. Unless it is accepted, it is closed without blocking.
 ///
-/// The last close of a TCP socket waits for its peer where `SO_LINGER` is set. A connection that has been
-/// dissolved has nothing left to wait for.
+/// The last close of a TCP socket blocks on its peer where `SO_LINGER` is set. A dissolved connection has
+/// nothing left to wait for.
 #[derive(Debug)]
 pub struct ForeignFd(Option<OwnedFd>);
 
 impl ForeignFd {
-    /// The descriptor as one of ours, which is closed like any other.
+    /// Accepts the descriptor as an ordinary one, closed in the ordinary way.
     pub fn accept(mut self) -> io::Result<OwnedFd> {
         self.0.take().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -78,15 +79,15 @@ impl Drop for ForeignFd {
     }
 }
 
-/// The descriptors of one message, in order.
+/// Descriptors of one message, in order.
 pub type Fds = [Option<ForeignFd>; MAX_FDS];
 
-/// What one `recvmsg` brought.
+/// Result of one `recvmsg`.
 pub struct Received {
-    /// Bytes of the message; 0 is the end of the channel.
+    /// Length of the message; 0 is the end of the channel.
     pub bytes: usize,
     pub fds: Fds,
-    /// Bytes or descriptors did not fit, or the control data was not of the one kind we expect.
+    /// False if bytes or descriptors did not fit, or the control data was not of the expected kind.
     pub intact: bool,
 }
 
@@ -100,13 +101,14 @@ fn check_size(result: isize) -> io::Result<usize> {
 
 /// Receives one message with its descriptors, from a process that may be hostile.
 ///
-/// Every descriptor that the kernel installed is owned before anything about the message is judged:
-/// whatever the sender tried, none is leaked, and closing them does not wait.
+/// Every descriptor that the kernel installed is owned before the message is examined: whatever the sender
+/// tried, none leaks, and closing them does not block.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
     receive_into(socket, buffer, &mut [const { MaybeUninit::uninit() }; CONTROL_WORDS_MOST], flags)
 }
 
-/// The same from the parent, with less memory: a worker pays for each page of its stack that it touches.
+/// Same as [`receive`], for messages of the parent, with less memory: a worker pays for each stack page that
+/// it touches.
 pub fn receive_from_parent(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -129,7 +131,7 @@ fn receive_into(
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(control) as _;
     // SAFETY: header points at live buffers of the lengths it states, for the time of the call; the kernel writes
-    // the control buffer before msg_controllen says that it did.
+    // the control buffer before it sets msg_controllen.
     let bytes = check_size(unsafe {
         libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags | libc::MSG_CMSG_CLOEXEC)
     })?;
@@ -205,17 +207,18 @@ pub fn send(
 
 /// Takes over a descriptor that the process was started with.
 ///
-/// Call it once for a number, at the start, before anything else can have used the number.
+/// Call it once per number, at the start, before anything else can have used the number.
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_GETFD reads a flag; it fails on a closed descriptor.
     check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
-    // SAFETY: it is open, and by the contract above nobody else owns it.
+    // SAFETY: it is open, and by the contract above nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes over a descriptor that the process was started with, under another number, whatever had that before.
+/// Takes over a descriptor that the process was started with under another number, replacing the descriptor
+/// there.
 ///
-/// As [`inherited`], for both numbers.
+/// The conditions of [`inherited`] apply to both numbers.
 pub fn moved(from: RawFd, to: RawFd) -> io::Result<OwnedFd> {
     let old = inherited(from)?;
     if from == to {
@@ -223,7 +226,7 @@ pub fn moved(from: RawFd, to: RawFd) -> io::Result<OwnedFd> {
         check(unsafe { libc::fcntl(from, libc::F_SETFD, libc::FD_CLOEXEC) })?;
         return Ok(old);
     }
-    // SAFETY: dup3 is safe for memory, and by the contract above nobody owns `to`.
+    // SAFETY: dup3 is safe for memory, and by the contract above nothing owns `to`.
     check(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) })?;
     // SAFETY: it was just made for us.
     Ok(unsafe { OwnedFd::from_raw_fd(to) })
@@ -234,7 +237,7 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: closing is safe for memory; the callers do it before they own any descriptor.
     check(unsafe { libc::close_range(first as libc::c_uint, libc::c_uint::MAX, 0) })
         .map(drop)
-        // Linux before 5.9 has no such call (ENOSYS), profiles of older containers forbid it (EPERM).
+        // Linux before 5.9 lacks the call (ENOSYS); older container profiles forbid it (EPERM).
         .or_else(|_| close_each_from(first))
 }
 
@@ -249,7 +252,7 @@ fn close_each_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a filter around this process answers clone3 with EPERM. libc goes on with clone only after ENOSYS.
+/// Checks whether an outer filter answers clone3 with EPERM. libc falls back to clone only after ENOSYS.
 pub fn forbids_clone3() -> bool {
     // SAFETY: without arguments of any size nothing is made; the kernel answers EINVAL.
     let result = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::c_void>(), 0) };
@@ -266,33 +269,34 @@ pub fn move_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup3(from.as_raw_fd(), to, 0) }).map(drop)
 }
 
-/// Makes these of descriptors 0, 1 and 2 copies of `null`.
+/// Replaces those of descriptors 0, 1 and 2 that are in `streams` with copies of `null`.
 ///
-/// Nothing owns those numbers: [`fill_standard_descriptors`] has seen to it that they are always open.
+/// Nothing owns those numbers: [`fill_standard_descriptors`] guarantees that they are always open.
 pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> io::Result<()> {
     assert!(*streams.start() >= 0 && *streams.end() <= 2, "only the standard streams");
     streams.into_iter().try_for_each(|stream| move_to(null, stream))
 }
 
-/// Forks. Only for processes of one thread.
+/// Forks. Only for single-threaded processes.
 ///
-/// The call itself, without what libc does around it for the sake of threads, locks and handlers of others: that
-/// touches four pages of memory, each of which would be copied for every child. libc in the child goes on to
-/// believe that its thread has the number of its parent's, which it needs for `raise` alone.
+/// Makes the bare system call, without libc's handling of threads, locks and fork handlers, which touches
+/// four pages of memory that would be copied for every child. In the child, libc keeps the parent's thread
+/// id, which it uses in `raise` only.
 pub fn fork() -> io::Result<ForkResult> {
     fork_with(0)
 }
 
-/// Forks a child that has root, working directory and umask in common with this process: what it changes of them
-/// is changed here. Only for processes of one thread.
+/// Forks a child that shares root directory, working directory and umask with this process, so that changes
+/// made in the child apply here. Only for single-threaded processes.
 pub(crate) fn fork_with_common_root() -> io::Result<ForkResult> {
     fork_with(libc::CLONE_FS)
 }
 
 fn fork_with(flags: libc::c_int) -> io::Result<ForkResult> {
     let flags = libc::c_long::from(flags | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM and a stack this is fork(2), whatever the order of the other arguments, which are
-    // all null; with one thread no lock can be held by somebody who does not exist in the child.
+    // SAFETY: without CLONE_VM and a stack this is fork(2), whatever the order of the other arguments, which
+    // are all null; in a single-threaded process no lock can be held by a thread that does not exist in the
+    // child.
     let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     Ok(match check(child as libc::c_int)? {
         0 => ForkResult::Child,
@@ -306,8 +310,7 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Restores the default action of SIGCHLD: where it was inherited as ignored, children cannot be
-/// waited for.
+/// Restores the default action of SIGCHLD: where it was inherited as ignored, children cannot be waited for.
 pub fn default_sigchld() -> io::Result<()> {
     use nix::sys::signal::{SigHandler, Signal, signal};
     // SAFETY: no handler is installed; SIG_DFL runs no code of ours.
@@ -315,17 +318,17 @@ pub fn default_sigchld() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether whoever started this process wants it to ignore a signal.
+/// Checks whether a signal was ignored when this process was started.
 pub fn is_ignored(signal: nix::sys::signal::Signal) -> io::Result<bool> {
     // SAFETY: sigaction is plain data for which zero is valid.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: no new action is given, so that the one there is written to `action` and nothing else happens.
+    // SAFETY: without a new action, the call only writes the current one to `action`.
     check(unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut action) })?;
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Whether the program got more power from the kernel than its caller has, by a set-uid bit or a file
-/// capability: then what the caller put into the environment is not to be believed.
+/// Checks whether the kernel gave the program more power than its caller has, by a set-uid bit or a file
+/// capability. The environment is then not trusted.
 pub fn is_secure_start() -> bool {
     // SAFETY: reads a number that the kernel left for the program.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
@@ -334,15 +337,16 @@ pub fn is_secure_start() -> bool {
 /// Removes variables from the environment. Only for processes of one thread.
 pub fn forget_variables(names: &[&str]) {
     for name in names {
-        // SAFETY: with one thread nobody reads the environment at the same time.
+        // SAFETY: in a single-threaded process nothing reads the environment at the same time.
         unsafe { std::env::remove_var(name) };
     }
 }
 
-/// Puts `/dev/null` on those of 0, 1 and 2 that are closed, so that no socket ever gets one of them.
+/// Opens `/dev/null` on those of 0, 1 and 2 that are closed, so that no socket ever gets one of these
+/// numbers.
 ///
-/// Rust's runtime does the same before `main`; here it is ours to rely on. So does glibc for a program with more
-/// power than its caller, but with a `/dev/null` for 1 and 2 that refuses what is written.
+/// Rust's runtime does the same before `main`; here it is a guarantee. So does glibc for a program with more
+/// power than its caller, but with a `/dev/null` for 1 and 2 that refuses writes.
 pub fn fill_standard_descriptors() -> io::Result<()> {
     for fd in 0..=2 {
         // SAFETY: reads a flag.
@@ -355,16 +359,16 @@ pub fn fill_standard_descriptors() -> io::Result<()> {
                 check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })?;
                 continue;
             }
-            // SAFETY: `fd` is nobody's but the whole program's.
+            // SAFETY: nothing owns `fd`.
             check(unsafe { libc::dup3(null, fd, 0) })?;
-            // SAFETY: nobody else has it.
+            // SAFETY: nothing else uses it.
             check(unsafe { libc::close(null) })?;
         }
     }
     Ok(())
 }
 
-/// Whether a descriptor is the null device, and cannot be written to.
+/// Checks whether a descriptor is the null device opened for reading only.
 fn is_null_to_read(fd: RawFd) -> io::Result<bool> {
     // SAFETY: stat is plain data for which zero is valid.
     let mut found: libc::stat = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -376,7 +380,7 @@ fn is_null_to_read(fd: RawFd) -> io::Result<bool> {
     Ok(null && flags & libc::O_ACCMODE == libc::O_RDONLY)
 }
 
-/// Where the kernel keeps this process's command line, for [`Title::set`].
+/// Location of the process's command line in memory, for [`Title::set`].
 pub struct Title {
     start: usize,
     length: usize,
@@ -401,23 +405,23 @@ impl Title {
         }
     }
 
-    /// Replaces the last argument, as `ps` shows it. A longer text is cut, a shorter one padded.
+    /// Replaces the last argument, as shown by `ps`. A longer text is cut, a shorter one padded.
     pub fn set(&self, text: &str) {
         let padded = text.bytes().chain(std::iter::repeat(b' '));
         for (offset, byte) in padded.take(self.length).enumerate() {
-            // SAFETY: the kernel says that this process's arguments lie there; they are writable, end
-            // with a NUL that is kept, and Rust holds no reference into them (std copies arguments out).
+            // SAFETY: the kernel reports that this process's arguments are there; they are writable, end with
+            // a NUL that is kept, and Rust holds no reference into them (std copies arguments out).
             unsafe { ((self.start + offset) as *mut u8).write_volatile(byte) };
         }
     }
 }
 
-/// The name of the process in `/proc/PID/comm`.
+/// Sets the name of the process in `/proc/PID/comm`.
 pub fn set_name(name: &CStr) -> io::Result<()> {
     Ok(nix::sys::prctl::set_name(name)?)
 }
 
-/// Drops one capability from the bounding set; `Ok(false)` if the kernel knows none of that number.
+/// Drops one capability from the bounding set. Returns `Ok(false)` if the kernel does not know that number.
 pub fn drop_bounding(capability: u32) -> io::Result<bool> {
     // SAFETY: PR_CAPBSET_DROP takes a number.
     match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) }) {
@@ -427,7 +431,7 @@ pub fn drop_bounding(capability: u32) -> io::Result<bool> {
     }
 }
 
-/// Renames a file within a directory, unless there is one with the new name. Of nix this is for glibc alone.
+/// Renames a file within a directory; fails if the new name exists. nix offers this for glibc only.
 pub fn rename_new(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
     let directory = directory.as_raw_fd();
     // SAFETY: both names are C strings that live for the time of the call.
@@ -444,13 +448,13 @@ pub fn rename_new(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Resu
     check_size(result as isize).map(drop)
 }
 
-/// The seccomp mode of this thread: 2 is a filter.
+/// Returns the seccomp mode of this thread: 2 is a filter.
 pub fn seccomp_mode() -> io::Result<i32> {
     // SAFETY: PR_GET_SECCOMP takes no argument.
     check(unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) })
 }
 
-/// Whether the next byte of the socket is the urgent one (`sockatmark(3)`).
+/// Checks whether the next byte of the socket is the urgent one (`sockatmark(3)`).
 pub fn at_mark(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut answer: libc::c_int = 0;
     // SAFETY: SIOCATMARK writes one int.
@@ -458,7 +462,8 @@ pub fn at_mark(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(answer != 0)
 }
 
-/// Bytes in the socket's send queue: not acknowledged by a TCP peer, not read by the peer of a Unix socket.
+/// Returns the length of the socket's send queue: bytes not acknowledged by a TCP peer, or not read by the
+/// peer of a Unix socket.
 pub fn outstanding(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut answer: libc::c_int = 0;
     // SAFETY: SIOCOUTQ writes one int.
@@ -466,8 +471,8 @@ pub fn outstanding(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(answer).unwrap_or(0))
 }
 
-/// Dissolves the association of a socket: the peer of a TCP connection gets a reset, at once. Whatever else the
-/// descriptor is stays as it is.
+/// Dissolves the association of a socket: the peer of a TCP connection gets a reset immediately. Other kinds
+/// of descriptor are not affected.
 pub fn dissolve(socket: BorrowedFd<'_>) -> io::Result<()> {
     let family: libc::sa_family_t = libc::AF_UNSPEC as libc::sa_family_t;
     let address = (&raw const family).cast::<libc::sockaddr>();
@@ -475,13 +480,13 @@ pub fn dissolve(socket: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::connect(socket.as_raw_fd(), address, DISSOLVE as libc::socklen_t) }).map(drop)
 }
 
-/// Makes the kernel refuse descriptors that are sent to this end of a channel: the sender gets `EPERM`.
-/// `Ok(false)` before Linux 6.16, which cannot.
+/// Makes the kernel refuse descriptors sent to this end of a channel: the sender gets `EPERM`. Returns
+/// `Ok(false)` before Linux 6.16, which lacks the option.
 pub fn refuse_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool> {
     pass_rights(socket, 0)
 }
 
-/// Undoes [`refuse_descriptors`], for tests of what comes behind it.
+/// Undoes [`refuse_descriptors`], for tests of the checks behind it.
 pub fn allow_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool> {
     pass_rights(socket, 1)
 }
@@ -500,7 +505,7 @@ fn pass_rights(socket: BorrowedFd<'_>, value: libc::c_int) -> io::Result<bool> {
     }
 }
 
-/// Starts the program that `binary` is open on.
+/// Executes the program file that `binary` refers to.
 pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CString]) -> io::Error {
     match nix::unistd::execveat(binary, c"", arguments, environment, nix::fcntl::AtFlags::AT_EMPTY_PATH) {
         Ok(never) => match never {},
@@ -508,7 +513,7 @@ pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CSt
     }
 }
 
-/// Makes this a process that preempts nobody when it wakes up (`SCHED_BATCH`); its children are ordinary ones.
+/// Sets `SCHED_BATCH`: the process preempts no other when it wakes up. Children get the default policy.
 pub fn be_patient() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     let policy = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
@@ -516,13 +521,13 @@ pub fn be_patient() -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
 }
 
-/// The process that started this one.
+/// Returns the parent process id.
 pub fn parent() -> Pid {
     nix::unistd::getppid()
 }
 
-/// Accepts a connection with the address of its peer, which `accept4` still knows when the peer has reset the
-/// connection and `getpeername` does not. The socket does not block and is close-on-exec.
+/// Accepts a connection and the address of its peer, which `accept4` still returns when the peer has reset
+/// the connection and `getpeername` does not. The socket is non-blocking and close-on-exec.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SockaddrStorage>)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();

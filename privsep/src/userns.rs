@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Which ids exist here, and what they are in the namespace around this one.
+/// Ids of this namespace, mapped to ids of the namespace around it.
 pub struct IdMap(Vec<Range>);
 
 struct Range {
@@ -20,7 +20,7 @@ impl IdMap {
         IdMap::read("/proc/self/gid_map")
     }
 
-    /// A kernel without user namespaces has no such file, and every id.
+    /// A kernel without user namespaces lacks the file and has every id.
     fn read(path: &str) -> IdMap {
         let everybody = || IdMap(vec![Range { inside: 0, outside: 0, count: u32::MAX }]);
         fs::read_to_string(path).map_or_else(|_| everybody(), |text| IdMap::parse(&text))
@@ -36,12 +36,12 @@ impl IdMap {
         IdMap(text.lines().filter_map(range).collect())
     }
 
-    /// Whether a process here can have this id.
+    /// Checks whether a process of this namespace can have this id.
     pub fn has(&self, id: u32) -> bool {
         self.0.iter().any(|range| id >= range.inside && id - range.inside < range.count)
     }
 
-    /// What uid 0 is outside, where it is the only id: then root here has nobody else to become.
+    /// Returns the outer id of uid 0 if it is the only id here: root then cannot change to another user.
     pub fn only_root(&self) -> Option<u32> {
         match self.0.as_slice() {
             [Range { inside: 0, outside, count: 1 }] => Some(*outside),
@@ -50,13 +50,13 @@ impl IdMap {
     }
 }
 
-/// What is out of the ordinary in this namespace.
+/// Restrictions of this namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Namespace {
-    /// uid 0 here is an ordinary user outside, and the only user there is: `unshare --map-root-user`, bubblewrap.
-    /// Where it is root outside, too, this is no such place.
+    /// uid 0 here is an ordinary user outside, and the only user: `unshare --map-root-user`, bubblewrap.
+    /// False if it is root outside, too.
     pub is_alone: bool,
-    /// Nobody may change groups, whatever capabilities say.
+    /// setgroups is denied, whatever the capabilities.
     pub denies_setgroups: bool,
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::IdMap;
 
     #[test]
-    fn a_map_of_one_is_told_from_others() {
+    fn a_map_with_a_single_id_is_recognised() {
         let only_root = |text: &str| IdMap::parse(text).only_root();
         assert_eq!(only_root("         0       1000          1\n"), Some(1000));
         assert_eq!(only_root("0 0 1\n"), Some(0));

@@ -1,26 +1,26 @@
-//! How a message looks in bytes: the only module that uses bincode.
+//! Encoding of messages. The only module that uses bincode.
 //!
-//! Fixed-width little-endian integers, a size limit, no trailing bytes. bincode is pinned to 2.0.1: the
-//! crate is no longer maintained (RUSTSEC-2025-0141) and 3.0.0 is an empty shell, so everything it does
-//! for us goes through these functions and another encoder can take its place here.
+//! Fixed-width little-endian integers, a size limit, no trailing bytes. bincode is pinned to 2.0.1: the crate
+//! is no longer maintained (RUSTSEC-2025-0141) and 3.0.0 is an empty shell. All of it is behind these
+//! functions, so that another encoding can replace it.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No encoded message is longer than this, payload not counted: a path of `PATH_MAX` and a little more.
+/// Maximum length of an encoded message without payload: a path of `PATH_MAX` and a little more.
 pub const LIMIT: usize = 4096 + 512;
 
-/// The longest message between those who say little: see [`crate::channel::Channel`].
+/// Maximum length of short messages; see [`crate::channel::Channel`].
 pub const SHORT: usize = 512;
 
-/// A message that is not one.
+/// Error of decoding or encoding.
 #[derive(Debug)]
 pub enum WireError {
     Encode(bincode::error::EncodeError),
     Decode(bincode::error::DecodeError),
-    /// So many bytes follow a complete message.
+    /// Number of bytes after a complete message.
     Trailing(usize),
 }
 
@@ -40,12 +40,12 @@ fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
 }
 
-/// Writes `message` to the front of `into` and says how long it is.
+/// Encodes `message` at the start of `into` and returns its length.
 pub fn encode<T: Serialize>(message: &T, into: &mut [u8]) -> Result<usize, WireError> {
     bincode::serde::encode_into_slice(message, into, config()).map_err(WireError::Encode)
 }
 
-/// Reads a message that fills `bytes` exactly.
+/// Decodes a message that fills `bytes` exactly.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     let (message, used) = decode_head(bytes)?;
     match bytes.len() - used {
@@ -54,7 +54,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     }
 }
 
-/// Reads a message from the front of `bytes`; the payload begins at the index returned.
+/// Decodes a message at the start of `bytes`; the payload begins at the returned index.
 pub fn decode_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), WireError> {
     bincode::serde::decode_from_slice(bytes, config()).map_err(WireError::Decode)
 }
