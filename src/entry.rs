@@ -6,21 +6,23 @@ use std::process::ExitCode;
 
 use crate::cli::{self, Action, Circumstances};
 use crate::exit::{Failure, Status};
+use crate::hooks::Hooks;
 use crate::parent::{self, Start, Streams};
 use crate::policy::Role;
 use crate::role::Trouble;
 use crate::{demo, logger, resolver, zygote};
 
-pub(crate) fn enter() -> ExitCode {
+/// Runs the process that the command line asks for, with hooks.
+pub fn run_with<H: Hooks>() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let [_, only] = arguments.as_slice()
         && let Some(name) = privsep::role::asked_for(only)
     {
-        return be(name);
+        return be::<H>(name);
     }
     // Somebody else's connection may be in the place of stderr: without /dev/null nothing can be said.
     let Ok(streams) = Streams::find() else { return ExitCode::from(Status::Os as u8) };
-    match command(arguments, streams) {
+    match command::<H>(arguments, streams) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             streams.tell(&failure.text);
@@ -30,7 +32,7 @@ pub(crate) fn enter() -> ExitCode {
 }
 
 /// Runs what the command line asks for.
-fn command(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
+fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
     let surroundings = parent::tidy_up()?;
     let circumstances = Circumstances {
         may_select_user: surroundings.start == Start::Root,
@@ -48,7 +50,7 @@ fn command(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
     match action {
         Action::Run(config) => {
             config.remarks.iter().for_each(|remark| streams.tell(remark));
-            parent::run(*config, surroundings, descriptors)
+            parent::run::<H>(*config, surroundings, descriptors)
         }
         Action::Help(text) | Action::Version(text) => show(&text),
         Action::Demo => demo::run(surroundings.start),
@@ -62,16 +64,16 @@ fn show(text: &str) -> Result<u8, Failure> {
 
 /// Runs a role. A role that ends in trouble has told the parent, or has no parent: the status is for the
 /// parent alone.
-fn be(name: &str) -> ExitCode {
+fn be<H: Hooks>(name: &str) -> ExitCode {
     let Ok(entry) = privsep::role::Entry::check() else {
         let _ = writeln!(std::io::stderr(), "[{name}] is no port: a role is started by tcpreen itself.");
         return ExitCode::from(Status::Usage as u8);
     };
     let role = Role::EXECUTED.into_iter().find(|role| role.name() == name);
     let result = match role {
-        Some(Role::Resolver) => resolver::live(entry),
-        Some(Role::Logger) => logger::live(entry),
-        Some(Role::Zygote) => zygote::live(entry),
+        Some(Role::Resolver) => resolver::live::<H>(entry),
+        Some(Role::Logger) => logger::live::<H>(entry),
+        Some(Role::Zygote) => zygote::live::<H>(entry),
         Some(Role::Parent) | None => Err(Trouble::Protocol),
     };
     match result {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How an output shows the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Format {
+pub enum Format {
     C,
     Hex,
     Count,
@@ -17,7 +17,7 @@ pub(crate) enum Format {
 
 /// What a format needs of the monitored traffic; ordered, so that the greediest output decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Need {
+pub enum Need {
     /// Only that sessions begin and end, with the totals.
     Totals,
     /// How many bytes each piece had.
@@ -28,11 +28,11 @@ pub(crate) enum Need {
 
 impl Format {
     /// Every format, in the order in which `--help` lists them.
-    pub(crate) const ALL: [Format; 7] =
+    pub const ALL: [Format; 7] =
         [Format::C, Format::Hex, Format::Count, Format::Null, Format::Raw, Format::Password, Format::Strip];
 
     /// The name first, then its aliases. Case matters, as in 1.4.4.
-    pub(crate) const fn names(self) -> &'static [&'static str] {
+    pub const fn names(self) -> &'static [&'static str] {
         match self {
             Format::C => &["C", "c"],
             Format::Hex => &["hex", "hexa"],
@@ -45,11 +45,11 @@ impl Format {
     }
 
     /// The format that `name` stands for.
-    pub(crate) fn by_name(name: &str) -> Option<Format> {
+    pub fn by_name(name: &str) -> Option<Format> {
         Format::ALL.into_iter().find(|format| format.names().contains(&name))
     }
 
-    pub(crate) const fn need(self) -> Need {
+    pub const fn need(self) -> Need {
         match self {
             Format::Null => Need::Totals,
             Format::Count => Need::Lengths,

@@ -26,17 +26,17 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub(crate) const VERSION: u32 = 8;
+pub const VERSION: u32 = 8;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Side {
+pub enum Side {
     Client,
     Server,
 }
 
 impl Side {
-    pub(crate) fn other(self) -> Side {
+    pub fn other(self) -> Side {
         match self {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
@@ -46,7 +46,7 @@ impl Side {
 
 /// An address of a peer, or one that we listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) enum Address {
+pub enum Address {
     V4 {
         host: Ipv4Addr,
         port: u16,
@@ -61,14 +61,14 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    pub(crate) fn transport(&self) -> Transport {
+    pub fn transport(&self) -> Transport {
         match self {
             Address::V4 { .. } | Address::V6 { .. } => Transport::Tcp,
             Address::Unix(_) => Transport::Unix,
         }
     }
 
-    pub(crate) fn ip(&self) -> Option<IpAddr> {
+    pub fn ip(&self) -> Option<IpAddr> {
         match *self {
             Address::V4 { host, .. } => Some(host.into()),
             Address::V6 { host, .. } => Some(host.into()),
@@ -76,7 +76,7 @@ impl Address {
         }
     }
 
-    pub(crate) fn port(&self) -> Option<u16> {
+    pub fn port(&self) -> Option<u16> {
         match *self {
             Address::V4 { port, .. } | Address::V6 { port, .. } => Some(port),
             Address::Unix(_) => None,
@@ -85,7 +85,7 @@ impl Address {
 
     /// Whether its port may be that of a service. Linux takes those of clients from 32768 on (ip_local_port_range),
     /// where the name of a service would be chance.
-    pub(crate) fn may_be_a_service(&self) -> bool {
+    pub fn may_be_a_service(&self) -> bool {
         match self {
             Address::V4 { port, .. } | Address::V6 { port, .. } => *port < 32768,
             Address::Unix(_) => false,
@@ -93,7 +93,7 @@ impl Address {
     }
 
     /// Node and service in numbers, as the frame shows them.
-    pub(crate) fn numeric(&self) -> Name {
+    pub fn numeric(&self) -> Name {
         let (node, service) = match self {
             Address::V4 { host, port } => (host.to_string(), port.to_string()),
             Address::V6 { host, port, scope: 0 } => (host.to_string(), port.to_string()),
@@ -113,9 +113,9 @@ impl fmt::Display for Address {
 
 /// Node and service of an address, in words or numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Name {
-    pub(crate) node: String,
-    pub(crate) service: String,
+pub struct Name {
+    pub node: String,
+    pub service: String,
 }
 
 impl fmt::Display for Name {
@@ -126,21 +126,21 @@ impl fmt::Display for Name {
 
 /// The first message to every role that is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Prepare {
-    pub(crate) version: u32,
-    pub(crate) parent: i32,
+pub struct Prepare {
+    pub version: u32,
+    pub parent: i32,
     #[serde(with = "IdentityOnTheWire")]
-    pub(crate) identity: Identity,
-    pub(crate) sandbox: Sandbox,
+    pub identity: Identity,
+    pub sandbox: Sandbox,
 }
 
 /// What the command line says of the cages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     /// `--sandbox`
-    pub(crate) violation: Violation,
+    pub violation: Violation,
     /// `--require-sandbox=full`: what this system cannot give is an error.
-    pub(crate) full: bool,
+    pub full: bool,
 }
 
 /// `Identity` belongs to privsep, which need not know that it is sent.
@@ -153,7 +153,7 @@ enum IdentityOnTheWire {
 
 /// What a role tells the parent. The parent refuses what this role, or this moment, does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ToParent {
+pub enum ToParent {
     /// Any role: confined.
     Ready { cage: Cage },
     /// Any role: a step of the preparation failed.
@@ -188,14 +188,14 @@ pub(crate) enum ToParent {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum End {
+pub enum End {
     Status(i32),
     Signal(i32),
 }
 
 /// A step of a role's preparation that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// Confinement: the step and why.
     Confine(String),
     /// An output cannot be opened.
@@ -210,7 +210,7 @@ pub(crate) enum Problem {
 
 /// Parent to resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ToResolver {
+pub enum ToResolver {
     /// With the logger's channel, unless names are not wanted.
     Prepare(Prepare),
     Find(Find),
@@ -218,17 +218,17 @@ pub(crate) enum ToResolver {
 
 /// A name to look up at the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Find {
+pub struct Find {
     /// `None` with `listen` is every address, without it this host.
-    pub(crate) host: Option<String>,
+    pub host: Option<String>,
     /// A service name; `None` is port 0.
-    pub(crate) service: Option<String>,
-    pub(crate) family: FindFamily,
-    pub(crate) listen: bool,
+    pub service: Option<String>,
+    pub family: FindFamily,
+    pub listen: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum FindFamily {
+pub enum FindFamily {
     Any,
     Ipv4,
     Ipv6,
@@ -236,7 +236,7 @@ pub(crate) enum FindFamily {
 
 /// Parent to zygote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ToZygote {
+pub enum ToZygote {
     Prepare {
         prepare: Prepare,
         reaping: Reaping,
@@ -249,7 +249,7 @@ pub(crate) enum ToZygote {
 
 /// How soon the zygote looks after workers that have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Reaping {
+pub enum Reaping {
     /// The next session may be waiting for the place of this one.
     AtOnce,
     /// There are places enough: several at a time.
@@ -258,7 +258,7 @@ pub(crate) enum Reaping {
 
 /// Parent to an idle worker; the only message it ever gets, with client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ToWorker {
+pub enum ToWorker {
     Session {
         need: Need,
         bytes: Option<u64>,
@@ -270,14 +270,14 @@ pub(crate) enum ToWorker {
 
 /// The kind of a peer's socket: the worker cannot ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Transport {
+pub enum Transport {
     Tcp,
     Unix,
 }
 
 /// Parent to logger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ToLogger {
+pub enum ToLogger {
     /// With the resolver's channel, unless names are not wanted.
     Prepare {
         prepare: Prepare,
@@ -343,7 +343,7 @@ pub(crate) enum ToLogger {
 
 /// How sessions share an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Sharing {
+pub enum Sharing {
     /// One after the other.
     Serial,
     /// Several at a time: lines carry the session's number.
@@ -352,14 +352,14 @@ pub(crate) enum Sharing {
 
 /// Where the notices go, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Notices {
-    pub(crate) ear: Ear,
-    pub(crate) told: Told,
+pub struct Notices {
+    pub ear: Ear,
+    pub told: Told,
 }
 
 /// Who hears the notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Ear {
+pub enum Ear {
     Stderr,
     Syslog,
     /// Syslog, for a daemon: the standard streams are left.
@@ -367,7 +367,7 @@ pub(crate) enum Ear {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Told {
+pub enum Told {
     /// Errors, and what is asked for.
     Errors,
     Normal,
@@ -376,23 +376,23 @@ pub(crate) enum Told {
 
 /// When a file becomes a finished part, and how many parts are kept: where nothing is said, never, and all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Rotation {
+pub struct Rotation {
     /// Before it gets larger than this.
-    pub(crate) size: Option<u64>,
+    pub size: Option<u64>,
     /// At the end of each such time from the start on.
-    pub(crate) every: Option<Duration>,
-    pub(crate) keep: Option<u32>,
+    pub every: Option<Duration>,
+    pub keep: Option<u32>,
 }
 
 impl Rotation {
-    pub(crate) fn is_wanted(&self) -> bool {
+    pub fn is_wanted(&self) -> bool {
         self.size.is_some() || self.every.is_some()
     }
 }
 
 /// What becomes of the contents that a file has at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Beginning {
+pub enum Beginning {
     /// Lost; where the file is rotated by us, it becomes the first part.
     Empty,
     /// `--append`
@@ -401,15 +401,15 @@ pub(crate) enum Beginning {
 
 /// What an output shows of the traffic, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct View {
-    pub(crate) format: Format,
+pub struct View {
+    pub format: Format,
     /// `--only`: traffic of this side alone.
-    pub(crate) only: Option<Side>,
+    pub only: Option<Side>,
 }
 
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Hangup {
+pub enum Hangup {
     /// The terminal has gone.
     Ends,
     /// Logs are being rotated.
@@ -418,7 +418,7 @@ pub(crate) enum Hangup {
 
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Level {
+pub enum Level {
     /// Told even with `-q`.
     Error,
     Normal,
@@ -431,7 +431,7 @@ pub(crate) enum Level {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum OutputTarget {
+pub enum OutputTarget {
     Stdout,
     /// A descriptor that comes with the message; its name is for the operator.
     Descriptor(String),
@@ -440,22 +440,22 @@ pub(crate) enum OutputTarget {
 
 /// Logger to resolver: what is this address called?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NameQuestion {
+pub struct NameQuestion {
     /// Comes back with the answer.
-    pub(crate) id: u64,
-    pub(crate) address: Address,
+    pub id: u64,
+    pub address: Address,
 }
 
 /// Resolver to logger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NameAnswer {
-    pub(crate) id: u64,
-    pub(crate) name: Name,
+pub struct NameAnswer {
+    pub id: u64,
+    pub name: Name,
 }
 
 /// Lookup to resolver: the only message of the process that looks one question up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum LookupAnswer {
+pub enum LookupAnswer {
     /// To [`Find`].
     Found(Vec<Address>),
     /// Likewise: the number of `getaddrinfo(3)`, and errno where that is `EAI_SYSTEM`.
@@ -465,11 +465,11 @@ pub(crate) enum LookupAnswer {
 }
 
 /// What a worker has: the way to the logger, on which its session came.
-pub(crate) type WorkersEnd = Channel<Record, ToWorker, { wire::SHORT }>;
+pub type WorkersEnd = Channel<Record, ToWorker, { wire::SHORT }>;
 
 /// Worker to logger: what happened in the session, as it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Record {
+pub enum Record {
     /// The bytes that follow in the same message came from this side.
     Data { from: Side, urgent: bool },
     /// So many bytes passed, which no output wants to see.
@@ -483,15 +483,15 @@ pub(crate) enum Record {
 
 impl Record {
     /// No encoded record is longer: the payload of `Data` begins within this.
-    pub(crate) const MAX_HEAD: usize = 40;
+    pub const MAX_HEAD: usize = 40;
 
     /// No message with a record is longer, payload included.
-    pub(crate) const LONGEST: usize = 256 * 1024;
+    pub const LONGEST: usize = 256 * 1024;
 }
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Cause {
+pub enum Cause {
     /// Both sides had sent all they had.
     Done,
     /// This side reset its connection, and the reset was passed on.
@@ -511,7 +511,7 @@ pub(crate) enum Cause {
     Failed { errno: i32 },
 }
 
-// The path, because the probe of the cage (tests/probe) takes this file in by a path, too.
+#[cfg(fuzzing)]
+pub mod fuzz;
 #[cfg(test)]
-#[path = "messages/tests.rs"]
 mod tests;

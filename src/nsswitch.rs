@@ -11,7 +11,7 @@ const WITHOUT_DAEMON: [&str; 8] =
     ["files", "dns", "db", "compat", "hesiod", "nis", "myhostname", "mymachines"];
 
 /// Whether a lookup on this system may have to ask a daemon.
-pub(crate) fn asks_a_daemon() -> bool {
+pub fn asks_a_daemon() -> bool {
     fs::read_to_string("/etc/nsswitch.conf").is_ok_and(|configuration| names_a_daemon(&configuration))
 }
 

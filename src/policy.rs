@@ -24,7 +24,7 @@ use privsep::{allow, refuse, sys};
 
 /// A process of ours. Workers are born with the zygote's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     Parent,
     Resolver,
     Logger,
@@ -32,9 +32,9 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) const EXECUTED: [Role; 3] = [Role::Resolver, Role::Logger, Role::Zygote];
+    pub const EXECUTED: [Role; 3] = [Role::Resolver, Role::Logger, Role::Zygote];
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Role::Parent => "parent",
             Role::Resolver => "resolver",
@@ -44,7 +44,7 @@ impl Role {
     }
 
     /// What it sees of the file system when it was started with root's power. Without it, Landlock has to do.
-    pub(crate) const fn root(self) -> Root {
+    pub const fn root(self) -> Root {
         match self {
             Role::Zygote => Root::Nothing,
             // The parent removes the sockets it made, the resolver reads /etc, the logger reopens outputs.
@@ -53,7 +53,7 @@ impl Role {
     }
 
     /// Limits beside the core size, which is 0 for all.
-    pub(crate) const fn limits(self) -> &'static [(Resource, u64)] {
+    pub const fn limits(self) -> &'static [(Resource, u64)] {
         match self {
             // Not RLIMIT_NOFILE: it also bounds how many descriptors of the user may be on their way
             // between processes. A worker lowers its own.
@@ -65,7 +65,7 @@ impl Role {
     }
 
     /// What it gets when the parent dies, besides the end of its channel.
-    pub(crate) const fn parent_death_signal(self) -> Signal {
+    pub const fn parent_death_signal(self) -> Signal {
         match self {
             // The logger that serves replaces it by a signal that lets it write what has been recorded.
             Role::Parent | Role::Resolver | Role::Logger | Role::Zygote => Signal::SIGKILL,
@@ -73,7 +73,7 @@ impl Role {
     }
 
     /// Whether it lets others go first: nobody waits for a record to be written or for a worker to spare.
-    pub(crate) const fn patient(self) -> bool {
+    pub const fn patient(self) -> bool {
         match self {
             Role::Logger | Role::Zygote => true,
             Role::Parent | Role::Resolver => false,
@@ -82,7 +82,7 @@ impl Role {
 
     /// What Landlock leaves it of the file system and of the network, in words; the rules are where the role sets
     /// itself up, with the directories of that start.
-    pub(crate) const fn reach(self) -> &'static str {
+    pub const fn reach(self) -> &'static str {
         match self {
             Role::Parent => {
                 "removes files in the directories of its sockets and of its PID file; TCP to anywhere, no bind"
@@ -97,7 +97,7 @@ impl Role {
     }
 
     /// The tables that make up its filter.
-    pub(crate) const fn allowed(self) -> &'static [&'static [Allowed]] {
+    pub const fn allowed(self) -> &'static [&'static [Allowed]] {
         match self {
             Role::Parent => &[RUNTIME, MEMORY, CHANNEL, PARENT],
             Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, RESOLVER],
@@ -107,7 +107,7 @@ impl Role {
     }
 
     /// Calls that libc makes and whose refusal it survives.
-    pub(crate) const fn refused(self) -> &'static [Refused] {
+    pub const fn refused(self) -> &'static [Refused] {
         match self {
             Role::Resolver => RESOLVER_REFUSED,
             Role::Zygote => ZYGOTE_REFUSED,
@@ -115,7 +115,7 @@ impl Role {
         }
     }
 
-    pub(crate) fn filter(self, extras: &[Extra], violation: Violation) -> io::Result<Filter> {
+    pub fn filter(self, extras: &[Extra], violation: Violation) -> io::Result<Filter> {
         let extras = extras.iter().map(|extra| extra.allowed());
         let tables: Vec<_> = self.allowed().iter().copied().chain(extras).collect();
         Filter::new(&tables, self.refused(), violation)
@@ -124,7 +124,7 @@ impl Role {
 
 /// What a role may do only in a run that needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extra {
+pub enum Extra {
     /// Logger: an output has files of its own for each session.
     SessionFiles,
     /// Logger: a file is opened again when logs are rotated.
@@ -146,7 +146,7 @@ pub(crate) enum Extra {
 }
 
 impl Extra {
-    pub(crate) const fn allowed(self) -> &'static [Allowed] {
+    pub const fn allowed(self) -> &'static [Allowed] {
         match self {
             Extra::SessionFiles => SESSION_FILES,
             Extra::Rotation => ROTATION,
@@ -162,7 +162,7 @@ impl Extra {
 }
 
 /// How a session's file is opened: a new one, never one that is there, never through a link.
-pub(crate) const NEW_FILE: i32 = libc::O_WRONLY
+pub const NEW_FILE: i32 = libc::O_WRONLY
     | libc::O_CREAT
     | libc::O_EXCL
     | libc::O_NOFOLLOW
@@ -174,7 +174,7 @@ pub(crate) const NEW_FILE: i32 = libc::O_WRONLY
 
 /// How a file is opened that has been rotated away: what is there now stays as it is, and a pipe that nobody
 /// reads is an error.
-pub(crate) const ROTATED_FILE: i32 = libc::O_WRONLY
+pub const ROTATED_FILE: i32 = libc::O_WRONLY
     | libc::O_CREAT
     | libc::O_APPEND
     | libc::O_NONBLOCK
@@ -183,17 +183,17 @@ pub(crate) const ROTATED_FILE: i32 = libc::O_WRONLY
     | libc::O_LARGEFILE;
 
 /// How a FIFO is opened again and again until it has a reader. Through a name in `/proc`, which is a link.
-pub(crate) const WAITING_PIPE: i32 =
+pub const WAITING_PIPE: i32 =
     libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_LARGEFILE;
 
 /// The lock on a file of an output.
 const LOCK: i32 = libc::LOCK_EX | libc::LOCK_NB;
 
 /// The mode of a file with secrets.
-pub(crate) const PRIVATE: u32 = 0o600;
+pub const PRIVATE: u32 = 0o600;
 
 /// Descriptors of a worker.
-pub(crate) const WORKER_DESCRIPTORS: u64 = 16;
+pub const WORKER_DESCRIPTORS: u64 = 16;
 
 /// Address space of the zygote and of each worker, which needs its program and two buffers: one that has been
 /// taken over cannot take the machine's memory from the others.
@@ -359,16 +359,16 @@ const SYSLOG: &[Allowed] = allow![
 ];
 
 /// What NSS reads: its configuration and libraries, and the sockets of its daemons.
-pub(crate) const NSS_FILES: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run"];
+pub const NSS_FILES: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run"];
 
 /// Where name servers are reached by TCP.
-pub(crate) const NAME_SERVERS: &[u16] = &[53];
+pub const NAME_SERVERS: &[u16] = &[53];
 
 /// Where syslogd listens.
-pub(crate) const SYSLOG_PATH: &str = "/dev/log";
+pub const SYSLOG_PATH: &str = "/dev/log";
 
 /// Where journald listens as syslogd, in a root directory that has no `/dev/log` leading there.
-pub(crate) const JOURNAL_PATH: &str = "/run/systemd/journal/dev-log";
+pub const JOURNAL_PATH: &str = "/run/systemd/journal/dev-log";
 
 /// The size of an address: the family and the path, of which the kernel needs no NUL.
 const fn address_size(path: &str) -> u32 {

@@ -8,11 +8,12 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait};
-use privsep::confine::{self, Dropped, Fenced, Identity, Locked, Privileges, StepError};
+use privsep::confine::{self as privileges, Dropped, Fenced, Identity, Locked, Privileges, StepError};
 use privsep::landlock::Landlock;
 use privsep::sys::Fds;
 use serde::de::DeserializeOwned;
 
+use crate::hooks::Hooks;
 use crate::messages::{Prepare, Problem, Sandbox, ToParent, VERSION};
 use crate::policy::{Extra, Role};
 
@@ -91,12 +92,13 @@ fn confine_problem(error: impl fmt::Display) -> Problem {
 }
 
 /// The first turn: identity, capabilities and limits. `parent` is the process without which this one ends.
-pub(crate) fn drop_privileges(
+pub(crate) fn drop_privileges<H: Hooks>(
     role: Role,
     identity: Identity,
     parent: Option<Pid>,
 ) -> Result<Dropped, StepError> {
-    confine::drop_privileges(&Privileges {
+    H::before_drop(role);
+    privileges::drop_privileges(&Privileges {
         identity,
         root: role.root(),
         limits: role.limits(),
@@ -105,7 +107,7 @@ pub(crate) fn drop_privileges(
 }
 
 /// The same for a role that was executed.
-pub(crate) fn drop_and_tell<In, const ROOM: usize>(
+pub(crate) fn drop_and_tell<H: Hooks, In, const ROOM: usize>(
     role: Role,
     prepare: &Prepare,
     parent: &Channel<ToParent, In, ROOM>,
@@ -117,7 +119,7 @@ pub(crate) fn drop_and_tell<In, const ROOM: usize>(
         // A matter of speed alone: where it is not allowed, it is not missed.
         let _ = privsep::sys::be_patient();
     }
-    let dropped = drop_privileges(role, prepare.identity, Some(Pid::from_raw(prepare.parent)));
+    let dropped = drop_privileges::<H>(role, prepare.identity, Some(Pid::from_raw(prepare.parent)));
     tell(parent, dropped.map_err(confine_problem))
 }
 
@@ -131,12 +133,17 @@ pub(crate) fn fence<In, const ROOM: usize>(
 }
 
 /// The third turn: seccomp. And was that all of the cage that is wanted?
-pub(crate) fn lock(
+pub(crate) fn lock<H: Hooks>(
     role: Role,
     extras: &[Extra],
     fenced: Fenced,
     sandbox: Sandbox,
 ) -> Result<Locked, StepError> {
+    let confine = |fenced| confine(role, extras, fenced, sandbox);
+    H::before_lock(role, fenced, &confine).and_then(confine)
+}
+
+fn confine(role: Role, extras: &[Extra], fenced: Fenced, sandbox: Sandbox) -> Result<Locked, StepError> {
     let filter =
         role.filter(extras, sandbox.violation).map_err(|error| StepError { step: "seccomp", error })?;
     let locked = fenced.lock(&filter)?;
@@ -150,14 +157,14 @@ pub(crate) fn lock(
 }
 
 /// The same for a role that was executed; then the parent is told that we are ready.
-pub(crate) fn lock_and_tell<In, const ROOM: usize>(
+pub(crate) fn lock_and_tell<H: Hooks, In, const ROOM: usize>(
     role: Role,
     extras: &[Extra],
     fenced: Fenced,
     sandbox: Sandbox,
     parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Locked, Trouble> {
-    let locked = tell(parent, lock(role, extras, fenced, sandbox).map_err(confine_problem))?;
+    let locked = tell(parent, lock::<H>(role, extras, fenced, sandbox).map_err(confine_problem))?;
     parent.send(&ToParent::Ready { cage: locked.cage })?;
     Ok(locked)
 }

@@ -13,7 +13,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::messages::{Reaping, ToLogger, ToResolver, ToZygote};
 use crate::support::hostile;
 use crate::support::leftovers::Leftovers;
 use crate::support::payload::Payload;
@@ -26,6 +25,7 @@ use crate::support::skip::{Need, long, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::binary;
 use crate::support::wait::{until, within};
+use tcpreen::messages::{Reaping, ToLogger, ToResolver, ToZygote};
 
 /// Those that live as long as the bridge.
 const LASTING: [&str; 4] = ["parent", "logger", "resolver", "zygote"];

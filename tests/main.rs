@@ -18,17 +18,11 @@ mod containers;
 mod daemon;
 mod diagnostics;
 mod endurance;
-#[path = "../src/format.rs"]
-#[allow(dead_code, reason = "the program's own, of which `messages` needs a part")]
-mod format;
 mod formats;
 mod inetd;
 mod limits;
 mod loss;
 mod manual;
-#[path = "../src/messages.rs"]
-#[allow(dead_code, reason = "the program's own: whoever attacks a process writes its messages")]
-mod messages;
 mod modes;
 mod names;
 mod notify;

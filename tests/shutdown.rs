@@ -8,7 +8,6 @@ use nix::sys::socket::{SockType, getsockopt, setsockopt, sockopt};
 use nix::unistd::Pid;
 use privsep::channel::Channel;
 
-use crate::messages::{Record, Side, ToWorker};
 use crate::support::payload::Payload;
 use crate::support::peer::{Peer, Server};
 use crate::support::scratch::Scratch;
@@ -16,6 +15,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::within;
 use crate::support::{hostile, proc, unix};
+use tcpreen::messages::{Record, Side, ToWorker};
 
 /// What sessions have after the signal, with something for a busy machine.
 const SESSIONS: Duration = Duration::from_secs(15);

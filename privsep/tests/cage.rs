@@ -1,8 +1,5 @@
-//! What the cage promises, tried from inside: this binary starts itself as a role, locks itself, and does
-//! the forbidden thing. Without libtest, whose threads a fork must not meet.
-
-#[path = "../../tests/support/skipped.rs"]
-mod skipped;
+//! Tests the sandbox from inside: this binary starts itself as a role, locks itself, and attempts what is
+//! forbidden. It does not use libtest, because a process with threads must not fork.
 
 use std::ffi::{CString, OsString};
 use std::fs::{File, Permissions};
@@ -22,7 +19,9 @@ use privsep::role::{Entry, argument, asked_for};
 use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
 use privsep::spawn::{Program, Streams};
 use privsep::{allow, refuse};
-use skipped::Lack;
+use skips::{Lack, List};
+
+const SKIPPED: List = List(env!("CARGO_TARGET_TMPDIR"));
 
 const ALLOWED: &[Allowed] = allow![
     SYS_exit_group => "the end",
@@ -49,7 +48,7 @@ const ALLOWED: &[Allowed] = allow![
 
 const REFUSED: &[Refused] = refuse![SYS_getcwd with ENOSYS => "the probe that asks for it"];
 
-/// What a probe does once it is locked; `true` if it came back and all is well.
+/// Action of a probe once it is locked; `true` if it returned with the right result.
 type Probe = fn(&Channel<u32, u32>) -> bool;
 
 const PROBES: &[(&str, Probe, Expected)] = &[
@@ -70,7 +69,7 @@ const PROBES: &[(&str, Probe, Expected)] = &[
     ("aborts", |_| std::process::abort(), Expected::Aborted),
 ];
 
-/// How a probe must end.
+/// Required end of a probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     Fine,
@@ -95,7 +94,7 @@ fn main() -> ExitCode {
         let (count, word) = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)) {
             Ok(Ending::Passed) => (&mut passed, "ok".to_owned()),
             Ok(Ending::Skipped(lack)) => {
-                skipped::enter(&format!("cage: {name}"), lack);
+                SKIPPED.enter(&format!("cage: {name}"), lack);
                 (&mut ignored, format!("ignored, {}", lack.0))
             }
             Err(_) => (&mut failed, "FAILED".to_owned()),
@@ -116,13 +115,13 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How a test ends that does not fail.
+/// Result of a test that did not fail.
 enum Ending {
     Passed,
     Skipped(Lack),
 }
 
-/// Starts a probe, talks to it, and looks at its end.
+/// Starts a probe, exchanges messages with it, and checks its end.
 fn probe(name: &str, expected: Expected) -> Ending {
     let program = Program::current("cage").expect("the program");
     let (pid, channel) = program.start::<u32, u32>(name, Streams::Output, &[]).expect("a role");
@@ -138,14 +137,14 @@ fn probe(name: &str, expected: Expected) -> Ending {
     Ending::Passed
 }
 
-/// What a copy of this binary is told by [`regain`].
+/// Argument with which [`regain`] starts a copy of this binary.
 const WHO: &str = "who";
 
-/// Environment variable that tells [`regain`] where the set-uid copy of this binary is.
+/// Environment variable with which [`regain`] finds the set-uid copy of this binary.
 const COPY: &str = "CAGE_SET_UID_COPY";
 
-/// A copy of this binary with root's set-uid bit. The build directory will not do: a role that has dropped root may
-/// be unable to pass the directories above it, and then would fail for that reason alone.
+/// Makes a copy of this binary with root's set-uid bit, outside the build directory: a role that has dropped
+/// root may be unable to enter the directories above that, and would fail for that reason only.
 fn set_uid_copy() -> Option<(tempfile::TempDir, PathBuf)> {
     ["/tmp", "/var/tmp", "/dev/shm"].into_iter().find_map(|place| {
         let directory = tempfile::tempdir_in(place).ok()?;
@@ -153,13 +152,14 @@ fn set_uid_copy() -> Option<(tempfile::TempDir, PathBuf)> {
         std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).ok()?;
         std::fs::copy(std::env::current_exe().ok()?, &copy).ok()?;
         std::fs::set_permissions(&copy, Permissions::from_mode(0o4755)).ok()?;
-        // Without a drop the file gives what it promises; otherwise the test would show nothing.
+        // Checks that the copy gives root without a drop; otherwise the test would prove nothing.
         let given = Command::new(&copy).arg(WHO).uid(65534).status().ok()?;
         (given.code() == Some(1)).then_some((directory, copy))
     })
 }
 
-/// Dropped, but neither fenced nor locked: tries to be root again, by itself and through a set-uid file.
+/// Drops privileges, but does not confine itself further: tries to become root again, directly and through a
+/// set-uid file.
 fn regain() -> ExitCode {
     let root = Uid::from_raw(0);
     drop_privileges(&privileges()).expect("dropped");
@@ -170,19 +170,19 @@ fn regain() -> ExitCode {
     panic!("{}", Command::new(copy).arg(WHO).exec());
 }
 
-/// Whether whoever executes this is root by it.
+/// Reports whether the caller is root.
 fn who() -> ExitCode {
     ExitCode::from(u8::from(nix::unistd::geteuid().is_root()))
 }
 
 fn skip(lack: Lack) -> Ending {
-    skipped::expect_allowed(lack.0);
+    skips::expect_allowed(lack.0);
     Ending::Skipped(lack)
 }
 
 fn dropped_for_good() -> Ending {
     if !nix::unistd::geteuid().is_root() {
-        return skip(skipped::ROOT);
+        return skip(skips::ROOT);
     }
     let Some((_directory, copy)) = set_uid_copy() else {
         return skip(Lack("no directory has working set-uid files", "mount /tmp or /var/tmp without nosuid"));
@@ -197,7 +197,7 @@ fn dropped_for_good() -> Ending {
     Ending::Passed
 }
 
-/// The life of a probe.
+/// Runs a probe.
 fn be(name: &str) -> ExitCode {
     let Ok(entry) = Entry::check() else { return ExitCode::from(64) };
     if name == "regain" {
@@ -206,7 +206,7 @@ fn be(name: &str) -> ExitCode {
     let channel: Channel<u32, u32> = entry.open(c"probe").expect("the channel");
     let in_time = mpsc::channel::<()>();
     let started = mpsc::channel::<()>();
-    // Lives before the filter, acts after it: the filter has to cover it, too.
+    // Created before the filter and active after it: the filter has to cover the thread, too.
     let thread = (name == "thread").then(|| {
         let (go, up) = (in_time.1, started.0);
         std::thread::spawn(move || {

@@ -18,7 +18,6 @@ mod batch;
 mod claim;
 mod escape;
 #[cfg(fuzzing)]
-#[path = "../../contrib/fuzz/inside/logger.rs"]
 pub(crate) mod fuzz;
 mod home;
 mod names;
@@ -30,7 +29,7 @@ mod pipe;
 mod reader;
 mod rotation;
 mod series;
-mod session;
+pub(crate) mod session;
 mod sheet;
 mod statistics;
 mod syslog;
@@ -47,6 +46,7 @@ use privsep::channel::{Channel, no_fds, one_fd};
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
 
+use crate::hooks::Hooks;
 use crate::messages::{Ear, Hangup, OutputTarget, Problem, ToLogger, ToParent};
 use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
@@ -64,7 +64,7 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 const ORPHANED: Signal = Signal::SIGCONT;
 
 /// The whole life of the logger.
-pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
     let (ToLogger::Prepare { prepare, sharing, backlog, notices, hangup, rotation, beginning }, fds) =
         role::first(&parent)?
@@ -75,7 +75,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         [socket, None] => socket.map(Channel::adopt).transpose()?,
         _ => return Err(Trouble::Protocol),
     };
-    let dropped = role::drop_and_tell(Role::Logger, &prepare, &parent)?;
+    let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
     let opened = receive_and_open(&parent, &Renewal { hangup, rotation, beginning, sharing })?;
     let outputs = role::tell(&parent, opened)?;
@@ -109,7 +109,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     if !waiting.is_empty() {
         parent.send(&ToParent::OutputsWait)?;
     }
-    let locked = role::lock_and_tell(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;
+    let locked = role::lock_and_tell::<H, _, _>(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;
     reader.serve(&locked)
 }
 

@@ -1,5 +1,8 @@
 //! A session as the logger sees it: what its worker may say now, and what waits for its names.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -12,6 +12,7 @@ use super::pidfile::PidFile;
 use super::supervisor::Peers;
 use crate::config::{Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
+use crate::hooks::Hooks;
 use crate::policy::{Extra, Role};
 use crate::role;
 
@@ -20,13 +21,13 @@ fn unconfined(error: StepError) -> Failure {
 }
 
 /// Everything is bound: nothing that comes needs a privilege.
-pub(super) fn drop_privileges(start: Start, identity: Identity) -> Result<Dropped, Failure> {
-    let dropped = start.with_privilege(|| role::drop_privileges(Role::Parent, identity, None));
+pub(super) fn drop_privileges<H: Hooks>(start: Start, identity: Identity) -> Result<Dropped, Failure> {
+    let dropped = start.with_privilege(|| role::drop_privileges::<H>(Role::Parent, identity, None));
     dropped.map_err(no_user)?.map_err(unconfined)
 }
 
 /// Fences and locks. `background` tells that somebody waits in the foreground.
-pub(super) fn close(
+pub(super) fn close<H: Hooks>(
     dropped: Dropped,
     config: &Config,
     peers: &Peers,
@@ -53,7 +54,7 @@ pub(super) fn close(
     .into_iter()
     .filter_map(|(extra, needed)| needed.then_some(extra))
     .collect();
-    role::lock(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)
+    role::lock::<H>(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)
 }
 
 /// Whether a peer is met at an abstract Unix socket, which Landlock would put out of reach.

@@ -9,7 +9,6 @@ mod denied;
 mod descriptors;
 mod dial;
 #[cfg(fuzzing)]
-#[path = "../../contrib/fuzz/inside/parent.rs"]
 pub(crate) mod fuzz;
 mod handed;
 mod hangup;
@@ -42,6 +41,7 @@ use privsep::sys;
 
 use crate::config::{Config, Output, Verbosity};
 use crate::exit::{Failure, Status};
+use crate::hooks::Hooks;
 use crate::messages::{Level, ToLogger};
 use crate::policy::Role;
 use crate::reason::reason;
@@ -92,7 +92,7 @@ impl Surroundings {
 }
 
 /// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
-pub(crate) fn run(
+pub(crate) fn run<H: Hooks>(
     mut config: Config,
     surroundings: Surroundings,
     descriptors: Descriptors,
@@ -107,11 +107,11 @@ pub(crate) fn run(
             Part::Daemon(foreground) => Some(foreground),
         },
     };
-    bridge(config, surroundings, descriptors, foreground).or_else(Stop::status)
+    bridge::<H>(config, surroundings, descriptors, foreground).or_else(Stop::status)
 }
 
 /// The start as a recipe, in the only order that works; then the service.
-fn bridge(
+fn bridge<H: Hooks>(
     mut config: Config,
     surroundings: Surroundings,
     descriptors: Descriptors,
@@ -159,13 +159,13 @@ fn bridge(
 
     // While it may still be asked who we are.
     let who = who(target.identity);
-    let dropped = cage::drop_privileges(start, target.identity)?;
+    let dropped = cage::drop_privileges::<H>(start, target.identity)?;
     // Before the fence, beyond which abstract sockets are.
     let (manager, deaf) = match Manager::find() {
         Ok(manager) => (manager, None),
         Err(why) => (None, Some(why)),
     };
-    let locked = cage::close(dropped, &config, &peers, pidfile.as_ref(), foreground.is_some())?;
+    let locked = cage::close::<H>(dropped, &config, &peers, pidfile.as_ref(), foreground.is_some())?;
     cages.push(locked.cage);
     if let Some(foreground) = foreground {
         foreground.listening()?;

@@ -5,7 +5,7 @@
 mod encoder;
 #[allow(dead_code, reason = "likewise")]
 mod event;
-mod text;
+pub(crate) mod text;
 pub(crate) mod visible;
 
 #[cfg(test)]
@@ -13,6 +13,4 @@ mod golden;
 
 pub(crate) use encoder::{Encoder, FileStart, Purpose, encoder};
 pub(crate) use event::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
-#[cfg(fuzzing)]
-pub(crate) use text::SessionText;
 pub(crate) use text::find;

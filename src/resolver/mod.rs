@@ -13,7 +13,6 @@
 
 mod desk;
 #[cfg(fuzzing)]
-#[path = "../../contrib/fuzz/inside/resolver.rs"]
 pub(crate) mod fuzz;
 mod lookup;
 mod process;
@@ -30,6 +29,7 @@ use privsep::landlock::{Connect, Landlock};
 use privsep::role::Entry;
 use privsep::sys::Title;
 
+use crate::hooks::Hooks;
 use crate::messages::{NameAnswer, NameQuestion, ToParent, ToResolver};
 use crate::nsswitch;
 use crate::policy::{self, Extra, Role};
@@ -40,7 +40,7 @@ type Parent = Channel<ToParent, ToResolver>;
 type Logger = Channel<NameAnswer, NameQuestion>;
 
 /// The whole life of the resolver, and in its children of a lookup.
-pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-resolver")?;
     let (ToResolver::Prepare(prepare), fds) = role::first(&parent)? else { return Err(Trouble::Protocol) };
     let logger = match fds {
@@ -50,7 +50,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     };
     let title = Title::find().ok();
     let children = child_signals()?;
-    let dropped = role::drop_and_tell(Role::Resolver, &prepare, &parent)?;
+    let dropped = role::drop_and_tell::<H, _, _>(Role::Resolver, &prepare, &parent)?;
     let extras: &[Extra] = if nsswitch::asks_a_daemon() { &[Extra::NssDaemons] } else { &[] };
     let places = readable_places();
     let read: Vec<_> = places.iter().map(File::as_fd).collect();
@@ -58,7 +58,7 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
         Landlock { read: &read, connect: Connect::Ports(policy::NAME_SERVERS), ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     drop(places);
-    let locked = role::lock_and_tell(Role::Resolver, extras, fenced, prepare.sandbox, &parent)?;
+    let locked = role::lock_and_tell::<H, _, _>(Role::Resolver, extras, fenced, prepare.sandbox, &parent)?;
     let mut desk = Desk::new(parent, logger);
     let Some(lookup) = desk.serve(&children, &locked)? else { return Ok(()) };
     drop((desk, children));

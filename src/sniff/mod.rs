@@ -8,6 +8,8 @@
 mod amqp;
 mod dialogue;
 mod frames;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod http;
 mod imap;
 mod irc;

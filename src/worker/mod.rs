@@ -6,7 +6,6 @@
 mod bridge;
 mod flow;
 #[cfg(fuzzing)]
-#[path = "../../contrib/fuzz/inside/worker.rs"]
 pub(crate) mod fuzz;
 mod idle;
 mod loss;

@@ -4,7 +4,6 @@
 //! It is told nothing but how many workers to make, and says nothing but who was born and who ended.
 
 #[cfg(fuzzing)]
-#[path = "../../contrib/fuzz/inside/zygote.rs"]
 pub(crate) mod fuzz;
 
 use std::ops::ControlFlow;
@@ -25,6 +24,7 @@ use privsep::role::Entry;
 use privsep::sys::{self, Title};
 use privsep::wire;
 
+use crate::hooks::Hooks;
 use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote, WorkersEnd};
 use crate::policy::Role;
 use crate::role::{self, Trouble};
@@ -54,7 +54,7 @@ struct Newborn {
 }
 
 /// The whole life of the zygote; and, in its children, of a worker.
-pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-zygote")?;
     let ToZygote::Prepare { prepare, reaping } = role::first(&parent)?.0 else {
         return Err(Trouble::Protocol);
@@ -66,21 +66,24 @@ pub(crate) fn live(entry: Entry) -> Result<(), Trouble> {
     // Made here and never touched: every worker inherits the same untouched memory.
     let record = longest_record()?;
     let buffers = [Buffer::new(record), Buffer::new(record)];
-    let dropped = role::drop_and_tell(Role::Zygote, &prepare, &parent)?;
+    let dropped = role::drop_and_tell::<H, _, _>(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
-    let locked = role::lock_and_tell(Role::Zygote, &[], fenced, prepare.sandbox, &parent)?;
+    let locked = role::lock_and_tell::<H, _, _>(Role::Zygote, &[], fenced, prepare.sandbox, &parent)?;
     let Some(newborn) = serve(&parent, &children, reaping, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
         title.set(WORKER_TITLE);
     }
-    newborn.live(buffers, &locked)
+    newborn.live::<H>(buffers, &locked)
 }
 
 impl Newborn {
-    fn live(self, buffers: [Buffer; 2], locked: &Locked) -> ! {
+    fn live<H: Hooks>(self, buffers: [Buffer; 2], locked: &Locked) -> ! {
         match worker::await_session(&self.channel, self.zygote, locked) {
-            Ok(Some(session)) => worker::serve(&self.channel, session, buffers, locked),
+            Ok(Some(session)) => {
+                H::before_session();
+                worker::serve(&self.channel, session, buffers, locked)
+            }
             Ok(None) => sys::exit_now(0),
             Err(_) => sys::exit_now(1),
         }

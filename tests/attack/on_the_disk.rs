@@ -5,7 +5,6 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
-use crate::messages::{Record, Side};
 use crate::support::hostile;
 use crate::support::peer::Server;
 use crate::support::proc;
@@ -13,6 +12,7 @@ use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
+use tcpreen::messages::{Record, Side};
 
 const NEEDS: [Need; 2] = [Need::Ours, Need::Root];
 

@@ -11,11 +11,6 @@ use privsep::role::CHANNEL_FD;
 use privsep::wire;
 
 use super::NONSENSE;
-use crate::format::Format;
-use crate::messages::{
-    Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
-    Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
-};
 use crate::support::hostile::{self, Lingering, MOST, WrongKinds};
 use crate::support::peer::Server;
 use crate::support::proc;
@@ -25,6 +20,11 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
+use tcpreen::format::Format;
+use tcpreen::messages::{
+    Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
+    Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
+};
 
 type Worker = Channel<Record, ToWorker>;
 type Answers = Channel<NameAnswer, NameQuestion>;

@@ -10,7 +10,6 @@ use privsep::channel::Channel;
 use privsep::confine::{Cage, Kept};
 
 use super::NONSENSE;
-use crate::messages::{Address, End, Problem, Record, ToParent, ToWorker};
 use crate::support::hostile::{self, Lingering, MOST, WrongKinds};
 use crate::support::leftovers::Leftovers;
 use crate::support::peer::echo_server;
@@ -19,6 +18,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{until, within};
 use crate::support::{Bridged, bridge, proc};
+use tcpreen::messages::{Address, End, Problem, Record, ToParent, ToWorker};
 
 /// Where a role has its channel.
 const CHANNEL: RawFd = 3;

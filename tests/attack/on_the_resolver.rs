@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use privsep::channel::{Channel, Wait};
 
 use super::NONSENSE;
-use crate::messages::{Address, Find, FindFamily, NameAnswer, NameQuestion, ToResolver};
 use crate::support::hostile::{self, MOST, WrongKinds};
 use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
+use tcpreen::messages::{Address, Find, FindFamily, NameAnswer, NameQuestion, ToResolver};
 
 type Resolver = Role<ToResolver>;
 type Questions = Channel<NameQuestion, NameAnswer>;

@@ -10,8 +10,6 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait, one_fd};
 
 use super::NONSENSE;
-use crate::format::Need as Wanted;
-use crate::messages::{End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport};
 use crate::support::hostile::{self, MOST, WrongKinds};
 use crate::support::nobody;
 use crate::support::peer::Peer;
@@ -19,6 +17,8 @@ use crate::support::proc;
 use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
 use crate::support::wait::within;
+use tcpreen::format::Need as Wanted;
+use tcpreen::messages::{End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport};
 
 const SESSION: ToWorker =
     ToWorker::Session { need: Wanted::Totals, bytes: None, idle_ms: None, transports: [Transport::Tcp; 2] };

@@ -1,6 +1,6 @@
-//! What a process of the probe is told to do: `PROBE=BOARD ROLE PORT` in the environment of tcpreen's parent, or
-//! `PROBE=fault ROLE FAULT`.
-//! Roles get an environment of their own, and look into that of their parent.
+//! The assignment of a process of the probe: `PROBE=RESULTS ROLE PORT` in the environment of tcpreen's
+//! parent, or `PROBE=fault ROLE FAULT`. Roles get an environment of their own, so they read that of their
+//! parent.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -15,14 +15,14 @@ pub(crate) struct Assignment {
     role: String,
     board: Option<Board>,
     pub(crate) fault: Option<Fault>,
-    /// Where nobody may ever be connected to.
+    /// Port that no connection may ever reach.
     pub(crate) port: u16,
     plan: Vec<Trial>,
 }
 
 static ASSIGNMENT: OnceLock<Assignment> = OnceLock::new();
 
-/// Whether this process is tcpreen; and what it is to do besides, if it is a role's turn.
+/// Reads the assignment. Returns `true` if this process is to run as tcpreen.
 pub(crate) fn accept() -> bool {
     let is_role = std::env::args_os().nth(1).is_some_and(|first| privsep::role::asked_for(&first).is_some());
     let words = match is_role {
@@ -58,7 +58,7 @@ fn of_parent() -> Option<String> {
     text.split('\0').find_map(|entry| entry.strip_prefix(VARIABLE)?.strip_prefix('=').map(str::to_owned))
 }
 
-/// The assignment, if it is for this role.
+/// Returns the assignment if it is for this role.
 pub(crate) fn of(role: &str) -> Option<&'static Assignment> {
     ASSIGNMENT.get().filter(|assignment| assignment.role == role)
 }

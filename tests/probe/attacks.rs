@@ -1,4 +1,4 @@
-//! What somebody would try who has taken a role over, beyond one call with one set of arguments.
+//! Attacks from a compromised role that take more than one system call.
 
 use std::net::Ipv4Addr;
 use std::panic::catch_unwind;
@@ -16,7 +16,7 @@ pub(crate) fn of(role: &str) -> Vec<Attack> {
     OF_ALL.iter().chain(own).copied().collect()
 }
 
-/// How a program of ours may end when it is wrong, and what every role can try.
+/// Crashes and attacks that apply to every role.
 const OF_ALL: &[Attack] = &[
     (BUGS, "a panic", panics, Expected::Crashes),
     (BUGS, "an abort", || std::process::abort(), Expected::Crashes),
@@ -34,7 +34,7 @@ const WORKER: &[Attack] = &[
     (CONNECTS, "sendto with an address", || sends_to(0), Expected::Killed),
     (CONNECTS, "sendto by TCP Fast Open", || sends_to(libc::MSG_FASTOPEN), Expected::Killed),
     (CONNECTS, "sendmsg by TCP Fast Open", || sends_message(libc::MSG_FASTOPEN), Expected::Killed),
-    // The filter cannot see the address in it. It must lead nowhere: the test listens there.
+    // The filter cannot inspect the address. It must have no effect: the test listens there.
     (CONNECTS, "sendmsg with an address", || sends_message(0), Expected::Holds),
     (CONNECTS, "sendmsg to a socket with a name", sends_to_a_name, Expected::Holds),
     (MEDDLES, "abort of the zygote", aborts_the_zygote, Expected::Holds),
@@ -45,16 +45,16 @@ const WORKER: &[Attack] = &[
     (GROWS, "a call by the page that every process has", calls_vsyscall, Expected::Fails),
 ];
 
-/// This binary unwinds, as tests do; tcpreen aborts after the same last words.
+/// This binary unwinds, as tests do; tcpreen aborts after the same message.
 fn panics() -> bool {
     let _ = catch_unwind(|| panic!("on trial"));
     std::process::abort()
 }
 
-/// More than the descriptors of any worker.
+/// Includes every descriptor of a worker.
 const DESCRIPTORS: std::ops::Range<u64> = 3..16;
 
-/// Where a listener of the test waits for somebody who must not come.
+/// Address of a listener of the test that must get no connection.
 fn forbidden() -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
@@ -103,12 +103,12 @@ fn send_one<T>(fd: u64, address: &T, length: usize, byte: &u8, flags: i32) {
     let _ = call(libc::SYS_sendmsg, [fd, pointer(&header), flags as u64, 0, 0, 0]);
 }
 
-/// The abstract name of a datagram socket of the test's.
+/// Abstract name of a datagram socket of the test.
 pub(crate) fn forbidden_name(port: u16) -> String {
     format!("tcpreen-probe-{port}")
 }
 
-/// A pair of the one kind that a worker may make, aimed at a socket that has a name.
+/// Creates the only kind of socket pair that a worker may create, and sends to a named socket.
 fn sends_to_a_name() -> bool {
     let mut address = libc::sockaddr_un { sun_family: libc::AF_UNIX as u16, sun_path: [0; 108] };
     let name = forbidden_name(assignment::current().port);
@@ -121,7 +121,7 @@ fn sends_to_a_name() -> bool {
     if call(libc::SYS_socketpair, [libc::AF_UNIX as u64, kind as u64, 0, place, 0, 0]).is_err() {
         return false;
     }
-    // So that it has no peer.
+    // Leaves the other end without a peer.
     let _ = call(libc::SYS_close, [pair[1] as u64, 0, 0, 0, 0, 0]);
     let length = size_of::<libc::sa_family_t>() + 1 + name.len();
     for fd in std::iter::once(pair[0] as u64).chain(DESCRIPTORS) {
@@ -130,7 +130,7 @@ fn sends_to_a_name() -> bool {
     true
 }
 
-/// The filter that it inherited is the zygote's, which may abort.
+/// The worker inherited the zygote's filter, which permits the zygote to abort.
 fn aborts_the_zygote() -> bool {
     let zygote = nix::unistd::getppid().as_raw() as u64;
     let signal = libc::SIGABRT as u64;
@@ -162,7 +162,7 @@ fn takes_memory() -> bool {
     taken < 200 << 20
 }
 
-/// Three streams, the channel, client and server.
+/// Checks for exactly three streams, the channel, client and server.
 fn has_its_session_alone() -> bool {
     let open = |fd: &u64| call(libc::SYS_fcntl, [*fd, libc::F_GETFD as u64, 0, 0, 0, 0]).is_ok();
     (0..65536).filter(open).count() == 6

@@ -1,5 +1,4 @@
-//! Memory that the test shares with every process of the probe: a confined one has no other way to tell how a
-//! trial went.
+//! Shared memory through which processes of the probe report results: a confined process has no other way.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -11,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::raw;
 
-/// More than any plan has.
+/// More than any plan needs.
 const CELLS: usize = 4096;
 
 #[repr(C)]
@@ -23,7 +22,7 @@ struct Sheet {
 #[repr(C)]
 struct Cell {
     pid: AtomicI32,
-    /// One of the codes below, or a signal.
+    /// One of the codes below, or a signal number.
     outcome: AtomicI32,
 }
 
@@ -33,24 +32,24 @@ const AS_HOPED: i32 = 1001;
 const OTHERWISE: i32 = 1002;
 const EXITED: i32 = 1003;
 
-/// How a trial went, where it came back to tell.
+/// Result reported by the process that made the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The call returned, with whatever.
+    /// The call returned, with any result.
     CameBack,
-    /// What was tried went as the trial says.
+    /// The attempt ended as the trial expects.
     AsHoped,
     Otherwise,
 }
 
-/// How a trial went, seen from outside.
+/// Result as seen by the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Untried,
     Told(Outcome),
     Exited,
     Killed(Signal),
-    /// By a signal, or not, that somebody else has to tell of.
+    /// The process reported nothing; the test looks for its death elsewhere.
     Unknown(Pid),
 }
 
@@ -68,7 +67,7 @@ impl Board {
         Board(raw::share(&file))
     }
 
-    /// The next trial that nobody has taken.
+    /// Takes the next trial, each of which is handed out once.
     pub(crate) fn next(&self, of: usize) -> Option<usize> {
         Some(self.0.next.fetch_add(1, SeqCst)).filter(|index| *index < of)
     }
@@ -86,7 +85,7 @@ impl Board {
         self.0.cells[index].outcome.store(code, SeqCst);
     }
 
-    /// Waits for a child that has been on trial.
+    /// Waits for a child that has made an attempt.
     pub(crate) fn ended(&self, index: usize, child: Pid) {
         let cell = &self.0.cells[index];
         cell.pid.store(child.as_raw(), SeqCst);
@@ -113,5 +112,5 @@ impl Board {
     }
 }
 
-// The size is a multiple of a cell's on purpose: nothing is padded.
+// The size is a multiple of a cell's, so that there is no padding.
 const _: () = assert!(size_of::<Sheet>() == size_of::<usize>() + CELLS * size_of::<Cell>());

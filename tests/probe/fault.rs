@@ -1,5 +1,5 @@
-//! Steps of the confinement that fail, each in one role alone. The kernel's part is played by a filter that answers
-//! with an error, or with a success that is none; the code that has to notice is the real one.
+//! Injects faults into single steps of the confinement, one role at a time. A seccomp filter plays the
+//! kernel, with an error or a false success; the code that has to notice is the real one.
 
 use std::process::{Command, Stdio};
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use nix::libc;
 use super::assignment::VARIABLE;
 use super::raw;
 
-/// The answer of the kernel to a system call, whole or with one value of an argument.
+/// Forced result of a system call, of all its calls or of those with one value of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     number: i64,
@@ -47,10 +47,10 @@ const fn with(number: i64, index: u32, value: u32, errno: i32) -> Fault {
     Fault { number, argument: Some((index, value)), errno }
 }
 
-/// What is said to be done, and is not.
+/// False success: the call returns 0 without effect.
 const LIE: i32 = 0;
 
-/// The step as it is named, the roles that take it, and how it fails.
+/// Step, roles that take it, and the injected fault.
 const STEPS: &[(&str, &[&str], Fault)] = &[
     ("no_new_privs", ALL, with(libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS as u32, libc::EINVAL)),
     ("core limit", ALL, with(libc::SYS_prlimit64, 1, libc::RLIMIT_CORE, libc::EPERM)),
@@ -75,7 +75,7 @@ const STEPS: &[(&str, &[&str], Fault)] = &[
 const ALL: &[&str] = &["parent", "resolver", "logger", "zygote"];
 const EXECUTED: &[&str] = &["resolver", "logger", "zygote"];
 
-/// With any step failed in any role nothing listens, and the one line says which and whose.
+/// With any step failing in any role, tcpreen does not listen and prints one line with the step and the role.
 pub(crate) fn every_step_is_needed() -> Vec<String> {
     let cases =
         STEPS.iter().flat_map(|(step, roles, fault)| roles.iter().map(move |role| (step, role, fault)));

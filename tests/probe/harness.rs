@@ -1,4 +1,4 @@
-//! The test itself: runs tcpreen with an assignment for each role, and judges.
+//! Runs tcpreen with an assignment for each role, and judges the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -15,15 +15,15 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
+use skips::{Lack, List};
 use tempfile::TempDir;
 
 use super::assignment::VARIABLE;
 use super::board::{Board, Verdict};
-use super::policy::{Extra, Role};
-use super::skipped::{self, Lack};
-use super::trial::{self, Trial};
+use super::trial;
 use super::{attacks, fault, list};
 use privsep::seccomp::{Filter, Violation};
+use tcpreen::policy::{Extra, Role};
 
 /// Sessions at a time.
 const CLIENTS: usize = 8;
@@ -50,7 +50,7 @@ pub(crate) fn run() -> ExitCode {
     report.end()
 }
 
-/// A test and what is wrong with it.
+/// Name of a test, and its failures.
 type Judged = (String, Vec<String>);
 
 #[derive(Default)]
@@ -72,8 +72,8 @@ impl Report {
     }
 
     fn skip(&mut self, name: &str, lack: Lack) {
-        skipped::expect_allowed(lack.0);
-        skipped::enter(&format!("probe: {name}"), lack);
+        skips::expect_allowed(lack.0);
+        List(env!("CARGO_TARGET_TMPDIR")).enter(&format!("probe: {name}"), lack);
         println!("test {name} ... ignored, {}", lack.0);
         self.ignored += 1;
     }
@@ -88,7 +88,7 @@ impl Report {
     }
 }
 
-/// Returns what is wrong, or what is missing to find that out.
+/// Returns failures, or what the test lacks.
 type Test = fn() -> Result<Vec<String>, Lack>;
 
 const TESTS: &[(&str, Test)] = &[
@@ -110,9 +110,9 @@ const EXTRAS: [Extra; 9] = [
     Extra::Syslog,
 ];
 
-/// Both have the kernel's generic numbers. What this shows: every row that is not for x86-64 alone names a call that
-/// is there, and the filter made of them compiles. What it does not: the values that arguments are compared with,
-/// which are the C library's of the machine that the program is built for, and what a C library calls there.
+/// Compiles the tables for architectures with the kernel's generic numbers. Shows that every row not
+/// restricted to x86-64 names an existing call and that the filter compiles. Does not cover argument values,
+/// which are those of the build machine's C library, nor the calls that a C library makes there.
 fn for_other_architectures() -> Result<Vec<String>, Lack> {
     let Ok(header) = std::fs::read_to_string("/usr/include/asm-generic/unistd.h") else {
         return Err(Lack("/usr/include/asm-generic/unistd.h is missing", "apt install linux-libc-dev"));
@@ -143,10 +143,10 @@ fn generic_numbers(header: &str) -> BTreeMap<&str, i64> {
     named.collect()
 }
 
-/// The steps that only root takes are among them.
+/// Includes the steps that only root takes.
 fn without_a_step() -> Result<Vec<String>, Lack> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(skipped::ROOT);
+        return Err(skips::ROOT);
     }
     Ok(fault::every_step_is_needed())
 }
@@ -221,7 +221,7 @@ fn open_to_all(place: &Path) {
     std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o777)).expect("chmod");
 }
 
-/// Sockets to which nobody may come.
+/// Sockets that must get no connection and no datagram.
 struct Trap {
     listener: TcpListener,
     datagrams: UnixDatagram,
@@ -246,21 +246,21 @@ impl Trap {
     }
 }
 
-/// Signals by process, as tcpreen tells them.
+/// Signals by process, from tcpreen's notices.
 type Deaths = BTreeMap<Pid, Signal>;
 
 fn command(role: &str, place: &Path, trap: &Trap) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("us"));
     let board = place.join("board");
     command.env(VARIABLE, format!("{} {role} {}", board.display(), trap.port));
-    // What a bug must not heed.
+    // Backtraces must stay off in spite of these.
     command.env("RUST_BACKTRACE", "full").env("RUST_LIB_BACKTRACE", "1");
     command.args(["-n", "-s", "127.0.0.1", "-f", "null"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
-/// tcpreen in the foreground; everything is tried before it listens.
+/// Starts tcpreen in the foreground; all attempts are made before it listens.
 fn start(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let mut child = command(role, place, trap).args(["9", "127.0.0.1:0"]).spawn().expect("tcpreen");
     let (_, stderr) = listening(&mut child);
@@ -268,7 +268,7 @@ fn start(role: &str, place: &Path, trap: &Trap) -> Deaths {
     Deaths::new()
 }
 
-/// The same in an open cage.
+/// Same with `--sandbox=log`.
 fn start_logged(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let mut child =
         command(role, place, trap).args(["--sandbox=log", "9", "127.0.0.1:0"]).spawn().expect("tcpreen");
@@ -277,7 +277,7 @@ fn start_logged(role: &str, place: &Path, trap: &Trap) -> Deaths {
     Deaths::new()
 }
 
-/// The port that it listens on, and what is still to come.
+/// Returns the port that it listens on, and the rest of stderr.
 fn listening(child: &mut Child) -> (u16, BufReader<ChildStderr>) {
     let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut said = String::new();
@@ -291,7 +291,7 @@ fn listening(child: &mut Child) -> (u16, BufReader<ChildStderr>) {
     panic!("it does not listen: {said}");
 }
 
-/// Ends it in order, and reads who was killed.
+/// Terminates it, and returns the processes that were killed.
 fn end(mut child: Child, mut stderr: BufReader<ChildStderr>) -> Deaths {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("kill");
     let mut said = String::new();
@@ -307,8 +307,8 @@ fn death(line: &str) -> Option<(Pid, Signal)> {
     Some((Pid::from_raw(pid.parse().ok()?), Signal::try_from(signal).ok()?))
 }
 
-/// A daemon with all that it may have: files per session, files that are reopened, a FIFO, syslog, a socket with a place.
-/// It ends after its one session.
+/// Starts a daemon with every optional permission: files per session, files that are reopened, a FIFO,
+/// syslog, a socket file. It ends after one session.
 fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let socket = place.join("socket");
     let mut command = command(role, place, trap);
@@ -322,14 +322,14 @@ fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     }
     let output = command.arg("9").arg(&socket).output().expect("tcpreen");
     assert!(output.status.success(), "{output:?}");
-    // The session waits for a reader; what there is to be read has room in the pipe.
+    // The session waits for a reader; the record fits into the pipe's buffer.
     let _reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("the pipe");
     let mut client = std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
     let _ = client.read_to_end(&mut Vec::new());
     Deaths::new()
 }
 
-/// tcpreen at work: a session for every trial.
+/// Serves one session per trial.
 fn serve(role: &str, place: &Path, trap: &Trap, sessions: usize) -> Deaths {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a server");
     let server_port = server.local_addr().expect("its port").port();
@@ -339,7 +339,7 @@ fn serve(role: &str, place: &Path, trap: &Trap, sessions: usize) -> Deaths {
         .spawn()
         .expect("tcpreen");
     let (port, stderr) = listening(&mut child);
-    // Read on, lest it wait for us.
+    // Keeps reading so that tcpreen does not block.
     let stderr = thread::spawn(move || {
         let mut said = Vec::new();
         let mut stderr = stderr;
@@ -356,7 +356,7 @@ fn serve(role: &str, place: &Path, trap: &Trap, sessions: usize) -> Deaths {
     String::from_utf8_lossy(&said).lines().filter_map(death).collect()
 }
 
-/// A client that says nothing, until its session is over.
+/// A client that sends nothing and waits for the end of its session.
 fn visit(port: u16) {
     let Ok(mut client) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
     let _ = client.shutdown(Shutdown::Write);

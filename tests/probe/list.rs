@@ -1,12 +1,12 @@
-//! What each role may call: the second list, written by hand and from the need, not from `src/policy.rs`.
+//! Calls that each role may make: the second list, written by hand from the needs, not from `src/policy.rs`.
 //!
-//! The numbers in arguments are the kernel's own, spelled out: a constant that is wrong in the table would be
+//! Numbers in arguments are the kernel's own, spelled out, because a wrong constant in the table would be
 //! wrong here as well.
 
 use nix::libc;
 
-use super::nsswitch;
-use super::policy::{Extra, Role};
+use tcpreen::nsswitch;
+use tcpreen::policy::Extra;
 
 /// A system call on the list.
 #[derive(Clone, Copy)]
@@ -16,18 +16,18 @@ pub(crate) struct Entry {
     pub(crate) rule: Rule,
 }
 
-/// The first arguments of a call; the others are -1, which is a descriptor, an address and a flag of nothing.
+/// The first arguments of a call; the others are -1: an invalid descriptor, address and set of flags.
 type Arguments = &'static [i64];
 
 #[derive(Clone, Copy)]
 pub(crate) enum Rule {
     /// With any arguments.
     Always,
-    /// Not done, and survived.
+    /// Fails with this error; the process survives.
     Refused(i32),
-    /// Refused with arguments such as these; the call has other entries for those that pass.
+    /// Fails with these arguments; the call has other entries for those that pass.
     Otherwise(i32, &'static [Arguments]),
-    /// With arguments such as the first, never with such as the second.
+    /// Permitted with the first arguments, fatal with the second.
     When(&'static [Arguments], &'static [Arguments]),
 }
 
@@ -63,7 +63,7 @@ macro_rules! otherwise {
     };
 }
 
-/// The tables that make up a role's list. A worker has what its zygote has.
+/// Returns the tables that make up a role's list. A worker has its zygote's.
 pub(crate) fn of(role: &str) -> Vec<Entry> {
     let own: &[&[Entry]] = match role {
         "parent" => &[PARENT, PARENT_WHEN, ITSELF],
@@ -78,7 +78,7 @@ pub(crate) fn of(role: &str) -> Vec<Entry> {
     [EVERYBODY, EVERYBODY_WHEN].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
 }
 
-/// What is added in runs that need it.
+/// Returns the additions for an optional permission.
 pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
     match extra {
         Extra::NssDaemons => NSS_DAEMONS,
@@ -93,7 +93,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
     }
 }
 
-/// SOL_SOCKET, SO_TYPE: what has arrived? Others may ask for more.
+/// SOL_SOCKET, SO_TYPE: the type of a received descriptor. Some roles have more rows.
 const ARRIVALS: &[Entry] = when![
     SYS_getsockopt passes [[-1, 1, 3]] dies [[-1, 1, 4], [-1, 6, 3], [-1, 1, 17]]
     // sockaddr_in, sockaddr_in6, sockaddr_un; more than the family; none
@@ -136,7 +136,7 @@ const EVERYBODY_WHEN: &[Entry] = when![
         dies [[-1, -1, 1, 0x2000_0000, 0, 0], [-1, -1, 1, 0x2000_4000, 0, 0]]
 ];
 
-/// Abort; and nobody else may be made to.
+/// Abort of the process itself and of no other.
 const ITSELF: &[Entry] = when![
     SYS_tgkill passes [] dies [[1, 1, 6], [0, 0, 6]]
 ];
@@ -230,7 +230,7 @@ const RESOLVER_WHEN: &[Entry] = when![
         dies [[1, 0x80002, 0], [1, 0x80001, 0], [1, 5, 0], [2, 0x80005, 0]]
 ];
 
-/// With other arguments than those above.
+/// With arguments other than those above.
 const RESOLVER_OTHERWISE: &[Entry] = otherwise![
     // to write, to make, to empty, O_TMPFILE
     SYS_openat EACCES [[-1, -1, 1], [-1, -1, 2], [-1, -1, 0x40], [-1, -1, 0x200], [-1, -1, 0x41_0002]]
@@ -260,13 +260,13 @@ const RESOLVER_OTHERWISE: &[Entry] = otherwise![
     SYS_clone EAGAIN [[0x003D_0F00, 0, 0, 0, 0], [0x4111, 0, 0, 0, 0], [0x1000_0011, 0, 0, 0, 0]]
 ];
 
-/// Where `/etc/nsswitch.conf` names a module that asks a daemon.
+/// If `/etc/nsswitch.conf` names a module that connects to a daemon.
 const NSS_DAEMONS: &[Entry] = when![
     SYS_socket passes [[1, 1, 0], [1, 0x80001, 0], [1, 0x80801, 0]] dies []
     SYS_connect passes [[-1, -1, 110], [-1, -1, 42], [-1, -1, 23]] dies []
 ];
 
-/// Where it names none.
+/// If it names none.
 const NO_NSS_DAEMONS: &[Entry] = otherwise![
     SYS_socket EAFNOSUPPORT [[1, 1, 0], [1, 0x80001, 0], [1, 0x80801, 0]]
     SYS_connect EACCES [[-1, -1, 110], [-1, -1, 42], [-1, -1, 23]]
@@ -394,7 +394,7 @@ const ZYGOTE_WHEN: &[Entry] = when![
         dies [[1, 0], [1, 15], [4, 1], [8, 1], [22, 0], [28, 0], [35, 0], [47, 2], [0x5961_6D61, -1], [36, 1]]
     SYS_prlimit64
         passes [[0, 6, 0], [0, 7, 0]]
-        // of somebody else; of core size, file size, address space
+        // of another process; of core size, file size, address space
         dies [[1, 6, 0], [1, 7, 0], [0, 4, 0], [0, 1, 0], [0, 9, 0]]
     SYS_ioctl
         // SIOCATMARK, SIOCOUTQ

@@ -1,4 +1,4 @@
-//! System calls without a library, and shared memory: all that is unsafe here.
+//! Bare system calls and shared memory: all `unsafe` code of the probe.
 
 #![allow(unsafe_code)]
 
@@ -11,23 +11,23 @@ use nix::libc;
 /// The bit of a system call number that means the x32 ABI.
 pub(crate) const X32: i64 = 0x4000_0000;
 
-/// Makes a system call with whatever arguments.
+/// Makes a system call with arbitrary arguments.
 pub(crate) fn call(number: i64, arguments: [u64; 6]) -> io::Result<i64> {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: none, if the call were allowed to do what its arguments ask for; they ask for nothing that this
-    // process would live to see, or point nowhere, or at memory made for the call.
+    // process would survive, point nowhere, or point at memory made for the call.
     match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
     }
 }
 
-/// The same by the door of 32-bit programs.
+/// Makes a system call through the 32-bit entry point.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn int_0x80(number: u32) -> u32 {
     let result: u32;
     // SAFETY: the kernel preserves all registers but eax; ebx, the first argument, is left as it is, and the
-    // calls that are tried take no pointer in it.
+    // attempted calls take no pointer in it.
     unsafe {
         core::arch::asm!(
             "int 0x80",
@@ -38,10 +38,10 @@ pub(crate) fn int_0x80(number: u32) -> u32 {
     result
 }
 
-/// gettimeofday by the page at a fixed address that every process had once.
+/// Calls gettimeofday through the vsyscall page, once mapped into every process at a fixed address.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn vsyscall() {
-    // SAFETY: the kernel answers there, or kills; a null pointer asks for nothing to be written.
+    // SAFETY: the kernel answers there, or kills; with a null pointer it writes nothing.
     unsafe {
         let gettimeofday: extern "C" fn(usize, usize) -> i64 =
             core::mem::transmute(0xffff_ffff_ff60_0000_usize);
@@ -49,7 +49,7 @@ pub(crate) fn vsyscall() {
     }
 }
 
-/// Uses up the stack.
+/// Overflows the stack.
 #[inline(never)]
 #[allow(unconditional_recursion)]
 pub(crate) fn overflow(depth: u64) -> u64 {
@@ -57,7 +57,7 @@ pub(crate) fn overflow(depth: u64) -> u64 {
     overflow(depth + 1) + page[(depth % 512) as usize]
 }
 
-/// Makes the kernel answer `errno` to a system call, or to those of its calls whose argument `index` is `value`.
+/// Makes the kernel answer `errno` to a system call, or to those calls whose argument `index` is `value`.
 pub(crate) fn answer(number: i64, argument: Option<(u32, u32)>, errno: i32) -> io::Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -79,7 +79,7 @@ pub(crate) fn answer(number: i64, argument: Option<(u32, u32)>, errno: i32) -> i
     }
 }
 
-/// Maps a file that begins with a `T` made of atomics alone.
+/// Maps a file that begins with a `T` made of atomics only.
 pub(crate) fn share<T: Sync>(file: &File) -> &'static T {
     // SAFETY: a new shared mapping of a file that is at least as long.
     let place = unsafe {

@@ -1,21 +1,21 @@
-//! What is tried, and how it must end.
+//! Attempts, and how each must end.
 
 use super::board::{Outcome, Verdict};
 use super::list::{self, Entry, Rule};
-use super::policy::Extra;
 use super::{attacks, raw};
 use nix::libc;
 use nix::sys::signal::Signal;
+use tcpreen::policy::Extra;
 
-/// Beyond the last number of any kernel there is.
+/// Extends beyond the highest system call number of any kernel.
 const NUMBERS: std::ops::Range<i64> = 0..600;
 
-/// Ways back from the kernel's probes, which no filter sees since Linux 6.14 and 6.18: uretprobe and uprobe.
+/// Return paths of the kernel's probes, which no filter sees since Linux 6.14 and 6.18: uretprobe and uprobe.
 pub(crate) const UNSEEN: [i64; 2] = [335, 336];
 
-/// One thing that a confined process does.
+/// One attempt of a confined process.
 pub(crate) struct Trial {
-    /// The test it belongs to.
+    /// The test to which the attempt belongs.
     pub(crate) group: &'static str,
     pub(crate) what: String,
     deed: Deed,
@@ -27,25 +27,25 @@ enum Deed {
     Call(i64, [u64; 6]),
     /// A call that is answered with this error.
     Refused(i64, [u64; 6], i32),
-    /// By the door of 32-bit programs.
+    /// Through the 32-bit entry point.
     Int0x80(u32),
-    /// Something longer; `true` if it went as it should.
+    /// A sequence of calls; `true` if it ended as it should.
     Attack(fn() -> bool),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// By the filter.
+    /// Killed by the filter.
     Killed,
-    /// It is not the filter that ends it, if anything does.
+    /// Not killed by the filter; any other end is accepted.
     Lives,
-    /// It is killed by the filter or by the processor, but not allowed.
+    /// Killed by the filter or the processor.
     Fails,
-    /// It comes back and says that all is well.
+    /// Survives and reports success.
     Holds,
-    /// The same, or it is killed.
+    /// Same as `Holds`, or killed.
     InVain,
-    /// As a bug, not as an attack.
+    /// Ends as a bug, not as an attack.
     Crashes,
 }
 
@@ -68,7 +68,7 @@ impl Trial {
         }
     }
 
-    /// What is wrong with how it ended, if something is.
+    /// Describes the failure, if the verdict is not the expected one.
     pub(crate) fn complaint(&self, verdict: Verdict) -> Option<String> {
         let right = match self.expected {
             Expected::Killed => verdict == Verdict::Killed(Signal::SIGSYS),
@@ -91,7 +91,7 @@ fn judged(well: bool) -> Outcome {
     if well { Outcome::AsHoped } else { Outcome::Otherwise }
 }
 
-/// The tests that every role has.
+/// Names of the tests that every role has.
 const GROUPS: [&str; 7] = [
     "a call that is not on the list is death",
     "a call on the list is survived",
@@ -109,10 +109,11 @@ const OTHER_ABIS: &str = GROUPS[4];
 const LOG: &str = GROUPS[6];
 pub(crate) const BUGS: &str = GROUPS[5];
 
-/// Ends the word for a role that runs with `--sandbox=log`.
+/// Suffix of a role that runs with `--sandbox=log`.
 pub(crate) const LOGGED: char = '?';
 
-/// All trials of a role, in an order that tcpreen and the test agree on. `role+` is what a run adds to the role.
+/// All trials of a role, in an order that tcpreen and the test share. `role+` selects those of optional
+/// permissions.
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
     match role.strip_suffix('+') {
         Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles, Extra::PidFile]),
@@ -155,7 +156,7 @@ fn of_role(role: &str) -> Vec<Trial> {
         trials.push(call(OTHER_ABIS, entry.number | raw::X32, [u64::MAX; 6], Expected::Killed));
     }
     trials.extend((512..548).map(|number| call(OTHER_ABIS, number | raw::X32, [0; 6], Expected::Killed)));
-    // exit, write, getpid, getuid, gettid, exit_group and one that there is not.
+    // exit, write, getpid, getuid, gettid, exit_group and an unassigned number.
     trials.extend([1, 4, 20, 24, 224, 252, 9999].map(|number| Trial {
         group: OTHER_ABIS,
         what: format!("int 0x80 with {number}"),

@@ -1,4 +1,4 @@
-//! Actors, observers and the frame of the tests.
+//! Peers, observers and the harness of the tests.
 
 pub mod container;
 pub mod daemon;
@@ -16,7 +16,6 @@ pub mod role;
 pub mod rsyslog;
 pub mod scratch;
 pub mod skip;
-pub mod skipped;
 pub mod suite;
 pub mod table;
 pub mod tcpreen;
@@ -46,8 +45,8 @@ pub fn bridge(tcpreen: impl FnOnce(Tcpreen) -> Tcpreen) -> Bridged {
     Bridged { client, server: listener.accept(), tcpreen }
 }
 
-/// Plays the scenario over a direct connection, then through the bridge, which must not make a
-/// difference. The scenario gets the client's end and the server's end.
+/// Runs the scenario over a direct connection, then through the bridge; both must behave alike. The scenario
+/// gets the client's end and the server's end.
 pub fn same_as_direct(scenario: impl Fn(Peer, Peer)) {
     let listener = Server::listen();
     scenario(Peer::connect(listener.port()), listener.accept());
@@ -57,7 +56,7 @@ pub fn same_as_direct(scenario: impl Fn(Peer, Peer)) {
     drop(tcpreen);
 }
 
-/// An address of loopback and a port there that no other test uses.
+/// A loopback address and port that no other test uses.
 pub fn place_of_our_own() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(2);
     let address = Ipv4Addr::new(127, 7, 7, NEXT.fetch_add(1, Ordering::Relaxed));
@@ -65,7 +64,7 @@ pub fn place_of_our_own() -> SocketAddr {
     listener.local_addr().expect("getsockname")
 }
 
-/// A place that only root may listen on, below port 1024.
+/// An address and port below 1024, for which a process needs privilege.
 pub fn low_port() -> SocketAddr {
     let address = place_of_our_own().ip();
     (600..1024)
@@ -75,7 +74,7 @@ pub fn low_port() -> SocketAddr {
         .expect("a free port below 1024")
 }
 
-/// The account with the least power.
+/// User and group of the account `nobody`.
 pub fn nobody() -> (Uid, Gid) {
     let user = User::from_name("nobody").expect("the accounts").expect("an account called nobody");
     (user.uid, user.gid)

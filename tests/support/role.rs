@@ -1,4 +1,4 @@
-//! One of the program's roles alone, with the test in the parent's place.
+//! A single role of the program, with the test as its parent.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -14,15 +14,15 @@ use serde::Serialize;
 use super::nobody;
 use super::under_test::binary;
 use super::wait::{until, within};
-use crate::messages::{Prepare, Sandbox, ToParent, VERSION};
+use tcpreen::messages::{Prepare, Sandbox, ToParent, VERSION};
 
-/// A role that takes us for its parent. Dropping it ends its process.
+/// A role whose parent is the test. Dropping it kills its process.
 pub struct Role<Out> {
     child: Child,
     pub channel: Channel<Out, ToParent>,
 }
 
-/// As what a role is started: `tcpreen [name]` with descriptor 3, and without a way to privilege.
+/// Starts a role as the parent does: `tcpreen [name]` with descriptor 3 and, optionally, `no_new_privs`.
 pub fn command(program: &Path, name: &str, no_new_privs: bool, descriptor: Stdio) -> Command {
     let mut command = Command::new(if no_new_privs { "setpriv" } else { "env" });
     let shell = ["bash", "-c", "exec 3<&0 0</dev/null; exec \"$0\" \"$1\""];
@@ -36,7 +36,7 @@ impl<Out: Serialize> Role<Out> {
         let (channel, theirs) = Channel::pair().expect("a channel");
         let theirs = theirs.as_fd().try_clone_to_owned().expect("its other end");
         let mut command = command(&binary(), name, true, theirs.into());
-        // What the parent gives to the logger.
+        // The environment that the parent gives to the logger.
         command.env_clear().env("PATH", "/usr/bin:/bin");
         command.env("GLIBC_TUNABLES", "glibc.malloc.arena_max=1").stderr(Stdio::null());
         Role { child: command.spawn().expect("the program starts"), channel }
@@ -51,7 +51,7 @@ impl<Out: Serialize> Role<Out> {
         self.channel.send(message).expect("a role that listens");
     }
 
-    /// What it says next; nothing when it has ended.
+    /// Waits for the next message; `None` when the role has ended.
     #[track_caller]
     pub fn says(&self) -> Option<(ToParent, privsep::sys::Fds)> {
         until("a message of the role", || match self.channel.receive(Wait::No) {
@@ -68,12 +68,12 @@ impl<Out: Serialize> Role<Out> {
         assert!(matches!(said, Some((ToParent::Ready { .. }, _))), "{said:?}");
     }
 
-    /// Nothing more comes from us: for the role, its parent is gone.
+    /// Ends the parent's side of the channel, as if the parent had exited.
     pub fn hang_up(&self) {
         self.channel.finish_sending().expect("a channel");
     }
 
-    /// The exit status with which it ends by itself, which a signal is not.
+    /// Waits for a regular exit and returns the status; fails if the role was killed.
     #[track_caller]
     pub fn end(mut self) -> i32 {
         let status =
@@ -95,7 +95,7 @@ impl<Out> Drop for Role<Out> {
     }
 }
 
-/// What every role is told first.
+/// The first message to every role.
 pub fn prepare() -> Prepare {
     let (uid, gid) = nobody();
     let identity = match Uid::effective().is_root() {

@@ -1,6 +1,6 @@
-//! Tests that need what is not on every machine are skipped where it is missing, and listed at the end of the run.
+//! Skips tests that need something this machine lacks, and lists them at the end of the run.
 //!
-//! In CI (`CI` is set) a skip is a failure, but for the needs that `TCPREEN_MAY_SKIP` names: `root`.
+//! In CI (`CI` is set) a skip is a failure, except for the needs named in `TCPREEN_MAY_SKIP`: `root`.
 
 use std::env;
 use std::panic::Location;
@@ -10,38 +10,38 @@ use std::thread;
 use nix::unistd::{AccessFlags, Pid, Uid, User, access};
 
 use super::under_test::is_original;
-use super::{proc, skipped, suite};
+use super::{proc, suite};
 
-/// Debian's own Python, whatever others are in the search path: it is the one that has Debian's modules.
+/// Debian's own Python, which has Debian's modules, whatever else is in the search path.
 pub const PYTHON: &str = "/usr/bin/python3";
 
 #[derive(Clone, Copy, Debug)]
 pub enum Need {
-    /// To be root, with the power to look into other processes.
+    /// Root, with permission to inspect other processes.
     Root,
     /// A program in the search path.
     Program(&'static str),
-    /// A file of a package: path and name of the package.
+    /// A file: its path, and the package that contains it.
     File(&'static str, &'static str),
-    /// A module that [`PYTHON`] finds.
+    /// A module of [`PYTHON`].
     PythonModule(&'static str),
     /// A module of the C library's name service switch.
     NssModule(&'static str),
-    /// An entry for our user id in the list of accounts.
+    /// An entry for this user id in the list of accounts.
     Account,
-    /// To be able to make a mount namespace.
+    /// Permission to create a mount namespace.
     MountNamespace,
-    /// To be able to make mount and network namespaces, as `in_a_world_of_its_own` does.
+    /// Permission to create mount and network namespaces, for `in_a_world_of_its_own`.
     World,
-    /// To be able to make a user namespace.
+    /// Permission to create a user namespace.
     UserNamespace,
-    /// A kernel that can refuse descriptors for the receiver (Linux 6.16).
+    /// A kernel that refuses descriptors for the receiver (Linux 6.16).
     PassRights,
-    /// Our own program: the test is about something the original has never claimed.
+    /// Our own program: the original never claimed the tested behaviour.
     Ours,
 }
 
-/// Packages of Debian whose name is not that of the program.
+/// Debian packages whose name differs from that of the program.
 const PACKAGES: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("dovecot", "dovecot-imapd dovecot-pop3d"),
@@ -67,15 +67,15 @@ const PACKAGES: &[(&str, &str)] = &[
     ("systemd-socket-activate", "systemd"),
 ];
 
-/// A need that is not met.
+/// An unmet need.
 struct Lack {
     what: String,
     remedy: String,
-    /// Some machines do not have it and cannot get it: accepted in CI, too.
+    /// Accepted in CI, too, because some machines cannot have it.
     accepted: bool,
 }
 
-/// Checks every need. If one is not met, the test is listed as skipped and has to return.
+/// Checks every need. If one is not met, lists the test as skipped and returns `false`.
 #[track_caller]
 pub fn needs(needs: &[Need]) -> bool {
     match needs.iter().find_map(|&need| lacking(need)) {
@@ -87,7 +87,7 @@ pub fn needs(needs: &[Need]) -> bool {
     }
 }
 
-/// Skips the running test for a reason that is no [`Need`], which is a failure in CI.
+/// Skips the running test for a reason that is not a [`Need`]. Fails in CI.
 #[track_caller]
 pub fn skipped_because(what: &str, remedy: &str) {
     skip(Lack { what: what.into(), remedy: remedy.into(), accepted: false });
@@ -96,11 +96,11 @@ pub fn skipped_because(what: &str, remedy: &str) {
 #[track_caller]
 fn skip(Lack { what, remedy, accepted }: Lack) {
     if !accepted {
-        skipped::expect_allowed(&what);
+        skips::expect_allowed(&what);
     }
     let place = Location::caller().to_string();
     let thread = thread::current();
-    // libtest names the thread of a test after it, but where there is one thread alone.
+    // libtest names a thread after its test, except when there is only one thread.
     let test = thread.name().filter(|name| *name != "main").unwrap_or(&place);
     suite::record_skip(test, &what, &remedy);
     println!("skipped: {what}");
@@ -114,7 +114,7 @@ fn lacking(need: Need) -> Option<Lack> {
         Need::Root if Uid::effective().is_root() => {
             lack("root lacks CAP_SYS_PTRACE here".into(), "run with that capability".into())
         }
-        Need::Root => lack(skipped::ROOT.0.into(), skipped::ROOT.1.into()),
+        Need::Root => lack(skips::ROOT.0.into(), skips::ROOT.1.into()),
         Need::Program(name) if is_installed(name) => None,
         Need::Program(name) => lack(format!("{name} is not installed"), install(package_of(name))),
         Need::File(path, _) if std::path::Path::new(path).exists() => None,
@@ -154,7 +154,7 @@ fn package_of(program: &'static str) -> &'static str {
     PACKAGES.iter().find(|(name, _)| *name == program).map_or(program, |(_, package)| package)
 }
 
-/// What is part of Python itself comes with the interpreter.
+/// Modules of Python's standard library come with the interpreter.
 fn python_package(module: &str) -> String {
     match module {
         "aiosmtpd" | "pyftpdlib" => format!("python3-{module}"),
@@ -162,12 +162,12 @@ fn python_package(module: &str) -> String {
     }
 }
 
-/// Whether long tests are asked for.
+/// Checks whether long tests are enabled.
 pub fn long() -> bool {
     env::var_os("TCPREEN_LONG").is_some()
 }
 
-/// Whether CAP_SYS_PTRACE, the 19th bit, is among our capabilities.
+/// Checks for CAP_SYS_PTRACE, capability 19.
 fn may_trace() -> bool {
     let status = proc::status(Pid::this());
     let capabilities = status.map(|status| u64::from_str_radix(status.get("CapEff"), 16));

@@ -1,10 +1,10 @@
-//! Runs the whole suite below one process that reports, when the last test has ended, what was skipped and what
-//! was left behind.
+//! Runs the suite below a process that reports, after the last test, skipped tests and what the tests left
+//! behind.
 //!
-//! libtest has no hook for its end. Before its `main`, this binary starts itself a second time, as its own child:
-//! the child is libtest, the first process is the [`Supervisor`]. As the subreaper of all that the tests start,
-//! it adopts every process that loses its parent, daemons included, without having to look into any of them. The
-//! child gets a `TMPDIR` of its own, so that every file of a test is found, too.
+//! libtest has no hook for its end. Before its `main`, this binary starts itself a second time, as its own
+//! child: the child is libtest, the first process is the [`Supervisor`]. As the subreaper of all processes
+//! that the tests start, it adopts every orphan, daemons included, without having to inspect any of them. The
+//! child gets a `TMPDIR` of its own, so that every leftover file of a test is found, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -23,21 +23,24 @@ use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid};
+use skips::List;
 use tempfile::TempDir;
 
-use super::{proc, skipped, under_test};
+use super::{proc, under_test};
 
-/// Names the directory of this run; set for the child alone.
+const LIST: List = List(env!("CARGO_TARGET_TMPDIR"));
+
+/// Environment variable with the directory of this run; set for the child only.
 const VARIABLE: &str = "TCPREEN_SUITE";
 
-/// Exit status of a failed test run, as libtest's.
+/// Exit status of a failed run, same as libtest's.
 const FAILED: i32 = 101;
 
-/// Processes that a test has killed or told to end may take this long.
+/// Time for processes to end after a test has killed them.
 const GRACE: Duration = Duration::from_secs(10);
 
 ctor::declarative::ctor! {
-    /// SAFETY: with the GNU C library the arguments, the environment and the allocator are there before the
+    /// SAFETY: with the GNU C library, arguments, environment and allocator are initialised before the
     /// constructors of a program run, and nothing here needs more of Rust's runtime.
     #[ctor(unsafe)]
     fn before_main() {
@@ -56,7 +59,7 @@ fn begin() {
     }))
 }
 
-/// A place for files that several tests share; removed with the run.
+/// Directory for files that several tests share; removed with the run.
 pub fn shared() -> PathBuf {
     run_directory().join("shared")
 }
@@ -65,9 +68,9 @@ fn run_directory() -> PathBuf {
     env::var_os(VARIABLE).expect("set before libtest starts").into()
 }
 
-/// Enters a skipped test into the list that is shown at the end.
+/// Adds a skipped test to the list printed at the end.
 pub fn record_skip(test: &str, lack: &str, remedy: &str) {
-    let line = skipped::line(test, lack, remedy);
+    let line = skips::line(test, lack, remedy);
     let list = File::options().append(true).create(true).open(run_directory().join("skipped"));
     list.and_then(|mut list| list.write_all(line.as_bytes())).expect("the list of skipped tests");
 }
@@ -82,7 +85,7 @@ fn supervise() -> io::Result<i32> {
     Ok(supervisor.report(status))
 }
 
-/// Where temporary files go: a dropped role of root has to be able to pass all directories above.
+/// Directory for temporary files. A role that has dropped root must be able to pass every directory above it.
 fn open_place() -> PathBuf {
     let passable = |place: &PathBuf| {
         place
@@ -122,16 +125,16 @@ impl Supervisor {
         Ok(Pid::from_raw(child.id().cast_signed()))
     }
 
-    /// Prints what there is to say, and returns the exit status of the run.
+    /// Prints the report and returns the exit status of the run.
     fn report(&self, status: ExitStatus) -> i32 {
         let own = fs::read_to_string(self.path("skipped")).unwrap_or_default();
-        print_skips(&(skipped::take() + &own));
+        print_skips(&(LIST.take() + &own));
         let leftovers: Vec<String> = processes_left().into_iter().chain(self.files_left()).collect();
         for leftover in &leftovers {
             eprintln!("left behind: {leftover}");
         }
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(FAILED);
-        // The original leaves children behind; its tests are not ours to mend.
+        // The original leaves children behind, which is not a failure of this suite.
         let failed = !leftovers.is_empty() && !under_test::is_original();
         if failed {
             eprintln!("\nsuite result: FAILED. {} left behind by tests", leftovers.len());
@@ -145,7 +148,7 @@ impl Supervisor {
     }
 }
 
-/// A path, and some of what is in it if it is a directory: names tell which test it was.
+/// A path and, for a directory, some of its entries, whose names identify the test.
 fn contents(path: &Path) -> String {
     let entries = fs::read_dir(path).into_iter().flatten().flatten().take(6);
     let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -85,7 +85,7 @@ fn the_completions_are_those_of_the_parser() {
         assert!(
             kept == script,
             "contrib/completions/{name} is not what the options are now: \
-             run `{BLESS}=1 cargo test --bin tcpreen completions` and commit it"
+             run `{BLESS}=1 cargo test --lib completions` and commit it"
         );
     }
 }

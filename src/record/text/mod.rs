@@ -4,6 +4,8 @@
 mod c;
 mod count;
 mod encoder;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod hex;
 mod plain;
 

@@ -14,16 +14,16 @@ use serde::de::DeserializeOwned;
 
 use super::desk::{Desk, QUEUE, Question};
 use super::{Logger, Parent, lookup};
+use crate::fuzz::{Script, descriptors, send, text};
 use crate::messages::{
     Address, Find, FindFamily, NameAnswer, NameQuestion, Prepare, Sandbox, ToParent, ToResolver, VERSION,
 };
 use crate::role::Trouble;
-use crate::script::{Script, descriptors, send, text};
 
 /// Things said in one run: more than may wait, and no more than two channels hold.
 const MOST: usize = QUEUE + 32;
 
-pub(crate) fn fuzz(data: &[u8]) {
+pub fn fuzz(data: &[u8]) {
     let open = descriptors();
     play(&mut Script::new(data));
     assert_eq!(descriptors(), open, "descriptors are left over");

@@ -22,8 +22,8 @@ use privsep::wire;
 
 use super::{Buffer, forward, take_session};
 use crate::format::Need;
+use crate::fuzz::{Script, descriptors, send};
 use crate::messages::{Cause, Record, Side, ToWorker, Transport, WorkersEnd};
-use crate::script::{Script, descriptors, send};
 
 type Worker = WorkersEnd;
 type Logger = Channel<ToWorker, Record, { wire::SHORT }>;
@@ -41,11 +41,11 @@ static LISTENER: LazyLock<TcpListener> = LazyLock::new(|| TcpListener::bind("127
 
 /// What Rust's runtime does before `main`, which here is not Rust's: writing to who is gone is no more than an
 /// error. Before there are threads.
-pub(crate) fn prepare() {
+pub fn prepare() {
     SigSet::from(Signal::SIGPIPE).thread_block().expect("a signal");
 }
 
-pub(crate) fn fuzz(data: &[u8]) {
+pub fn fuzz(data: &[u8]) {
     LazyLock::force(&LISTENER);
     let open = descriptors();
     play(&mut Script::new(data));

@@ -18,10 +18,10 @@ use privsep::wire;
 
 use super::{Parent, serve};
 use crate::format::Need;
+use crate::fuzz::{Script, descriptors, send, unlocked};
 use crate::messages::{
     End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
 };
-use crate::script::{Script, descriptors, send, unlocked};
 use crate::worker::{self, Buffer};
 
 /// Things said in one run: no more than a channel holds.
@@ -31,12 +31,12 @@ const MOST: usize = 64;
 const BIRTHS: u32 = 4;
 
 /// Before there are threads, of which any would take the signal.
-pub(crate) fn prepare() {
+pub fn prepare() {
     SigSet::from(Signal::SIGCHLD).thread_block().expect("a signal");
     worker::fuzz::prepare();
 }
 
-pub(crate) fn fuzz(data: &[u8]) {
+pub fn fuzz(data: &[u8]) {
     let open = descriptors();
     play(data);
     assert_eq!(descriptors(), open, "descriptors are left over");
@@ -54,7 +54,7 @@ fn play(data: &[u8]) {
     let ended = match serve(&parent, &children, reaping, &unlocked()) {
         Ok(Some(newborn)) => {
             drop((parent, children));
-            newborn.live(buffers, &unlocked())
+            newborn.live::<crate::hooks::None>(buffers, &unlocked())
         }
         ended => ended.is_ok(),
     };

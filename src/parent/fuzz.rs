@@ -4,6 +4,7 @@
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::LazyLock;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -15,17 +16,33 @@ use super::identity::Start;
 use super::listener::Listener;
 use super::roles::Running;
 use super::supervisor::{Backlog, Peers, Roles, Supervisor};
+use crate::cli::{self, Action, Circumstances};
 use crate::config::Config;
+use crate::fuzz::{Script, descriptors, send, unlocked};
 use crate::messages::{Address, End, Hangup, Problem, ToParent, ToWorker};
 use crate::policy::Role;
-use crate::script::{Script, descriptors, send, unlocked};
 
 /// The number of no process.
 const NOBODY: i32 = i32::MAX - 1;
 
-pub(crate) fn fuzz(data: &[u8], config: &Config) {
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let arguments = ["tcpreen", "-n", "-F", "4", "-p", "unix/unix", "@server", "@client"];
+    let circumstances = Circumstances {
+        may_select_user: false,
+        stdout_is_a_peers: false,
+        stderr_is_a_peers: false,
+        has_sockets: false,
+        is_secure: false,
+    };
+    match cli::parse(arguments.map(Into::into).to_vec(), circumstances) {
+        Ok(Action::Run(config)) => *config,
+        _ => panic!("a command line"),
+    }
+});
+
+pub fn fuzz(data: &[u8]) {
     let open = descriptors();
-    play(data, config);
+    play(data, &CONFIG);
     assert_eq!(descriptors(), open, "descriptors are left over");
 }
 

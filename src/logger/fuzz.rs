@@ -15,11 +15,11 @@ use super::opening::{Plan, Renewal, open_all};
 use super::reader::{Intake, Reader};
 use super::writer::Writers;
 use crate::format::Format;
+use crate::fuzz::{Script, send, text, unlocked};
 use crate::messages::{
     Address, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices,
     OutputTarget, Record, Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
 };
-use crate::script::{Script, send, text, unlocked};
 
 type Worker = Channel<Record, ToWorker>;
 
@@ -27,7 +27,7 @@ type Worker = Channel<Record, ToWorker>;
 const GOOD: u64 = 200;
 const WORDS: &[u8] = b"never lost";
 
-pub(crate) fn fuzz(data: &[u8]) {
+pub fn fuzz(data: &[u8]) {
     let mut script = Script::new(data);
     let sharing = if script.byte() & 1 == 0 { Sharing::Serial } else { Sharing::Labelled };
     let mut record = tempfile();

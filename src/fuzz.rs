@@ -1,5 +1,7 @@
-//! How an input is read as a list of things to do: a byte says what, the next ones with what. And what all
-//! who play need.
+//! The fuzz targets of `contrib/fuzz`, and what those have in common that play the other end of a channel.
+//!
+//! They read an input as a list of actions: one byte selects the action, the bytes after it are its arguments.
+//! Compiled with `--cfg fuzzing` alone.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -7,6 +9,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use privsep::confine::{Cage, Kept, Locked};
 use privsep::landlock;
+
+pub use crate::logger::fuzz::fuzz as logger;
+pub use crate::logger::session::fuzz::fuzz as session;
+pub use crate::messages::fuzz::fuzz as wire;
+pub use crate::parent::fuzz::fuzz as parent;
+pub use crate::record::text::fuzz::fuzz as formats;
+pub use crate::resolver::fuzz::fuzz as resolver;
+pub use crate::sniff::fuzz::fuzz as password;
+pub use crate::worker::fuzz::{fuzz as worker, prepare as prepare_worker};
+pub use crate::zygote::fuzz::{fuzz as zygote, prepare as prepare_zygote};
 
 pub(crate) struct Script<'a>(&'a [u8]);
 
@@ -26,7 +38,7 @@ impl<'a> Script<'a> {
         self.next().unwrap_or(0)
     }
 
-    /// As many bytes as the next one says.
+    /// A length byte and that many bytes, or as many as there are.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte()).min(self.0.len());
         let (taken, rest) = self.0.split_at(length);
@@ -48,12 +60,12 @@ pub(crate) fn text(script: &mut Script<'_>) -> String {
     String::from_utf8_lossy(script.bytes()).into_owned()
 }
 
-/// How many descriptors this process has.
+/// The number of open descriptors of this process.
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc").count()
 }
 
-/// For a loop that wants to see a cage: nobody is locked in here.
+/// Stands for the proof of confinement that the loops ask for; a fuzz target is not confined.
 pub(crate) fn unlocked() -> Locked {
     Locked { cage: Cage { landlock: landlock::Status::None, kept: Kept::default() } }
 }
