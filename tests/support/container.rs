@@ -1,5 +1,5 @@
-//! A root file system of a test's own, with the program in it and the libraries of this machine: what a container
-//! is, without its tools. For root, who can make a mount namespace.
+//! A root file system for one test, with the program in it and the libraries of this machine: a container
+//! without its tools. Needs root and the right to create a mount namespace.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::scratch::Scratch;
 use super::tcpreen::Tcpreen;
 
-/// A container in the making. Everything is there at first that a container usually has.
+/// Builder of a container. It starts with everything that a container usually has.
 pub struct Container {
     scratch: Scratch,
     proc: bool,
@@ -54,7 +54,7 @@ impl Container {
         Container { init: true, ..self }
     }
 
-    /// Words in front of the command, such as `/usr/bin/setpriv --reuid 1000`.
+    /// Puts words in front of the command, such as `/usr/bin/setpriv --reuid 1000`.
     pub fn by(self, words: &str) -> Self {
         Container { before: words.to_owned(), ..self }
     }
@@ -64,7 +64,7 @@ impl Container {
         self.scratch.path("records").join(name)
     }
 
-    /// The command line in the container, not started.
+    /// The command line in the container, not yet started.
     pub fn command(&self, server: u16) -> Tcpreen {
         let draft = self.scratch.path("draft");
         fs::write(&draft, self.script()).expect("a script");
@@ -94,7 +94,7 @@ impl Container {
             lines.push("mount -o remount,ro,bind .".into());
         }
         lines.push(format!("exec chroot . {} /bin/tcpreen \"$@\"", self.before));
-        // The first process of a PID namespace is the child of who makes it.
+        // The first process of a PID namespace is a child of the process that creates it.
         let pids = if self.init { "--pid --fork --kill-child" } else { "" };
         format!("#!/bin/sh\nexec unshare --mount {pids} sh -ec '\n{}' sh \"$@\"\n", lines.join("\n"))
     }

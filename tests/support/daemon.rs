@@ -1,4 +1,4 @@
-//! A bridge in the background, and a syslogd of the test's own.
+//! A bridge in the background, and a syslogd for the test.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,13 +20,14 @@ use super::tcpreen::{Outcome, Tcpreen};
 use super::wait::{PATIENCE, until};
 use super::{place_of_our_own, proc};
 
-/// A place, a directory and a copy of the program for one daemon. Dropping it ends every process of that copy,
+/// A port, a directory and a copy of the program for one daemon. Dropping it ends every process of that copy,
 /// and no others.
 pub struct Daemon {
     scratch: Scratch,
     program: PathBuf,
-    /// Process groups that its processes were seen in. An orphan cannot be recognised otherwise: its command line
-    /// does not name the program, and only root may read `/proc/PID/exe` of a process that is not dumpable.
+    /// Process groups in which its processes were seen. An orphan cannot be recognised otherwise: its command
+    /// line does not name the program, and only root may read `/proc/PID/exe` of a process that is not
+    /// dumpable.
     groups: RefCell<BTreeSet<Pid>>,
     starter: PathBuf,
     place: SocketAddr,
@@ -40,7 +41,7 @@ impl Daemon {
         Daemon { starter: program.clone(), program, groups, scratch, place: place_of_our_own() }
     }
 
-    /// Its `/dev` has nothing but `null` and a `log` that leads to [`Daemon::syslogd`].
+    /// Starts below a `/dev` that has only `null` and a `log` that leads to [`Daemon::syslogd`].
     pub fn with_dev_log() -> Self {
         let mut daemon = Daemon::new();
         let [dev, log] = ["dev", "log"].map(|name| daemon.scratch.path(name));
@@ -65,12 +66,12 @@ impl Daemon {
         self.place
     }
 
-    /// A place for a file of the test's.
+    /// Path of a file in the test's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path(name)
     }
 
-    /// `tcpreen -d …`, not started.
+    /// `tcpreen -d …`, not yet started.
     pub fn command(&self, server: u16) -> Tcpreen {
         self.foreground(server).args(["-d"])
     }
@@ -80,12 +81,12 @@ impl Daemon {
         Tcpreen::to(server).binary(self.starter.clone()).listen_at(self.place)
     }
 
-    /// `tcpreen …` in the foreground, not started.
+    /// `tcpreen …` in the foreground, not yet started.
     pub fn in_front(&self, server: u16) -> Tcpreen {
         Tcpreen::to(server).binary(self.starter.clone())
     }
 
-    /// Runs the foreground to its end, which must be a success.
+    /// Runs the foreground process to its end and expects success.
     #[track_caller]
     pub fn start(&self, command: Tcpreen) -> Outcome {
         let outcome = command.run();
@@ -100,7 +101,7 @@ impl Daemon {
         self.start(self.command(server).output(self.scratch.path("record")))
     }
 
-    /// A pipe with a name, which nobody has opened.
+    /// Creates a FIFO that no process has open.
     pub fn pipe(&self) -> PathBuf {
         let pipe = self.scratch.path("pipe");
         mkfifo(&pipe, Mode::empty()).expect("mkfifo");
@@ -113,7 +114,7 @@ impl Daemon {
         self.scratch.record("record")
     }
 
-    /// All its processes that run.
+    /// All running processes of the daemon.
     pub fn processes(&self) -> Vec<Pid> {
         let mut groups = self.groups.borrow_mut();
         let mut processes = proc::of_program(&self.program);
@@ -126,7 +127,7 @@ impl Daemon {
         processes
     }
 
-    /// Those with this role; `None` is the parent.
+    /// Processes with this role; `None` selects the parent.
     pub fn with_role(&self, role: Option<&str>) -> Vec<Pid> {
         self.processes().into_iter().filter(|pid| proc::role(*pid).as_deref() == role).collect()
     }
@@ -163,7 +164,7 @@ impl Daemon {
         Peer::connect_to(self.place)
     }
 
-    /// A client comes in vain: it is reset, maybe before it knows that it is connected.
+    /// Connects and expects a reset, possibly before the connection is established.
     #[track_caller]
     pub fn expect_refusal(&self) {
         match TcpStream::connect(self.place) {
@@ -172,7 +173,7 @@ impl Daemon {
         }
     }
 
-    /// A session with an echo server, from its beginning to its end.
+    /// Runs a whole session with an echo server.
     #[track_caller]
     pub fn echo(&self, words: &str) {
         let mut client = self.connect();
@@ -195,7 +196,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Those that a process has forked between two looks are caught by the next.
+        // Later passes catch processes forked during an earlier one.
         for _ in 0..3 {
             for pid in self.processes() {
                 let _ = kill(pid, Signal::SIGKILL);
@@ -204,7 +205,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Hears what the daemon says to `/dev/log`. Gone when dropped, with its socket.
+/// Receives what the daemon sends to `/dev/log`. Dropping it removes its socket.
 pub struct Syslogd {
     socket: UnixDatagram,
     path: PathBuf,
@@ -226,7 +227,7 @@ impl Syslogd {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     }
 
-    /// The next message that has this in it.
+    /// Returns the next message that contains the text.
     #[track_caller]
     pub fn next_with(&self, part: &str) -> String {
         loop {
@@ -237,7 +238,7 @@ impl Syslogd {
         }
     }
 
-    /// What has come and was not read.
+    /// Returns the unread messages.
     pub fn pending(&self) -> Vec<String> {
         self.socket.set_nonblocking(true).expect("FIONBIO");
         let mut buffer = [0; 4096];

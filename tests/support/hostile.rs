@@ -1,4 +1,4 @@
-//! What a process that has been taken over might send: messages that are none, and descriptors of every kind.
+//! Messages that a compromised process might send: malformed ones, and descriptors of every kind.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -20,22 +20,22 @@ use serde::de::DeserializeOwned;
 
 use super::proc;
 
-/// Most descriptors that the kernel lets one message carry (`SCM_MAX_FD`).
+/// Maximum number of descriptors in one message (`SCM_MAX_FD`).
 pub const MOST: usize = 253;
 
-/// A copy of a descriptor of another process: from now on we speak in its place.
+/// Duplicates a descriptor of another process, to send in its place.
 pub fn steal(pid: Pid, descriptor: RawFd) -> OwnedFd {
     let pid = rustix::process::Pid::from_raw(pid.as_raw()).expect("a process id");
     let process = pidfd_open(pid, PidfdFlags::empty()).expect("the process");
     pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()).expect("its descriptor")
 }
 
-/// Lets descriptors reach a process whose kernel would refuse them at its ends of channels: what is tried then is
-/// what the process does about them, as on an older kernel.
+/// Lets descriptors reach a process whose kernel would refuse them at its channels, to test the process's own
+/// checks, as on an older kernel.
 pub fn let_descriptors_through(pid: Pid) {
     for (number, target) in proc::descriptors(pid) {
         if target.starts_with("socket:") {
-            // What is no Unix socket has no such option.
+            // Only Unix sockets have the option.
             let _ = privsep::sys::allow_descriptors(steal(pid, number).as_fd());
         }
     }
@@ -59,8 +59,8 @@ impl Lingering {
         Lingering { socket, peer }
     }
 
-    /// Sends it over a channel, the last of `count` descriptors, and keeps no copy: whoever receives it closes it.
-    /// The peer that does not read is given back.
+    /// Sends it over a channel as the last of `count` descriptors and keeps no copy: the receiver closes it.
+    /// Returns the peer that does not read.
     pub fn hand_over(self, channel: impl AsFd, message: &[u8], count: usize) -> TcpStream {
         let Lingering { socket, peer } = self;
         let mut fds = vec![peer.as_raw_fd(); count - 1];
@@ -78,7 +78,7 @@ pub fn make_linger(socket: &(impl AsFd + AsRawFd)) {
     setsockopt(socket, sockopt::Linger, &linger).expect("SO_LINGER");
 }
 
-/// Sends a message as it is.
+/// Sends bytes as one message, unchanged.
 pub fn send(channel: impl AsFd, bytes: &[u8], fds: &[RawFd]) -> nix::Result<()> {
     let control = [ControlMessage::ScmRights(fds)];
     let control = if fds.is_empty() { &[] } else { &control[..] };
@@ -94,7 +94,7 @@ pub fn encoded(message: &impl Serialize) -> Vec<u8> {
     room
 }
 
-/// What its decoder must not take, made of messages that are good in themselves.
+/// Derives malformed messages from valid ones.
 pub fn malformed<T: Serialize + DeserializeOwned>(good: &[T]) -> Vec<Vec<u8>> {
     let mut bad = vec![vec![0xff; 4], vec![0xff; 64], vec![0xff; wire::LIMIT], vec![0; wire::LIMIT + 1]];
     for message in good.iter().map(encoded) {
@@ -103,18 +103,18 @@ pub fn malformed<T: Serialize + DeserializeOwned>(good: &[T]) -> Vec<Vec<u8>> {
         bad.push([message, &[0][..]].concat());
         bad.push([message, message].concat());
         bad.push([message, &vec![0; wire::LIMIT][..]].concat());
-        // Another variant, with the same fields; and a length of 1 GiB where one may be.
+        // Another variant with the same fields, and a length of 1 GiB where a length may be.
         bad.push([&999u32.to_le_bytes(), &message[4..]].concat());
         if message.len() >= 12 {
             bad.push([&message[..4], &(1u64 << 30).to_le_bytes(), &message[12..]].concat());
         }
     }
-    // Another variant may be a number, and a length, too.
+    // The replaced bytes may be valid as a number or a length.
     bad.retain(|message| wire::decode::<T>(message).is_err());
     bad
 }
 
-/// Descriptors that are not what is expected.
+/// Descriptors of unexpected types.
 pub struct WrongKinds(Vec<(&'static str, OwnedFd)>);
 
 impl WrongKinds {
@@ -138,7 +138,7 @@ impl WrongKinds {
     }
 }
 
-/// Sends a message over and over from several threads, as fast as it is taken, while something is tried.
+/// Sends a message repeatedly from several threads, as fast as it is accepted, while `during` runs.
 pub fn flood<Out: Serialize + Sync, In, T>(
     channel: &Channel<Out, In>,
     message: &Out,

@@ -1,4 +1,4 @@
-//! `tests/support/launcher.c`, compiled once: starts a program as no shell would.
+//! `tests/support/launcher.c`, compiled once: starts a program in ways that no shell can.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ static LAUNCHER: LazyLock<PathBuf> = LazyLock::new(|| {
     program
 });
 
-/// The compiled program, for which there has to be `cc`.
+/// Path of the compiled program. Needs `cc`.
 pub fn launcher() -> &'static Path {
     &LAUNCHER
 }

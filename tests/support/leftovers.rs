@@ -1,11 +1,11 @@
-//! Processes that a program leaves behind when it should not: the original does.
+//! Processes that a program leaves behind although it should not, as the original does.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::proc;
 
-/// Everything that `program` has started so far. Dropping it ends what is still there.
+/// All processes that `program` has started. Dropping it kills those that still run.
 pub struct Leftovers(Vec<Pid>);
 
 impl Leftovers {

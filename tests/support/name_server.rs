@@ -1,4 +1,4 @@
-//! A name server for a test in namespaces of its own: PTR and A records, a log of the questions, and misbehaviour.
+//! A name server for a test in its own namespaces: PTR and A records, a log of the questions, and faults.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::wait::until;
 
-/// Where it is, for `/etc/resolv.conf`.
+/// Its address, for `/etc/resolv.conf`.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const PTR: u16 = 12;
 
-/// Names by address and addresses by name, or nothing at all.
+/// Names by address and addresses by name; empty by default.
 #[derive(Clone, Default)]
 pub struct Zone {
     names: BTreeMap<String, String>,
@@ -24,14 +24,14 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// Says that `address` is called `name`.
+    /// Maps `address` to `name`.
     pub fn called(mut self, address: Ipv4Addr, name: &str) -> Self {
         let [a, b, c, d] = address.octets();
         self.names.insert(format!("{d}.{c}.{b}.{a}.in-addr.arpa"), name.into());
         self
     }
 
-    /// Says that `name` is at `address`.
+    /// Maps `name` to `address`.
     pub fn at(mut self, name: &str, address: Ipv4Addr) -> Self {
         self.addresses.insert(name.into(), address);
         self
@@ -53,12 +53,12 @@ impl Zone {
 struct Question {
     name: String,
     kind: u16,
-    /// As it came, to be repeated in the answer.
+    /// The raw question, to be repeated in the answer.
     bytes: Vec<u8>,
 }
 
 impl Question {
-    /// The only question of a query.
+    /// Parses the only question of a query.
     fn parse(query: &[u8]) -> Option<Question> {
         let body = query.get(12..)?;
         let mut labels = Vec::new();
@@ -99,13 +99,13 @@ fn response(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Makes the answer to a query, if there is one.
+/// Produces the answer to a query, if there is one.
 type Answering = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
 
-/// What a hostile name server does, by UDP unless it says otherwise.
+/// Faults of a hostile name server, over UDP unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trick {
-    /// Cuts every answer off, and gives it by TCP.
+    /// Truncates every answer and gives it by TCP.
     Truncates,
     /// Likewise, byte by byte.
     Dribbles,
@@ -113,7 +113,7 @@ pub enum Trick {
     Floods,
     /// Cuts off, accepts the TCP connection, and is silent.
     Hangs,
-    /// Likewise, but for names that its zone has, which it answers as it should.
+    /// Likewise, but answers names of its zone correctly.
     HangsForOthers,
     /// Cuts off by TCP as well.
     TruncatesTwice,
@@ -123,7 +123,7 @@ pub enum Trick {
     RefusesTcp,
     /// Answers with an alias of the name itself.
     Loops,
-    /// Answers a question that nobody asked.
+    /// Answers a question that was not asked.
     WrongId,
     Garbage,
     /// Answers after the client's first time-out.
@@ -147,7 +147,7 @@ impl Trick {
         Trick::Refuses,
     ];
 
-    /// The answer that the trick makes of an honest one.
+    /// Applies the fault to a correct answer.
     fn by_udp(self, query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
         let question = Question::parse(query)?;
         let mut honest = response(query, zone)?;
@@ -194,7 +194,7 @@ fn answers(query: &[u8], question: &Question, kind: u16, records: &[Vec<u8>]) ->
     bytes
 }
 
-/// Serves one client by TCP until it hangs up.
+/// Serves one TCP client until it closes the connection.
 fn serve_tcp(mut client: TcpStream, trick: Trick, zone: &Zone) -> std::io::Result<()> {
     loop {
         let mut length = [0; 2];
@@ -215,7 +215,7 @@ fn serve_tcp(mut client: TcpStream, trick: Trick, zone: &Zone) -> std::io::Resul
     }
 }
 
-/// The server at work; dropping it frees its port.
+/// A running server; dropping it frees its port.
 pub struct NameServer {
     asked: Arc<Mutex<Vec<String>>>,
     thread: Option<JoinHandle<()>>,
@@ -227,7 +227,7 @@ impl NameServer {
         NameServer::start(Some(Box::new(move |query| response(query, &zone))))
     }
 
-    /// Answers from `zone`, but with a trick.
+    /// Answers from `zone`, with a fault.
     pub fn hostile(zone: Zone, trick: Trick) -> Self {
         if trick != Trick::RefusesTcp {
             // It stays until the test's namespace is gone.
@@ -243,19 +243,19 @@ impl NameServer {
         NameServer::start(Some(Box::new(move |query| trick.by_udp(query, &zone))))
     }
 
-    /// Takes every question and answers none.
+    /// Receives every question and answers none.
     pub fn silent() -> Self {
         NameServer::start(None)
     }
 
     fn start(answer: Option<Answering>) -> Self {
-        // A process that another test is starting may hold the last one's socket for a moment.
+        // A process that another test is starting may hold the previous socket for a moment.
         let socket = until("the port of name servers", || UdpSocket::bind((ADDRESS, 53)).ok());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&asked);
         let thread = thread::spawn(move || {
             let mut query = [0; 512];
-            // Nothing at all is the word to stop.
+            // An empty datagram is the order to stop.
             while let Ok((length @ 1.., client)) = socket.recv_from(&mut query) {
                 let query = &query[..length];
                 let name = Question::parse(query).map_or_else(|| "?".into(), |question| question.name);
@@ -268,7 +268,7 @@ impl NameServer {
         NameServer { asked, thread: Some(thread) }
     }
 
-    /// The names it was asked about so far.
+    /// Names asked for up to now.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("no panic").clone()
     }

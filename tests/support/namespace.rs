@@ -1,4 +1,4 @@
-//! A network and a file system of a test's own, for which it has to be root.
+//! A network and a file system for one test. Needs root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 
-/// Plays a test where there is no network but loopback, and where what is mounted nobody else sees. Its
-/// threads and processes are there with it.
+/// Runs a test in new network and mount namespaces: there is no network but loopback, and mounts are
+/// invisible outside. The test's threads and processes share them.
 pub fn in_a_world_of_its_own(test: impl FnOnce() + Send) {
     let verdict = thread::scope(|scope| {
         let there = scope.spawn(|| {
@@ -30,14 +30,14 @@ pub fn run(program: &str, args: &[&str]) {
     assert!(status.success(), "{program} {args:?}: {status}");
 }
 
-/// An empty disk of this size, on which everybody may write.
+/// Mounts an empty disk of this size that is writable for everyone.
 #[track_caller]
 pub fn mount_disk(size: &str, place: &Path) {
     let place = place.to_str().expect("a path in UTF-8");
     run("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=777"), "none", place]);
 }
 
-/// Puts an `/etc` in the place of the real one that has the real accounts, and otherwise these files.
+/// Replaces `/etc` with one that has the real accounts and otherwise only these files.
 #[track_caller]
 pub fn replace_etc(files: &[(&str, &str)]) {
     let accounts = ["passwd", "group"].map(|name| (name, fs::read_to_string(Path::new("/etc").join(name))));

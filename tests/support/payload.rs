@@ -1,4 +1,4 @@
-//! Traffic that can be told apart from the frame around it in every record, and its fingerprint.
+//! Traffic that can be recognised in every record, and its digest.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -41,7 +41,7 @@ impl Read for Payload {
     }
 }
 
-/// Length and SHA-256 of a stream, to be compared and printed.
+/// Length and SHA-256 of a stream.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest {
     pub length: u64,
@@ -55,7 +55,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Takes a stream piece by piece.
+/// Digests a stream piece by piece.
 #[derive(Clone, Default)]
 pub struct Hasher {
     length: u64,

@@ -20,14 +20,14 @@ use super::payload::{Digest, Hasher, Payload};
 use super::under_test::is_original;
 use super::wait::{PATIENCE, until};
 
-/// One end of a connection, client's or server's.
+/// One end of a connection: the client's or the server's.
 pub struct Peer {
     stream: TcpStream,
     sent: Hasher,
     received: Hasher,
 }
 
-/// What one end saw of a session.
+/// Traffic seen by one end of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
     pub sent: Digest,
@@ -46,8 +46,8 @@ impl Peer {
         Peer::over(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")))
     }
 
-    /// Connects without looking at the socket's error: the other side may have sent its last words and a reset
-    /// before this side knows that it is connected, and a connect that waits returns that reset.
+    /// Connects without waiting for the result: the other side may have sent its data and a reset before this
+    /// side is connected, and a blocking connect would return that reset.
     #[track_caller]
     pub fn connect_before_reset(address: SocketAddr) -> Self {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -61,7 +61,7 @@ impl Peer {
         Peer::over(stream)
     }
 
-    /// `None` when nobody listens there yet.
+    /// `None` while nothing listens there.
     pub fn try_connect(address: SocketAddr) -> Option<Self> {
         TcpStream::connect(address).ok().map(Peer::over)
     }
@@ -71,7 +71,7 @@ impl Peer {
         Peer::with_deadlines(stream)
     }
 
-    /// All but urgent data is as over TCP.
+    /// Everything except urgent data works as over TCP.
     pub fn over_unix(stream: UnixStream) -> Self {
         Peer::with_deadlines(OwnedFd::from(stream).into())
     }
@@ -100,24 +100,24 @@ impl Peer {
         self.sent.add(bytes.as_ref());
     }
 
-    /// Whether the connection still takes something.
+    /// Sends, and returns whether the connection accepted the bytes.
     pub fn try_send(&mut self, bytes: &str) -> bool {
         self.stream.write_all(bytes.as_bytes()).is_ok()
     }
 
-    /// Says that nothing more will come: FIN.
+    /// Sends FIN.
     #[track_caller]
     pub fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("shutdown");
     }
 
-    /// Hangs up with RST.
+    /// Closes with RST.
     pub fn reset(self) {
         let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         setsockopt(&self.stream, Linger, &linger).expect("SO_LINGER");
     }
 
-    /// Reads exactly as many bytes as are expected, and compares.
+    /// Reads exactly as many bytes as expected, and compares.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
         let mut buffer = vec![0; bytes.as_ref().len()];
@@ -126,7 +126,7 @@ impl Peer {
         self.received.add(&buffer);
     }
 
-    /// The rest of the stream; the other side must end it with FIN.
+    /// Returns the rest of the stream, which must end with FIN.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
@@ -135,7 +135,7 @@ impl Peer {
         rest
     }
 
-    /// What has come within `limit`, if anything.
+    /// Returns the bytes that arrive within `limit`, if any.
     pub fn words_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
         self.stream.set_read_timeout(Some(limit)).expect("SO_RCVTIMEO");
         let mut buffer = vec![0; 4096];
@@ -144,13 +144,13 @@ impl Peer {
         Some(buffer)
     }
 
-    /// Whether the other side ends soon, without having sent anything.
+    /// Checks that the other side ends soon without having sent anything.
     pub fn is_over_without_a_word(&mut self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("SO_RCVTIMEO");
         self.stream.read(&mut [0]).is_ok_and(|length| length == 0)
     }
 
-    /// A whole conversation with a server that echoes.
+    /// Runs a whole conversation with an echo server.
     #[track_caller]
     pub fn gets_its_echo(mut self) {
         self.send("hello");
@@ -164,19 +164,19 @@ impl Peer {
         assert_eq!(self.rest().escape_ascii().to_string(), "", "nothing but the end");
     }
 
-    /// The other side must hang up with RST; what it sent before may be lost.
+    /// Expects RST from the other side; data sent before it may be lost.
     #[track_caller]
     pub fn expect_reset(&mut self) {
         assert_eq!(self.end().map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     }
 
-    /// The end that a client sees when the server refused: a reset, which the original does not know.
+    /// Expects what a client sees when the server refused: a reset, which the original does not send.
     #[track_caller]
     pub fn expect_refusal(&mut self) {
         if is_original() { self.expect_hang_up() } else { self.expect_reset() }
     }
 
-    /// The other side must hang up, it does not matter how.
+    /// Expects the other side to close, in any way.
     #[track_caller]
     pub fn expect_hang_up(&mut self) {
         match self.end() {
@@ -191,7 +191,7 @@ impl Peer {
         io::copy(&mut self.stream, &mut io::sink())
     }
 
-    /// Nothing has arrived, and the connection is open.
+    /// Expects an open connection on which nothing has arrived.
     #[track_caller]
     pub fn expect_silence(&mut self, duration: Duration) {
         self.stream.set_read_timeout(Some(duration)).expect("SO_RCVTIMEO");
@@ -218,12 +218,12 @@ impl Peer {
         })
     }
 
-    /// Urgent bytes from now on stay at their place in the stream.
+    /// Keeps urgent bytes in the stream from now on (`SO_OOBINLINE`).
     pub fn keep_urgent_inline(&self) {
         setsockopt(&self.stream, OobInline, &true).expect("SO_OOBINLINE");
     }
 
-    /// Sends until nothing has been taken for half a second; returns how much went out.
+    /// Sends until nothing has been accepted for half a second; returns the number of bytes sent.
     #[track_caller]
     pub fn send_until_stalled(&mut self, payload: &mut Payload, most: u64) -> u64 {
         self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("SO_SNDTIMEO");
@@ -280,7 +280,7 @@ impl Peer {
         }
     }
 
-    /// Sends back whatever comes, until the other side ends.
+    /// Echoes until the other side ends.
     pub fn echo(mut self) -> Traffic {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = self.stream.read(&mut buffer) {
@@ -308,7 +308,7 @@ fn send_all(stream: &mut TcpStream, mut payload: Payload) -> io::Result<Digest> 
     }
 }
 
-/// Where the bridge connects to.
+/// The server that the bridge connects to.
 pub struct Server {
     listener: TcpListener,
 }
@@ -332,7 +332,7 @@ impl Server {
         until("a connection to the server", || self.accept_now())
     }
 
-    /// The connection that is already there, if any.
+    /// Returns a connection that has already arrived.
     pub fn accept_now(&self) -> Option<Peer> {
         match self.listener.accept() {
             Ok((stream, _)) => {
@@ -344,7 +344,7 @@ impl Server {
         }
     }
 
-    /// Serves every client in a thread of its own, until the test ends.
+    /// Serves every client in a thread until the test ends.
     pub fn serve<T: Send + 'static>(
         self,
         session: impl Fn(Peer) -> T + Clone + Send + 'static,
@@ -355,7 +355,7 @@ impl Server {
         thread::spawn(move || {
             while let Ok((stream, _)) = self.listener.accept() {
                 let (report, session) = (report.clone(), session.clone());
-                // A test may have thousands of clients, and come back to this one when all had their turn.
+                // A test may have thousands of clients and return to this one last.
                 let peer = Peer::over(stream).with_patience(10 * PATIENCE);
                 thread::spawn(move || report.send(session(peer)));
             }
@@ -385,21 +385,21 @@ impl Refusing {
     }
 }
 
-/// A server at work, and what it has to tell of each session.
+/// A running server, which reports each session.
 pub struct Service<T> {
     pub port: u16,
     results: Receiver<T>,
 }
 
 impl<T> Service<T> {
-    /// The report of the session that ended next.
+    /// Waits for the report of the next session that ends.
     #[track_caller]
     pub fn result(&self) -> T {
         self.results.recv_timeout(PATIENCE).expect("a session at the server")
     }
 }
 
-/// A server that sends back what it gets.
+/// A server that sends back what it receives.
 pub fn echo_server() -> Service<Traffic> {
     Server::listen().serve(Peer::echo)
 }

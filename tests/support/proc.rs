@@ -1,4 +1,4 @@
-//! What `/proc` says of a process: read from the system, not claimed.
+//! Process state as the kernel reports it in `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -40,7 +40,7 @@ impl Status {
     }
 }
 
-/// `None` when there is no such process.
+/// `None` if there is no such process.
 pub fn status(pid: Pid) -> Option<Status> {
     fs::read_to_string(file(pid, "status")).ok().map(|text| Status::parse(&text))
 }
@@ -52,12 +52,12 @@ pub fn threads(pid: Pid) -> Vec<Status> {
     paths.filter_map(|path| fs::read_to_string(path).ok()).map(|text| Status::parse(&text)).collect()
 }
 
-/// Whether the process runs: neither gone nor a zombie.
+/// Checks that the process is neither gone nor a zombie.
 pub fn is_alive(pid: Pid) -> bool {
     status(pid).is_some_and(|status| !status.get("State").starts_with('Z'))
 }
 
-/// Everything the process has open, as `/proc/PID/fd` shows it, by descriptor.
+/// Open descriptors as links of `/proc/PID/fd`.
 pub fn descriptors(pid: Pid) -> BTreeMap<i32, String> {
     let Ok(entries) = fs::read_dir(file(pid, "fd")) else { return BTreeMap::new() };
     let entries = entries.flatten().filter_map(|entry| {
@@ -100,11 +100,11 @@ pub fn descendants(pid: Pid) -> Vec<Pid> {
     family.split_off(1)
 }
 
-/// All processes of one program, and what they have started.
+/// All processes of one program, and their children.
 pub fn of_program(program: &Path) -> Vec<Pid> {
     let text = program.to_string_lossy();
     let is_it = |pid: &Pid| {
-        // Who is not dumpable shows its program to root alone; its command line to everybody.
+        // A process that is not dumpable shows its program to root only, but its command line to all users.
         let command = fs::read(file(*pid, "cmdline")).unwrap_or_default();
         fs::read_link(file(*pid, "exe")).is_ok_and(|exe| exe == program)
             || String::from_utf8_lossy(&command).contains(&*text)
@@ -118,7 +118,7 @@ pub fn of_program(program: &Path) -> Vec<Pid> {
     found
 }
 
-/// All processes of these process groups that run.
+/// All running processes of these process groups.
 pub fn of_groups(groups: &BTreeSet<Pid>) -> Vec<Pid> {
     let belongs = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|group| groups.contains(&group));
     processes().filter(|pid| belongs(pid) && is_alive(*pid)).collect()
@@ -133,24 +133,24 @@ fn parent(pid: Pid) -> Option<Pid> {
     Some(Pid::from_raw(status(pid)?.get("PPid").parse().ok()?))
 }
 
-/// The soft and hard limit of core dumps.
+/// Soft and hard limit of core dumps.
 pub fn core_limit(pid: Pid) -> String {
     limit(pid, "Max core file size")
 }
 
-/// A soft and hard limit, by the name that the kernel shows.
+/// Soft and hard limit, by the name in `/proc/PID/limits`.
 pub fn limit(pid: Pid, name: &str) -> String {
     let limits = fs::read_to_string(file(pid, "limits")).expect("/proc/PID/limits");
     let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Who owns `/proc/PID/fd`: root, when the process is not dumpable.
+/// Owner of `/proc/PID/fd`: root if the process is not dumpable.
 pub fn owner(pid: Pid) -> u32 {
     fs::metadata(file(pid, "fd")).expect("/proc/PID/fd").uid()
 }
 
-/// How long the process has been on a processor.
+/// Processor time used by the process.
 pub fn cpu(pid: Pid) -> Duration {
     let stat = fs::read_to_string(file(pid, "stat")).expect("/proc/PID/stat");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
@@ -160,7 +160,7 @@ pub fn cpu(pid: Pid) -> Duration {
     Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
-/// How a process has a file open, if it has.
+/// Flags with which a process has a file open, if it has.
 pub fn open_flags(pid: Pid, path: &Path) -> Option<i32> {
     let (number, _) = descriptors(pid).into_iter().find(|(_, target)| Path::new(target) == path)?;
     let info = fs::read_to_string(file(pid, "fdinfo").join(number.to_string())).ok()?;

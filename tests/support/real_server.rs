@@ -1,4 +1,4 @@
-//! A server that is not ours: started on a place of its own, ended with the test.
+//! A third-party server: started at an address of its own, ended with the test.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -11,14 +11,14 @@ use nix::unistd::Pid;
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
 
-/// A real server.
+/// A running third-party server.
 pub struct RealServer {
     process: Child,
     place: SocketAddr,
 }
 
 impl RealServer {
-    /// Comes back when it can be connected to.
+    /// Returns once it accepts connections.
     #[track_caller]
     pub fn start(command: &mut Command, place: SocketAddr) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -34,14 +34,14 @@ impl RealServer {
         self.place
     }
 
-    /// A bridge in front of it.
+    /// Starts a bridge in front of it.
     pub fn bridged(&self, options: impl FnOnce(Tcpreen) -> Tcpreen) -> Running {
         options(Tcpreen::to(self.place.port()).host(&self.place.ip().to_string())).start()
     }
 }
 
 impl Drop for RealServer {
-    /// SIGINT, with which PostgreSQL does not wait for its clients.
+    /// Sends SIGINT, on which PostgreSQL does not wait for its clients.
     fn drop(&mut self) {
         let pid = Pid::from_raw(self.process.id().try_into().expect("a process id"));
         let _ = kill(pid, Signal::SIGINT);

@@ -1,11 +1,11 @@
-//! Reads the program's records back into the bytes they stand for.
+//! Decodes the program's records into the recorded bytes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 
 use super::payload::{Digest, Hasher, Payload};
 
-/// What a record holds of one session, each way.
+/// Recorded bytes of one session, each way.
 #[derive(Clone, Default)]
 pub struct Recorded {
     from_client: Hasher,
@@ -13,12 +13,12 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// What the client sent.
+    /// Bytes sent by the client.
     pub fn client(&self) -> Digest {
         self.from_client.digest()
     }
 
-    /// What the server sent.
+    /// Bytes sent by the server.
     pub fn server(&self) -> Digest {
         self.from_server.digest()
     }
@@ -32,7 +32,7 @@ impl Recorded {
     }
 }
 
-/// A `raw` record of one session whose traffic was [`Payload`] alone.
+/// Decodes a `raw` record of one session whose traffic was [`Payload`] only.
 pub fn read_raw(record: impl Read) -> Recorded {
     let mut record = BufReader::with_capacity(1 << 20, record);
     let mut recorded = Recorded::default();
@@ -61,7 +61,7 @@ fn read_payload(record: &mut impl BufRead, side: &mut Hasher) {
     }
 }
 
-/// A `C` record of several sessions at once, whose traffic was [`Payload`] alone, by session.
+/// Decodes a `C` record of concurrent sessions whose traffic was [`Payload`] only, by session.
 pub fn read_labelled_c(record: impl Read) -> BTreeMap<u64, Recorded> {
     let mut sessions: BTreeMap<u64, Recorded> = BTreeMap::new();
     for line in BufReader::with_capacity(1 << 20, record).split(b'\n') {
@@ -81,7 +81,7 @@ fn label(line: &[u8]) -> (u64, &[u8]) {
     (number.parse().expect("a number"), &line[end + 2..])
 }
 
-/// The bytes a hex dump stands for, one way: the rows between a header with `marker` and its length.
+/// Decodes a hex dump in one direction: the rows between a header with `marker` and its length.
 pub fn read_hex(record: &str, marker: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut wanted = false;

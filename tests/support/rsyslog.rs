@@ -1,4 +1,4 @@
-//! Debian's rsyslogd, with a socket and a file of the test's own.
+//! Debian's rsyslogd, with a socket and a file for the test.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -17,7 +17,7 @@ pub struct Rsyslogd {
 }
 
 impl Rsyslogd {
-    /// Comes back when it can be sent to. What it is sent, it appends to `messages`.
+    /// Returns once it accepts messages, which it appends to `messages`.
     #[track_caller]
     pub fn start(socket: &Path, messages: PathBuf) -> Self {
         let configuration = messages.with_extension("conf");
@@ -51,7 +51,7 @@ impl Rsyslogd {
         String::from_utf8_lossy(&messages).lines().map(str::to_owned).collect()
     }
 
-    /// The first message that has this in it.
+    /// Waits for the first message that contains the text.
     #[track_caller]
     pub fn message(&self, part: &str) -> String {
         until(part, || self.messages().into_iter().find(|message| message.contains(part)))

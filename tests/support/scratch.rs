@@ -1,4 +1,4 @@
-//! A directory that everybody may use, since the program may drop to any account.
+//! A directory that is open to every account, because the program may drop to any of them.
 
 use std::fs::{self, File, Permissions};
 use std::io::Read;
@@ -58,9 +58,9 @@ impl Scratch {
         self.executable(&binary(), "tcpreen", mode)
     }
 
-    /// A copy of a file that is to be executed. Made by another process: a child of another test could
-    /// inherit what we have open for writing, and the file would be busy. What is there is replaced, for it may
-    /// still be executed.
+    /// Copies a file that is to be executed. Another process makes the copy: a child of another test could
+    /// inherit a descriptor open for writing, and the file would be busy. An existing file is replaced, not
+    /// overwritten, because it may still be executed.
     pub fn executable(&self, file: &Path, name: &str, mode: u32) -> PathBuf {
         let copy = self.path(name);
         let status =
@@ -72,7 +72,7 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
-    /// A directory on which something is mounted cannot be removed.
+    /// A directory with a mount point in it cannot be removed.
     fn drop(&mut self) {
         for place in mounted_below(self.0.path()) {
             let _ = Command::new("umount").arg("--lazy").arg(place).status();

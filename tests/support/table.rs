@@ -1,22 +1,22 @@
-//! Tables of tests in Markdown, and whether what they name is there.
+//! Markdown tables that name tests, and the check that those tests exist.
 
 use std::fs;
 use std::path::Path;
 
-/// The rows of a table: the lines of `text` that begin with `start`, cell by cell.
+/// Returns the rows of a table, cell by cell: the lines of `text` that begin with `start`.
 pub fn rows<'a>(text: &'a str, start: &str) -> Vec<Vec<&'a str>> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(start));
     lines.map(|line| line.trim_end_matches([' ', '|']).split(" | ").map(str::trim).collect()).collect()
 }
 
-/// The number that a cell begins with.
+/// Parses the number at the start of a cell.
 #[track_caller]
 pub fn number(cell: &str) -> u32 {
     let word = cell.split(' ').next().unwrap_or_default();
     word.parse().unwrap_or_else(|_| panic!("{cell:?} begins with a number"))
 }
 
-/// Fails where `file`, a path from the top of the tree, has no such test.
+/// Fails unless `file`, a path from the top of the tree, contains the test.
 #[track_caller]
 pub fn expect_test(file: &str, test: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -25,7 +25,7 @@ pub fn expect_test(file: &str, test: &str) {
     assert!(found, "no test {test:?} in {file}");
 }
 
-/// A test of a binary that runs without libtest, which has a list of them.
+/// Checks for a test of a binary without libtest, which lists its tests.
 fn is_in_a_list(source: &str, test: &str) -> bool {
     source.contains(&format!("\"{test}\","))
 }

@@ -20,7 +20,7 @@ use super::proc;
 use super::under_test::{binary, is_original};
 use super::wait::{until, within};
 
-/// A command line in the making: `tcpreen -n -a 127.0.0.1 -s 127.0.0.1 … SERVERPORT [LOCALPORT]`.
+/// Builder of a command line: `tcpreen -n -a 127.0.0.1 -s 127.0.0.1 … SERVERPORT [LOCALPORT]`.
 pub struct Tcpreen {
     binary: PathBuf,
     options: Vec<OsString>,
@@ -81,7 +81,7 @@ impl Tcpreen {
         self
     }
 
-    /// `-a`; nothing, where it is `""`
+    /// `-a`; omitted if `""`
     pub fn listen_on(mut self, address: &str) -> Self {
         self.address = address.into();
         self
@@ -92,7 +92,7 @@ impl Tcpreen {
         self.listen_on(&place.ip().to_string()).local_port(place.port())
     }
 
-    /// `-s`; nothing, where it is `""`
+    /// `-s`; omitted if `""`
     pub fn host(mut self, host: &str) -> Self {
         self.host = host.into();
         self
@@ -114,7 +114,7 @@ impl Tcpreen {
         self
     }
 
-    /// Runs it as this user and group, without other groups.
+    /// Runs as this user and group, without supplementary groups.
     pub fn account(mut self, (uid, gid): (Uid, Gid)) -> Self {
         self.account = Some((uid, gid));
         self
@@ -125,13 +125,13 @@ impl Tcpreen {
         self
     }
 
-    /// What is on descriptor 0, instead of `/dev/null`.
+    /// Descriptor 0, instead of `/dev/null`.
     pub fn stdin(mut self, stdin: impl Into<OwnedFd>) -> Self {
         self.stdin = Some(stdin.into().into());
         self
     }
 
-    /// As inetd does: `--inetd`, and one socket as all three standard streams.
+    /// Starts as inetd does: `--inetd`, and one socket as all three standard streams.
     pub fn by_inetd(mut self, socket: impl Into<OwnedFd>) -> Self {
         let socket = socket.into();
         let copy = || Some(socket.try_clone().expect("dup").into());
@@ -139,11 +139,11 @@ impl Tcpreen {
         self.listen_on("").args(["--inetd"])
     }
 
-    /// As a service manager does: sockets from descriptor 3 on, and the variables that say so.
+    /// Starts as a service manager does: sockets from descriptor 3 on, and the variables that describe them.
     pub fn with_sockets<S: Into<OwnedFd>>(self, names: &str, sockets: impl IntoIterator<Item = S>) -> Self {
         let mut sockets: Vec<OwnedFd> = sockets.into_iter().map(Into::into).collect();
         let variables = format!("export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}", sockets.len());
-        // There are two streams on which a shell can be given them.
+        // A shell can pass them on two of its streams.
         let second = if sockets.len() > 1 { "4<&1 1>/dev/null " } else { "" };
         let mut it = self.by_shell(&variables, &format!("{second}3<&0 0</dev/null")).listen_on("");
         if sockets.len() > 1 {
@@ -153,7 +153,7 @@ impl Tcpreen {
         it
     }
 
-    /// Starts it from a shell that has run `before` (`ulimit -n 64`), with `redirections` (`2>&-`).
+    /// Starts from a shell that has run `before` (`ulimit -n 64`), with `redirections` (`2>&-`).
     pub fn by_shell(mut self, before: &str, redirections: &str) -> Self {
         self.shell = Some((before.into(), redirections.into()));
         self
@@ -178,7 +178,7 @@ impl Tcpreen {
         command
     }
 
-    /// Starts it without waiting for anything.
+    /// Starts without waiting.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         let stdin = self.stdin.take().unwrap_or_else(Stdio::null);
@@ -196,7 +196,7 @@ impl Tcpreen {
         }
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts and waits until it listens.
     #[track_caller]
     pub fn start(self) -> Running {
         let mut running = self.spawn();
@@ -206,14 +206,14 @@ impl Tcpreen {
         running
     }
 
-    /// Lets it run to its end, which should come by itself.
+    /// Runs to the end, which must come without a signal from the test.
     #[track_caller]
     pub fn run(self) -> Outcome {
         self.spawn().finish()
     }
 }
 
-/// What a pipe has brought so far.
+/// Output collected from a pipe.
 #[derive(Clone, Default)]
 struct Collected(Arc<Mutex<(Vec<u8>, bool)>>);
 
@@ -231,7 +231,7 @@ impl Collected {
         collected
     }
 
-    /// Of a pipe that is not there.
+    /// Represents a pipe that does not exist.
     fn nothing() -> Self {
         Collected(Arc::new(Mutex::new((Vec::new(), true))))
     }
@@ -249,7 +249,7 @@ impl Collected {
     }
 }
 
-/// The bridge at work. Dropping it ends its processes, and no others.
+/// A running bridge. Dropping it ends its processes, and no others.
 pub struct Running {
     child: Child,
     stdout: Collected,
@@ -273,7 +273,7 @@ impl Running {
         Peer::connect_to(address.parse().expect("an address and a port"))
     }
 
-    /// A client comes in vain: the bridge must reset it, maybe before it knows that it is connected.
+    /// Connects and expects a reset, possibly before the connection is established.
     #[track_caller]
     pub fn expect_refusal(&self) {
         match TcpStream::connect((self.address.as_str(), self.port)) {
@@ -312,7 +312,7 @@ impl Running {
         found.unwrap_or_else(|| panic!("no {part:?} on stdout, but {:?}", self.stdout()))
     }
 
-    /// Its processes by role; `parent` is the one we started.
+    /// Its processes by role; `parent` is the process that was started.
     pub fn roles(&self) -> BTreeMap<String, Vec<Pid>> {
         let mut roles = BTreeMap::from([("parent".to_owned(), vec![self.pid()])]);
         for pid in proc::descendants(self.pid()) {
@@ -321,13 +321,14 @@ impl Running {
         roles
     }
 
-    /// As [`Running::roles`], once there is a worker among them: it is born while the bridge serves already.
+    /// Same as [`Running::roles`], once a worker exists: workers are forked after the bridge has begun to
+    /// serve.
     #[track_caller]
     pub fn all_roles(&self) -> BTreeMap<String, Vec<Pid>> {
         until("a worker", || Some(self.roles()).filter(|roles| roles.contains_key("worker")))
     }
 
-    /// The one process with this role. A worker just born bears the title of its zygote, for a moment.
+    /// The only process with this role. For a moment a new worker has the title of its zygote.
     #[track_caller]
     pub fn role(&self, role: &str) -> Pid {
         until(&format!("one {role}"), || match self.roles().get(role).map(Vec::as_slice) {
@@ -336,7 +337,7 @@ impl Running {
         })
     }
 
-    /// The worker of the one session that is open: it holds two TCP sockets.
+    /// The worker of the only open session: it holds two TCP sockets.
     #[track_caller]
     pub fn busy_worker(&self) -> Pid {
         until("a worker with two TCP sockets", || {
@@ -348,7 +349,7 @@ impl Running {
         })
     }
 
-    /// All its processes, itself included.
+    /// All its processes, the parent included.
     pub fn processes(&self) -> Vec<Pid> {
         self.roles().into_values().flatten().collect()
     }
@@ -366,7 +367,7 @@ impl Running {
     pub fn wait(&mut self) -> ExitStatus {
         until("the end of the program", || {
             if is_original() {
-                // It may miss the end of its last child between two looks.
+                // The parent may miss the end of its last child between two polls.
                 let _ = kill(self.pid(), Signal::SIGCHLD);
             }
             self.child.try_wait().expect("wait")
@@ -378,7 +379,7 @@ impl Running {
         within(limit, "the end of the program", || self.child.try_wait().expect("wait"))
     }
 
-    /// Waits for its end and for everything it had to say.
+    /// Waits for its end and for the rest of its output.
     #[track_caller]
     pub fn finish(mut self) -> Outcome {
         let status = self.wait();
@@ -389,7 +390,7 @@ impl Running {
     }
 }
 
-/// What `probe` finds before the pipe closes, or right after.
+/// Polls `probe` until it finds something or the pipe has been closed.
 fn until_or_closed<T>(pipe: &Collected, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     until("output of the program", || {
         let closed = pipe.is_closed();
@@ -410,7 +411,7 @@ impl Drop for Running {
             return;
         }
         let family = proc::descendants(self.pid());
-        // The leader is ours and not waited for, so that the number is still its own.
+        // The leader is our child and not yet waited for, so its process id cannot have been reused.
         let _ = killpg(self.pid(), Signal::SIGKILL);
         for pid in family {
             let _ = kill(pid, Signal::SIGKILL);
@@ -419,7 +420,7 @@ impl Drop for Running {
     }
 }
 
-/// How it ended, and what it said.
+/// Exit status and output.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
@@ -428,7 +429,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The exit status as a shell shows it: 128+n after signal n.
+    /// Exit status as a shell shows it: 128+n after signal n.
     pub fn code(&self) -> i32 {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).expect("an end")
     }

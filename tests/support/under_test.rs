@@ -1,4 +1,4 @@
-//! Which program is being tested.
+//! Selects the program under test.
 
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
@@ -35,7 +35,7 @@ pub fn is_original() -> bool {
     under_test() == Program::Original
 }
 
-/// Runs a test which the original cannot pass because of `why`; should it pass, that is an error.
+/// Runs a test that the original cannot pass because of `why`; passing it is an error.
 #[track_caller]
 pub fn known_to_fail_on_original(why: &str, test: impl FnOnce()) {
     if !is_original() {

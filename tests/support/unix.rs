@@ -37,7 +37,7 @@ fn nix_address(name: &OsStr) -> UnixAddr {
     }
 }
 
-/// Where the bridge connects to.
+/// The server that the bridge connects to.
 pub struct UnixServer {
     listener: UnixListener,
 }
@@ -71,12 +71,12 @@ pub fn connect_to(name: impl AsRef<OsStr>) -> Peer {
     try_connect(&name).unwrap_or_else(|| panic!("nobody listens at {:?}", name.as_ref()))
 }
 
-/// `None` when nobody listens there.
+/// `None` if nothing listens there.
 pub fn try_connect(name: impl AsRef<OsStr>) -> Option<Peer> {
     UnixStream::connect_addr(&address(name.as_ref())).ok().map(Peer::over_unix)
 }
 
-/// A client that has a name of its own.
+/// Connects from a socket that is bound to a name.
 pub fn connect_as(own: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Peer {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).expect("a socket");

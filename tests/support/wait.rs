@@ -1,24 +1,23 @@
-//! Waiting for something to happen, never for a time to pass.
+//! Waits for events, never for a fixed time.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything on loopback may take before the test gives up on it. Only a test that fails waits so long, and
-/// the machine may be busy with other work.
+/// Deadline of every wait. Generous, because only a failing test waits that long and the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What `probe` finds, as soon as it finds something; the test fails when that takes too long.
+/// Polls `probe` until it finds something; the test fails at the deadline.
 #[track_caller]
 pub fn until<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, probe)
 }
 
-/// As [`until`], with a limit of its own.
+/// Same as [`until`], with a given limit.
 #[track_caller]
 pub fn within<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        // Looked at before the clock, so that a probe gets its chance after the limit too.
+        // Polled before the clock is read, so that the probe runs once more after the limit.
         if let Some(found) = probe() {
             return found;
         }
