@@ -1,5 +1,4 @@
-//! What the command line means. `cli` makes it, everything else reads it; nothing after `cli` has
-//! heard of clap.
+//! The configuration of one run, made by `cli` from the command line. Nothing outside `cli` depends on clap.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -8,12 +7,12 @@ use std::time::Duration;
 
 use crate::messages::{Beginning, Rotation, Sandbox, View};
 
-/// One run of the bridge.
+/// Configuration of one run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// Where clients are met (`LOCALPORT`, `-a`, right half of `-p`).
+    /// Endpoint of the clients (`LOCALPORT`, `-a`, right half of `-p`).
     pub(crate) client: Endpoint,
-    /// Where the server is met (`SERVERPORT`, `-s`, left half of `-p`).
+    /// Endpoint of the server (`SERVERPORT`, `-s`, left half of `-p`).
     pub(crate) server: Endpoint,
     /// Every output in the order of the command line; the display on stdout, if any, comes first.
     pub(crate) outputs: Vec<Output>,
@@ -31,39 +30,40 @@ pub(crate) struct Config {
     pub(crate) bytes: Option<u64>,
     /// `-n`: numbers instead of names.
     pub(crate) numeric: bool,
-    /// Of what is told; of a daemon's display there is nothing to be told.
+    /// Verbosity of notices. A daemon has no display.
     pub(crate) verbosity: Verbosity,
     /// `-d`
     pub(crate) daemon: bool,
-    /// `--inetd`: descriptor 0 is a client, or where clients come.
+    /// `--inetd`: descriptor 0 is a client or a listener.
     pub(crate) inetd: bool,
-    /// `--syslog`, which a daemon has in any case, and whoever finds a peer in the place of stderr.
+    /// `--syslog`; also set for a daemon, and if stderr is connected to a peer.
     pub(crate) syslog: bool,
     /// `--pidfile`
     pub(crate) pidfile: Option<PathBuf>,
-    /// `--drain-timeout`: how long sessions go on after the signal that ends us; `None` is not at all.
+    /// `--drain-timeout`: time for which sessions continue after a terminating signal; `None` ends them at
+    /// once.
     pub(crate) drain_timeout: Option<Duration>,
     /// `-u`
     pub(crate) user: Option<String>,
     pub(crate) sandbox: Sandbox,
-    /// `--print-policy`: nothing else is done.
+    /// `--print-policy`: prints and exits.
     pub(crate) print_policy: bool,
     /// `--connect-timeout`
     pub(crate) connect_timeout: Duration,
     /// `--idle-timeout`; `None` is no limit.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) keepalive: Keepalive,
-    /// What the operator probably did not mean, to be printed before anything else.
+    /// Warnings about options that probably have no effect, printed first.
     pub(crate) remarks: Vec<String>,
 }
 
-/// `--keepalive`: probes to peers that have long been silent.
+/// `--keepalive`: TCP keep-alive probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Keepalive {
-    /// With the system's times.
+    /// On, with the system's times.
     #[default]
     System,
-    /// After as many seconds of silence, and from one probe to the next.
+    /// On, with this many seconds of silence before the first probe and between probes.
     Every(u32),
     Off,
 }
@@ -73,18 +73,18 @@ pub(crate) enum Keepalive {
 pub(crate) struct Endpoint {
     pub(crate) approach: Approach,
     pub(crate) family: Family,
-    /// As typed; `None` is the default of the approach: any address to listen on, the local host
-    /// to connect to.
+    /// As typed. `None` is the default of the approach: any address to listen on, the local host to connect
+    /// to.
     pub(crate) host: Option<String>,
     pub(crate) port: Port,
 }
 
-/// Who makes the connection.
+/// Direction in which the connection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Approach {
-    /// We wait for the peer.
+    /// The peer connects to the bridge.
     Listen,
-    /// We connect to the peer.
+    /// The bridge connects to the peer.
     Connect,
 }
 
@@ -104,7 +104,7 @@ pub(crate) enum Port {
     Number(u16),
     /// A name for the resolver.
     Service(String),
-    /// A Unix socket: a path, or an abstract name where the first byte is `@`.
+    /// A Unix socket: a path, or an abstract name if the first byte is `@`.
     Path(OsString),
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Stdout,
-    /// A descriptor that the program was started with (`/dev/fd/N`, `/dev/stderr`), never 0 or 1.
+    /// An inherited descriptor (`/dev/fd/N`, `/dev/stderr`), never 0 or 1.
     Descriptor(RawFd),
     /// A path, possibly with `%` templates.
     File(OsString),

@@ -1,7 +1,7 @@
-//! `--demo`: the main job on a built-in server and client, through the real processes, on loopback.
+//! `--demo`: bridges a built-in client and server through the real processes, on loopback.
 //!
-//! What it says of the roles is read from `/proc` while a session is open; only Landlock, of which
-//! `/proc` tells nothing, is what the kernel answered to the roles and they reported.
+//! The states of the roles are read from `/proc` while a session is open, except Landlock, which `/proc` does
+//! not show: it is the status that the roles reported.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,10 +16,10 @@ use std::time::Duration;
 use crate::exit::{Failure, Status};
 use crate::parent::{self, Start};
 
-/// Nothing in the demonstration takes longer.
+/// Maximum duration of any step.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Shows a monitored conversation, the roles that monitored it, and where the record is.
+/// Shows a monitored conversation, the roles that monitored it, and the path of the record.
 pub(crate) fn run(start: Start) -> Result<u8, Failure> {
     perform(start)
         .and_then(|text| io::stdout().write_all(text.as_bytes()))
@@ -27,7 +27,7 @@ pub(crate) fn run(start: Start) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Runs it all; what there is to show.
+/// Runs the demonstration and returns the text to print.
 fn perform(start: Start) -> io::Result<String> {
     let record = directory(start)?.join("record");
     let server = TcpListener::bind("127.0.0.1:0")?;
@@ -46,7 +46,7 @@ fn perform(start: Start) -> io::Result<String> {
         .spawn()?;
     let notices = until_listening(&mut bridge)?;
     let client = request(local_port(&notices)?)?;
-    // What the client sent has come through: the session is open in every process.
+    // The server has received the client's data, so that the session is open in every process.
     has_been_asked.recv_timeout(PATIENCE).map_err(io::Error::other)?;
     let roles = descendants(bridge.id())?;
     let table = roles.iter().map(|pid| describe(*pid, &notices)).collect::<io::Result<Vec<_>>>()?;
@@ -82,7 +82,7 @@ fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines.map(|line| format!("    {line}\n")).collect()
 }
 
-/// A directory of its own, in which the bridge may write whoever it becomes.
+/// A new directory that the bridge's target user can write to.
 fn directory(start: Start) -> io::Result<PathBuf> {
     let directory = nix::unistd::mkdtemp(&std::env::temp_dir().join("tcpreen-demo-XXXXXX"))?;
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
@@ -100,7 +100,7 @@ fn serve(listener: &TcpListener, asked: &Sender<()>) -> io::Result<()> {
     let mut line = String::new();
     while lines.read_line(&mut line)? > "\r\n".len() {
         line.clear();
-        // Nobody listens any more after the first line.
+        // The receiver is gone after the first line.
         let _ = asked.send(());
     }
     let body = "Hello, you were watched.\n";
@@ -112,7 +112,7 @@ fn serve(listener: &TcpListener, asked: &Sender<()>) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)
 }
 
-/// Reads the bridge's notices up to the one that says that it listens.
+/// Reads the bridge's notices up to "Listening on".
 fn until_listening(bridge: &mut Child) -> io::Result<Vec<String>> {
     let stderr = bridge.stderr.take().ok_or_else(|| io::Error::other("no stderr"))?;
     let mut notices = Vec::new();
@@ -130,7 +130,7 @@ fn local_port(notices: &[String]) -> io::Result<u16> {
     word.and_then(|word| word.parse().ok()).ok_or_else(|| io::Error::other("no port"))
 }
 
-/// The client: the first half of a request, so that the session is open while we look at it.
+/// The client: sends the first half of a request, so that the session stays open.
 fn request(port: u16) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -146,7 +146,7 @@ fn finish(mut stream: TcpStream) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The bridge's processes, itself first.
+/// All processes of the bridge, the parent first.
 fn descendants(parent: u32) -> io::Result<Vec<u32>> {
     let mut found = vec![parent];
     let mut next = 0;
@@ -158,7 +158,7 @@ fn descendants(parent: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// One row: what `/proc` says of a process.
+/// Formats one row: the state of a process in `/proc`.
 fn describe(pid: u32, notices: &[String]) -> io::Result<String> {
     let process = Path::new("/proc").join(pid.to_string());
     let status = fs::read_to_string(process.join("status"))?;
@@ -169,7 +169,7 @@ fn describe(pid: u32, notices: &[String]) -> io::Result<String> {
     let arguments = fs::read(process.join("cmdline"))?;
     let role = arguments.split(|byte| *byte == 0).nth(1).map(String::from_utf8_lossy).unwrap_or_default();
     let role = if role.starts_with('[') { role.trim_matches(['[', ']']) } else { "parent" };
-    // A worker inherits the zygote's fence.
+    // A worker inherits the zygote's Landlock restrictions.
     let reporter = if role == "worker" { "zygote" } else { role };
     let landlock = notices
         .iter()

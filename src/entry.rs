@@ -1,4 +1,4 @@
-//! Which of our processes this is, and the one place where an error is printed.
+//! Selects the role of this process, and prints the error with which it ends.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -20,7 +20,7 @@ pub fn run_with<H: Hooks>() -> ExitCode {
     {
         return be::<H>(name);
     }
-    // Somebody else's connection may be in the place of stderr: without /dev/null nothing can be said.
+    // stderr may be connected to a peer: without /dev/null nothing can be printed.
     let Ok(streams) = Streams::find() else { return ExitCode::from(Status::Os as u8) };
     match command::<H>(arguments, streams) {
         Ok(status) => ExitCode::from(status),
@@ -31,7 +31,7 @@ pub fn run_with<H: Hooks>() -> ExitCode {
     }
 }
 
-/// Runs what the command line asks for.
+/// Runs the action that the command line selects.
 fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
     let surroundings = parent::tidy_up()?;
     let circumstances = Circumstances {
@@ -62,8 +62,8 @@ fn show(text: &str) -> Result<u8, Failure> {
     written.map(|()| 0).map_err(|error| Failure::new(Status::Io, format!("standard output: {error}")))
 }
 
-/// Runs a role. A role that ends in trouble has told the parent, or has no parent: the status is for the
-/// parent alone.
+/// Runs a role. A role that fails has reported the error to the parent, or has no parent; the status is for
+/// the parent only.
 fn be<H: Hooks>(name: &str) -> ExitCode {
     let Ok(entry) = privsep::role::Entry::check() else {
         let _ = writeln!(std::io::stderr(), "[{name}] is no port: a role is started by tcpreen itself.");

@@ -1,4 +1,4 @@
-//! How the program ends: the documented exit statuses, and the one error type that carries them.
+//! Exit statuses, and the error type that carries them.
 //!
 //! The numbers are those of sysexits.h (BSD); `EX_*` in brackets.
 
@@ -7,15 +7,15 @@ use std::fmt;
 /// Exit statuses, as in the man page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// The command line makes no sense. \[`EX_USAGE`\]
+    /// The command line is invalid. \[`EX_USAGE`\]
     Usage = 64,
     /// A host name is unknown. \[`EX_NOHOST`\]
     NoHost = 68,
-    /// A service or a role that is needed is not there. \[`EX_UNAVAILABLE`\]
+    /// A required service or role is missing. \[`EX_UNAVAILABLE`\]
     Unavailable = 69,
-    /// We broke our own rules. \[`EX_SOFTWARE`\]
+    /// An internal error. \[`EX_SOFTWARE`\]
     Software = 70,
-    /// The system refused what it normally grants. \[`EX_OSERR`\]
+    /// The system denied a basic operation. \[`EX_OSERR`\]
     Os = 71,
     /// An output cannot be created. \[`EX_CANTCREAT`\]
     CannotCreate = 73,
@@ -27,7 +27,7 @@ pub(crate) enum Status {
     Config = 78,
 }
 
-/// Why the program cannot start or go on: one or more lines for the operator.
+/// Reason why the program cannot start or continue: one or more lines for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) status: Status,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How an output shows the traffic.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     C,
@@ -15,23 +15,23 @@ pub enum Format {
     Strip,
 }
 
-/// What a format needs of the monitored traffic; ordered, so that the greediest output decides.
+/// Data that a format needs; ordered, so that the most demanding output decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Need {
-    /// Only that sessions begin and end, with the totals.
+    /// Begin and end of sessions, with totals.
     Totals,
-    /// How many bytes each piece had.
+    /// Length of each piece.
     Lengths,
-    /// The bytes themselves.
+    /// The bytes.
     Bytes,
 }
 
 impl Format {
-    /// Every format, in the order in which `--help` lists them.
+    /// Every format, in the order of `--help`.
     pub const ALL: [Format; 7] =
         [Format::C, Format::Hex, Format::Count, Format::Null, Format::Raw, Format::Password, Format::Strip];
 
-    /// The name first, then its aliases. Case matters, as in 1.4.4.
+    /// The name, then its aliases. Case-sensitive, as in 1.4.4.
     pub const fn names(self) -> &'static [&'static str] {
         match self {
             Format::C => &["C", "c"],
@@ -44,7 +44,7 @@ impl Format {
         }
     }
 
-    /// The format that `name` stands for.
+    /// Finds the format with this name or alias.
     pub fn by_name(name: &str) -> Option<Format> {
         Format::ALL.into_iter().find(|format| format.names().contains(&name))
     }

@@ -1,7 +1,7 @@
 //! Points at which the probe (`tests/probe`) takes part in the life of a role.
 //!
-//! They are chosen by a type parameter, not by a variable: the shipped program is compiled with [`None`], whose
-//! functions are empty, and contains no switch that could turn them into anything else.
+//! They are selected by a type parameter, not by a variable: the shipped program is compiled with [`None`],
+//! whose functions are empty, and contains no switch that could change that.
 
 use privsep::confine::{Fenced, Locked, StepError};
 
@@ -20,11 +20,11 @@ pub trait Hooks {
         Ok(fenced)
     }
 
-    /// In a worker that has its session, before it serves it.
+    /// In a worker, between the receipt of its session and its service.
     fn before_session() {}
 }
 
-/// The shipped program's: nothing happens.
+/// The hooks of the shipped program: no-ops.
 #[derive(Clone, Copy, Debug)]
 pub enum None {}
 

@@ -1,10 +1,11 @@
 //! A bridge that shows and records what passes between TCP clients and a server.
 //!
-//! The library is the whole program; `main.rs` only calls [`run`]. It is a library so that the tests, the probe and
-//! the fuzz targets link the program's own code. Nothing but [`run`] is an interface for others: the other public
-//! items serve those tests and change without notice.
+//! The library is the whole program; `main.rs` only calls [`run`]. It is a library so that the tests, the
+//! probe and the fuzz targets link the program's own code. [`run`] is its only stable interface: the other
+//! public items serve those tests and change without notice.
 //!
-//! One binary, five kinds of process: `ls src` shows them, and `entry` finds out which one this is.
+//! One binary runs as several kinds of process: parent, logger, resolver with its lookups, zygote with its
+//! workers. `entry` selects the one that this process is.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +40,7 @@ mod zygote;
 #[doc(hidden)]
 pub use entry::run_with;
 
-/// Runs the process that the command line asks for, to its end.
+/// Runs the process that the command line selects, to its end.
 pub fn run() -> std::process::ExitCode {
     run_with::<hooks::None>()
 }

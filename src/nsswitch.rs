@@ -1,16 +1,16 @@
-//! What `/etc/nsswitch.conf` says of lookups: whether a module is configured that asks a daemon.
+//! Checks whether `/etc/nsswitch.conf` configures a module that connects to a daemon.
 
 use std::fs;
 
-/// Databases that a lookup of hosts and services uses.
+/// Databases used for hosts and services.
 const DATABASES: [&str; 2] = ["hosts", "services"];
 
-/// Modules that ask no daemon. `mymachines` does, but over the system bus, whose other services are worth more than
-/// the names of containers.
+/// Modules that connect to no daemon. `mymachines` does, but over the system bus, whose other services are
+/// worth more than the names of containers.
 const WITHOUT_DAEMON: [&str; 8] =
     ["files", "dns", "db", "compat", "hesiod", "nis", "myhostname", "mymachines"];
 
-/// Whether a lookup on this system may have to ask a daemon.
+/// Checks whether a lookup on this system may connect to a daemon.
 pub fn asks_a_daemon() -> bool {
     fs::read_to_string("/etc/nsswitch.conf").is_ok_and(|configuration| names_a_daemon(&configuration))
 }
@@ -21,7 +21,7 @@ fn names_a_daemon(configuration: &str) -> bool {
     ours.flat_map(|(_, modules)| without_actions(modules)).any(|module| !WITHOUT_DAEMON.contains(&module))
 }
 
-/// The modules of a line: `[NOTFOUND=return]` says when to go on.
+/// Returns the modules of a line without actions such as `[NOTFOUND=return]`.
 fn without_actions(modules: &str) -> impl Iterator<Item = &str> {
     let outside = modules.split('[').map(|part| part.rsplit(']').next().unwrap_or_default());
     outside.flat_map(str::split_whitespace)

@@ -1,8 +1,9 @@
-//! Errors of the system in the system's words: people grep for them, and nix words some differently.
+//! System errors and file names as messages show them. The errors are those of `strerror(3)`, which scripts
+//! match; nix words some differently.
 
 use std::io;
 
-/// What `strerror(3)` says.
+/// Returns the text of `strerror(3)`.
 pub(crate) fn reason(code: i32) -> String {
     let text = io::Error::from_raw_os_error(code).to_string();
     match text.rsplit_once(" (os error ") {
@@ -11,8 +12,8 @@ pub(crate) fn reason(code: i32) -> String {
     }
 }
 
-/// The name of a file as a message shows it: in UTF-8 as it was typed, with escapes for what is not to be seen, or
-/// would command a terminal.
+/// Formats a file name for a message: UTF-8 as typed, with escapes for invisible characters and terminal
+/// commands.
 pub(crate) fn shown_name(name: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in name.utf8_chunks() {

@@ -1,5 +1,4 @@
-//! What all executed roles have in common: the first message, the turns of the ratchet, and how
-//! trouble is told.
+//! Common parts of all executed roles: the first message, the steps of confinement, and error reports.
 
 use std::fmt;
 use std::io;
@@ -17,12 +16,12 @@ use crate::hooks::Hooks;
 use crate::messages::{Prepare, Problem, Sandbox, ToParent, VERSION};
 use crate::policy::{Extra, Role};
 
-/// Why a role ends before its time. The parent sees that it ended and says so; this is for its status.
+/// Error that ends a role. The parent notices the end by itself; this selects the exit status.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The parent, or another role, sent what makes no sense now.
+    /// The parent or another role sent a message that is not allowed in this state.
     Protocol,
-    /// Told to the parent already.
+    /// Already reported to the parent.
     Told,
     Channel(ChannelError),
     System(io::Error),
@@ -57,7 +56,7 @@ impl From<Errno> for Trouble {
     }
 }
 
-/// The next message, which must come.
+/// Receives the first message, which is mandatory.
 pub(crate) fn first<Out, In: DeserializeOwned, const ROOM: usize>(
     channel: &Channel<Out, In, ROOM>,
 ) -> Result<(In, Fds), Trouble> {
@@ -67,7 +66,7 @@ pub(crate) fn first<Out, In: DeserializeOwned, const ROOM: usize>(
     }
 }
 
-/// Tells the parent of a problem, and passes on what is none.
+/// Reports a problem to the parent; returns a success unchanged.
 pub(crate) fn tell<T, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
     result: Result<T, Problem>,
@@ -78,7 +77,7 @@ pub(crate) fn tell<T, In, const ROOM: usize>(
     })
 }
 
-/// The threads of a role, or why there are none.
+/// Reports threads that could not be started.
 pub(crate) fn threads<T, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
     started: io::Result<T>,
@@ -91,7 +90,7 @@ fn confine_problem(error: impl fmt::Display) -> Problem {
     Problem::Confine(error.to_string())
 }
 
-/// The first turn: identity, capabilities and limits. `parent` is the process without which this one ends.
+/// First step: identity, capabilities and limits. This process ends with `parent`.
 pub(crate) fn drop_privileges<H: Hooks>(
     role: Role,
     identity: Identity,
@@ -106,7 +105,7 @@ pub(crate) fn drop_privileges<H: Hooks>(
     })
 }
 
-/// The same for a role that was executed.
+/// Same as [`drop_privileges`], for an executed role: reports errors to the parent.
 pub(crate) fn drop_and_tell<H: Hooks, In, const ROOM: usize>(
     role: Role,
     prepare: &Prepare,
@@ -116,14 +115,14 @@ pub(crate) fn drop_and_tell<H: Hooks, In, const ROOM: usize>(
         return tell(parent, Err(confine_problem("started by another version of the program")));
     }
     if role.patient() {
-        // A matter of speed alone: where it is not allowed, it is not missed.
+        // An optimisation; errors are ignored.
         let _ = privsep::sys::be_patient();
     }
     let dropped = drop_privileges::<H>(role, prepare.identity, Some(Pid::from_raw(prepare.parent)));
     tell(parent, dropped.map_err(confine_problem))
 }
 
-/// The second turn: Landlock. Threads are made after it.
+/// Second step: Landlock. Threads are created after it.
 pub(crate) fn fence<In, const ROOM: usize>(
     dropped: Dropped,
     landlock: &Landlock<'_>,
@@ -132,7 +131,7 @@ pub(crate) fn fence<In, const ROOM: usize>(
     tell(parent, dropped.fence(landlock).map_err(confine_problem))
 }
 
-/// The third turn: seccomp. And was that all of the cage that is wanted?
+/// Third step: seccomp. Fails if the sandbox lacks a restriction that `--require-sandbox=full` demands.
 pub(crate) fn lock<H: Hooks>(
     role: Role,
     extras: &[Extra],
@@ -156,7 +155,7 @@ fn confine(role: Role, extras: &[Extra], fenced: Fenced, sandbox: Sandbox) -> Re
     Ok(locked)
 }
 
-/// The same for a role that was executed; then the parent is told that we are ready.
+/// Same as [`lock`], for an executed role: reports errors, or readiness, to the parent.
 pub(crate) fn lock_and_tell<H: Hooks, In, const ROOM: usize>(
     role: Role,
     extras: &[Extra],
@@ -169,7 +168,7 @@ pub(crate) fn lock_and_tell<H: Hooks, In, const ROOM: usize>(
     Ok(locked)
 }
 
-/// Signals that are the parent's business: a terminal sends them to all of us.
+/// Signals that the parent handles; a terminal sends them to all roles.
 pub(crate) const FOR_THE_PARENT: [Signal; 7] = [
     Signal::SIGINT,
     Signal::SIGTERM,

@@ -1,8 +1,8 @@
-//! Signals in words, as `strsignal(3)` says them in the C locale: people grep for these.
+//! Descriptions of signals, those of `strsignal(3)` in the C locale, which scripts match.
 
 use nix::sys::signal::Signal;
 
-/// How to go on after this end of a process, if there is more to say than its name.
+/// Advice to the operator about a process killed by this signal, if there is any beyond the signal's name.
 pub(crate) fn advice(number: i32, pid: i32) -> Option<String> {
     (Signal::try_from(number) == Ok(Signal::SIGSYS)).then(|| {
         format!(
@@ -12,7 +12,7 @@ pub(crate) fn advice(number: i32, pid: i32) -> Option<String> {
     })
 }
 
-/// "Terminated", "Killed" …; the symbolic name for the rare ones.
+/// "Terminated", "Killed" …; the symbolic name for rare signals.
 pub(crate) fn describe(number: i32) -> &'static str {
     match Signal::try_from(number) {
         Ok(Signal::SIGHUP) => "Hangup",

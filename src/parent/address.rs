@@ -1,4 +1,4 @@
-//! From what was typed to addresses: numbers here, names through the resolver.
+//! Resolves endpoints to addresses: numbers here, names through the resolver.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use crate::exit::{Failure, Status};
 use crate::messages::{Address, Find, FindFamily, ToParent, ToResolver};
 use crate::reason::shown_name;
 
-/// How 1.4.4 names an endpoint in an error: `[NODE ]port SERVICE`, as typed.
+/// Names an endpoint in an error as 1.4.4 does: `[NODE ]port SERVICE`, as typed.
 pub(super) fn label(endpoint: &Endpoint) -> String {
     let port = match &endpoint.port {
         Port::Dynamic => "0".into(),
@@ -28,12 +28,12 @@ pub(super) fn label(endpoint: &Endpoint) -> String {
     }
 }
 
-/// The failure of an endpoint.
+/// Builds the error for an endpoint.
 pub(super) fn failure(endpoint: &Endpoint, status: Status, reason: &str) -> Failure {
     Failure::new(status, format!("{}: {reason}", label(endpoint)))
 }
 
-/// Where both sides are, or will be.
+/// Addresses of both sides.
 pub(super) struct Addresses {
     pub(super) client: Vec<Address>,
     pub(super) server: Vec<Address>,
@@ -51,7 +51,7 @@ impl Addresses {
     }
 }
 
-/// Every address that an endpoint stands for, best first.
+/// Finds every address of an endpoint, best first.
 fn find(
     endpoint: &Endpoint,
     resolver: &Running<ToResolver>,
@@ -83,7 +83,7 @@ fn with_port(host: Host, port: u16) -> Address {
     }
 }
 
-/// What needs no lookup: defaults, numbers, and the names of our own interfaces.
+/// Resolves what needs no lookup: defaults, numbers, and names of network interfaces.
 fn without_resolver(endpoint: &Endpoint) -> Result<Option<Vec<Host>>, Failure> {
     let host = |ip| Host { ip, scope: 0 };
     let Some(name) = &endpoint.host else {
@@ -118,7 +118,7 @@ fn is_mapped(name: &str) -> bool {
 }
 
 /// Alternates between the families, beginning with that of the first address, and keeps the order within each
-/// (RFC 8305, section 4): where a family does not work, only every second attempt is in vain.
+/// (RFC 8305, section 4): if one family does not work, only every second attempt fails.
 pub(super) fn interleave(addresses: Vec<Address>) -> Vec<Address> {
     let is_v6 = |address: &Address| matches!(address, Address::V6 { .. });
     let first = addresses.first().is_some_and(is_v6);
@@ -132,7 +132,7 @@ pub(super) fn interleave(addresses: Vec<Address>) -> Vec<Address> {
     .collect()
 }
 
-/// `127.0.0.1`, `::1`, `fe80::1%eth0`. An IPv4 address in IPv6 notation is the IPv4 address.
+/// Parses `127.0.0.1`, `::1`, `fe80::1%eth0`. An IPv4-mapped IPv6 address becomes the IPv4 address.
 fn number(text: &str) -> Option<Host> {
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
@@ -146,7 +146,7 @@ fn number(text: &str) -> Option<Host> {
     Some(Host { ip, scope })
 }
 
-/// The addresses of one of our network interfaces, IPv4 first.
+/// Addresses of a network interface, IPv4 first.
 fn interface(name: &str, family: Family) -> Option<Vec<Host>> {
     let mut found: Vec<Host> = getifaddrs()
         .ok()?
@@ -168,14 +168,14 @@ fn interface(name: &str, family: Family) -> Option<Vec<Host>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// Whether an endpoint is one that we connect to and whose host was given by name, which may get another
-/// address while we run.
+/// Checks for an endpoint that is dialled and whose host is a name: its address may change while the bridge
+/// runs.
 pub(super) fn may_move(endpoint: &Endpoint) -> bool {
     let is_name = endpoint.host.as_ref().is_some_and(|host| number(host).is_none());
     endpoint.approach == Approach::Connect && is_name
 }
 
-/// What the resolver is asked about an endpoint.
+/// The resolver's question for an endpoint.
 pub(super) fn question(endpoint: &Endpoint) -> Find {
     let service = match &endpoint.port {
         Port::Service(name) => Some(name.clone()),
@@ -206,7 +206,7 @@ fn ask(
                 failure.text.extend(lost.map(|lost| format!("\n{lost}")));
                 return Err(failure.into());
             }
-            // Comes before the answer.
+            // Arrives before the answer.
             ToParent::LookupLost { pid, end } => lost = Some(lost_lookup(pid, end)),
             _ => return Err(resolver.nonsense().into()),
         }

@@ -1,5 +1,5 @@
-//! `--print-policy`: what each process may do in this start, for auditors and for reports of bugs. Nothing is bound
-//! and nobody started: it is read off `src/policy.rs`, from which the cages are made.
+//! `--print-policy`: prints the permissions of each process in this start, for audits and bug reports. It
+//! binds nothing and starts no process: the output is derived from `src/policy.rs`, like the filters.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use crate::messages::Hangup;
 use crate::nsswitch;
 use crate::policy::{Extra, Role, WORKER_DESCRIPTORS};
 
-/// Prints the page.
+/// Prints the policy.
 pub(super) fn print(config: &Config, start: Start) -> Result<u8, Failure> {
     let page = page(config, start)?;
     let written = std::io::stdout().write_all(page.as_bytes());
@@ -41,7 +41,7 @@ fn page(config: &Config, start: Start) -> Result<String, Failure> {
     Ok(page)
 }
 
-/// What this start adds to a role, as far as it can be known before a file is opened.
+/// Optional permissions of a role in this start, as far as they are known before a file is opened.
 fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     let files = || config.outputs.iter().filter(|output| matches!(output.target, config::Target::File(_)));
     let series = |output: &config::Output| limits::own_files(&output.target) > 0;
@@ -65,7 +65,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }
 
-/// Whether it had better be listed how a FIFO is opened: its reader may come later.
+/// Checks whether an output may be a FIFO, whose reader may come later.
 fn is_fifo(target: &config::Target) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let config::Target::File(path) = target else { return false };

@@ -1,4 +1,4 @@
-//! The parent's own turns of the ratchet.
+//! Confinement of the parent.
 
 use std::os::fd::AsFd;
 
@@ -20,13 +20,13 @@ fn unconfined(error: StepError) -> Failure {
     Failure::new(Status::Os, format!("the parent cannot be confined: {error}"))
 }
 
-/// Everything is bound: nothing that comes needs a privilege.
+/// Drops the privileges, after everything has been bound.
 pub(super) fn drop_privileges<H: Hooks>(start: Start, identity: Identity) -> Result<Dropped, Failure> {
     let dropped = start.with_privilege(|| role::drop_privileges::<H>(Role::Parent, identity, None));
     dropped.map_err(no_user)?.map_err(unconfined)
 }
 
-/// Fences and locks. `background` tells that somebody waits in the foreground.
+/// Applies Landlock and the filter. `background` is set if a process waits in the foreground.
 pub(super) fn close<H: Hooks>(
     dropped: Dropped,
     config: &Config,
@@ -41,7 +41,8 @@ pub(super) fn close<H: Hooks>(
         remove: &remove,
         connect: Connect::Anywhere,
         abstract_sockets: [&config.client, &config.server].into_iter().any(dials_abstract),
-        // None of ours, whose filter has no kill: the one by which our roles end with us.
+        // Not restricted for the parent, whose filter has no kill: the kernel signals the roles when the
+        // parent dies, and Landlock would block that signal.
         signals: true,
         ..Landlock::default()
     };
@@ -57,7 +58,7 @@ pub(super) fn close<H: Hooks>(
     role::lock::<H>(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)
 }
 
-/// Whether a peer is met at an abstract Unix socket, which Landlock would put out of reach.
+/// Checks for a connection to an abstract Unix socket, which Landlock would block.
 fn dials_abstract(endpoint: &Endpoint) -> bool {
     let named = matches!(&endpoint.port, Port::Path(path) if path.as_encoded_bytes().first() == Some(&b'@'));
     named && endpoint.approach == Approach::Connect

@@ -1,5 +1,5 @@
-//! `-d`: the way into the background. The process that was started stays in front until the daemon listens,
-//! so that whoever started it learns whether it does, and if not, why.
+//! `-d`: starts in the background. The foreground process stays until the daemon listens, so that its caller
+//! learns whether the start succeeded and, if not, why.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,22 +16,22 @@ use crate::exit::{Failure, Status};
 use crate::logger;
 use crate::signals::describe;
 
-/// What one process becomes.
+/// Role of each process after the split.
 pub(super) enum Part {
-    /// The one that was started: waits, and ends with this status.
+    /// The process that was started: waits, and exits with this status.
     Foreground(u8),
     Daemon(Foreground),
 }
 
-/// The daemon's tie to the process in the foreground.
+/// The daemon's channel to the foreground process.
 pub(super) struct Foreground {
     news: File,
     null: File,
-    /// It is a file; found out before the filter is on.
+    /// stderr is a file; checked before the filter is installed.
     keeps_stderr: bool,
 }
 
-/// Makes two of this process, which must have one thread and no role yet.
+/// Forks the daemon. The process must be single-threaded and have started no role.
 pub(super) fn split(config: &mut Config) -> Result<Part, Failure> {
     [&mut config.client, &mut config.server].into_iter().try_for_each(anchor)?;
     if let Some(pidfile) = &mut config.pidfile {
@@ -54,7 +54,7 @@ fn failure(error: std::io::Error) -> Failure {
     Failure::new(Status::Os, format!("Daemon: {error}"))
 }
 
-/// A daemon works in `/`; the relative name of a socket is still meant from where it was typed.
+/// Makes the relative path of a socket absolute, because a daemon works in `/`.
 fn anchor(endpoint: &mut Endpoint) -> Result<(), Failure> {
     match &mut endpoint.port {
         Port::Path(path) if !path.as_encoded_bytes().starts_with(b"@") => {
@@ -65,8 +65,8 @@ fn anchor(endpoint: &mut Endpoint) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The foreground: the daemon's word that it listens, or the status that it ended with. What went wrong, it
-/// has said itself.
+/// Waits in the foreground until the daemon listens, or ends with its status. The daemon prints its own
+/// errors.
 fn wait_for(daemon: Pid, news: &OwnedFd) -> Result<u8, Failure> {
     loop {
         match read(news, &mut [0]) {
@@ -86,7 +86,7 @@ fn wait_for(daemon: Pid, news: &OwnedFd) -> Result<u8, Failure> {
 }
 
 impl Foreground {
-    /// The daemon: leaves the caller's terminal and directory, and all streams but stderr.
+    /// Detaches the daemon from the caller's terminal, directory, and all streams but stderr.
     fn leave(teller: OwnedFd) -> std::io::Result<Foreground> {
         setsid()?;
         chdir("/")?;
@@ -95,7 +95,8 @@ impl Foreground {
         Ok(Foreground { news: teller.into(), null, keeps_stderr: logger::keeps_stderr() })
     }
 
-    /// Leaves stderr, too, unless it is a file, and lets the foreground end. Where it has been ended, nobody wants the daemon.
+    /// Closes stderr unless it is a file, and lets the foreground process exit. Fails if that process has
+    /// been killed.
     pub(super) fn listening(mut self) -> Result<(), Failure> {
         if !self.keeps_stderr {
             sys::replace_streams(self.null.as_fd(), 2..=2).map_err(failure)?;

@@ -1,4 +1,4 @@
-//! Errors of permission: for whom something is denied, and on account of which file or directory.
+//! Explains permission errors: the user, and the file or directory that denies access.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,12 +10,12 @@ use nix::unistd::{Gid, Uid, User};
 
 use crate::reason::shown_name;
 
-/// A user who tries something, as an error names them.
+/// The user behind an operation, as named in errors.
 #[derive(Clone, Debug)]
 pub(super) struct Actor {
     uid: Uid,
     gid: Gid,
-    /// With the reason why it is this user, and with what would change that.
+    /// Includes the reason for this user, and the way to change it.
     who: String,
 }
 
@@ -24,7 +24,7 @@ impl Actor {
         Actor { uid, gid, who }
     }
 
-    /// A line that follows the words of the system about a path; nothing where the error is another one.
+    /// Returns a line to follow the system's error about a path; empty for other errors.
     pub(super) fn denied(&self, error: &io::Error, path: &Path) -> String {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM) => {
@@ -37,8 +37,8 @@ impl Actor {
         }
     }
 
-    /// The file or directory that is in the way, with its owner: the first directory of the path that this user may
-    /// not pass, or else what is at its end.
+    /// Finds the file or directory that denies access, and its owner: the first directory of the path that
+    /// the user may not enter, or the file at its end.
     fn obstacle(&self, path: &Path) -> Option<(PathBuf, u32)> {
         let path = std::path::absolute(path).ok()?;
         let mut last = None;
@@ -54,7 +54,7 @@ impl Actor {
         last
     }
 
-    /// Access lists and capabilities are left out: they decide nothing here but whom a message names.
+    /// Ignores access lists and capabilities: the result only selects the name in a message.
     fn may(&self, found: &std::fs::Metadata, bit: u32) -> bool {
         let shift = match found.uid() == self.uid.as_raw() {
             true => 6,
@@ -65,7 +65,7 @@ impl Actor {
     }
 }
 
-/// The name of an account, or its number where it has none.
+/// Returns the name of an account, or its number if it has none.
 pub(super) fn account(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name.escape_debug().to_string(),

@@ -1,4 +1,4 @@
-//! Descriptors that the program was started with and that are outputs: `/dev/fd/N`, as shells write `>(command)`.
+//! Inherited descriptors that are outputs: `/dev/fd/N`, as shells write `>(command)`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -10,10 +10,10 @@ use crate::config::{Output, Target};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
 
-/// Held until the logger has them.
+/// Held until they have been sent to the logger.
 pub(crate) struct Descriptors(Vec<(RawFd, OwnedFd)>);
 
-/// How an output that is this descriptor is called.
+/// Path of an output that is this descriptor.
 pub(super) fn name(number: RawFd) -> String {
     if number == STDERR_FILENO { "standard error".to_owned() } else { format!("/dev/fd/{number}") }
 }
@@ -29,14 +29,14 @@ fn handed_over(number: RawFd) -> Failure {
 }
 
 impl Descriptors {
-    /// Takes over those that are named by an output, and closes all others from `first` on.
+    /// Takes over the descriptors that outputs name, and closes all others from `first` on.
     pub(super) fn keep(outputs: &[Output], first: RawFd) -> Result<Descriptors, Failure> {
         let mut numbers: Vec<RawFd> = outputs.iter().filter_map(number).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let has_stderr = numbers.first() == Some(&STDERR_FILENO);
         let mut kept = Vec::new();
-        // From the lowest on, each moves to a number that is not above its own.
+        // In ascending order, so that each moves to a number not above its own.
         for (number, place) in numbers.into_iter().filter(|number| *number != STDERR_FILENO).zip(first..) {
             if number < first {
                 return Err(handed_over(number));

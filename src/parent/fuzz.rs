@@ -1,5 +1,5 @@
-//! The parent's loop between a zygote, a logger and a resolver that say anything at any time, while clients
-//! come. It must come to its end, without a descriptor left over.
+//! Runs the parent's loop with a zygote, a logger and a resolver that send arbitrary messages, while clients
+//! connect. It must end without a leaked descriptor.
 
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
@@ -22,7 +22,7 @@ use crate::fuzz::{Script, descriptors, send, unlocked};
 use crate::messages::{Address, End, Hangup, Problem, ToParent, ToWorker};
 use crate::policy::Role;
 
-/// The number of no process.
+/// A process id that no process has.
 const NOBODY: i32 = i32::MAX - 1;
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
@@ -65,7 +65,7 @@ fn play(data: &[u8], config: &Config) {
     while let Some(what) = script.next() {
         cast.act(what, &mut script);
     }
-    // The last thing said, after which nothing may go on.
+    // The final message, which must end the loop.
     let _ = cast.zygote.send_with(&ToParent::Finished, &[], Wait::No);
     let signals = SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).expect("signals");
     let peers = Peers {
@@ -92,13 +92,13 @@ fn address(name: &str) -> SocketAddr {
     SocketAddr::from_abstract_name(name).expect("an abstract name")
 }
 
-/// A role that is a channel alone, and its other end.
+/// A role without a process, and the other end of its channel.
 fn role<Out: Serialize>(role: Role) -> (Running<Out>, Channel<ToParent, Out>) {
     let (channel, other) = Channel::pair().expect("a pair");
     (Running { role, pid: Pid::from_raw(NOBODY), channel, actor: Start::Unprivileged.actor() }, other)
 }
 
-/// Whom the parent hears.
+/// The peers of the parent.
 struct Cast<R, L, Z> {
     resolver: Channel<ToParent, R>,
     logger: Channel<ToParent, L>,
@@ -114,7 +114,7 @@ impl<R, L, Z> Cast<R, L, Z> {
                 let (ours, theirs) = Channel::<_, _>::pair().expect("a pair");
                 let born = ToParent::Born { pid: i32::from(argument % 16) };
                 let _ = self.zygote.send_with(&born, &[theirs.as_fd()], Wait::No);
-                // One that is dead already, now and then.
+                // Sometimes a worker that has already ended.
                 if argument & 0x80 == 0 {
                     self.workers.push(ours);
                 }

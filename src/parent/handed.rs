@@ -1,5 +1,5 @@
-//! Sockets that are open already when we start: inetd's on descriptor 0, a service manager's from descriptor
-//! 3 on. Each is looked at before it is used.
+//! Inherited sockets: inetd's on descriptor 0, a service manager's from descriptor 3 on. Each is checked
+//! before use.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -20,25 +20,25 @@ use crate::exit::{Failure, Status};
 use crate::messages::{Address, Side};
 use crate::reason::reason;
 
-/// A descriptor that was handed over, whatever it is.
+/// An inherited descriptor, not yet checked.
 pub(crate) struct Handed {
     fd: OwnedFd,
-    /// As the service manager calls it.
+    /// Name given by the service manager.
     name: String,
     number: RawFd,
 }
 
-/// What it turned out to be.
+/// An inherited socket by type.
 pub(super) enum Door {
-    /// Clients come here, or the server does.
+    /// Accepts clients, or the server.
     Listening(Listener),
-    /// A client, and the address where it came to us.
+    /// A connected client, and the local address that it connected to.
     Client { socket: OwnedFd, client: Address, here: Address },
-    /// A client that did not wait for us.
+    /// A client that has already disconnected.
     Gone,
 }
 
-/// The doors, by the side that comes in.
+/// Inherited sockets by side.
 #[derive(Default)]
 pub(super) struct Doors {
     pub(super) client: Option<Door>,
@@ -46,7 +46,7 @@ pub(super) struct Doors {
 }
 
 impl Handed {
-    /// From the service manager. Nothing else owns these numbers.
+    /// Takes over the service manager's descriptors. Nothing else owns these numbers.
     pub(super) fn adopt(sockets: Vec<(RawFd, String)>) -> std::io::Result<Vec<Handed>> {
         let adopt = |(number, name)| {
             let fd = sys::inherited(number)?;
@@ -56,7 +56,7 @@ impl Handed {
         sockets.into_iter().map(adopt).collect()
     }
 
-    /// From inetd, which makes it all three standard streams. None of them keeps it.
+    /// Takes over inetd's socket from the standard streams, none of which keeps it.
     fn stdin() -> std::io::Result<Handed> {
         let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
         never_linger(&fd);
@@ -69,8 +69,7 @@ impl Handed {
         Ok(Handed { fd, name: side_name(Side::Client).into(), number: 0 })
     }
 
-    /// Which side comes in here: the one that it is named after; without such a name, the only one that we
-    /// wait for.
+    /// Selects the side of the socket: the one in its name; without a name, the only side that listens.
     fn side(&self, config: &Config) -> Result<Side, Failure> {
         let waits = |side: &Side| endpoint(config, *side).approach == Approach::Listen;
         let sides = [Side::Client, Side::Server];
@@ -98,11 +97,11 @@ impl Handed {
         self.refused(&format!("is {kind}, and has to be a stream socket, TCP or Unix"))
     }
 
-    /// Looks at it.
+    /// Determines its type.
     fn open(self) -> Result<Door, Failure> {
         let here = self.stream_socket()?;
         let told = |errno: Errno| self.refused(&format!("is of no use: {}", reason(errno as i32)));
-        // Shared with whoever has handed it over, to whom it makes no difference.
+        // The flags are shared with the process that passed it, which does not depend on them.
         let flags = fcntl(&self.fd, FcntlArg::F_GETFL).map_err(told)?;
         let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
         fcntl(&self.fd, FcntlArg::F_SETFL(flags)).map_err(told)?;
@@ -111,14 +110,14 @@ impl Handed {
         }
         match peer_of(&self.fd) {
             Ok(client) => Ok(Door::Client { socket: self.fd, client, here }),
-            // It was connected, or it would have no port.
+            // A port without a peer: it was connected.
             Err(Errno::ENOTCONN) if has_port(&here) => Ok(Door::Gone),
             Err(Errno::ENOTCONN) => Err(self.wrong_kind("a socket that neither listens nor is connected")),
             Err(errno) => Err(told(errno)),
         }
     }
 
-    /// The local address, if it is a socket of a kind that we can bridge.
+    /// Returns the local address of a supported stream socket.
     fn stream_socket(&self) -> Result<Address, Failure> {
         let mode = fstat(&self.fd).map_or(0, |found| found.st_mode);
         match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
@@ -142,7 +141,7 @@ impl Handed {
     }
 }
 
-/// Opens what was handed over, each for its side.
+/// Assigns each inherited socket to its side.
 pub(super) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<Doors, Failure> {
     if config.inetd {
         let os = |error| Failure::new(Status::Os, format!("descriptor 0: {error}"));
@@ -167,7 +166,7 @@ pub(super) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<Doors, Fa
     Ok(doors)
 }
 
-/// What was typed about a side, if anything, must be true of the socket that was handed over for it.
+/// Checks the socket against the address given on the command line for its side, if any.
 pub(super) fn check(endpoint: &Endpoint, typed: &[Address], here: &Address) -> Result<(), Failure> {
     if typed.iter().any(|typed| fits(typed, here)) {
         return Ok(());
@@ -193,7 +192,7 @@ fn fits(typed: &Address, here: &Address) -> bool {
     }
 }
 
-/// Any port of any address: nothing was typed.
+/// Checks for any port of any address: nothing was specified.
 fn is_free(typed: &Address) -> bool {
     match typed {
         Address::V4 { host, port } => host.is_unspecified() && *port == 0,
@@ -224,10 +223,10 @@ fn has_port(address: &Address) -> bool {
     matches!(address, Address::V4 { port: 1.., .. } | Address::V6 { port: 1.., .. })
 }
 
-/// What comes with `SO_LINGER` would keep whichever process closes it last waiting for the peer. Connections inherit
-/// the option from a listener.
+/// Disables `SO_LINGER`, with which the last close would block on the peer. Connections inherit the option
+/// from a listener.
 fn never_linger(socket: &OwnedFd) {
-    // What is no socket is refused later.
+    // Other descriptors are rejected later.
     let _ = setsockopt(socket, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
 }
 
@@ -255,7 +254,7 @@ mod tests {
         for typed in [v4([0; 4], 81), v4([127, 0, 0, 2], 0), Address::Unix(b"/run/x".to_vec())] {
             assert!(!fits(&typed, &here), "{typed}");
         }
-        // An address that was typed is meant as a restriction.
+        // A specified address is a restriction.
         assert!(!fits(&v4([127, 0, 0, 1], 80), &v4([0; 4], 80)));
         let unix = Address::Unix(b"/run/x".to_vec());
         assert!(fits(&unix, &unix) && fits(&v4([0; 4], 0), &unix) && !fits(&v4([0; 4], 80), &unix));

@@ -1,4 +1,4 @@
-//! What a hang-up means: that the terminal has gone, or that logs are being rotated.
+//! Meaning of SIGHUP: the terminal has gone, or logs are rotated.
 
 use std::fs::File;
 use std::io;
@@ -8,8 +8,8 @@ use privsep::sys;
 
 use crate::messages::Hangup;
 
-/// A terminal that goes takes with it whoever it controls, unless nohup(1) has told them not to mind. Everybody
-/// else, a service in the foreground for one, is sent SIGHUP on purpose.
+/// With a controlling terminal, SIGHUP ends the program, unless nohup(1) has set it to be ignored. Without
+/// one, for example as a service in the foreground, it is sent on purpose.
 pub(super) fn meaning() -> io::Result<Hangup> {
     let controlled = File::open("/dev/tty").is_ok();
     let minded = !sys::is_ignored(Signal::SIGHUP)?;

@@ -1,4 +1,4 @@
-//! Who we are at the start, and who we are to become.
+//! Identity at the start, and the identity to assume.
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getgid, getresgid, getresuid, getuid, setegid, seteuid};
@@ -9,14 +9,14 @@ use super::denied::{Actor, account};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
 
-/// The accounts that a plain root start falls back to.
+/// Accounts that a plain start as root falls back to.
 const ACCOUNTS: [&str; 2] = ["tcpreen", "nobody"];
 
-/// The user and the group of nobody where there are no accounts: what the kernel shows for an id that has no number
+/// User and group where there are no accounts: the ids that the kernel shows for unmapped ids
 /// (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 
-/// How the process was started.
+/// Kind of start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
     Unprivileged,
@@ -31,8 +31,8 @@ pub(crate) enum Start {
 }
 
 impl Start {
-    /// Reads it off the process. From here on a set-uid start acts as its caller; only
-    /// [`Start::with_privilege`] does not.
+    /// Determines the kind of start. From here on a set-uid start acts as its caller, except inside
+    /// [`Start::with_privilege`].
     pub(crate) fn find() -> Result<Start, Failure> {
         refuse_mixed_ids()?;
         if !Uid::effective().is_root() {
@@ -47,7 +47,7 @@ impl Start {
         Ok(Start::SetUid { caller: real })
     }
 
-    /// Does something with all the privilege that the start gave.
+    /// Runs `action` with all the privilege of the start.
     pub(super) fn with_privilege<T>(self, action: impl FnOnce() -> T) -> nix::Result<T> {
         match self {
             Start::Unprivileged | Start::Root | Start::Alone => Ok(action()),
@@ -60,11 +60,11 @@ impl Start {
         }
     }
 
-    /// Does something as the user that we are going to be.
+    /// Runs `action` as the target user.
     pub(super) fn as_user<T>(self, identity: Identity, action: impl FnOnce() -> T) -> nix::Result<T> {
         match (self, identity) {
             (Start::Root, Identity::Become { uid, gid }) => {
-                // Root's groups are never needed again.
+                // Root's groups are not needed again.
                 confine::drop_groups()?;
                 setegid(Gid::from_raw(gid))?;
                 seteuid(Uid::from_raw(uid))?;
@@ -77,22 +77,22 @@ impl Start {
         }
     }
 
-    /// Who started us, and with whose rights the files of the start are made.
+    /// The user who started the program, with whose rights the files of the start are made.
     pub(super) fn actor(self) -> Actor {
         let (uid, gid) = (getuid(), getgid());
         let who = match self {
             Start::Root => "root".to_owned(),
             Start::Unprivileged => account(uid.as_raw()),
             Start::Alone => "uid 0 of this user namespace, an ordinary user outside".to_owned(),
-            // Without a look at the accounts, for which libraries are loaded: that may be root's power yet.
+            // Without a lookup of the account, for which libc loads libraries, possibly with root's power.
             Start::SetUid { .. } => format!("uid {uid}, who started it: the set-uid bit is for ports alone"),
         };
         Actor::new(uid, gid, who)
     }
 }
 
-/// Only two kinds of power are understood, and given up: that of a set-uid bit of root's, and file capabilities,
-/// which leave the ids as they are. Others would be kept, and outputs opened with them.
+/// Accepts only two kinds of additional power: a set-uid bit of root's, and file capabilities, which do not
+/// change ids. Others would be kept, and outputs opened with them.
 fn refuse_mixed_ids() -> Result<(), Failure> {
     let ids = |errno: Errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32)));
     let (users, groups) = (getresuid().map_err(ids)?, getresgid().map_err(ids)?);
@@ -107,7 +107,7 @@ fn refuse_mixed_ids() -> Result<(), Failure> {
     Err(Failure::new(Status::NoPermission, format!("{text}: {remedy}.")))
 }
 
-/// A user namespace in which root has nobody else to become.
+/// Recognises a user namespace in which root cannot change to another user.
 fn root() -> Result<Start, Failure> {
     match IdMap::of_users().only_root() {
         None => Ok(Start::Root),
@@ -119,12 +119,12 @@ fn root() -> Result<Start, Failure> {
 const ROOT_OUTSIDE: &str = "started as root of a user namespace that has no other user, and that is root outside, too; \
                             root's power is never kept: start it as another user, or map more users.";
 
-/// The identity of every process of ours once everything is bound.
+/// Identity of every process once everything is bound.
 pub(super) struct Target {
     pub(super) identity: Identity,
-    /// Nobody chose it, so it is told.
+    /// Notice for an identity that the operator did not select.
     pub(super) notice: Option<String>,
-    /// As errors name it.
+    /// Its name in errors.
     pub(super) actor: Actor,
 }
 
@@ -137,7 +137,7 @@ impl Target {
             (Start::SetUid { caller }, _) => {
                 Ok(Target { identity: becoming(caller, getgid())?, ..kept(None) })
             }
-            // A container may have taken that from root. What it has left root is still not for us.
+            // A container may have denied that to root. Root's remaining power is still not for a bridge.
             (Start::Root, _) if !confine::may_become_another().map_err(powerless)? => {
                 Err(Failure::new(Status::Os, POWERLESS))
             }
@@ -149,7 +149,7 @@ impl Target {
         }
     }
 
-    /// What root becomes, which must exist where we are.
+    /// The target of root, whose ids must exist in this namespace.
     fn of_root(identity: Identity, notice: Option<String>) -> Result<Target, Failure> {
         let Identity::Become { uid, gid } = identity else { return Err(Failure::new(Status::Os, POWERLESS)) };
         for (kind, id, map) in [("uid", uid, IdMap::of_users()), ("gid", gid, IdMap::of_groups())] {
@@ -193,8 +193,8 @@ fn unknown(name: &str) -> Failure {
     )
 }
 
-/// `USER` or `USER:GROUP`, each a name or a number. A user that is in no list of accounts, as in many containers,
-/// is a number, and its group has the same one.
+/// Parses `USER` or `USER:GROUP`, each a name or a number. A user without an account, as in many containers,
+/// is a number, and its group has the same number.
 fn by_name(text: &str) -> Result<Option<Identity>, Failure> {
     let (name, group) = match text.split_once(':') {
         Some((name, group)) => (name, Some(group)),
@@ -223,12 +223,12 @@ fn by_name(text: &str) -> Result<Option<Identity>, Failure> {
     becoming(Uid::from_raw(uid), gid).map(Some)
 }
 
-/// An id: the largest number is none, but "leave it as it is" to the system.
+/// Parses an id. The largest number is not one: to the system it means "unchanged".
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| *number != u32::MAX)
 }
 
-/// The answer of a list of accounts, of which not even a file may be there (getpwnam(3), ERRORS).
+/// Maps the result of an account lookup, whose database may not exist (getpwnam(3), ERRORS).
 fn found<T>(name: &str, lookup: nix::Result<Option<T>>) -> Result<Option<T>, Failure> {
     match lookup {
         Ok(found) => Ok(found),
@@ -241,8 +241,8 @@ fn found<T>(name: &str, lookup: nix::Result<Option<T>>) -> Result<Option<T>, Fai
     }
 }
 
-/// The user who called sudo. These variables are believed because root set them: a set-uid start does
-/// not come here.
+/// Finds the user who called sudo. The variables are trusted because root set them: a set-uid start does not
+/// come here.
 fn through_sudo() -> Result<Option<Identity>, Failure> {
     let number = |name| std::env::var(name).ok().and_then(|text: String| number(&text));
     let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0) else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! Descriptors: for a session its channel and its own files in the logger, two per connection attempt in
-//! the parent.
+//! Descriptor limits. A session takes its channel and its own files in the logger, and two descriptors per
+//! connection attempt in the parent.
 
 use std::sync::LazyLock;
 
@@ -11,31 +11,32 @@ use crate::config::{Config, Target};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
 
-/// Descriptors that a role holds besides those of sessions.
+/// Descriptors of a role besides those of sessions.
 const BESIDES: u64 = 64;
 
-/// Sessions that are over and not recorded to the end when the next ones begin: what `-F` leaves room for, and the
-/// maximum. A few dozen keep the logger busy; more would only wait, each with a channel and files of its own.
+/// Backlog: sessions that have ended and are not completely recorded. `-F` leaves room for the minimum. A few
+/// dozen keep the logger busy; more would only wait, each with a channel and files.
 const LEAST_BACKLOG: u64 = 8;
 const MOST_BACKLOG: u64 = 64;
 
-/// What descriptors suffice for.
+/// Limits that result from the number of descriptors.
 pub(super) struct Limits {
-    /// Sessions that may be over and not recorded to the end.
+    /// Maximum number of sessions that have ended and are not completely recorded.
     pub(super) backlog: u32,
-    /// What the operator is to know.
+    /// Notice about a lowered limit.
     pub(super) shortage: Option<String>,
 }
 
-/// Descriptors without which no session is served: what parent and logger have open before the first one, and that
-/// one. A few more than were counted, for libraries.
+/// Minimum number of descriptors to serve a session: those that parent and logger have open before the first
+/// one, those of that session, and a few for libraries.
 const LEAST: u64 = 32;
 
-/// How many processes and threads a user may have. Read before the filter is on, in which the call is not.
+/// Maximum number of processes and threads of a user. Read before the filter is installed, which excludes the
+/// call.
 static PROCESSES: LazyLock<u64> =
     LazyLock::new(|| getrlimit(Resource::RLIMIT_NPROC).map_or(u64::MAX, |(soft, _)| soft));
 
-/// The words of the system about what it has no more of, and the limit that is behind them as far as it is known.
+/// Describes a shortage in the system's words, with the limit behind it if known.
 pub(super) fn shortage(errno: i32) -> String {
     let limit = match Errno::from_raw(errno) {
         Errno::EAGAIN if *PROCESSES != u64::MAX => {
@@ -49,7 +50,7 @@ pub(super) fn shortage(errno: i32) -> String {
     reason(errno) + &limit
 }
 
-/// Raises the limit as far as it goes; lowers `-F` to what fits and says so.
+/// Raises the limit as far as possible; lowers `-F` to what fits, with a notice.
 pub(super) fn raise(config: &mut Config) -> Result<Limits, Failure> {
     LazyLock::force(&PROCESSES);
     let files: u64 = config.outputs.iter().map(|output| own_files(&output.target)).sum();
@@ -72,12 +73,12 @@ pub(super) fn raise(config: &mut Config) -> Result<Limits, Failure> {
     Ok(Limits { backlog: backlog(config.at_once, files, limit), shortage })
 }
 
-/// Descriptors of one session: in the parent or in the logger, whichever holds more.
+/// Descriptors of one session in the parent or the logger, whichever needs more.
 fn of_session(files: u64) -> u64 {
     (1 + files).max(2)
 }
 
-/// Descriptors besides those of the sessions that run.
+/// Descriptors besides those of running sessions.
 fn besides(files: u64) -> u64 {
     BESIDES + LEAST_BACKLOG * files
 }
@@ -86,7 +87,7 @@ fn needed(at_once: u32, files: u64) -> u64 {
     of_session(files) * u64::from(at_once) + besides(files)
 }
 
-/// Lowers `-F` to what the limit allows.
+/// Lowers `-F` to the limit.
 fn lower(config: &mut Config, files: u64, limit: u64) -> Option<String> {
     let fits = limit.saturating_sub(besides(files)) / of_session(files);
     let fits = u32::try_from(fits.max(1)).unwrap_or(u32::MAX);
@@ -102,14 +103,14 @@ fn lower(config: &mut Config, files: u64, limit: u64) -> Option<String> {
     Some(text)
 }
 
-/// What the sessions that run leave of the logger's descriptors is for sessions that are over: one at least.
+/// Computes the backlog from the descriptors that running sessions leave in the logger; at least one.
 fn backlog(at_once: u32, files: u64, limit: u64) -> u32 {
     let left = limit.saturating_sub(LEAST + (1 + files) * u64::from(at_once));
     (left / (1 + files)).clamp(1, MOST_BACKLOG) as u32
 }
 
-/// The files of its own that each session has in an output: the most that a name can mean, right or wrong.
-/// What is wrong with it, the logger tells.
+/// Number of files that each session has in an output: the maximum for its name, even if the name is invalid,
+/// which the logger reports.
 pub(super) fn own_files(target: &Target) -> u64 {
     let Target::File(name) = target else { return 0 };
     let mut letters = Vec::new();

@@ -1,4 +1,4 @@
-//! Listening sockets: the only thing that privilege is needed for.
+//! Listening sockets: the only purpose of privilege.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,35 +16,35 @@ use super::own_file::{OwnFile, Place};
 use super::socket::{address_of, family_of, keep_urgent_bytes, with_sockaddr};
 use crate::messages::Address;
 
-/// A socket that peers connect to. Removes the file of a Unix socket when it goes.
+/// A socket that accepts peers. Dropping it removes the file of a Unix socket.
 pub(super) struct Listener {
     socket: OwnedFd,
     pub(super) address: Address,
     file: Option<OwnFile>,
-    /// It was open already when we started, and whoever opened it knows where it is.
+    /// Inherited: the process that opened it knows its address.
     pub(super) is_handed: bool,
-    /// IPv4 clients reach it, too, although its address is IPv6 (`IPV6_V6ONLY` off).
+    /// Also accepts IPv4 clients although its address is IPv6 (`IPV6_V6ONLY` off).
     pub(super) is_dual_stack: bool,
     /// Other sockets may be bound to the same port (`SO_REUSEPORT`).
     pub(super) is_shared: bool,
 }
 
 impl Listener {
-    /// One that somebody else has opened: its file, if it has one, is theirs, too.
+    /// Wraps an inherited socket, whose file belongs to its creator.
     pub(super) fn handed(socket: OwnedFd, address: Address) -> Listener {
         let v6_only = getsockopt(&socket, sockopt::Ipv6V6Only).unwrap_or(true);
         let is_shared = getsockopt(&socket, sockopt::ReusePort).unwrap_or(false);
         Listener { socket, address, file: None, is_handed: true, is_dual_stack: !v6_only, is_shared }
     }
 
-    /// Binds to the first address that can be bound.
+    /// Binds to the first address that works.
     pub(super) fn bind(addresses: &[Address]) -> Result<Listener, Errno> {
         let mut last = Errno::EADDRNOTAVAIL;
         for address in addresses {
             match Listener::bind_one(address) {
                 Ok(listener) => return Ok(listener),
-                // Only a family that this machine does not have is worth another try: a port in use must
-                // not make us listen somewhere else.
+                // Retries only for a family that this machine lacks: a port in use must not move the listener
+                // elsewhere.
                 Err(errno @ (Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)) => last = errno,
                 Err(errno) => return Err(errno),
             }
@@ -57,7 +57,7 @@ impl Listener {
         let socket = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>)?;
         keep_urgent_bytes(&socket);
         if let Address::V6 { host, .. } = address {
-            // `::` means everybody, whatever the system's default.
+            // `::` includes IPv4, whatever the system's default.
             setsockopt(&socket, sockopt::Ipv6V6Only, &!host.is_unspecified())?;
         }
         let file = match address {
@@ -85,13 +85,13 @@ impl Listener {
         Ok(Listener { socket, address, file, is_handed: false, is_dual_stack, is_shared: false })
     }
 
-    /// The next peer, if one is waiting.
+    /// Accepts the next peer, if there is one.
     pub(super) fn accept(&self) -> io::Result<Option<(OwnedFd, Address)>> {
         let (peer, address) = match privsep::sys::accept(self.socket.as_fd()) {
             Ok(accepted) => accepted,
             Err(error) => {
                 return match error.raw_os_error().map(Errno::from_raw) {
-                    // The peer left before we came, or the network had something to say about it.
+                    // The peer disconnected before it was accepted, or a network error was reported.
                     Some(
                         Errno::EAGAIN
                         | Errno::EINTR
@@ -109,14 +109,14 @@ impl Listener {
                 };
             }
         };
-        // A peer that has reset the connection since may have sent something before.
+        // A peer that has reset the connection may have sent something before.
         let address = address.map_or_else(|| Address::Unix(Vec::new()), |address| address_of(&address));
         Ok(Some((peer, address)))
     }
 }
 
 impl Listener {
-    /// The directory of the file that this listener removes in the end.
+    /// Directory of the file that this listener removes at the end.
     pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(AsFd::as_fd)
     }
@@ -131,13 +131,14 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // In a directory of root's it stays, and refuses connections until the next start takes its place.
+            // In a directory of root's the file stays and refuses connections until the next start replaces
+            // it.
             let _ = file.remove();
         }
     }
 }
 
-/// Takes the place of a socket that nobody listens on. Anything else at the path stays, and is an error.
+/// Removes a socket that nothing listens on. Any other file at the path stays, and is an error.
 fn make_room(path: &[u8]) -> Result<(), Errno> {
     use std::os::unix::fs::FileTypeExt;
     let file = Path::new(OsStr::from_bytes(path));

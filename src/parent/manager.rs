@@ -1,5 +1,5 @@
-//! The service manager that has started us: what it hands over, and the line on which it is kept informed. The
-//! only module that uses sd-notify.
+//! The service manager: sockets that it passes, and the notifications that it gets. The only module that uses
+//! sd-notify.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,8 +14,8 @@ use sd_notify::NotifyState;
 
 use crate::exit::{Failure, Status};
 
-/// The sockets that are meant for this very process (`LISTEN_PID`), with their names. They are descriptors
-/// from 3 on, and close-on-exec from now on.
+/// Returns the sockets passed to this process (`LISTEN_PID`), with their names. They are descriptors from 3
+/// on, now close-on-exec.
 pub(super) fn sockets() -> Result<Vec<(RawFd, String)>, Failure> {
     if sys::is_secure_start() {
         return Ok(Vec::new());
@@ -29,14 +29,15 @@ pub(super) fn sockets() -> Result<Vec<(RawFd, String)>, Failure> {
     }
 }
 
-/// The line to the service manager, which delays nothing: what it does not take at once is lost.
+/// Connection to the service manager. It never blocks: messages that do not fit are lost.
 pub(super) struct Manager {
     socket: UnixDatagram,
     watchdog: Option<Duration>,
 }
 
 impl Manager {
-    /// The manager that wants to hear from us, if there is one. An abstract socket is out of reach later on.
+    /// Connects to the manager if it asks for notifications. Abstract sockets are out of reach once Landlock
+    /// is on.
     pub(super) fn find() -> Result<Option<Manager>, String> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|_| !sys::is_secure_start()) else {
             return Ok(None);
@@ -47,7 +48,7 @@ impl Manager {
             .map_err(|error| format!("{} (NOTIFY_SOCKET): {error}", name.as_bytes().escape_ascii()))
     }
 
-    /// How often it has to hear that all is well: twice in the time after which it would take us for dead.
+    /// Interval of keep-alive messages: half the manager's watchdog time.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog.map(|time| time / 2)
     }
@@ -60,7 +61,7 @@ impl Manager {
         self.tell(&[NotifyState::Status(status)]);
     }
 
-    /// Newer managers want to know when, to tell this reload from an earlier one.
+    /// Includes the time, with which newer managers match reloads.
     pub(super) fn reloading(&self) {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
@@ -81,7 +82,7 @@ impl Manager {
     }
 }
 
-/// The crate connects anew for each message, which is not to be had once we are confined.
+/// Connects by hand, because the crate connects for each message, which is impossible once confined.
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     let address = match name.as_bytes().split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,

@@ -1,4 +1,4 @@
-//! Where the peers are met: sockets that were handed over, or that we bind.
+//! Endpoints of the peers: inherited or bound sockets.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::exit::{Failure, Status};
 use crate::messages::Address;
 use crate::reason::reason;
 
-/// The first client, if it is there already.
+/// The first client, if it is already connected.
 type FirstClient = Option<(OwnedFd, Address)>;
 
-/// Binds what has to be bound, as whom it has to be; takes what was handed over.
+/// Binds the listeners with the rights that each one needs; takes over inherited sockets.
 pub(super) fn prepare(
     config: &Config,
     doors: Doors,
@@ -49,7 +49,7 @@ pub(super) fn prepare(
     Ok((Peers { client, server, client_listener, server_listener }, first_client))
 }
 
-/// Listens where we have to wait for the peer.
+/// Listens if the peer connects to this side.
 fn bind(
     endpoint: &Endpoint,
     addresses: &[Address],
@@ -76,13 +76,12 @@ fn bind(
     })
 }
 
-/// What is there to be done about a port below 1024.
+/// Remedies for a port below 1024.
 const RESERVED: &str = "Ports below 1024 are reserved. Three ways: start tcpreen as root, which it does not stay; give \
                         the file a capability (setcap cap_net_bind_service=ep FILE); or have systemd or inetd open the \
                         port (see INSTALLATION in tcpreen(1)).";
 
-/// A socket with a place in the file system belongs to the user who serves. In a directory that is only root's,
-/// it is made by root, who named it.
+/// A socket file belongs to the serving user. In a directory that only root may write to, root creates it.
 fn bind_file(
     path: &Path,
     addresses: &[Address],

@@ -1,5 +1,5 @@
-//! The parent: binds while it may, starts the roles, drops everything, then accepts, dials and hands
-//! sockets out. It never reads a byte from a peer.
+//! The parent: binds, starts the roles, drops all privileges, then accepts, dials and passes sockets to
+//! workers. It never reads a byte from a peer.
 
 mod address;
 mod audit;
@@ -59,7 +59,7 @@ use stop::Stop;
 pub(crate) use streams::Streams;
 use supervisor::{Backlog, Roles, Service, Supervisor};
 
-/// What must be right before anything else is done: the process may have been started by anybody.
+/// Establishes a safe state before anything else: any user may have started the process, in any environment.
 pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     let os = |what: &str, error: std::io::Error| Failure::new(Status::Os, format!("{what}: {error}"));
     sys::fill_standard_descriptors().map_err(|error| os("standard streams", error))?;
@@ -70,28 +70,30 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     let strays = 3 + i32::try_from(sockets.len()).unwrap_or(i32::MAX - 3);
     let sockets = Handed::adopt(sockets).map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
-    // For a backtrace the standard library opens files, of which the filter would make an attack.
+    // Printing a backtrace opens files, which the filter kills.
     sys::forget_variables(&["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"]);
     Ok(Surroundings { start: Start::find()?, sockets, strays })
 }
 
-/// What we were started in.
+/// State inherited from the caller.
 pub(crate) struct Surroundings {
     pub(crate) start: Start,
-    /// From a service manager.
+    /// Passed by a service manager.
     pub(crate) sockets: Vec<Handed>,
-    /// Every open descriptor from this one on is the caller's, and closed unless it is an output.
+    /// First of the caller's descriptors, which are closed unless they are outputs.
     strays: RawFd,
 }
 
 impl Surroundings {
-    /// Takes over the descriptors that are outputs, and closes all others. Before any descriptor of ours is opened.
+    /// Takes over the descriptors that are outputs, and closes all others. Must be called before the program
+    /// opens a descriptor.
     pub(crate) fn settle(&self, outputs: &[Output]) -> Result<Descriptors, Failure> {
         Descriptors::keep(outputs, self.strays)
     }
 }
 
-/// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
+/// Runs the bridge to its end, or, as the foreground process of a daemon, until it listens. Returns the exit
+/// status.
 pub(crate) fn run<H: Hooks>(
     mut config: Config,
     surroundings: Surroundings,
@@ -110,7 +112,7 @@ pub(crate) fn run<H: Hooks>(
     bridge::<H>(config, surroundings, descriptors, foreground).or_else(Stop::status)
 }
 
-/// The start as a recipe, in the only order that works; then the service.
+/// Starts up in the only order that works, then serves.
 fn bridge<H: Hooks>(
     mut config: Config,
     surroundings: Surroundings,
@@ -137,30 +139,30 @@ fn bridge<H: Hooks>(
         sandbox: config.sandbox,
     };
 
-    // First of the roles: the names in the command line may be needed to bind.
+    // The resolver first: binding may need the names on the command line.
     let (resolver, names) = starter.resolver(config.numeric)?;
     let mut cages = vec![resolver.ready(&signals)?];
     let addresses = Addresses::find(&config, &resolver, &signals)?;
     let (peers, first_client) = meeting::prepare(&config, doors, addresses, start, target.identity)?;
     announce_user(&config, &target);
-    // Likewise before the logger, for a second start with the same file.
+    // Before the logger, too: a second start with the same file must not truncate the outputs.
     let pidfile = match &config.pidfile {
         Some(path) => Some(PidFile::make(path, &start.actor())?),
         None => None,
     };
     // The logger after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names, hangup, backlog, &descriptors)?;
-    // The reader of a pipe is to see its end when the logger ends.
+    // Closed so that the reader of a pipe sees its end when the logger exits.
     drop(descriptors);
     let zygote = starter.zygote(config.at_once)?;
     let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
     cages.push(cage);
     cages.push(zygote.ready(&signals)?);
 
-    // While it may still be asked who we are.
+    // Before the filter forbids reading the accounts.
     let who = who(target.identity);
     let dropped = cage::drop_privileges::<H>(start, target.identity)?;
-    // Before the fence, beyond which abstract sockets are.
+    // Before Landlock puts abstract sockets out of reach.
     let (manager, deaf) = match Manager::find() {
         Ok(manager) => (manager, None),
         Err(why) => (None, Some(why)),
@@ -185,7 +187,7 @@ fn bridge<H: Hooks>(
     Ok(supervisor.run()?)
 }
 
-/// Its own file, by which it starts its roles, cannot be opened.
+/// Error if the program's own file, from which it starts its roles, cannot be opened.
 fn no_program(error: &std::io::Error) -> Failure {
     let text = match std::path::Path::new("/proc/self").exists() {
         true => error.to_string(),
@@ -197,7 +199,7 @@ fn no_program(error: &std::io::Error) -> Failure {
     Failure::new(Status::Os, text)
 }
 
-/// An open cage is the operator's to have, not the caller's of a program with more power than its caller.
+/// Rejects `--sandbox=log` for a caller whose program has more power than the caller.
 fn refuse_open_cage(config: &Config) -> Result<(), Failure> {
     if config.sandbox.violation == Violation::Log && sys::is_secure_start() {
         let text = "--sandbox=log: not for a program with a set-uid bit or a file capability.";
@@ -206,7 +208,8 @@ fn refuse_open_cage(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells who we become before outputs are opened as that user: an error there would be a riddle otherwise.
+/// Prints the selected user before outputs are opened as that user, because an error there would otherwise be
+/// hard to explain.
 fn announce_user(config: &Config, target: &Target) {
     if let Some(text) =
         target.notice.as_ref().filter(|_| !config.syslog && config.verbosity > Verbosity::Quiet)
@@ -215,7 +218,7 @@ fn announce_user(config: &Config, target: &Target) {
     }
 }
 
-/// What the operator is told before "Listening on".
+/// Notices before "Listening on".
 fn first_words(
     config: &Config,
     (target, who): (&Target, &str),
@@ -227,7 +230,7 @@ fn first_words(
         words.push((Level::Normal, "starting".into()));
     }
     words.extend(troubles.into_iter().flatten().map(|trouble| (Level::Normal, trouble)));
-    // On stderr it has been told already.
+    // Already printed on stderr.
     words.extend(target.notice.iter().filter(|_| config.syslog).map(|text| (Level::Normal, text.clone())));
     if config.sandbox.violation == Violation::Log {
         words.push((Level::Error, OPEN_CAGE.into()));
@@ -237,7 +240,7 @@ fn first_words(
     words
 }
 
-/// Who a plain start would become; nobody else if it was unprivileged.
+/// User and group that a plain start would change to; `None` after an unprivileged start.
 pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
     Ok(match Target::choose(start, None)?.identity {
         Identity::Become { uid, gid } if start == Start::Root => {
@@ -247,7 +250,7 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
     })
 }
 
-/// Told whatever `-q` says, and at every start.
+/// Printed at every start, regardless of `-q`.
 const OPEN_CAGE: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
                          noted in the kernel's log";
 
@@ -271,10 +274,10 @@ fn no_user(errno: Errno) -> Failure {
     Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32)))
 }
 
-/// All signals that mean something to us become readable.
+/// Blocks all signals that the program handles and returns a descriptor that reports them.
 fn block_signals() -> Result<SignalFd, Failure> {
     let set: SigSet = FOR_THE_PARENT.into_iter().collect();
-    // Blocked in every role, and read by none: a file that may not grow is an error of write, not a death.
+    // Blocked in every role and never read: writing beyond RLIMIT_FSIZE fails instead of killing.
     let mut blocked = set;
     blocked.add(Signal::SIGXFSZ);
     blocked
@@ -283,13 +286,13 @@ fn block_signals() -> Result<SignalFd, Failure> {
         .map_err(|errno| Failure::new(Status::Os, format!("signals: {}", reason(errno as i32))))
 }
 
-/// The signals that have come.
+/// Reads the pending signals.
 fn signals_of(signals: &SignalFd) -> impl Iterator<Item = Signal> {
     std::iter::from_fn(|| signals.read_signal().ok().flatten())
         .filter_map(|info| Signal::try_from(info.ssi_signo as i32).ok())
 }
 
-/// The exit status after a signal, as shells know it.
+/// Exit status after a signal, following the shells' convention.
 fn interrupted(signal: Signal) -> u8 {
     128 + signal as u8
 }

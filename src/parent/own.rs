@@ -1,4 +1,4 @@
-//! Our own listeners, to which we must not connect: such a session would be bridged to itself for ever.
+//! Own listeners: a connection to one of them would bridge a session to itself for ever.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::config::{Approach, Endpoint};
 use crate::exit::{Failure, Status};
 use crate::messages::Address;
 
-/// Where we listen.
+/// Addresses of the listeners.
 #[derive(Default)]
 pub(super) struct OwnListeners(Vec<Own>);
 
@@ -20,7 +20,7 @@ struct Own {
 }
 
 impl OwnListeners {
-    /// A port that others may share is left out: a connection need not come back to us.
+    /// Excludes shared ports: a connection to one may reach another process.
     pub(super) fn of<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> OwnListeners {
         let listeners = listeners.into_iter().filter(|listener| !listener.is_shared);
         OwnListeners(
@@ -33,7 +33,8 @@ impl OwnListeners {
         )
     }
 
-    /// Whether a connection to `peer` certainly comes back to us. `local` is its other end, once it stands.
+    /// Checks whether a connection to `peer` certainly reaches an own listener. `local` is its local address,
+    /// once connected.
     pub(super) fn leads_back(&self, peer: &Address, local: Option<&Address>) -> bool {
         let ip = peer.ip();
         let is_here = ip.is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
@@ -41,7 +42,7 @@ impl OwnListeners {
         self.0.iter().any(|own| own.is_reached_by(peer, is_here))
     }
 
-    /// Refuses a start on which every address of `endpoint` leads back to us.
+    /// Rejects a start in which every address of `endpoint` is an own listener.
     pub(super) fn refuse_loop(&self, endpoint: &Endpoint, addresses: &[Address]) -> Result<(), Failure> {
         if endpoint.approach == Approach::Listen || self.0.is_empty() || addresses.is_empty() {
             return Ok(());
@@ -79,7 +80,7 @@ impl Own {
     }
 }
 
-/// The addresses of this machine. Asked before the filter is on.
+/// The addresses of this machine, read before the filter is installed.
 fn local_hosts() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else { return Vec::new() };
     let addresses = interfaces.filter_map(|interface| interface.address);

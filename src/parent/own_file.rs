@@ -1,4 +1,4 @@
-//! A file that we made and remove at the end: the PID file, the file of a Unix socket.
+//! Files that the program creates and removes at the end: the PID file, the file of a Unix socket.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,8 +9,8 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// A directory that is held open and a name in it. It is opened with the rights of the start: afterwards it may
-/// be a directory of root's that we cannot even look into.
+/// An open directory and a name in it. It is opened with the rights of the start: later it may be a directory
+/// of root's that is out of reach.
 pub(super) struct Place {
     directory: OwnedFd,
     name: OsString,
@@ -33,7 +33,7 @@ impl Place {
         &self.name
     }
 
-    /// What has the name now; a link is not followed.
+    /// Returns the file that has the name now; does not follow a link.
     pub(super) fn look(&self) -> Result<FileStat, Errno> {
         fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
     }
@@ -43,7 +43,7 @@ impl Place {
     }
 }
 
-/// One file at a place, identified by device and inode so that no other is removed instead.
+/// A file identified by device and inode, so that no other file is removed in its place.
 pub(super) struct OwnFile {
     place: Place,
     device: u64,
@@ -55,13 +55,13 @@ impl OwnFile {
         OwnFile { place, device, inode }
     }
 
-    /// The file that has just been made there.
+    /// Identifies the file just created there.
     pub(super) fn find(place: Place) -> Result<OwnFile, Errno> {
         let found = place.look()?;
         Ok(OwnFile::new(place, found.st_dev, found.st_ino))
     }
 
-    /// Removes it, unless another file has its name by now, which is no failure.
+    /// Removes it, unless the name belongs to another file by now, which is not an error.
     pub(super) fn remove(&self) -> Result<(), Errno> {
         match self.place.look() {
             Ok(found) if (found.st_dev, found.st_ino) == (self.device, self.inode) => self.place.remove(),
@@ -72,7 +72,7 @@ impl OwnFile {
 }
 
 impl AsFd for OwnFile {
-    /// The directory that it is removed from.
+    /// The directory that contains it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.place.directory()
     }

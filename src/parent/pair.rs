@@ -1,4 +1,4 @@
-//! A pair of peers on its way to be a session: each is awaited, being dialled, or there.
+//! A pair of peers before their session: each is awaited, dialled, or connected.
 
 use std::os::fd::OwnedFd;
 
@@ -17,7 +17,7 @@ pub(super) enum Half {
 pub(super) struct Present {
     pub(super) socket: OwnedFd,
     pub(super) address: Address,
-    /// It has closed or reset its connection, which poll(2) would report for ever.
+    /// Has closed or reset its connection, which poll(2) would report continuously.
     pub(super) has_left: bool,
 }
 
@@ -26,7 +26,7 @@ impl Present {
         Present { socket, address, has_left: false }
     }
 
-    /// Looks whether the peer has left; says whether it is lost, with nothing to be delivered.
+    /// Checks whether the peer has disconnected. Returns `true` if it is lost with nothing left to deliver.
     pub(super) fn is_lost(&mut self) -> bool {
         let standing = socket::standing(&self.socket);
         self.has_left |= standing != Standing::Open;
@@ -39,17 +39,17 @@ pub(super) struct Pair {
     pub(super) server: Half,
 }
 
-/// What became of a pair.
+/// Result of advancing a pair.
 pub(super) enum Outcome {
     NotYet,
-    /// Both are there.
+    /// Both are connected.
     Complete,
-    /// A peer cannot be reached.
+    /// A peer is unreachable.
     Failed(Side, Vec<(Address, Refusal)>),
 }
 
 impl Pair {
-    /// Goes on with what is being dialled.
+    /// Advances the connection attempts.
     pub(super) fn advance(&mut self) -> Outcome {
         for (side, half) in [(Side::Client, &mut self.client), (Side::Server, &mut self.server)] {
             if let Half::Dialling(dial) = half {
@@ -82,13 +82,13 @@ impl Pair {
         }
     }
 
-    /// Whether neither of the two has yet to come to us.
+    /// Checks that neither side still has to connect to the bridge.
     pub(super) fn has_both(&self) -> bool {
         !matches!((&self.client, &self.server), (Half::Awaited, _) | (_, Half::Awaited))
     }
 
-    /// The side that is lost while the other is not there: there will be no session of the two. Where both are
-    /// there, their worker finds out.
+    /// Returns the side that was lost before the other connected: there will be no session. If both are
+    /// connected, their worker handles it.
     pub(super) fn lost(&mut self) -> Option<Side> {
         match (&mut self.client, &mut self.server) {
             (Half::There(client), Half::There(server)) => {
@@ -102,7 +102,7 @@ impl Pair {
         }
     }
 
-    /// A peer that waits for one that cannot be reached sees what it would see of that one: a reset.
+    /// Resets a peer whose counterpart is unreachable, as that server would.
     pub(super) fn refuse(self) {
         for half in [self.client, self.server] {
             if let Half::There(present) = half {

@@ -1,7 +1,8 @@
-//! `--pidfile`: a file with our number in it, locked as long as we run.
+//! `--pidfile`: a file with the process id, locked while the program runs.
 //!
-//! It is made with the rights of whoever starts the program and belongs to them: root's file in root's directory,
-//! as start-stop-daemon(8) wants it, since a number that an unprivileged user can change steers root's kill(1).
+//! It is created with the rights of the user who starts the program and belongs to that user: root's file in
+//! root's directory, as start-stop-daemon(8) requires, because a process id that an unprivileged user can
+//! change directs root's kill(1).
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -19,21 +20,21 @@ use super::own_file::{OwnFile, Place};
 use crate::exit::{Failure, Status};
 use crate::reason::{reason, shown_name};
 
-/// More than any number takes.
+/// Longer than any process id.
 const LONGEST: u64 = 32;
 
-/// Number of attempts while other processes remove the file as we open it.
+/// Number of attempts while other processes remove the file as it is opened.
 const TRIES: u32 = 10;
 
-/// The file. It is removed when we end, or emptied where we may no longer remove it.
+/// The PID file. Dropping it removes it, or empties it where removal is no longer permitted.
 pub(super) struct PidFile {
     own: OwnFile,
-    /// The lock is on the open file: it ends with us, however we end.
+    /// The lock belongs to the open file and ends with the process in any case.
     locked: File,
 }
 
 impl PidFile {
-    /// Before the drop; `actor` is who tries.
+    /// Creates the file, before the drop of privileges; `actor` is named in errors.
     pub(super) fn make(path: &Path, actor: &Actor) -> Result<PidFile, Failure> {
         PidFile::try_make(path).map_err(|error| {
             let why = error.raw_os_error().map_or_else(|| error.to_string(), reason);
@@ -48,7 +49,7 @@ impl PidFile {
             let place = Place::of(path)?;
             let mut file = open_ours(&place)?;
             let found = file.metadata()?;
-            // The previous holder of the lock has removed the file: ours would be seen by nobody.
+            // The previous holder of the lock has removed the file, so that a lock on it has no effect.
             if !place.look().is_ok_and(|there| (there.st_dev, there.st_ino) == (found.dev(), found.ino())) {
                 continue;
             }
@@ -60,9 +61,9 @@ impl PidFile {
     }
 }
 
-/// The file, locked: a new one, or one that an earlier run has left.
+/// Opens and locks the file: a new one, or one left by an earlier run.
 fn open_ours(place: &Place) -> io::Result<File> {
-    // No link is followed, and a pipe is not waited for.
+    // Does not follow a link or block on a FIFO.
     let flags = OFlag::O_RDWR
         | OFlag::O_CREAT
         | OFlag::O_NOFOLLOW
@@ -85,7 +86,7 @@ fn open_ours(place: &Place) -> io::Result<File> {
         }
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // An earlier run may have been killed before it wrote its number.
+    // An earlier run may have been killed before it wrote its process id.
     if readable.is_err() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(io::Error::other("it holds something else than the number of a process"));
     }
@@ -94,7 +95,7 @@ fn open_ours(place: &Place) -> io::Result<File> {
 }
 
 impl AsFd for PidFile {
-    /// The directory that it is removed from.
+    /// The directory that contains it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.own.as_fd()
     }
@@ -102,7 +103,7 @@ impl AsFd for PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // A number that is left would be that of another process some day.
+        // A process id left behind might belong to another process later.
         if self.own.remove().is_err() {
             let _ = self.locked.set_len(0);
         }

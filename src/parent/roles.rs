@@ -1,4 +1,5 @@
-//! The three executed roles: started, waited for, missed. Logger and zygote live as long as the parent.
+//! Starts the three executed roles, waits until they are ready, and handles their loss. Logger and zygote
+//! live as long as the parent.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd;
@@ -34,32 +35,33 @@ use crate::signals;
 /// The logger's end of its channel to the resolver.
 type Names = Channel<NameQuestion, NameAnswer>;
 
-/// A role that is running.
+/// A running role.
 pub(super) struct Running<Out> {
     pub(super) role: Role,
     pub(super) pid: Pid,
     pub(super) channel: Channel<Out, ToParent>,
-    /// With whose rights it does what it does.
+    /// The user with whose rights it works.
     pub(super) actor: Actor,
 }
 
-/// The longest path, with its NUL (`PATH_MAX` of linux/limits.h).
+/// Maximum length of a path, with its NUL (`PATH_MAX` of linux/limits.h).
 const PATH_MAX: usize = 4096;
 
-/// What glibc's resolver does with name servers that do not answer: less than by default.
+/// Shortens glibc's time-outs for name servers that do not answer.
 const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
 
-/// One heap for all threads of the logger: glibc gives memory of a second one back only after it has read a
-/// file in `/proc`, which is not in the filter.
+/// A single heap for all threads of the logger: glibc returns memory of a second one only after it has read a
+/// file in `/proc`, which the filter forbids.
 const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
 
-/// With so many places for sessions, one that is free a few milliseconds late keeps nobody waiting.
+/// From this number of concurrent sessions on, ended workers are reaped in batches: a slot that becomes free
+/// a few milliseconds late delays no client.
 const MANY: u32 = 16;
 
-/// What the loss of the resolver means: at the start for who gave a name, later for how peers are shown.
+/// Consequence of the resolver's loss, for names on the command line and for peers.
 const WITHOUT_NAMES: &str = "no name can be looked up any more, only numeric addresses and ports work";
 
-/// Starts roles.
+/// Starts the roles.
 pub(super) struct Starter<'a> {
     pub(super) program: &'a Program,
     pub(super) identity: Identity,
@@ -78,7 +80,7 @@ impl Starter<'_> {
             let why = error.raw_os_error().map_or_else(|| error.to_string(), limits::shortage);
             Failure::new(Status::Os, format!("Process creation: {why} ({})", role.name()))
         })?;
-        // The zygote alone has something to hand over: the other end of each worker's channel.
+        // Only the zygote sends descriptors: the other end of each worker's channel.
         if role != Role::Zygote {
             channel.refuse_descriptors().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
         }
@@ -94,7 +96,7 @@ impl Starter<'_> {
         }
     }
 
-    /// The resolver, and the logger's end of the channel between the two, unless names are unwanted.
+    /// Starts the resolver, with a channel to the logger, unless names are disabled.
     pub(super) fn resolver(&self, numeric: bool) -> Result<(Running<ToResolver>, Option<Names>), Failure> {
         let environment = [CString::new(RESOLVER_ENVIRONMENT).unwrap_or_default()];
         let resolver = self.start(Role::Resolver, Streams::Null, &environment)?;
@@ -110,7 +112,7 @@ impl Starter<'_> {
         Ok((resolver, Some(questions)))
     }
 
-    /// The logger, which opens its outputs.
+    /// Starts the logger, which opens its outputs.
     pub(super) fn logger(
         &self,
         config: &Config,
@@ -142,7 +144,7 @@ impl Starter<'_> {
                     logger.send_with(&ToLogger::Output { target, view }, &[fd])?;
                     continue;
                 }
-                // A message must hold it; the system would not take it, either.
+                // It must fit into a message; the system would reject it, too.
                 ConfigTarget::File(name) if name.len() >= PATH_MAX => {
                     return Err(Failure::new(Status::CannotCreate, "Log file error: File name too long"));
                 }
@@ -162,7 +164,7 @@ impl Starter<'_> {
     }
 }
 
-/// Questions and answers are text alone, both ways.
+/// Both directions carry text only.
 fn names_take_no_descriptors(
     questions: &Names,
     answers: &Channel<NameAnswer, NameQuestion>,
@@ -190,7 +192,7 @@ impl<Out: Serialize> Running<Out> {
         self.send_with(message, &[])
     }
 
-    /// Sends to a role that may have stopped reading, for which we must not stop, too.
+    /// Sends without blocking, because the role may have stopped reading.
     pub(super) fn send_now(&self, message: &Out) -> Result<(), Failure> {
         self.channel.send_with(message, &[], Wait::No).map_err(|error| match error {
             ChannelError::Full => self.broken(&error),
@@ -202,7 +204,7 @@ impl<Out: Serialize> Running<Out> {
         self.channel.send_with(message, fds, Wait::Yes).map_err(|_| self.lost())
     }
 
-    /// A message, if there is one; a role that is gone or talks nonsense is lost.
+    /// Receives a message, if there is one. A role that has ended or violates the protocol is lost.
     pub(super) fn receive(&self) -> Result<Option<(ToParent, Fds)>, Failure> {
         match self.channel.receive(Wait::No) {
             Ok(Incoming::Message(message, fds)) => Ok(Some((message, fds))),
@@ -216,7 +218,7 @@ impl<Out: Serialize> Running<Out> {
         self.accused(&error.to_string())
     }
 
-    /// A message of a role that may not have come, at this moment.
+    /// Error for a message that the role may not send, or not in this state.
     pub(super) fn nonsense(&self) -> Failure {
         self.accused("message out of order")
     }
@@ -229,7 +231,7 @@ impl<Out: Serialize> Running<Out> {
         Failure::new(Status::Software, text)
     }
 
-    /// Waits for the next message, or a signal that ends us.
+    /// Waits for the next message, or for a signal that ends the program.
     pub(super) fn wait(&self, signals: &SignalFd) -> Result<ToParent, Stop> {
         loop {
             let mut fds = [
@@ -261,7 +263,7 @@ impl<Out: Serialize> Running<Out> {
         }
     }
 
-    /// As [`Running::ready`], of the logger: also whether an output waits for its reader.
+    /// Same as [`Running::ready`], for the logger: also returns whether an output waits for its reader.
     pub(super) fn ready_to_record(&self, signals: &SignalFd) -> Result<(Cage, bool), Stop> {
         match self.wait(signals)? {
             ToParent::OutputsWait => Ok((self.ready(signals)?, true)),
@@ -302,7 +304,7 @@ impl<Out: Serialize> Running<Out> {
         }
     }
 
-    /// The failure that the end of this role is: what it had to say about it, if it had.
+    /// Builds the error for the end of this role, with the reason that it reported, if any.
     pub(super) fn lost(&self) -> Failure {
         while let Ok(Incoming::Message(message, _)) = self.channel.receive(Wait::No) {
             if let ToParent::Failed(problem) = message {
@@ -329,7 +331,7 @@ impl<Out: Serialize> Running<Out> {
         )
     }
 
-    /// How the process ended. Its channel closes a moment before it can be waited for.
+    /// Returns the exit status. The channel closes a moment before the process can be waited for.
     fn end(&self) -> nix::Result<WaitStatus> {
         for _ in 0..20 {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {

@@ -1,4 +1,4 @@
-//! Addresses as the system writes them, and the options of a session's sockets.
+//! Conversion of socket addresses, and the options of a session's sockets.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use nix::sys::socket::{
 use crate::config::Keepalive;
 use crate::messages::Address;
 
-/// Unanswered probes after which a peer is taken for gone, with `--keepalive TIME`.
+/// Number of unanswered probes after which a peer counts as lost, with `--keepalive TIME`.
 const KEEPALIVE_PROBES: u32 = 3;
 
 pub(super) fn family_of(address: &Address) -> AddressFamily {
@@ -24,7 +24,7 @@ pub(super) fn family_of(address: &Address) -> AddressFamily {
     }
 }
 
-/// Calls `action` with the address as the system wants it.
+/// Calls `action` with the address in the system's form.
 pub(super) fn with_sockaddr<T>(
     address: &Address,
     action: impl FnOnce(&dyn SockaddrLike) -> Result<T, Errno>,
@@ -41,7 +41,7 @@ pub(super) fn with_sockaddr<T>(
     }
 }
 
-/// An IPv4 address in IPv6 clothes is shown as what it is.
+/// Converts from the system's form; unmaps IPv4-mapped addresses.
 pub(super) fn address_of(sockaddr: &SockaddrStorage) -> Address {
     if let Some(v4) = sockaddr.as_sockaddr_in() {
         return Address::V4 { host: v4.ip(), port: v4.port() };
@@ -62,28 +62,28 @@ pub(super) fn peer_of(socket: &OwnedFd) -> Result<Address, Errno> {
     getpeername(socket.as_raw_fd()).map(|sockaddr| address_of(&sockaddr))
 }
 
-/// Leaves urgent bytes at their place in the stream. Where the kernel takes them out, it keeps one and drops it for
-/// the next. Set before the first byte can arrive; accepted sockets inherit it from the listener.
+/// Keeps urgent bytes in the stream (`SO_OOBINLINE`). Otherwise the kernel takes them out, keeps one and
+/// drops it for the next. Set before the first byte can arrive; accepted sockets inherit it from the
+/// listener.
 pub(super) fn keep_urgent_bytes(socket: &OwnedFd) {
-    // A connection that is gone already shows itself to the worker.
+    // The worker notices a closed connection.
     let _ = setsockopt(socket, sockopt::OobInline, &true);
 }
 
-/// The local address of a socket.
+/// Returns the local address of a socket.
 pub(super) fn local_of(socket: &OwnedFd) -> Result<Address, Errno> {
     getsockname(socket.as_raw_fd()).map(|sockaddr| address_of(&sockaddr))
 }
 
 /// Sets the options of a session's socket, which its worker may not set: urgent bytes in place, no delay of
-/// small writes, and probes that find out when the peer has vanished. A connection that is gone already shows itself to the worker, so
-/// errors are ignored.
+/// small writes, and keep-alive probes. Errors are ignored: the worker notices a closed connection.
 pub(super) fn prepare(socket: &OwnedFd, address: &Address, keepalive: Keepalive) {
     keep_urgent_bytes(socket);
     if address.ip().is_none() {
         return;
     }
     let _ = setsockopt(socket, sockopt::TcpNoDelay, &true);
-    // Also for `Off`: an accepted socket inherits the option from a listener that was handed over.
+    // Also for `Off`: an accepted socket inherits the option from an inherited listener.
     let _ = setsockopt(socket, sockopt::KeepAlive, &(keepalive != Keepalive::Off));
     if let Keepalive::Every(seconds) = keepalive {
         let _ = setsockopt(socket, sockopt::TcpKeepIdle, &seconds);
@@ -92,12 +92,12 @@ pub(super) fn prepare(socket: &OwnedFd, address: &Address, keepalive: Keepalive)
     }
 }
 
-/// Closes so that the peer sees a reset: what it would see of a server that refuses.
+/// Closes so that the peer gets a reset, as from a server that refuses.
 pub(super) fn reset(socket: OwnedFd) {
     let _ = setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
-/// How a connection attempt ended.
+/// Returns the result of a connection attempt.
 pub(super) fn pending_error(socket: impl AsFd) -> io::Result<()> {
     match nix::sys::socket::getsockopt(&socket, sockopt::SocketError)? {
         0 => Ok(()),
@@ -105,19 +105,18 @@ pub(super) fn pending_error(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Whether a connection still stands.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It stands; its peer may have finished sending.
+    /// Open; the peer may have finished sending.
     Open,
-    /// The peer has closed or reset it, and either has left something to read or has closed in order: what
-    /// it sent, and its end, can still be delivered.
+    /// Closed or reset by the peer, with data to read or an orderly end: both can still be delivered.
     Left,
-    /// The peer has reset it, or does not answer any more, and there is nothing to read.
+    /// Reset by the peer or timed out, with nothing to read.
     Lost,
 }
 
-/// Looks at a connection without reading from it.
+/// Determines the state without reading from the connection.
 pub(super) fn standing(socket: &OwnedFd) -> Standing {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];

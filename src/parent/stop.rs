@@ -1,4 +1,4 @@
-//! Why a start goes no further.
+//! Reasons for which a start ends early.
 
 use nix::sys::signal::Signal;
 
@@ -7,14 +7,14 @@ use crate::exit::Failure;
 
 pub(super) enum Stop {
     Failed(Failure),
-    /// The operator has changed their mind.
+    /// Interrupted by the operator.
     Interrupted(Signal),
-    /// The only client there would ever be has left before we came.
+    /// The only client disconnected before the start was complete.
     NobodyThere,
 }
 
 impl Stop {
-    /// How the program ends then.
+    /// Result of the program.
     pub(super) fn status(self) -> Result<u8, Failure> {
         match self {
             Stop::Failed(failure) => Err(failure),

@@ -1,5 +1,5 @@
-//! The standard streams, of which a peer may be at the other end: inetd starts a program with the client's
-//! connection as all three. Nothing of ours may ever go there.
+//! Standard streams. inetd starts a program with the client's connection as all three; no message may be
+//! written there.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use privsep::sys;
 
 use crate::logger;
 
-/// Which of them are the same socket as standard input.
+/// Streams that are the same socket as standard input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Streams {
     pub(crate) stdout: bool,
@@ -19,11 +19,11 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Before anything is said: what would be said to a peer goes nowhere from here on.
+    /// Must be called before any output. Replaces streams that are connected to a peer.
     pub(crate) fn find() -> io::Result<Streams> {
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
         let stderr = same_socket(input.as_fd(), errors.as_fd());
-        // One end of a pair may also be a pipe both ways, as some shells make them; a network has no shells.
+        // A Unix socket pair may also be a bidirectional pipe of a shell; a network connection cannot.
         let is_a_peers = stderr || family(input.as_fd()).is_some_and(|family| family != AddressFamily::Unix);
         let stdout = is_a_peers && same_socket(input.as_fd(), output.as_fd());
         for stream in [(stdout, 1), (stderr, 2)].into_iter().filter_map(|(taken, it)| taken.then_some(it)) {
@@ -33,12 +33,12 @@ impl Streams {
         Ok(Streams { stdout, stderr })
     }
 
-    /// Prints a text where the operator can see it: the one error, or a remark on the command line.
+    /// Prints a text for the operator: the error, or a remark on the command line.
     pub(crate) fn tell(self, text: &str) {
         if self.stderr {
             logger::tell_syslog(text);
         } else {
-            // Whoever closed stderr still gets the status.
+            // With stderr closed, the exit status remains.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! Questions that wait, lookups that run, and the answers.
+//! Queued questions, running lookups, and answers.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -25,12 +25,12 @@ const LOOKUPS: usize = 16;
 /// Maximum number of waiting questions. Further names are not looked up: the logger shows numbers.
 pub(super) const QUEUE: usize = 64;
 
-/// What is asked, and by which process.
+/// A question and the process that asked it.
 #[derive(Debug)]
 pub(super) enum Question {
-    /// By the parent.
+    /// Asked by the parent.
     Find(Find),
-    /// By the logger.
+    /// Asked by the logger.
     Name(NameQuestion),
 }
 
@@ -46,7 +46,7 @@ impl Question {
     }
 }
 
-/// A lookup, seen from the resolver.
+/// A running lookup.
 struct Running {
     pid: Pid,
     answer: Channel<(), LookupAnswer>,
@@ -54,7 +54,7 @@ struct Running {
     started: Instant,
 }
 
-/// What the resolver has been asked and has not answered.
+/// Unanswered questions.
 pub(super) struct Desk {
     parent: Parent,
     /// `None` with `-n`, and once the logger has closed its end.
@@ -117,7 +117,7 @@ impl Desk {
                     self.waiting.push_back(Question::Name(question));
                 }
             }
-            // What that means is for the parent to say.
+            // The parent decides what that means.
             Incoming::Closed => self.logger = None,
             Incoming::Nothing => {}
         }
@@ -135,14 +135,14 @@ impl Desk {
         {
             let (theirs, ours) = Channel::pair()?;
             let resolver = Pid::this();
-            // Before the lookup sets its timer: its deadline is never early.
+            // Taken before the lookup sets its timer, so that the deadline is never early.
             let started = Instant::now();
             match sys::fork() {
                 Ok(ForkResult::Child) => return Ok(Some(Lookup::new(question, theirs, resolver))),
                 Ok(ForkResult::Parent { child }) => {
                     self.running.push(Running { pid: child, answer: ours, question, started });
                 }
-                // Not tried again: by the time there is a process, the name is of no use.
+                // Not retried: by the time a process is available, the name is of no use.
                 Err(_) => self.answer(question, None)?,
             }
         }
@@ -172,7 +172,7 @@ impl Desk {
             Ok(Incoming::Message(answer, fds)) => no_fds(fds).ok().map(|()| answer),
             Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
         };
-        // A dead name server is no news.
+        // A dead name server is not reported.
         let late = lookup.started.elapsed() >= lookup.question.time_limit();
         if !late && (answer.is_none() || end != End::Status(0)) {
             self.parent.send(&ToParent::LookupLost { pid: lookup.pid.as_raw(), end })?;
@@ -180,7 +180,7 @@ impl Desk {
         self.answer(lookup.question, answer)
     }
 
-    /// Answers a question; without an answer that belongs to it, as one for which there is none.
+    /// Answers a question. Without an answer, or with one of another kind, reports that there is none.
     pub(super) fn answer(&self, question: Question, answer: Option<LookupAnswer>) -> Result<(), Trouble> {
         match question {
             Question::Find(_) => {
@@ -199,7 +199,7 @@ impl Desk {
                     _ => address.numeric(),
                 };
                 if let Some(logger) = &self.logger {
-                    // A logger that does not keep up shows numbers.
+                    // If the logger does not read, it shows numbers.
                     let _ = logger.send_with(&NameAnswer { id, name }, &[], Wait::No);
                 }
                 Ok(())

@@ -1,7 +1,8 @@
-//! The resolver's loop between a parent and a logger that ask anything at any time. It must come to its end,
-//! at the first nonsense or when the parent leaves, and say nothing that it was not asked.
+//! Runs the resolver's loop with a parent and a logger that send arbitrary messages. It must end at the first
+//! protocol violation or when the parent leaves, and must answer each question once.
 //!
-//! Lookups are not forked: those that stay on this machine are done here, the others are lookups that hang.
+//! Lookups are not forked: those that need no name server are done here, the others count as lookups that
+//! hang.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -20,7 +21,7 @@ use crate::messages::{
 };
 use crate::role::Trouble;
 
-/// Things said in one run: more than may wait, and no more than two channels hold.
+/// Number of messages in one run: more than the queue holds, and no more than two channels hold.
 const MOST: usize = QUEUE + 32;
 
 pub fn fuzz(data: &[u8]) {
@@ -45,7 +46,7 @@ fn play(script: &mut Script<'_>) {
     while let Some(question) = desk.next() {
         if stays_here(&question) {
             let answer = lookup::answer(&question);
-            // A logger that has closed its end hears no answer.
+            // A logger that has closed its end receives no answer.
             let needed = matches!(question, Question::Find(_)) || !cast.asked.over;
             desk.answer(question, Some(answer)).expect("room");
             let answers = cast.answers();
@@ -54,7 +55,7 @@ fn play(script: &mut Script<'_>) {
     }
 }
 
-/// As the resolver does, until the parent is gone.
+/// Receives as the resolver does, until the parent is gone.
 fn listen(desk: &mut Desk) -> Result<(), Trouble> {
     while desk.receive_from_parent()? {
         desk.receive_from_logger()?;
@@ -62,7 +63,7 @@ fn listen(desk: &mut Desk) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Whether no name server is asked.
+/// Checks that no name server is needed.
 fn stays_here(question: &Question) -> bool {
     match question {
         Question::Find(find) => find.host.as_ref().is_none_or(|host| host.parse::<IpAddr>().is_ok()),
@@ -70,18 +71,18 @@ fn stays_here(question: &Question) -> bool {
     }
 }
 
-/// What one of them said up to the first nonsense, or to the end.
+/// Messages of one sender up to the first protocol violation, or to the end.
 #[derive(Default)]
 struct Said {
     nonsense: bool,
-    /// Nothing after it is heard.
+    /// Later messages are not received.
     over: bool,
 }
 
 impl Said {
     fn raw<T: DeserializeOwned>(&mut self, bytes: &[u8], fds: u8, sense: impl Fn(&T) -> bool) {
         let message = wire::decode::<T>(bytes);
-        // An empty message is how a channel ends.
+        // An empty message ends a channel.
         let closes = bytes.is_empty() && fds == 0;
         if !self.over {
             self.nonsense = !closes && (fds > 0 || !message.is_ok_and(|message| sense(&message)));
@@ -90,7 +91,7 @@ impl Said {
     }
 }
 
-/// Whom the resolver hears.
+/// The peers of the resolver.
 struct Cast {
     parent: Channel<ToResolver, ToParent>,
     logger: Channel<NameQuestion, NameAnswer>,
@@ -136,11 +137,11 @@ impl Cast {
         let asked_nonsense = has_logger && self.asked.nonsense;
         assert!(!(in_order && self.said.nonsense), "nonsense of the parent went unnoticed");
         assert!(in_order || self.said.nonsense || asked_nonsense, "ended without a reason");
-        // To the parent alone, and only when there were too many.
+        // Only to the parent, and only when the queue was full.
         assert!(self.answers() <= MOST - QUEUE, "answers to what was not looked up");
     }
 
-    /// So many answers have come.
+    /// Number of answers received.
     fn answers(&self) -> usize {
         count(&self.parent) + count(&self.logger)
     }

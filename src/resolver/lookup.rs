@@ -1,4 +1,4 @@
-//! Names and addresses: the only module that uses dns-lookup, that is, the C library's resolver.
+//! Looks up names and addresses. The only module that uses dns-lookup, that is, the C library's resolver.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -9,13 +9,13 @@ use nix::libc;
 use super::desk::Question;
 use crate::messages::{Address, Find, FindFamily, LookupAnswer, Name};
 
-/// The answer holds no more addresses than this.
+/// Maximum number of addresses in an answer.
 const MOST: usize = 32;
 
-/// The answer to a question for addresses whose lookup ended without one.
+/// Error for the parent if a lookup ended without an answer.
 pub(super) const NO_ANSWER: &str = "the lookup ended without an answer (numeric addresses need none)";
 
-/// Looks up what a question asks for.
+/// Looks up the answer to a question.
 pub(super) fn answer(question: &Question) -> LookupAnswer {
     match question {
         Question::Find(request) => find(request),
@@ -23,7 +23,7 @@ pub(super) fn answer(question: &Question) -> LookupAnswer {
     }
 }
 
-/// Addresses for a host and service, IPv4 before IPv6.
+/// Finds the addresses of a host and service, IPv4 before IPv6.
 fn find(find: &Find) -> LookupAnswer {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
@@ -35,7 +35,7 @@ fn find(find: &Find) -> LookupAnswer {
         flags: if find.listen { libc::AI_PASSIVE } else { 0 },
         ..AddrInfoHints::default()
     };
-    // getaddrinfo wants at least one of the two.
+    // getaddrinfo requires one of the two.
     let service = find.service.as_deref().or(Some("0"));
     let found = match getaddrinfo(find.host.as_deref(), service, Some(hints)) {
         Ok(found) => found,
@@ -52,8 +52,8 @@ fn find(find: &Find) -> LookupAnswer {
     LookupAnswer::Found(addresses)
 }
 
-/// `gai_strerror(3)` without the prefix that the crate puts before it, or the error of the system that it stands for.
-/// Only numbers come from a lookup: none of its text reaches an error message.
+/// `gai_strerror(3)` without the crate's prefix, or the system error behind it. A lookup reports numbers
+/// only, so that none of its text reaches an error message.
 pub(super) fn reason(code: i32, errno: i32) -> String {
     if code == libc::EAI_SYSTEM {
         return crate::reason::reason(errno);
@@ -69,8 +69,8 @@ fn address(socket: SocketAddr) -> Address {
     }
 }
 
-/// Node and service in words. A name that does not lead back to the address is not used: whoever
-/// controls the reverse zone can claim any.
+/// Finds the names of node and service. A name that does not resolve to the address is rejected: the owner of
+/// the reverse zone can claim any.
 fn name(address: &Address) -> Name {
     let numeric = address.numeric();
     let socket = match *address {
@@ -90,7 +90,7 @@ fn name(address: &Address) -> Name {
 }
 
 fn leads_back(node: &str, ip: IpAddr) -> bool {
-    // What looks like a number was not looked up, or pretends.
+    // A number: not looked up, or forged.
     if node.parse::<IpAddr>().is_ok() {
         return false;
     }

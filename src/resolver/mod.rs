@@ -7,9 +7,9 @@
 //!                               └───LookupAnswer───┘
 //! ```
 //!
-//! The resolver itself parses nothing but messages. Each question is looked up in a process of its own, because
-//! what the C library and its modules do with an answer is beyond control: one that is killed or hangs costs one
-//! name, and one that a name server has taken over holds nothing of the others'.
+//! The resolver parses nothing but messages. Each question is looked up in a separate process, because the
+//! behaviour of the C library and its modules cannot be controlled: a lookup that is killed or hangs costs
+//! one name, and a compromised one holds no other question.
 
 mod desk;
 #[cfg(fuzzing)]
@@ -39,7 +39,7 @@ use desk::Desk;
 type Parent = Channel<ToParent, ToResolver>;
 type Logger = Channel<NameAnswer, NameQuestion>;
 
-/// The whole life of the resolver, and in its children of a lookup.
+/// Runs the resolver and, in its children, a lookup.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-resolver")?;
     let (ToResolver::Prepare(prepare), fds) = role::first(&parent)? else { return Err(Trouble::Protocol) };

@@ -1,4 +1,4 @@
-//! A lookup is a process of its own: forked for one question, already confined.
+//! A lookup: a process forked for one question, which inherits the resolver's filter.
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
@@ -14,10 +14,10 @@ use super::desk::Question;
 use super::lookup;
 use crate::messages::LookupAnswer;
 
-/// As `privsep::role::argument` would write it.
+/// As formatted by `privsep::role::argument`.
 const TITLE: &str = "[lookup]";
 
-/// What a lookup has that the resolver has not.
+/// State of a lookup that the resolver lacks.
 pub(super) struct Lookup {
     question: Question,
     answer: Channel<LookupAnswer, ()>,
@@ -41,8 +41,8 @@ impl Lookup {
         sys::exit_now(if answered { 0 } else { libc::EXIT_FAILURE })
     }
 
-    /// Sets what fork does not pass on: the signal for the parent's death, no process of its own, and the deadline,
-    /// at which the kernel kills it, whatever the C library waits for.
+    /// Sets what fork does not inherit: the parent-death signal, a limit of no processes, and a deadline at
+    /// which the kernel kills the lookup, whatever the C library waits for.
     fn settle(&self) -> nix::Result<()> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         if sys::parent() != self.resolver {
@@ -54,7 +54,7 @@ impl Lookup {
         let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(kill))?;
         let limit = Expiration::OneShot(self.question.time_limit().into());
         timer.set(limit, TimerSetTimeFlags::empty())?;
-        // It ends with the process; deleting it is not allowed.
+        // The kernel deletes the timer with the process; the filter forbids deleting it.
         std::mem::forget(timer);
         Ok(())
     }

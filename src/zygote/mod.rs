@@ -1,7 +1,7 @@
-//! The zygote forks workers. It is executed afresh, so its memory holds nothing of the parent's; it locks
-//! itself into what a worker may do, plus fork and wait, once; every worker inherits that cage.
+//! The zygote forks workers. It is executed, so that its memory holds nothing of the parent's; it confines
+//! itself once to the permissions of a worker, plus fork and wait, and every worker inherits that filter.
 //!
-//! It is told nothing but how many workers to make, and says nothing but who was born and who ended.
+//! It receives only the number of workers to fork, and reports only their starts and ends.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -32,28 +32,28 @@ use crate::worker::{self, Buffer};
 
 type Parent = Channel<ToParent, ToZygote, { wire::SHORT }>;
 
-/// What the channel of a worker may hold; the kernel doubles it for its own needs. Where
-/// `net.core.wmem_max` allows less, records become smaller.
+/// Send buffer of a worker's channel; the kernel doubles it for its own overhead. If `net.core.wmem_max`
+/// allows less, records become shorter.
 const CHANNEL: usize = 1 << 20;
 
-/// What a message needs in a socket's buffer besides its bytes.
+/// Overhead of a message in a socket's buffer.
 const OVERHEAD: usize = 4096;
 
-/// After the end of a worker, those of others are left to gather for so long: where sessions are short, being
-/// woken by each costs as much as a tenth of a session. Milliseconds.
+/// Delay in milliseconds after the end of a worker, in which the ends of others accumulate: with short
+/// sessions, a wake-up for each costs as much as a tenth of a session.
 const REST: u8 = 3;
 
-/// As `privsep::role::argument` would write it. Spelled out, because formatting would touch eight pages of
+/// As formatted by `privsep::role::argument`. Spelled out, because formatting would touch eight pages of
 /// memory in every worker.
 const WORKER_TITLE: &str = "[worker]";
 
-/// What a new worker has that the zygote has not.
+/// State of a new worker that the zygote lacks.
 struct Newborn {
     channel: WorkersEnd,
     zygote: Pid,
 }
 
-/// The whole life of the zygote; and, in its children, of a worker.
+/// Runs the zygote and, in its children, a worker.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-zygote")?;
     let ToZygote::Prepare { prepare, reaping } = role::first(&parent)?.0 else {
@@ -63,7 +63,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let children = SigSet::from(Signal::SIGCHLD);
     children.thread_block()?;
     let children = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    // Made here and never touched: every worker inherits the same untouched memory.
+    // Allocated here and never touched: every worker inherits the same untouched memory.
     let record = longest_record()?;
     let buffers = [Buffer::new(record), Buffer::new(record)];
     let dropped = role::drop_and_tell::<H, _, _>(Role::Zygote, &prepare, &parent)?;
@@ -90,14 +90,14 @@ impl Newborn {
     }
 }
 
-/// The longest record that the channel of a worker takes in one message.
+/// Returns the maximum length of a record that fits into one message of a worker's channel.
 fn longest_record() -> Result<usize, Trouble> {
     let (end, _) = workers_channel()?;
     let room = getsockopt(&end, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
     Ok(Record::LONGEST.min(room))
 }
 
-/// What the parent, and then the logger, has of a worker's channel.
+/// The end of a worker's channel that the parent, and then the logger, holds.
 type OthersEnd = Channel<ToWorker, Record, { wire::SHORT }>;
 
 fn workers_channel() -> Result<(WorkersEnd, OthersEnd), Trouble> {
@@ -107,7 +107,8 @@ fn workers_channel() -> Result<(WorkersEnd, OthersEnd), Trouble> {
     Ok((theirs, ours))
 }
 
-/// Serves the parent; comes back with a newborn in the worker, with nothing when the parent is gone.
+/// Serves the parent. Returns the new worker's state in a child, and `None` when the parent has closed its
+/// end.
 fn serve(
     parent: &Parent,
     children: &SignalFd,
@@ -143,18 +144,18 @@ fn serve(
                 Incoming::Nothing => {}
             }
         }
-        // Behind the births, for which the parent may be waiting.
+        // After the forks, for which the parent may be waiting.
         let reaped = (ended || resting) && reap(parent, children)?;
         resting = reaping == Reaping::InTurns && (reaped || resting && asked);
     }
 }
 
-/// Makes workers, by twos before it tells of them: the parent, which every message wakes, is woken half as often.
+/// Forks workers, two before each report, so that the parent wakes up half as often.
 fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
     for first in (0..count).step_by(2) {
         let mut births = [None, None];
         for birth in births.iter_mut().take((count - first) as usize) {
-            // In the child, what its twin is to be reached by goes with `births`.
+            // In the child, the parent's end of the sibling's channel is dropped with `births`.
             match bear()? {
                 ControlFlow::Break(newborn) => return Ok(Some(newborn)),
                 ControlFlow::Continue(outcome) => *birth = Some(outcome),
@@ -165,10 +166,10 @@ fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
     Ok(None)
 }
 
-/// A worker and the other end of its channel; or errno, when the system has no process for us now.
+/// A worker and the other end of its channel, or errno if the system cannot fork.
 type Birth = Result<(Pid, OthersEnd), i32>;
 
-/// Goes on in the zygote; in the child, that is over.
+/// Forks a worker. Returns `Continue` in the zygote and `Break` in the child.
 fn bear() -> Result<ControlFlow<Newborn, Birth>, Trouble> {
     let (theirs, ours) = workers_channel()?;
     let zygote = Pid::this();
@@ -179,13 +180,13 @@ fn bear() -> Result<ControlFlow<Newborn, Birth>, Trouble> {
     })
 }
 
-/// Hands the parent the other end of a worker's channel. Who is missing, the parent knows, and asks again.
+/// Sends the parent the other end of a worker's channel. The parent tracks missing workers and asks again.
 fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
     let errno = match birth {
         Ok((child, ours)) => {
             let born = ToParent::Born { pid: child.as_raw() };
             match parent.send_with(&born, &[ours.as_fd()], Wait::Yes) {
-                // The worker sees that nobody has the other end, and ends.
+                // The worker exits, because its channel is closed.
                 Err(ChannelError::Crowded) => libc::ETOOMANYREFS,
                 result => return Ok(result?),
             }
@@ -195,7 +196,7 @@ fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
     Ok(parent.send(&ToParent::Stillborn { errno })?)
 }
 
-/// Tells the parent of every worker that ended; says whether there was one. One signal may stand for many.
+/// Reports every worker that has ended; returns whether there was one. One signal may stand for several.
 fn reap(parent: &Parent, children: &SignalFd) -> Result<bool, Trouble> {
     while children.read_signal()?.is_some() {}
     let mut reaped = false;
