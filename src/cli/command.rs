@@ -1,4 +1,4 @@
-//! The options, in the order of `--help`: what is typed, and nothing about what it means.
+//! The options, in the order of `--help`: their syntax, not their meaning.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, Command};
 use super::values;
 use crate::exit::Failure;
 
-/// The program's name, in texts and where the caller gives none.
+/// The program's name, in messages and where the caller passes none.
 pub(super) const NAME: &str = "tcpreen";
 
 /// One option.
@@ -21,16 +21,16 @@ struct Opt {
     help: &'static str,
 }
 
-/// What an option does with what follows it.
+/// Arguments of an option.
 enum Takes {
     Nothing,
-    /// Nothing, and no other option or port is there either.
+    /// None; the option excludes all others and the ports.
     Alone,
-    /// Nothing, but where and how often it stands matters.
+    /// None, but position and number of occurrences matter.
     Position,
-    /// A value, the last of which counts.
+    /// A value; the last one counts.
     Value(&'static str, fn() -> ValueParser),
-    /// A value, all of which count.
+    /// A value; all of them count.
     Values(&'static str, fn() -> ValueParser),
     Help,
     Version,
@@ -38,7 +38,7 @@ enum Takes {
 
 use Takes::{Alone, Nothing, Position, Value, Values};
 
-/// 1.4.4 did not have these: they are long only, and get the abbreviations it left over.
+/// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
 const NEW: [&str; 17] = [
     "append",
     "only",
@@ -201,9 +201,9 @@ fn parser<T: Clone + Send + Sync + 'static>(read: fn(OsString) -> Result<T, Fail
     ValueParser::new(OsStringValueParser::new().try_map(read))
 }
 
-/// The command line as clap knows it. Besides `parse`, it is there for what must agree with it: the
-/// test that compares the options with the man page and README, and shell completions. The
-/// abbreviations are hidden aliases; what is visible is what is documented.
+/// The command line as a clap command. Besides `parse`, it serves what must agree with it: the test that
+/// compares the options with the manual, and shell completions. The abbreviations are hidden aliases; every
+/// visible name is documented.
 pub(crate) fn command() -> Command {
     let abbreviations = abbreviations();
     let mut command = Command::new(NAME)
@@ -222,7 +222,7 @@ pub(crate) fn command() -> Command {
         .term_width(0)
         .arg(positional("SERVERPORT").required(true).help("the server's port, HOST:PORT or unix:PATH"))
         .arg(positional("LOCALPORT").help("the clients' port or ADDR:PORT [default: any free]"))
-        // Refused, but by us, and after everything that is wrong with the options.
+        // Rejected by our own check, after all errors in options.
         .arg(positional("extra").num_args(1..).action(ArgAction::Append).hide(true));
     for (heading, options) in &GROUPS {
         for option in *options {
@@ -241,7 +241,7 @@ fn positional(name: &'static str) -> Arg {
 fn arg(option: &Opt) -> Arg {
     let arg = Arg::new(option.long[0]).long(option.long[0]).help(option.help);
     let arg = arg.visible_aliases(option.long[1..].iter().copied()).short(option.short);
-    // As getopt: whatever follows an option that takes a value is its value.
+    // As in getopt, the argument after an option with a value is its value, whatever it looks like.
     let value = |arg: Arg, name, parser: fn() -> ValueParser| {
         arg.value_name(name).value_parser(parser()).allow_hyphen_values(true)
     };
@@ -287,14 +287,14 @@ fn abbreviations() -> BTreeMap<&'static str, Option<&'static str>> {
             all.entry(name).or_insert(owner);
         }
     }
-    // A name in full is itself, even where it also begins another: `--max`.
+    // A full name is itself, even if it begins another one: `--max`.
     for name in long_names() {
         all.remove(name);
     }
     all
 }
 
-/// What `--version` tells: also what a bug report needs.
+/// Output of `--version`, with the details that a bug report needs.
 pub(super) fn version() -> String {
     let env = if cfg!(target_env = "musl") {
         "-musl"

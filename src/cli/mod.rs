@@ -1,9 +1,8 @@
-//! The command line: what was typed, and what it means.
+//! The command line: syntax and meaning.
 //!
-//! The habits are getopt_long's, because 1.4.4's users and scripts have them: options after
-//! positionals, bundles, `--`, abbreviations, and of an option given twice the last one. [`command()`]
-//! is the list of options; this file is the only place where options meet each other; everything
-//! behind it reads [`Config`] and has not heard of clap.
+//! It behaves like getopt_long, on which users and scripts of 1.4.4 rely: options after positionals, bundles,
+//! `--`, abbreviations, and the last one of repeated options. [`command()`] lists the options; only this file
+//! combines them; all other code reads [`Config`] and does not depend on clap.
 
 mod command;
 mod outputs;
@@ -30,11 +29,11 @@ use place::Given;
 use usage::{shown, usage};
 use wording::refusal;
 
-/// What the command line asks for.
+/// Action that the command line selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Run(Box<Config>),
-    /// Show the main job on a built-in server and client.
+    /// Demonstrates the program on a built-in server and client.
     Demo,
     /// Text for stdout, line ends included; success.
     Help(String),
@@ -42,29 +41,29 @@ pub(crate) enum Action {
     Version(String),
 }
 
-/// Sessions at the same time where `-F` does not say.
+/// Number of concurrent sessions without `-F`.
 const AT_ONCE: u32 = 1;
-/// The same for a daemon, which has nobody to keep the output readable for.
+/// Same for a daemon, whose output need not stay readable on a screen.
 const AT_ONCE_DAEMON: u32 = 64;
-/// How long a connection may take to come up where `--connect-timeout` does not say.
+/// Time for connecting without `--connect-timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the line is read in the light of.
+/// State of the process on which the meaning of the command line depends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Circumstances {
-    /// Whether `-u` is allowed: only where the *caller* is root, so not for a set-uid start.
+    /// Permits `-u`: the *caller* is root, which excludes set-uid starts.
     pub(crate) may_select_user: bool,
-    /// Standard output is the socket that standard input is: who reads it is at the other end.
+    /// Standard output is the same socket as standard input, so the peer reads it.
     pub(crate) stdout_is_a_peers: bool,
     /// Likewise standard error.
     pub(crate) stderr_is_a_peers: bool,
-    /// A service manager has handed sockets over.
+    /// A service manager has passed sockets.
     pub(crate) has_sockets: bool,
     /// A set-uid bit or a file capability gave the program more power than its caller has.
     pub(crate) is_secure: bool,
 }
 
-/// Reads a command line, the program's name first (which a hostile caller may leave out).
+/// Parses a command line, the program's name first (which a hostile caller may omit).
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
     circumstances: Circumstances,
@@ -77,14 +76,14 @@ pub(crate) fn parse(
     let args: Vec<OsString> = args.collect();
     match command().try_get_matches_from(&args) {
         Ok(typed) => Line { typed, program, circumstances }.action(),
-        // clap stops at the first of these two on the line, as getopt's users do.
+        // clap stops at the first of the two, as getopt does.
         Err(error) if error.kind() == ErrorKind::DisplayHelp => Ok(Action::Help(error.to_string())),
         Err(error) if error.kind() == ErrorKind::DisplayVersion => Ok(Action::Version(command::version())),
         Err(error) => Err(refusal(&error, &args, &program)),
     }
 }
 
-/// A line whose options are all known and have sensible values, each on its own.
+/// A command line whose options are all known, with valid values.
 struct Line {
     typed: ArgMatches,
     program: String,
@@ -142,7 +141,7 @@ impl Line {
         })
     }
 
-    /// `HOST PORT LOCALPORT`, as other programs take it.
+    /// Recognises `HOST PORT LOCALPORT`, the form of other programs.
     fn hint_about_host(&self) -> Option<String> {
         let [host, port] = ["SERVERPORT", "LOCALPORT"].map(|id| self.typed.get_one::<OsString>(id));
         let (host, port) = (host?.to_str()?, port?.to_str()?);
@@ -153,7 +152,7 @@ impl Line {
         is_meant.then(|| format!("\nThe server's host is {host}:{port}, or -s {host}."))
     }
 
-    /// Whether inetd has started us, as it seems and as the line says.
+    /// Decides whether inetd started the program, from its streams and options.
     fn inetd(&self) -> Result<bool, Failure> {
         let inetd = self.flag("inetd");
         for (option, name) in [("connect", "-c"), ("daemon", "-d")] {
@@ -172,14 +171,14 @@ impl Line {
     }
 
     fn server(&self) -> Result<Endpoint, Failure> {
-        // clap has seen to it that there is one; an empty one is refused all the same.
+        // clap guarantees that there is one; an empty one is rejected here.
         let place = self.typed.get_one::<OsString>("SERVERPORT").map_or(OsStr::new(""), |place| place);
         let approach = if self.flag("listen") { Approach::Listen } else { Approach::Connect };
         place::endpoint(Given { approach, family: self.families().0, host: self.value("server"), place })
     }
 
-    /// No port is the same as port 0, except where there is nothing to choose from: for a client
-    /// that we have to connect to, and for a Unix socket, which has no numbers.
+    /// A missing port is the same as port 0, except where it cannot be dynamic: for a client that is dialled,
+    /// and for a Unix socket.
     fn client(&self) -> Result<Endpoint, Failure> {
         let approach = if self.flag("connect") { Approach::Connect } else { Approach::Listen };
         let mut family = self.families().1;
@@ -190,7 +189,7 @@ impl Line {
                 return Err(self.complaint("no client port specified with -c option."));
             }
             None if family == Family::Unix && is_handed => {
-                // Whatever kind of socket it is.
+                // Of any kind of socket.
                 family = Family::Any;
                 OsStr::new("0")
             }
@@ -202,12 +201,12 @@ impl Line {
         place::endpoint(Given { approach, family, host: self.value("accept"), place })
     }
 
-    /// Of the server and of the client.
+    /// Address families of server and client.
     fn families(&self) -> (Family, Family) {
         self.value("protocol").unwrap_or((Family::Any, Family::Any))
     }
 
-    /// `-q` starts again from nothing, each `-v` after it is one more.
+    /// `-q` resets to nothing, each `-v` after it adds one.
     fn verbosity(&self) -> Verbosity {
         let quiet = self.indices("quiet").max();
         let louder = self.indices("verbose").filter(|&index| quiet.is_none_or(|quiet| index > quiet)).count();
@@ -231,8 +230,7 @@ impl Line {
         Ok(rotation)
     }
 
-    /// Names are looked up later, and whoever turns out to be uid 0 is refused then; this is what
-    /// can be said without looking.
+    /// Names are looked up later, when uid 0 is refused; this checks what needs no lookup.
     fn user(&self) -> Result<Option<String>, Failure> {
         let Some(user) = self.value::<String>("user") else { return Ok(None) };
         let name = shown(user.as_ref());
@@ -247,7 +245,7 @@ impl Line {
         Ok(Some(user))
     }
 
-    /// A fault of the line as a whole, which 1.4.4 tells under the program's name.
+    /// Error in the command line as a whole, which 1.4.4 reports under the program's name.
     fn complaint(&self, text: &str) -> Failure {
         usage(format!("{}: {text}", self.program))
     }
@@ -260,12 +258,12 @@ impl Line {
         self.typed.get_one::<T>(id).cloned()
     }
 
-    /// Where on the line an option stands.
+    /// Positions of an option on the command line.
     fn indices(&self, id: &str) -> impl Iterator<Item = usize> {
         self.typed.indices_of(id).into_iter().flatten()
     }
 
-    /// Every value of a repeated option, and where on the line it stands.
+    /// Every value of a repeated option, with its position.
     fn placed<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Vec<(usize, T)> {
         let values = self.typed.get_many::<T>(id).into_iter().flatten().cloned();
         self.indices(id).zip(values).collect()

@@ -36,7 +36,7 @@ impl Line {
         Ok(outputs)
     }
 
-    /// What a name means in this start.
+    /// Meaning of an output's name in this start.
     fn target(&self, typed: Target, daemon: bool) -> Result<Target, Failure> {
         let (target, name) = match typed {
             Target::File(path) => match descriptor(&path) {
@@ -61,8 +61,8 @@ impl Line {
         Ok(target)
     }
 
-    /// A descriptor of the caller's: where the program has more power than the caller, it is not to be used on
-    /// what the caller merely holds.
+    /// Selects an inherited descriptor. A program with more power than its caller must not apply it to what
+    /// the caller has open.
     fn descriptor(&self, number: RawFd, path: &OsString) -> Result<Target, Failure> {
         let name = shown(path);
         if self.circumstances.is_secure {
@@ -76,10 +76,10 @@ impl Line {
         }
     }
 
-    /// Options that stand where they affect nothing: probably not what was meant.
+    /// Warnings about options in positions without effect.
     pub(super) fn remarks(&self, outputs: &[Output]) -> Vec<String> {
         let typed: Vec<usize> = self.indices("output").collect();
-        // The display is what no `-o` stands for.
+        // The display has no `-o`.
         let has_display = outputs.len() > typed.len();
         let formats = self.placed::<Format>("format");
         let sides = self.placed::<Option<Side>>("only");
@@ -113,7 +113,7 @@ impl Line {
     }
 }
 
-/// The value of the last option before this place.
+/// Value of the last option before this position.
 fn before<T: Copy>(options: &[(usize, T)], index: usize) -> Option<T> {
     options.iter().rev().find(|&&(at, _)| at < index).map(|&(_, value)| value)
 }

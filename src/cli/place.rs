@@ -8,15 +8,15 @@ use super::values::{bracketed, decimal, is_host};
 use crate::config::{Approach, Endpoint, Family, Port};
 use crate::exit::Failure;
 
-/// What fits in `sun_path` beside the NUL at its end.
+/// Maximum length of `sun_path` without its NUL.
 const LONGEST_PATH: usize = 107;
-/// What getservbyname(3) is asked at most (`NI_MAXSERV`, without its NUL).
+/// Maximum length for getservbyname(3) (`NI_MAXSERV`, without its NUL).
 const LONGEST_SERVICE: usize = 31;
 
-/// What the line says about one side.
+/// Settings of one side.
 pub(super) struct Given<'a> {
     pub(super) approach: Approach,
-    /// The half of `-p`.
+    /// Its half of `-p`.
     pub(super) family: Family,
     /// `-a` or `-s`.
     pub(super) host: Option<String>,
@@ -45,7 +45,7 @@ fn unix(given: &Given, path: &OsStr) -> Result<Endpoint, Failure> {
         let port = shown(given.place);
         return Err(usage(format!("{} port {port}: A Unix socket has no address.", shown(host.as_ref()))));
     }
-    // The @ of an abstract name takes the place of the NUL that a path ends with.
+    // The @ of an abstract name takes the place of the NUL that ends a path.
     let (shortest, longest) =
         if path.as_bytes().starts_with(b"@") { (2, LONGEST_PATH + 1) } else { (1, LONGEST_PATH) };
     if !(shortest..=longest).contains(&path.len()) || path.as_bytes().contains(&0) {
@@ -78,18 +78,17 @@ fn internet(given: Given) -> Result<Endpoint, Failure> {
     };
     let port = number_or_service(port, given.approach)
         .ok_or_else(|| refused(given.place, "invalid port (1 to 65535, or the name of a service)"))?;
-    // `-a '*'` is how 1.4.4's users write what is the default.
+    // `-a '*'` is an explicit default in 1.4.4.
     let host = host.filter(|host| given.approach == Approach::Connect || host != "*");
     Ok(Endpoint { approach: given.approach, family: given.family, host, port })
 }
 
-/// The host in `HOST:PORT`. An IPv6 address needs its brackets there: in `::1:80` nobody can tell
-/// where the port begins.
+/// Parses the host in `HOST:PORT`. An IPv6 address needs brackets: `::1:80` is ambiguous.
 fn address(text: &str) -> Option<&str> {
     bracketed(text).or(Some(text).filter(|text| is_host(text) && !text.contains(':')))
 }
 
-/// Nobody can be connected to at port 0, so there it is not a choice but a mistake.
+/// Rejects port 0 for connections, where it cannot be dynamic.
 fn number_or_service(text: &str, approach: Approach) -> Option<Port> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return match decimal(text)? {
@@ -98,7 +97,7 @@ fn number_or_service(text: &str, approach: Approach) -> Option<Port> {
             number => Some(Port::Number(number)),
         };
     }
-    // A service has a letter in it (RFC 6335); so `-1` and `80.` are mistakes, not names.
+    // A service name contains a letter (RFC 6335), so `-1` and `80.` are errors, not names.
     let named = text.bytes().any(|byte| byte.is_ascii_alphabetic());
     let possible = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:@[]".contains(&byte));
     (named && possible && text.len() <= LONGEST_SERVICE).then(|| Port::Service(text.to_owned()))

@@ -16,7 +16,7 @@ use crate::messages::{Beginning, Rotation, Sandbox, View};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
-/// As if the shell had split `line`; `''` is an empty argument.
+/// Splits `line` as a shell does; `''` is an empty argument.
 fn words(line: &str) -> Vec<OsString> {
     let word = |word: &str| if word == "''" { OsString::new() } else { word.into() };
     line.split_whitespace().map(word).collect()
@@ -45,7 +45,7 @@ fn error_of(args: Vec<OsString>) -> Failure {
     parse_words(args.clone()).expect_err(&format!("{args:?}"))
 }
 
-/// The first line of a usage error, whose last line is checked too.
+/// The first line of a usage error; checks the last line, too.
 fn error(line: &str) -> String {
     let failure = error_of(words(line));
     assert_eq!(failure.status, Status::Usage, "{line}");
@@ -105,7 +105,7 @@ fn nothing_but_a_port() {
     assert_eq!(config("80 0"), expected);
 }
 
-/// As inetd starts us, with the client on all three streams.
+/// Parses as if started by inetd, with the client on all three streams.
 fn by_inetd(line: &str) -> Result<Action, Failure> {
     let circumstances =
         Circumstances { stdout_is_a_peers: true, stderr_is_a_peers: true, ..Circumstances::default() };
@@ -175,7 +175,7 @@ fn spellings() {
     }
 }
 
-/// What getopt_long made of them in 1.4.4, `--i` and the like aside.
+/// Meaning of abbreviations in 1.4.4's getopt_long, except `--i` and the like.
 #[test]
 fn abbreviations() {
     for (short, full) in [

@@ -1,4 +1,4 @@
-//! A usage error, and how it repeats what was typed.
+//! Usage errors, and the form in which they repeat arguments.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -8,15 +8,15 @@ use crate::exit::{Failure, Status};
 /// The last line of every usage error.
 const TRY: &str = "Try \"tcpreen --help\" for more information.";
 
-/// As much of an argument as an error repeats; nobody reads more of it.
+/// Maximum length of an argument in an error.
 const LONGEST_SHOWN: usize = 200;
 
-/// A usage error: what is wrong, and where to look.
+/// Builds a usage error with a pointer to `--help`.
 pub(super) fn usage(text: String) -> Failure {
     Failure::new(Status::Usage, format!("{text}\n{TRY}"))
 }
 
-/// An argument as an error may show it: on one line, harmless to a terminal, never invisible.
+/// Formats an argument for an error: on one line, harmless to a terminal, never invisible.
 pub(super) fn shown(text: &OsStr) -> String {
     if text.is_empty() {
         return "''".to_owned();

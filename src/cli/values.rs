@@ -1,4 +1,4 @@
-//! The values of single options, each with 1.4.4's words for one that makes no sense.
+//! Values of single options, with 1.4.4's errors for invalid ones.
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv6Addr;
@@ -16,7 +16,7 @@ use crate::messages::Side;
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
-/// What poll(2) can wait for, about 24 days.
+/// Maximum time-out of poll(2), about 24 days.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// Longest idle time of TCP's keep-alive in seconds (`MAX_TCP_KEEPIDLE` of the kernel).
 const LONGEST_KEEPALIVE: u32 = 32767;
@@ -134,7 +134,7 @@ pub(super) fn at_once(text: OsString) -> Result<u32, Failure> {
     count.ok_or_else(|| bad_number(&text))
 }
 
-/// `-m`: a bridge for no session is a mistake.
+/// `-m`; at least one.
 pub(super) fn sessions(text: OsString) -> Result<u64, Failure> {
     text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
 }
@@ -153,8 +153,8 @@ fn span(text: &str) -> Option<Duration> {
     decimal::<u64>(count)?.checked_mul(millis).map(Duration::from_millis)
 }
 
-/// `--connect-timeout`, `--idle-timeout` and `--rotate-time`. 0 is refused, because for half of the world it means
-/// "at once" and for the other half "never".
+/// `--connect-timeout`, `--idle-timeout` and `--rotate-time`. Rejects 0, which is ambiguous between "at once"
+/// and "never".
 pub(super) fn duration(text: OsString) -> Result<Duration, Failure> {
     let duration = text.to_str().and_then(span);
     duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(|| {
@@ -181,7 +181,7 @@ pub(super) fn sandbox(text: OsString) -> Result<Violation, Failure> {
     }
 }
 
-/// Whether all of it is wanted, or what this system has.
+/// `--require-sandbox`; `true` for `full`.
 pub(super) fn require_sandbox(text: OsString) -> Result<bool, Failure> {
     match text.to_str() {
         Some("full") => Ok(true),
@@ -190,7 +190,7 @@ pub(super) fn require_sandbox(text: OsString) -> Result<bool, Failure> {
     }
 }
 
-/// `-u`, with or without a group: only what cannot be an account's name at all is refused here.
+/// `-u`, with or without a group. Rejects only what cannot be an account's name.
 pub(super) fn user(text: OsString) -> Result<String, Failure> {
     let possible = |name: &str| !name.is_empty() && !name.contains([':', '/']) && is_plain(name);
     let user = text.to_str().filter(|text| match text.split_once(':') {
@@ -200,14 +200,14 @@ pub(super) fn user(text: OsString) -> Result<String, Failure> {
     user.map(str::to_owned).ok_or_else(|| usage(format!("{}: invalid user.", shown(&text))))
 }
 
-/// `-a` and `-s`: a host name, an address or an interface. That it is one, the resolver finds out.
+/// `-a` and `-s`: a host name, an address or an interface, checked further by the resolver.
 pub(super) fn host(text: OsString) -> Result<String, Failure> {
     let host = text.to_str().map(|text| bracketed(text).unwrap_or(text));
     let host = host.filter(|host| is_host(host)).map(str::to_owned);
     host.ok_or_else(|| usage(format!("{}: invalid host name.", shown(&text))))
 }
 
-/// What the resolver is bothered with.
+/// Checks whether a name may be given to the resolver.
 pub(super) fn is_host(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST_HOST

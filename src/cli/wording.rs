@@ -1,4 +1,4 @@
-//! What is said about a command line that makes no sense: 1.4.4's texts, and getopt's.
+//! Errors in a command line, in the words of 1.4.4 and getopt.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -9,13 +9,13 @@ use super::command;
 use super::usage::{shown, usage};
 use crate::exit::Failure;
 
-/// What getopt, or one of our values, has against the line.
+/// Translates clap's error to getopt's or to that of the option's value.
 pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> Failure {
     let subject = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => arg.as_str(),
         _ => "",
     };
-    // For an option that it knows, clap adds the name of the value.
+    // clap appends the name of the value for known options.
     let option = subject.split(' ').next().unwrap_or_default();
     let value = error.source().and_then(|source| source.downcast_ref::<Failure>());
     match (error.kind(), value) {
@@ -27,7 +27,7 @@ pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> 
         (ErrorKind::TooManyValues, _) => {
             usage(format!("{program}: option '{option}' doesn't allow an argument"))
         }
-        // Nothing that we know of ends here; clap's words are better than none.
+        // Not expected; clap's own text is the fallback.
         _ => usage(format!(
             "{program}: {}",
             shown(error.to_string().lines().next().unwrap_or_default().as_ref())
@@ -35,7 +35,7 @@ pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> 
     }
 }
 
-/// `subject` is the option alone; the argument it came from is shown whole, as getopt does.
+/// `subject` is the option alone; the error shows the whole argument, as getopt does.
 fn unknown(subject: &str, args: &[OsString]) -> String {
     let whole = args.iter().find(|arg| arg.to_string_lossy().split('=').next() == Some(subject));
     let Some((name, whole)) = subject.strip_prefix("--").zip(whole) else {
@@ -53,8 +53,8 @@ fn unknown(subject: &str, args: &[OsString]) -> String {
     format!("option '{whole}' is ambiguous; possibilities:{}", possible.concat())
 }
 
-/// Only the last argument can lack its value, and it tells whether the option was typed short or
-/// long, which clap does not.
+/// Only the last argument can lack its value. It shows whether the option was short or long, which clap does
+/// not report.
 fn missing(option: &str, args: &[OsString]) -> String {
     let typed = args.last().map(|last| last.to_string_lossy()).unwrap_or_default();
     match typed.strip_prefix("--") {

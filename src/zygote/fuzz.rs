@@ -1,7 +1,8 @@
-//! The zygote's loop and its workers' first moments, while a parent says anything at any time. Every order is
-//! obeyed up to the first nonsense, every child ends by itself, and who has ended was born before.
+//! Runs the zygote's loop and the start of its workers with a parent that sends arbitrary messages. Every
+//! order up to the first protocol violation is executed, every child exits by itself, and every reported end
+//! follows a reported start.
 //!
-//! The children are real ones: whoever panics there ends with another status.
+//! The children are real processes: one that panics has another exit status.
 
 use std::collections::HashSet;
 use std::os::fd::AsFd;
@@ -24,13 +25,13 @@ use crate::messages::{
 };
 use crate::worker::{self, Buffer};
 
-/// Things said in one run: no more than a channel holds.
+/// Number of messages in one run: no more than a channel holds.
 const MOST: usize = 64;
 
-/// Births in one run.
+/// Number of forks in one run.
 const BIRTHS: u32 = 4;
 
-/// Before there are threads, of which any would take the signal.
+/// Must run before there are threads, of which any would take the signal.
 pub fn prepare() {
     SigSet::from(Signal::SIGCHLD).thread_block().expect("a signal");
     worker::fuzz::prepare();
@@ -48,7 +49,7 @@ fn play(data: &[u8]) {
     let children = children.expect("signals");
     let reaping = if data.len() & 1 == 0 { Reaping::AtOnce } else { Reaping::InTurns };
     let script = data.to_vec();
-    // Before there is a second thread, which could be in the middle of the heap when a child is forked.
+    // Before there is a second thread, which could hold the heap's lock during a fork.
     let buffers = [Buffer::new(4096), Buffer::new(4096)];
     let cast = thread::spawn(move || Cast::new(ours).play(&mut Script::new(&script)));
     let ended = match serve(&parent, &children, reaping, &unlocked()) {
@@ -65,7 +66,7 @@ fn play(data: &[u8]) {
     bury();
 }
 
-/// Waits for all children: nobody has the other end of their channels any more.
+/// Waits for all children, whose channels are closed.
 fn bury() {
     loop {
         match wait() {
@@ -79,17 +80,17 @@ fn bury() {
 
 type Zygote = Channel<ToZygote, ToParent, { wire::SHORT }>;
 
-/// Whom the zygote and its workers hear, and what it answered.
+/// The parent, the peers, and the zygote's answers.
 struct Cast {
     zygote: Zygote,
     workers: Vec<Channel<ToWorker, Record>>,
     peers: Vec<UnixStream>,
-    /// Ordered up to now.
+    /// Requested up to now.
     births: u32,
     pings: u32,
     nonsense: bool,
     over: bool,
-    /// Answered.
+    /// Reported by the zygote.
     born: HashSet<i32>,
     stillborn: u32,
     alive: u32,
@@ -137,7 +138,7 @@ impl Cast {
         self.say_raw(&room[..length], 0);
     }
 
-    /// Says it unless it would be more births than there are to be.
+    /// Sends it unless it exceeds the number of forks.
     fn say_raw(&mut self, bytes: &[u8], fds: u8) {
         let message = wire::decode::<ToZygote>(bytes);
         if let Ok(ToZygote::Fork(count)) = message
@@ -172,12 +173,12 @@ impl Cast {
         }
     }
 
-    /// Whether an answer is still to come.
+    /// Checks whether an answer is outstanding.
     fn is_owed(&self) -> bool {
         self.alive + self.stillborn + (self.born.len() as u32) < self.pings + self.births
     }
 
-    /// Hears one answer; says whether there was one.
+    /// Receives one answer; returns `false` if there is none.
     fn hear(&mut self, wait: Wait) -> bool {
         let Incoming::Message(answer, fds) = self.zygote.receive(wait).expect("an answer") else {
             return false;

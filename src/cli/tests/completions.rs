@@ -1,4 +1,4 @@
-//! The completions in contrib/completions are what the parser would generate now.
+//! Checks that contrib/completions is what the parser generates.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -10,18 +10,17 @@ use clap_complete::{Shell, generate};
 use crate::cli::command::{NAME, command};
 use crate::cli::values;
 
-/// Set to rewrite the files.
+/// Rewrites the files if set.
 const BLESS: &str = "TCPREEN_BLESS";
 
 const SHELLS: [(Shell, &str); 3] =
     [(Shell::Bash, "tcpreen.bash"), (Shell::Zsh, "_tcpreen"), (Shell::Fish, "tcpreen.fish")];
 
-/// What bash itself knows to list. The generator makes file names of both, so that they pass through it as
-/// words.
+/// Words that bash completes by itself. They pass through the generator as file names.
 const KNOWN_TO_BASH: [&str; 2] = ["hostname", "user"];
 
-/// How the generated script finds the word before the cursor, and how it must where an equals sign stands between an
-/// option and its value: bash makes a word of its own of the sign.
+/// The generator's and the corrected way to find the previous word: bash splits an option and its value at
+/// the equals sign and makes a word of the sign.
 const BASH_PREVIOUS: &str = "    prev=\"$3\"\n";
 const BASH_PREVIOUS_OR_OPTION: &str = "    prev=\"$3\"
     if [[ \"${prev}\" == \"=\" ]]; then
@@ -45,7 +44,7 @@ fn generated(shell: Shell) -> String {
     })
 }
 
-/// The parser's options, with what a shell can know about their values.
+/// The parser's options, with hints about their values.
 fn hinted(shell: Shell) -> Command {
     command().mut_args(|arg| match arg.get_value_names() {
         Some([name]) => {

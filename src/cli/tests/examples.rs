@@ -1,4 +1,4 @@
-//! Every command line that the manual and the README show is one.
+//! Checks that every command line in the manual and the README is valid.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,7 +25,7 @@ fn in_the_readme() -> Vec<String> {
     pieces.filter(|piece| piece.starts_with("tcpreen -")).map(str::to_owned).collect()
 }
 
-/// As a shell splits it, up to a comment, a redirection or `&`.
+/// Splits a command as a shell does, up to a comment, a redirection or `&`.
 fn arguments(command: &str) -> Vec<OsString> {
     let words = command.split(' ').skip(1).filter(|word| !word.is_empty());
     let ours = words.take_while(|word| !word.starts_with(['#', '>', '&', '|']));

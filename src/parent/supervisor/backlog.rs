@@ -39,7 +39,7 @@ impl Supervisor<'_> {
         self.roles.backlog.room(self.config.at_once).saturating_sub(self.pairs.len() as u64)
     }
 
-    /// Whether the logger may report this.
+    /// Applies the logger's report; returns `false` if it is invalid.
     pub(super) fn has_recorded(&mut self, sessions: u32) -> bool {
         self.roles.backlog.recorded(sessions).is_some()
     }

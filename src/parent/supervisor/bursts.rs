@@ -1,14 +1,15 @@
-//! What happens again and again is told when it begins, and how often it did when it is over.
+//! Rate limiting of notices: the first event of a burst is reported at once, the number of further ones at
+//! its end.
 
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use crate::messages::{Level, Side};
 
-/// A burst is over when so long nothing has come.
+/// Time without an event after which a burst is over.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// What comes in bursts.
+/// Kinds of events that come in bursts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A client more than `--max-per-client` allows.
@@ -17,20 +18,20 @@ pub(super) enum Kind {
     Full,
     /// A peer that does not answer within `--connect-timeout`.
     TimedOut(Side),
-    /// The system has no descriptors for us.
+    /// The system is out of descriptors.
     NoDescriptors,
-    /// Or no processes.
+    /// The system is out of processes.
     NoProcesses,
     /// The process of a lookup was killed.
     LookupLost,
 }
 
-/// One that is going on.
+/// A burst in progress.
 pub(super) struct Burst {
     kind: Kind,
     level: Level,
     text: String,
-    /// After the first.
+    /// Number of events after the first.
     more: u64,
     last: Instant,
 }
@@ -54,14 +55,14 @@ impl Supervisor<'_> {
         self.bursts.iter().any(|burst| burst.kind == kind)
     }
 
-    /// There is room again: from now on it may be over.
+    /// There is room again, so that the burst may end.
     pub(super) fn is_less_full(&mut self) {
         if let Some(burst) = self.bursts.iter_mut().find(|burst| burst.kind == Kind::Full) {
             burst.last = Instant::now();
         }
     }
 
-    /// Tells of those that are over.
+    /// Reports the bursts that are over.
     pub(super) fn end_quiet_bursts(&mut self) {
         if !self.bursts.is_empty() {
             let is_full = self.is_full();
@@ -79,7 +80,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// When the first of them may be over.
+    /// Time at which the first of them may be over.
     pub(super) fn next_quiet(&self) -> Option<Instant> {
         let lasting = |burst: &&Burst| burst.kind == Kind::Full && self.is_full();
         self.bursts.iter().filter(|burst| !lasting(burst)).map(|burst| burst.last + QUIET).min()

@@ -1,4 +1,4 @@
-//! Clients for whom there is no place yet, and peers that leave before their counterpart is there.
+//! Clients without a place in a session yet, and peers that leave before their counterpart is connected.
 
 use super::bursts::Kind;
 use super::pairs::seconds_since_epoch;
@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-/// Most clients that wait with us rather than in the kernel's queue, where those of one address would stand
-/// before all others. `parent/limits.rs` counts their descriptors.
+/// Maximum number of clients queued here rather than in the kernel's queue, where those of one address would
+/// precede all others. `parent/limits.rs` counts their descriptors.
 pub(in crate::parent) const MOST_QUEUED: usize = 64;
 
 impl Supervisor<'_> {
-    /// Whether a client would be accepted although there is no place for it: with `--max-per-client`, so that
-    /// those beyond their share are turned away, and others get their turn.
+    /// Accepts clients beyond `-F` with `--max-per-client`, so that those beyond their share are rejected and
+    /// others get their turn.
     pub(super) fn may_queue(&self, side: Side) -> bool {
         side == Side::Client
             && self.config.per_client.is_some()
@@ -26,7 +26,7 @@ impl Supervisor<'_> {
             && self.queued.len() < MOST_QUEUED
     }
 
-    /// Gives places that have become free to the clients that wait for one, in their order.
+    /// Gives free places to queued clients, in their order.
     pub(super) fn admit_queued(&mut self) {
         while self.awaiting(Side::Client).is_some() || self.capacity() > 0 {
             let Some(present) = self.queued.pop_front() else { return };
@@ -34,7 +34,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Some that wait may have left.
+    /// Drops queued clients that have left.
     pub(super) fn look_at_queued(&mut self) {
         let mut kept = std::mem::take(&mut self.queued);
         for _ in 0..kept.len() {
@@ -48,7 +48,7 @@ impl Supervisor<'_> {
         self.queued = kept;
     }
 
-    /// Whether this client has all the sessions that one may have; those that wait for one count.
+    /// Checks whether this client has reached `--max-per-client`, queued clients included.
     pub(super) fn has_enough(&self, client: &Address) -> bool {
         let Some(most) = self.config.per_client else { return false };
         let running = self.running.values().filter(|session| session.client == client.ip()).count();
@@ -67,8 +67,8 @@ impl Supervisor<'_> {
         self.tell_of(Kind::TurnedAway, Level::Warning, text);
     }
 
-    /// A peer that had reset its connection, having said nothing, when we accepted it. It gets a session in the
-    /// record, if another one may begin, and leaves its counterpart to the next.
+    /// Records a peer that had reset its connection without sending when it was accepted, if another session
+    /// may begin. Its counterpart waits for the next.
     pub(super) fn lose_arrival(&mut self, side: Side, lost: Present) {
         if self.remaining() == 0 {
             return;
@@ -81,8 +81,8 @@ impl Supervisor<'_> {
         self.lose(pair, side);
     }
 
-    /// Ends a pair one of whose peers is lost before the other is there. The session is recorded, with the
-    /// reason of its end.
+    /// Ends a pair after one peer was lost before the other was connected. The session is recorded with the
+    /// reason.
     pub(super) fn lose(&mut self, pair: Pair, side: Side) {
         self.vain = Some(Instant::now() + VAIN);
         let Half::There(lost) = pair.half(side) else { return };
@@ -100,7 +100,7 @@ impl Supervisor<'_> {
         pair.refuse();
     }
 
-    /// Where a peer is, or was looked for.
+    /// Address of a peer, or the address it was expected at.
     fn place(&self, pair: &Pair, side: Side) -> Address {
         let (listener, addresses) = match side {
             Side::Client => (&self.client_listener, &self.client_addresses),

@@ -1,4 +1,4 @@
-//! How it ends: all sessions served, a signal, an output or a role lost.
+//! Shutdown: after all sessions, a signal, or the loss of an output or a role.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -16,21 +16,21 @@ use crate::parent::socket;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
 
-/// How long sessions may take to end in order.
+/// Time for sessions to end in order.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// How long the logger may take to write the rest.
+/// Time for the logger to write the rest.
 const WRITE_OUT: Duration = Duration::from_secs(20);
 
-/// How long roles may take to end when we do: a little more than the second that the logger gives itself.
+/// Time for roles to exit at the end: a little more than the second that the logger allows itself.
 const FAREWELL: Duration = Duration::from_millis(1200);
 
 impl Supervisor<'_> {
-    /// What follows from where we are; a status if it is over.
+    /// Advances the phase; returns a status when the program is done.
     pub(super) fn progress(&mut self) -> Result<Option<u8>, Failure> {
         let now = Instant::now();
         if self.phase == Phase::Serving && self.remaining() == 0 {
-            // All that were asked for have come: the port is free for others.
+            // All requested sessions have begun: the port is free for others.
             self.close_listeners();
             if self.pairs.is_empty() && self.running.is_empty() {
                 self.say_stopping();
@@ -70,8 +70,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Workers that have not ended in time, stopped or taken over, die with the zygote: the parent, whose filter
-    /// has no kill, cannot end them itself. What they sent the logger before is recorded.
+    /// Ends workers that have not exited in time, stopped or compromised, with the zygote: the parent, whose
+    /// filter has no kill, cannot end them itself. Records that they sent before are kept.
     fn give_up_workers(&mut self) {
         let mut sessions: Vec<u64> = self.running.drain().map(|(_, session)| session.number).collect();
         sessions.sort_unstable();
@@ -81,22 +81,22 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether the zygote has been told to end, and may be gone.
+    /// Checks whether the zygote has been ordered to exit, and may be gone.
     pub(super) fn is_without_zygote(&self) -> bool {
         matches!(self.phase, Phase::WritingOut { .. })
     }
 
     pub(super) fn write_out(&mut self, now: Instant, status: u8) {
         self.end_bursts(|_| true);
-        // Its end is also that of every worker that is left (PR_SET_PDEATHSIG, SIGKILL).
+        // Its end also kills every remaining worker (PR_SET_PDEATHSIG, SIGKILL).
         let _ = self.roles.zygote.channel.finish_sending();
         self.phase = Phase::WritingOut { until: now + WRITE_OUT, status };
         self.tell(ToLogger::Finish);
-        // It goes out with the next turn; nothing else is left to wake us.
+        // It is sent in the next iteration; nothing else would wake the loop.
         self.idle.clear();
     }
 
-    /// Ends every session in order, then ourselves.
+    /// Ends every session in order, then the program.
     pub(super) fn stop(&mut self, status: u8) {
         self.say_stopping();
         self.end_sessions(status);
@@ -120,12 +120,12 @@ impl Supervisor<'_> {
         self.queued.drain(..).for_each(|present| socket::reset(present.socket));
     }
 
-    /// Lets sessions that have begun go on, but not for ever.
+    /// Lets running sessions continue for a limited time.
     fn drain(&mut self, status: u8, patience: Duration) {
         self.say_stopping();
         self.client_listener = None;
         self.server_listener = None;
-        // Whoever waits for a peer that has to come to us waits in vain.
+        // Peers that wait for a counterpart to connect are dropped.
         let (begun, alone) = std::mem::take(&mut self.pairs).into_iter().partition(Pair::has_both);
         self.pairs = begun;
         alone.into_iter().for_each(Pair::refuse);
@@ -133,7 +133,7 @@ impl Supervisor<'_> {
         self.phase = Phase::Draining { until: Instant::now() + patience, status };
     }
 
-    /// Nothing may be forwarded that an output does not get.
+    /// Ends the program: nothing may be forwarded that an output does not get.
     pub(super) fn output_lost(&mut self) {
         let failed = Status::Io as u8;
         match &mut self.phase {
@@ -143,7 +143,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whoever reads syslog does not see our stderr: the logger, if it still is there, tells it.
+    /// Sends the error to syslog through the logger, if it is still running: stderr does not reach syslog's
+    /// readers.
     pub(super) fn last_words(&mut self, failure: &Failure) {
         self.notice(Level::Error, failure.text.clone());
         if self.phase == Phase::Serving {
@@ -152,7 +153,7 @@ impl Supervisor<'_> {
         let _ = self.flush_outbox();
     }
 
-    /// To the service manager, and in syslog, where nobody else says so.
+    /// Notifies the service manager, and syslog, which gets no other notice of it.
     pub(super) fn say_stopping(&mut self) {
         self.tell_stopping();
         if self.config.syslog {
@@ -171,7 +172,7 @@ impl Supervisor<'_> {
                 Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
                 Signal::SIGUSR2 => {}
                 Signal::SIGHUP if self.hangup == Hangup::Reopens => {
-                    // To a logger that finishes nothing is sent: it may be gone.
+                    // A logger that is finishing may be gone.
                     if !matches!(self.phase, Phase::WritingOut { .. }) {
                         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
                         self.want_lookup(Side::Client);
@@ -190,8 +191,8 @@ impl Supervisor<'_> {
         Ok(None)
     }
 
-    /// The first signal lets sessions finish, if that is wanted, the next one ends them in order, and the one
-    /// after that us: what is recorded is written all the same.
+    /// The first signal drains, if configured; the next one ends the sessions in order; the third ends the
+    /// program. Records are written in every case.
     fn heed_end(&mut self, signal: Signal) -> Option<u8> {
         let status = interrupted(signal);
         let patient = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
@@ -207,7 +208,7 @@ impl Supervisor<'_> {
         None
     }
 
-    /// Our only children are the roles. All but the resolver are needed until the end.
+    /// Checks the roles, the parent's only children. All but the resolver are needed until the end.
     pub(super) fn check_roles(&mut self) -> Result<(), Failure> {
         let ended = |pid| {
             use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -217,7 +218,7 @@ impl Supervisor<'_> {
         if !self.is_without_zygote() && ended(self.roles.zygote.pid) {
             return Err(self.roles.zygote.lost());
         }
-        // The logger may end once everything is written; whether it was is in its channel.
+        // The logger may exit once everything is written, which its channel reports.
         if !matches!(self.phase, Phase::WritingOut { .. }) && ended(self.roles.logger.pid) {
             return Err(self.roles.logger.lost());
         }
@@ -229,8 +230,8 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// As the first process of a container, inherits the children of processes that have ended, and reaps them. Our
-    /// own are left to those who miss them.
+    /// As the first process of a container, reaps the inherited children of other processes. Own children are
+    /// waited for elsewhere.
     fn reap_orphans(&self) {
         use nix::sys::wait::{Id, waitid};
         if std::process::id() != 1 {
@@ -249,8 +250,8 @@ impl Supervisor<'_> {
         roles.contains(&Some(pid)) || self.leaving.contains(&pid)
     }
 
-    /// Closes the channels, upon which every role ends, and waits for that: whoever waits for us finds the
-    /// records complete and nobody left over.
+    /// Closes the channels, upon which every role exits, and waits for them: when the program has ended, the
+    /// records are complete and no process is left.
     pub(super) fn see_off(self) {
         let Supervisor { roles, mut leaving, signals, .. } = self;
         leaving.extend([roles.logger.pid, roles.zygote.pid]);

@@ -1,4 +1,4 @@
-//! What the parent waits for, and how long.
+//! Events of the parent's loop, and their time-outs.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::messages::Side;
 use crate::parent::pair::{Half, Present};
 use crate::reason::reason;
 
-/// What poll found.
+/// An event that poll reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found {
     Signal,
@@ -21,15 +21,15 @@ pub(super) enum Found {
     Logger,
     Zygote,
     Listener(Side),
-    /// Somebody who would come in, if there were room.
+    /// A client or server that could connect if there were room.
     Waiting,
     Pair(usize),
-    /// A client that waits with us has left.
+    /// A queued client has left.
     Queued,
 }
 
 impl Supervisor<'_> {
-    /// Waits for something to do.
+    /// Waits for events.
     pub(super) fn wait(&mut self) -> Result<Vec<Found>, Failure> {
         self.flush_outbox()?;
         let mut tokens = vec![Found::Signal, Found::Logger];
@@ -67,7 +67,7 @@ impl Supervisor<'_> {
                 Half::Dialling(dial) => {
                     fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
                 }
-                // Only to hear that it has left, which is said once.
+                // Polled only for its end, which is reported once.
                 Half::There(present) if !present.has_left => fds.push(leaving(present)),
                 Half::Awaited | Half::There(_) => {}
             }
@@ -118,7 +118,7 @@ impl Supervisor<'_> {
     }
 }
 
-/// What tells that a peer has left.
+/// Polls for the end of a peer's connection.
 fn leaving(present: &Present) -> PollFd<'_> {
     PollFd::new(present.socket.as_fd(), PollFlags::empty())
 }

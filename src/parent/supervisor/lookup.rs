@@ -1,5 +1,5 @@
-//! A peer that has moved: its name is looked up again when none of its addresses could be reached, and on
-//! SIGHUP. The client that found out is refused all the same: nobody waits for a lookup.
+//! Renewed lookups: when none of a peer's addresses was reachable, and on SIGHUP. The client that triggered
+//! it is refused nevertheless, because sessions never wait for a lookup.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use crate::config::Endpoint;
 use crate::messages::{Address, Level, Side, ToResolver};
 use crate::parent::address::{interleave, label, may_move, question};
 
-/// Shortest time between two questions.
+/// Minimum time between two questions.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Which names are to be looked up again.
+/// State of renewed lookups.
 #[derive(Default)]
 pub(super) struct Lookup {
-    /// Of the client, of the server.
+    /// Pending for client and server.
     wanted: [bool; 2],
-    /// The question that the resolver has not answered yet. There is never a second one.
+    /// The unanswered question, of which there is at most one.
     asked: Option<Side>,
     /// No question before then.
     next: Option<Instant>,
@@ -30,14 +30,14 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Looks a peer up again as soon as that may be, if it was given by name.
+    /// Schedules a lookup of a peer that was given by name.
     pub(super) fn want_lookup(&mut self, side: Side) {
         if may_move(self.endpoint(side)) {
             self.lookup.wanted[side as usize] = true;
         }
     }
 
-    /// Asks the resolver what is due.
+    /// Sends the question that is due.
     pub(super) fn look_up(&mut self) {
         if self.next_lookup().is_none_or(|due| due > Instant::now()) {
             return;
@@ -47,19 +47,19 @@ impl Supervisor<'_> {
         self.lookup.wanted[side as usize] = false;
         self.lookup.next = Some(Instant::now() + PAUSE);
         let question = ToResolver::Find(question(self.endpoint(side)));
-        // A resolver that is lost, or takes nothing now, costs this question and no session.
+        // A lost or busy resolver costs this question and no session.
         if self.roles.resolver.as_ref().is_some_and(|resolver| resolver.send_now(&question).is_ok()) {
             self.lookup.asked = Some(side);
         }
     }
 
-    /// When the next question is due, if there is one and it may be asked.
+    /// Time of the next question, if one is pending.
     pub(super) fn next_lookup(&self) -> Option<Instant> {
         let idle = self.phase == Phase::Serving && self.lookup.asked.is_none();
         (idle && self.lookup.wanted.contains(&true)).then(|| self.lookup.next.unwrap_or_else(Instant::now))
     }
 
-    /// Takes the answer of the resolver; false if there was no question, or the answer does not fit it.
+    /// Applies the resolver's answer; returns `false` if it was not asked for or does not match.
     pub(super) fn found(&mut self, answer: Result<Vec<Address>, String>) -> bool {
         let Some(side) = self.lookup.asked.take() else { return false };
         let label = label(self.endpoint(side));
@@ -88,8 +88,8 @@ impl Supervisor<'_> {
     }
 }
 
-/// Whether an answer can be one about the same service: a resolver that has been taken over must not aim us at
-/// another port or at a Unix socket.
+/// Checks that an answer is about the same service: a compromised resolver must not redirect connections to
+/// another port or to a Unix socket.
 fn fits(known: &[Address], addresses: &[Address]) -> bool {
     let is_known = |address: &Address| known.iter().any(|known| known.port() == address.port());
     !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_some() && is_known(address))

@@ -1,4 +1,4 @@
-//! The parent's loop: peers arrive, connections stand, workers are born and end, signals come.
+//! The parent's loop: accepts peers, completes connections, and handles workers and signals.
 
 mod backlog;
 mod bursts;
@@ -40,22 +40,22 @@ use lookup::Lookup;
 pub(super) use names::lost_lookup;
 pub(super) use service::Service;
 
-/// The longest notice, in bytes.
+/// Maximum length of a notice, in bytes.
 const NOTICE: usize = 2000;
 
-/// Messages of one role in a row, before others and the operator get their turn.
+/// Maximum number of consecutive messages of one role before other events are handled.
 const TURN: usize = 64;
 
-/// After too many descriptors were on their way: so long until the next attempt.
+/// Retry delay after `ETOOMANYREFS`.
 const CROWD: Duration = Duration::from_millis(20);
 
-/// After the system refused a descriptor or a process: so long until the next attempt.
+/// Retry delay after the system refused a descriptor or a process.
 const RECOVERY: Duration = Duration::from_millis(500);
 
-/// After a session that we began in vain (`-c`): so long until the next one.
+/// Delay after a failed session with `-c`.
 const VAIN: Duration = Duration::from_millis(250);
 
-/// Where the peers are.
+/// Addresses and listeners of the peers.
 pub(super) struct Peers {
     pub(super) client: Vec<Address>,
     pub(super) server: Vec<Address>,
@@ -64,39 +64,39 @@ pub(super) struct Peers {
 }
 
 pub(super) struct Roles {
-    /// `None` once it is lost, which costs names alone.
+    /// `None` once it is lost, after which peers are shown as numbers.
     pub(super) resolver: Option<Running<ToResolver>>,
     pub(super) logger: Running<ToLogger>,
     pub(super) zygote: Running<ToZygote>,
     /// Of the logger.
     pub(super) backlog: Backlog,
-    /// An output has no reader yet: no session begins before that.
+    /// An output waits for its reader, before which no session begins.
     pub(super) outputs_wait: bool,
 }
 
-/// A worker that waits for a session.
+/// A worker without a session.
 struct Idle {
     pid: i32,
     channel: Channel<ToWorker, ()>,
 }
 
-/// A session that runs.
+/// A running session.
 struct Session {
     number: u64,
-    /// Unix clients are all at one place.
+    /// `None` for Unix clients, which all count as one.
     client: Option<IpAddr>,
 }
 
-/// How far we are.
+/// Phase of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// No new sessions; those that run go on for a while (`--drain-timeout`).
+    /// No new sessions; running ones continue for a limited time (`--drain-timeout`).
     Draining {
         until: Instant,
         status: u8,
     },
-    /// They end in order.
+    /// Sessions are ended in order.
     Ending {
         until: Instant,
         status: u8,
@@ -119,7 +119,7 @@ pub(super) struct Supervisor<'a> {
     client_listener: Option<Listener>,
     server_listener: Option<Listener>,
     roles: Roles,
-    /// Roles that were given up and have not ended yet.
+    /// Roles that were dropped and have not exited yet.
     leaving: Vec<Pid>,
     signals: &'a SignalFd,
     _locked: &'a Locked,
@@ -127,29 +127,29 @@ pub(super) struct Supervisor<'a> {
     phase: Phase,
     /// Sessions begun, also those whose peer could not be reached.
     begun: u64,
-    /// A session failed: its peer could not be reached, or its worker died.
+    /// Status of a failed session: a peer was unreachable, or the worker died.
     failed: Option<Status>,
-    /// In the order in which they began: the first that lacks a peer gets the next one.
+    /// In order of arrival: the first that lacks a peer gets the next one.
     pairs: Vec<Pair>,
-    /// Clients that wait for a place.
+    /// Clients without a place.
     queued: VecDeque<Present>,
-    /// By process.
+    /// By process id.
     running: HashMap<i32, Session>,
-    /// What is being told about, once.
+    /// Bursts in progress.
     bursts: Vec<Burst>,
     next_session: u64,
     idle: VecDeque<Idle>,
-    /// Workers that the zygote owes us.
+    /// Workers requested from the zygote.
     ordered: u32,
-    /// What the logger has not taken yet; while there is something, nobody is accepted.
+    /// Messages that the logger has not accepted yet. While there are any, no client is accepted.
     outbox: VecDeque<(ToLogger, Option<OwnedFd>)>,
-    /// The system had no descriptors for us: nothing is begun until then.
+    /// Out of descriptors: no session begins before this time.
     starved: Option<Instant>,
-    /// The system had no process for us: no worker is ordered until then, or until one ends.
+    /// Out of processes: no worker is requested before this time, or until one ends.
     barren: Option<Instant>,
-    /// Too many descriptors are on their way between processes: nothing is handed out until then.
+    /// `ETOOMANYREFS`: no descriptor is sent before this time.
     crowded: Option<Instant>,
-    /// A session was begun in vain: we begin no other one until then.
+    /// A dialled session failed: no other is begun before this time.
     vain: Option<Instant>,
 }
 
@@ -200,18 +200,18 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Sends to the logger, as soon as it takes it.
+    /// Queues a message to the logger.
     pub(super) fn tell(&mut self, message: ToLogger) {
         self.outbox.push_back((message, None));
     }
 
     fn notice(&mut self, level: Level, mut text: String) {
-        // A message has an end; what an operator typed may have none.
+        // Bounds the message; the operator's own text has no bound.
         text.truncate(text.floor_char_boundary(NOTICE));
         self.tell(ToLogger::Notice { level, text });
     }
 
-    /// Says where we listen. With `-q` that is said only where nobody could know it otherwise.
+    /// Announces the listeners. With `-q` only dynamic ports are announced.
     pub(super) fn announce(&mut self) {
         for (listener, endpoint) in
             [(&self.client_listener, &self.config.client), (&self.server_listener, &self.config.server)]
@@ -229,14 +229,14 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Serves until there is nothing more to serve.
+    /// Serves until the program is done.
     pub(super) fn run(mut self) -> Result<u8, Failure> {
         self.tell_ready();
         let result = self.serve();
         if let (Err(failure), true) = (&result, self.config.syslog) {
             self.last_words(failure);
         }
-        // Where stderr is the client's, that was it: confined as we are, nobody else can tell it.
+        // stderr may be connected to the client, so that only the logger can report it.
         let told = self.config.syslog && self.config.inetd;
         self.see_off();
         result.or_else(|failure| if told { Ok(failure.status as u8) } else { Err(failure) })
@@ -264,7 +264,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Ends the waits whose time has come.
+    /// Ends delays that have expired.
     fn recover(&mut self) {
         let now = Instant::now();
         for wait in [&mut self.starved, &mut self.barren, &mut self.crowded, &mut self.vain] {

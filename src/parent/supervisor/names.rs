@@ -1,4 +1,4 @@
-//! The resolver while the bridge runs: the one role whose loss costs names alone.
+//! The resolver while the bridge runs: the only role whose loss does not end the program.
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
@@ -9,7 +9,7 @@ use crate::messages::{End, Level, ToParent};
 use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {
-    /// Receives from the resolver: lost lookups, and the answer to a question that it was asked.
+    /// Receives from the resolver: lost lookups, and the answer to the question.
     pub(super) fn hear_resolver(&mut self) {
         for _ in 0..TURN {
             let Some(resolver) = &self.roles.resolver else { return };
@@ -31,7 +31,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// One name is missing: shown as a number, or a server that keeps its addresses.
+    /// Reports a lost lookup: a peer is shown as a number, or a server keeps its addresses.
     fn lookup_lost(&mut self, pid: i32, end: End) {
         if !matches!(self.phase, Phase::WritingOut { .. }) {
             let news = !self.has_told_of(Kind::LookupLost);
@@ -44,25 +44,25 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Gives the resolver up, with one error: no name is worth a session. The end of its channel ends it, if it
-    /// has not ended already; the logger has seen the end of its own channel and shows numbers.
+    /// Drops the resolver, with one error. The end of its channel ends it, if it still runs; the logger has
+    /// seen the end of its own channel and shows numbers.
     pub(super) fn lose_resolver(&mut self, why: Failure) {
         let Some(resolver) = self.roles.resolver.take() else { return };
         self.leaving.push(resolver.pid);
-        // A logger that finishes may be gone.
+        // A logger that is finishing may be gone.
         if !matches!(self.phase, Phase::WritingOut { .. }) {
             why.text.lines().for_each(|line| self.notice(Level::Error, line.to_owned()));
         }
     }
 
-    /// Reaps roles that were given up.
+    /// Reaps roles that were dropped.
     pub(super) fn reap_leaving(&mut self) {
         let flags = Some(WaitPidFlag::WNOHANG);
         self.leaving.retain(|pid| matches!(waitpid(*pid, flags), Ok(WaitStatus::StillAlive)));
     }
 }
 
-/// The error that the end of a lookup is.
+/// Error for the end of a lookup.
 pub(in crate::parent) fn lost_lookup(pid: i32, end: End) -> String {
     match end {
         End::Status(status) => format!("name lookup {pid} ended with status {status} and without an answer"),

@@ -1,4 +1,4 @@
-//! Peers become pairs, pairs become sessions.
+//! From peers to pairs, and from pairs to sessions.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use crate::parent::socket;
 use crate::reason::reason;
 
 impl Supervisor<'_> {
-    /// How many more sessions may begin now.
+    /// Number of sessions that may begin now.
     pub(super) fn capacity(&self) -> u64 {
         let held_up = self.starved.is_some() || self.roles.outputs_wait || !self.outbox.is_empty();
         if self.phase != Phase::Serving || held_up {
@@ -28,17 +28,17 @@ impl Supervisor<'_> {
         }
         let at_once = u64::from(self.config.at_once);
         let busy = (self.running.len() + self.pairs.len()) as u64;
-        // Every pair will need a worker: nobody is taken in for whom there is none.
+        // Every pair will need a worker: no client is accepted without one.
         let workers = (self.idle.len() as u64).saturating_sub(self.pairs.len() as u64);
         at_once.saturating_sub(busy).min(self.remaining()).min(workers).min(self.room_in_the_logger())
     }
 
-    /// How many more sessions may ever begin.
+    /// Number of sessions that may still begin in this run.
     pub(super) fn remaining(&self) -> u64 {
         self.config.sessions.map_or(u64::MAX, |most| most.saturating_sub(self.begun))
     }
 
-    /// With `-c`, and without `-l`, nobody comes to us: we begin.
+    /// Begins sessions with `-c` and without `-l`, where no peer connects to the bridge.
     pub(super) fn begin_dialled_sessions(&mut self) -> Result<(), Failure> {
         if self.config.client.approach == Approach::Listen {
             return Ok(());
@@ -48,14 +48,14 @@ impl Supervisor<'_> {
             let server = self.half(Side::Server);
             self.begun += 1;
             self.pairs.push(Pair { client, server });
-            // One that fails at once makes room for the next, after a pause.
+            // An immediate failure makes room for the next, after a delay.
             self.advance_pairs();
             self.flush_outbox()?;
         }
         Ok(())
     }
 
-    /// A peer that we await, or begin to dial.
+    /// Awaits a peer, or begins to dial it.
     pub(super) fn half(&self, side: Side) -> Half {
         let (endpoint, addresses) = match side {
             Side::Client => (&self.config.client, &self.client_addresses),
@@ -67,19 +67,19 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether a peer that comes to this listener would be taken in.
+    /// Checks whether a peer from this listener would be accepted.
     pub(super) fn wants(&self, side: Side) -> bool {
         self.phase == Phase::Serving
             && self.starved.is_none()
             && (self.awaiting(side).is_some() || self.capacity() > 0 || self.may_queue(side))
     }
 
-    /// The first pair that lacks this side.
+    /// Returns the first pair that lacks this side.
     pub(super) fn awaiting(&self, side: Side) -> Option<usize> {
         self.pairs.iter().position(|pair| matches!(pair.half(side), Half::Awaited))
     }
 
-    /// Accepts those who wait, but not for ever: others have to get their turn.
+    /// Accepts waiting peers, a bounded number, so that other events get their turn.
     pub(super) fn accept(&mut self, side: Side) {
         for _ in 0..TURN {
             if !self.wants(side) {
@@ -118,13 +118,13 @@ impl Supervisor<'_> {
         self.arrived(side, peer);
     }
 
-    /// Takes in the client for whom we were started.
+    /// Adds the client for which the program was started.
     pub(in crate::parent) fn greet(&mut self, client: OwnedFd, address: Address) {
         socket::prepare(&client, &address, self.config.keepalive);
         self.arrived(Side::Client, Present::new(client, address));
     }
 
-    /// Whether it is `-F` alone that keeps the next client waiting.
+    /// Checks whether the next client waits only because of `-F`.
     pub(super) fn is_full(&self) -> bool {
         let busy = self.running.len() + self.pairs.len();
         self.phase == Phase::Serving && self.remaining() > 0 && busy >= self.config.at_once as usize
@@ -138,7 +138,7 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn arrived(&mut self, side: Side, mut peer: Present) {
-        // Looked at before its counterpart is dialled: who connects to us and resets costs no server anything.
+        // Checked before its counterpart is dialled, so that a client that resets costs the server nothing.
         if peer.is_lost() {
             return self.lose_arrival(side, peer);
         }
@@ -153,7 +153,7 @@ impl Supervisor<'_> {
             Side::Server => Pair { client: self.half(Side::Client), server: peer },
         };
         self.pairs.push(pair);
-        // The pair may be complete before poll would say so.
+        // The pair may be complete before poll reports it.
         self.advance_pairs();
     }
 
@@ -177,7 +177,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// None of the addresses of a peer was reached.
+    /// Handles a peer with no reachable address.
     pub(super) fn unreached(&mut self, side: Side, refusals: &[(Address, Refusal)]) {
         self.failed = Some(Status::Unavailable);
         self.vain = Some(Instant::now() + VAIN);
@@ -187,7 +187,7 @@ impl Supervisor<'_> {
             Side::Server => &self.config.server,
         };
         let why = match refusals {
-            // A host may have no address left: it was looked up again.
+            // A renewed lookup may have left no address.
             [] => reason(Errno::EADDRNOTAVAIL as i32),
             [(_, refusal)] => refusal.reason(),
             several => {
@@ -207,7 +207,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Gives both sockets to a worker, and the worker's channel to the logger.
+    /// Sends both sockets to a worker, and the worker's channel to the logger.
     pub(super) fn hand_over(&mut self, pair: Pair) {
         let (Half::There(client), Half::There(server)) = (pair.client, pair.server) else { return };
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
@@ -235,16 +235,16 @@ impl Supervisor<'_> {
                     self.crowded = Some(Instant::now() + CROWD);
                     break;
                 }
-                // It died while it was idle: the next one will do, and none is made at once in its place.
+                // It died while idle: the next one is used, and no replacement is requested at once.
                 Err(_) => self.barren = Some(Instant::now() + RECOVERY),
             }
         }
-        // No worker just now: the pair waits for one.
+        // No worker available: the pair waits.
         self.pairs.push(Pair { client: Half::There(client), server: Half::There(server) });
     }
 
-    /// News of a pair: a connection stands or failed (which [`Self::advance_pairs`] finds out), or the one
-    /// who was there first has left.
+    /// Handles an event of a pair: a finished connection attempt (see [`Self::advance_pairs`]), or the end of
+    /// the peer that was connected first.
     pub(super) fn look_at(&mut self, index: usize) {
         if let Some(side) = self.pairs.get_mut(index).and_then(Pair::lost) {
             let pair = self.pairs.remove(index);
@@ -253,7 +253,7 @@ impl Supervisor<'_> {
     }
 }
 
-/// A clock from before 1970 is taken for 1970.
+/// Before 1970 counts as 1970.
 pub(super) fn seconds_since_epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

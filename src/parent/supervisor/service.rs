@@ -1,4 +1,4 @@
-//! What the service manager is told: that we listen, how many sessions there are, and that every role is alive.
+//! Notifications to the service manager: readiness, number of sessions, and the watchdog.
 
 use std::time::{Duration, Instant};
 
@@ -8,25 +8,25 @@ use crate::messages::{ToLogger, ToZygote};
 use crate::parent::manager::Manager;
 use crate::policy::Role;
 
-/// How often the line about sessions may change.
+/// Minimum interval of the status line.
 const STATUS: Duration = Duration::from_secs(1);
 
-/// What the manager knows of us.
+/// State of the notifications.
 pub(in crate::parent) struct Service {
     manager: Manager,
     status: String,
-    /// When it may hear of a change.
+    /// Earliest time of the next status line.
     next_status: Instant,
     watchdog: Option<Watchdog>,
 }
 
-/// Each role without which nothing is forwarded is asked whether it is there, and the manager hears of it once all
-/// have answered: a role that hangs ends the service as surely as one that is lost. Not the resolver: names are not
-/// worth the sessions that a restart would end.
+/// Every role without which nothing is forwarded is pinged, and the manager is notified once all have
+/// answered: a role that hangs ends the service as reliably as a lost one. Not the resolver: names do not
+/// justify the loss of sessions by a restart.
 struct Watchdog {
     every: Duration,
     next: Instant,
-    /// Asked, and has not answered.
+    /// Pinged, and has not answered.
     silent: Vec<Role>,
 }
 
@@ -40,7 +40,7 @@ impl Service {
 
 impl Supervisor<'_> {
     pub(super) fn tell_ready(&self) {
-        // Who is stopping is not ready any more, whatever it has opened again.
+        // A program that is stopping stays not ready, even if it reopens outputs.
         if let Some(service) = self.service.as_ref().filter(|_| self.phase == Phase::Serving) {
             service.manager.ready();
         }
@@ -58,7 +58,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Tells the manager what is due now.
+    /// Sends the notifications that are due.
     pub(super) fn keep_manager_informed(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let status = self.service.is_some().then(|| self.status());
@@ -71,8 +71,8 @@ impl Supervisor<'_> {
         match &mut service.watchdog {
             Some(watchdog) if watchdog.next <= now => {
                 watchdog.next = now + watchdog.every;
-                // While the last records are written, which has a time limit of its own, the zygote is gone and the
-                // logger takes no more messages.
+                // While the last records are written, which has its own time limit, the zygote is gone and
+                // the logger accepts no messages.
                 if matches!(self.phase, Phase::WritingOut { .. }) {
                     service.manager.alive();
                 } else if watchdog.silent.is_empty() {
@@ -99,12 +99,12 @@ impl Supervisor<'_> {
         self.flush_outbox()
     }
 
-    /// A role has answered; false if nobody has asked it.
+    /// Records a role's answer; returns `false` if the role was not pinged.
     pub(super) fn has_answered(&mut self, role: Role) -> bool {
         let Some(service) = &mut self.service else { return false };
         let Some(watchdog) = &mut service.watchdog else { return false };
         let Some(index) = watchdog.silent.iter().position(|silent| *silent == role) else {
-            // The logger says so by itself while it waits for an output.
+            // The logger sends it unasked while it waits for an output.
             return role == Role::Logger;
         };
         watchdog.silent.remove(index);
@@ -114,7 +114,7 @@ impl Supervisor<'_> {
         true
     }
 
-    /// When the manager is to hear something.
+    /// Time of the next notification.
     pub(super) fn next_report(&self) -> Option<Instant> {
         let service = self.service.as_ref()?;
         let status = (self.status() != service.status).then_some(service.next_status);

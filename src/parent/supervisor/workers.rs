@@ -1,4 +1,4 @@
-//! Workers: ordered ahead of need, missed when they end.
+//! Workers: requested in advance, and checked when they end.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::parent::limits;
 use crate::policy::Role;
 use crate::signals::{advice, describe};
 
-/// Workers kept ready for the next sessions.
+/// Number of workers kept ready.
 const SPARE: u32 = 4;
 
 impl Supervisor<'_> {
@@ -31,7 +31,8 @@ impl Supervisor<'_> {
             Phase::Ending { .. } | Phase::WritingOut { .. } => return Ok(()),
         };
         let missing = wanted.saturating_sub(self.idle.len() as u64 + u64::from(self.ordered)) as u32;
-        // By twos where there is time, which halves the messages; at once where a pair would have to wait.
+        // In pairs if there is time, which halves the number of messages; at once if a session would have to
+        // wait.
         let short = self.idle.len() + self.ordered as usize <= self.pairs.len();
         if missing > 1 || missing > 0 && short {
             self.roles.zygote.send_now(&ToZygote::Fork(missing))?;
@@ -53,8 +54,8 @@ impl Supervisor<'_> {
             ToParent::Born { pid } if self.ordered > 0 => {
                 let channel = one_fd(fds).and_then(Channel::adopt);
                 let channel = channel.map_err(|_| self.roles.zygote.nonsense())?;
-                // A second one of that number would take the place of the first, which would then run on
-                // without being counted.
+                // A second worker with the same process id would replace the first, which would run on
+                // uncounted.
                 if self.running.contains_key(&pid) || self.idle.iter().any(|worker| worker.pid == pid) {
                     return Err(self.roles.zygote.nonsense());
                 }
@@ -103,9 +104,9 @@ impl Supervisor<'_> {
         self.tell(ToLogger::Died { number, end });
     }
 
-    /// A worker ended that had no session. One that we waited with has failed, and others would fail as well;
-    /// one that we never got was told of when it could not be sent. Neither makes room: no worker is made
-    /// before the pause is over.
+    /// Handles the end of a worker without a session. A failed idle worker suggests that others would fail,
+    /// too; the loss of one that never arrived was reported when it could not be sent. Neither makes room: no
+    /// worker is requested before the delay is over.
     fn ended_unused(&mut self, pid: i32) {
         let before = self.idle.len();
         self.idle.retain(|worker| worker.pid != pid);
