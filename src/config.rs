@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::messages::{Beginning, Rotation, Sandbox, View};
+use crate::messages::{Beginning, Rotation, Sandbox, Taken, View};
 
 /// Configuration of one run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) rotation: Rotation,
     /// `--append`
     pub(crate) beginning: Beginning,
+    /// `--record-first`: what makes a record one that is there first.
+    pub(crate) record_first: Option<Taken>,
     /// `-F`: sessions at the same time, at least 1.
     pub(crate) at_once: u32,
     /// `--max-per-client`: of those, sessions of one client address; `None` is no limit.

@@ -6,8 +6,9 @@
 //!            ToResolver ─────► resolver ◄───── NameQuestion ┐
 //!           │                     │ NameAnswer ────────────►│
 //!   parent ─┼─ ToLogger ─────────────────────────────────► logger
-//!     ▲     ├─ ToZygote ─────► zygote                       ▲
-//!     │     └─ ToWorker ─────► worker ── Record + bytes ────┘
+//!     ▲     ├─ ToZygote ─────► zygote                     ▲   │
+//!     │     └─ ToWorker ─────► worker ── Record + bytes ──┘   │
+//!     │                          └◄──────── ToWorker ─────────┘
 //!     └─────── ToParent ◄───── resolver, logger, zygote
 //! ```
 //!
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,16 +257,48 @@ pub enum Reaping {
     InTurns,
 }
 
-/// Parent to an idle worker; the only message it ever gets, with client and server.
+/// To a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
+    /// From the parent, to an idle worker, with client and server.
     Session {
         need: Need,
         bytes: Option<u64>,
         idle_ms: Option<u32>,
         /// Of client and server.
         transports: [Transport; 2],
+        acknowledge: Acknowledge,
     },
+    /// From the logger, where [`Acknowledge`] asks for it: every output has the first `steps` of the session. Its
+    /// beginning is the first one, every record of bytes is one more.
+    Recorded { steps: u64 },
+}
+
+/// What a worker waits for before it passes bytes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Acknowledge {
+    /// The logger's channel has the bytes.
+    Nothing,
+    /// Likewise, and the files of the session are open.
+    Files,
+    /// `--record-first`: every output has the bytes.
+    Records,
+}
+
+/// When something is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    pub acknowledge: Acknowledge,
+    pub taken: Taken,
+}
+
+/// What makes a record one that an output has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Taken {
+    /// The system has taken it, and loses it when it crashes.
+    Written,
+    /// `--record-first=sync`: it is on the disk, where the output is a file.
+    OnDisk,
 }
 
 /// The kind of a peer's socket: the worker cannot ask for it.
@@ -288,6 +321,7 @@ pub enum ToLogger {
         hangup: Hangup,
         rotation: Rotation,
         beginning: Beginning,
+        recording: Recording,
     },
     /// One more output, in the order of the command line. With a descriptor where the target is one.
     Output {

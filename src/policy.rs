@@ -133,6 +133,8 @@ pub enum Extra {
     Parts,
     /// Logger: an output is a FIFO that had no reader at the start.
     WaitingPipe,
+    /// Logger: `--record-first=sync`.
+    Sync,
     /// Logger: notices go to syslog.
     Syslog,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
@@ -152,6 +154,7 @@ impl Extra {
             Extra::Rotation => ROTATION,
             Extra::Parts => PARTS,
             Extra::WaitingPipe => WAITING,
+            Extra::Sync => SYNC,
             Extra::Syslog => SYSLOG,
             Extra::NssDaemons => NSS_DAEMONS,
             Extra::Background => BACKGROUND,
@@ -343,6 +346,10 @@ const PARTS: &[Allowed] = allow![
     SYS_openat(2 is int(NEW_FILE)) => "the file after it",
     SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
     SYS_unlinkat(2 is int(0)) => "the oldest goes",
+];
+
+const SYNC: &[Allowed] = allow![
+    SYS_fdatasync => "a record is there when it is on the disk",
 ];
 
 /// Landlock keeps it to the FIFO itself, which is open already, but not for writing.

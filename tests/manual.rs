@@ -52,6 +52,8 @@ fn options_in_help(help: &str) -> Words {
         let aliases = description.split_once("[alias").map_or("", |(_, aliases)| aliases);
         names.split([' ', ',']).chain(aliases.split([' ', ',', ']']))
     });
+    // A value that may be left out stands in brackets.
+    let names = names.filter_map(|name| name.split('[').next());
     names.filter(|name| name.starts_with('-')).map(str::to_owned).collect()
 }
 

@@ -11,7 +11,7 @@ raw\t''
 password\t''
 strip\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
-complete -c tcpreen -l only -d 'of what client or server sends, in the -o that follow' -r -f -a "client\t''
+complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''
 both\t''"
 complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f

@@ -30,6 +30,8 @@ enum Takes {
     Position,
     /// A value; the last one counts.
     Value(&'static str, fn() -> ValueParser),
+    /// An optional value after an equals sign, and its default; the last one counts.
+    Optional(\&\'static str, \&\'static str, fn() -> ValueParser),
     /// A value; all of them count.
     Values(&'static str, fn() -> ValueParser),
     Help,
@@ -42,6 +44,7 @@ use Takes::{Alone, Nothing, Position, Value, Values};
 const NEW: [&str; 17] = [
     "append",
     "only",
+    "record-first",
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
@@ -80,7 +83,7 @@ static WHERE: [Opt; 5] = [
     opt('l', &["listen"], Nothing, "wait for the server to connect to SERVERPORT"),
 ];
 
-static SHOWN: [Opt; 7] = [
+static SHOWN: [Opt; 9] = [
     opt(
         'f',
         &["format"],
@@ -97,7 +100,7 @@ static SHOWN: [Opt; 7] = [
         short: None,
         long: &["only"],
         takes: Values("SIDE", || parser(values::side)),
-        help: "of what client or server sends, in the -o that follow",
+        help: "in the -o that follow, client or server alone",
     },
     Opt { short: None, long: &["append"], takes: Nothing, help: "keep what is in FILE, and go on behind it" },
     opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
@@ -263,6 +266,11 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
 
 fn options() -> impl Iterator<Item = &'static Opt> {
     GROUPS.iter().flat_map(|(_, options)| options.iter())
+        Takes::Optional(name, missing, parser) => value(arg, name, parser)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(missing)
+            .action(ArgAction::Set),
 }
 
 /// Every abbreviation with the option it stands for, or `None` where it is ambiguous.

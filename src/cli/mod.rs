@@ -118,6 +118,7 @@ impl Line {
             remarks,
             beginning: if self.flag("append") { Beginning::Append } else { Beginning::Empty },
             rotation: self.rotation()?,
+            record_first: self.value("record-first"),
             at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
             per_client: self.value("max-per-client"),
             sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),

@@ -81,6 +81,7 @@ fn nothing_but_a_port() {
         },
         outputs: vec![stdout(Format::Null)],
         rotation: Rotation::default(),
+        record_first: None,
         at_once: 1,
         per_client: None,
         sessions: None,
@@ -662,7 +663,7 @@ fn a_very_long_line_is_only_long() {
 #[test]
 fn help_fits_the_screen() {
     let Ok(Action::Help(help)) = parse_words(words("-h")) else { panic!() };
-    assert!(help.lines().count() <= 60, "{help}");
+    assert!(help.lines().count() <= 64, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with("Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip\n"),

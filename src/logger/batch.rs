@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::messages::Record;
-use crate::record::{Event, Kind};
+use crate::record::{Event, Kind, SessionInfo};
 
 /// The longest frame that a worker's channel can bring.
 pub(super) const FRAME: usize = Record::LONGEST;
@@ -26,6 +26,8 @@ pub(super) const COUNT: usize = 8;
 pub(super) enum Item {
     /// Something that happened in a session; the payload of data is in the batch, from `payload.0` to `payload.1`.
     Event { event: Event, payload: (usize, usize) },
+    /// A session has arrived, and gets its files; its names may come later.
+    Open(Arc<SessionInfo>),
     /// Of no session: what comes behind it belongs into new files.
     Reopen,
 }
@@ -36,6 +38,8 @@ pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     /// Sessions that end in it.
     ends: usize,
+    /// The number under which every writer reports that it is done with this batch, if that is waited for.
+    pub(super) receipt: Option<u64>,
 }
 
 impl Batch {
@@ -45,7 +49,7 @@ impl Batch {
     }
 
     pub(super) fn new() -> Batch {
-        Batch { bytes: vec![0; FULL + FRAME], used: 0, items: Vec::with_capacity(64), ends: 0 }
+        Batch { bytes: vec![0; FULL + FRAME], used: 0, items: Vec::with_capacity(64), ends: 0, receipt: None }
     }
 
     /// Where the next frame is received.
@@ -93,6 +97,7 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.used = 0;
         self.ends = 0;
+        self.receipt = None;
         self.items.clear();
     }
 }

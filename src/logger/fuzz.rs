@@ -17,8 +17,8 @@ use super::writer::Writers;
 use crate::format::Format;
 use crate::fuzz::{Script, send, text, unlocked};
 use crate::messages::{
-    Address, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices,
-    OutputTarget, Record, Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
+    Acknowledge, Address, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices,
+    OutputTarget, Record, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
@@ -35,8 +35,9 @@ pub fn fuzz(data: &[u8]) {
     let view = View { format: Format::C, only: None };
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
     let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
-    let outputs =
-        open_all(vec![plan], &Renewal { hangup, rotation, beginning, sharing }).ok().expect("an output");
+    let taken = Taken::Written;
+    let outputs = open_all(vec![plan], &Renewal { hangup, rotation, beginning, sharing, taken }).ok();
+    let outputs = outputs.expect("an output");
     let writers = Writers::start(outputs).expect("writers");
     let (parent, theirs) = Channel::pair().expect("a pair");
     let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
@@ -54,7 +55,7 @@ pub fn fuzz(data: &[u8]) {
     let _ =
         good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
     drop((cast, good));
-    let intake = Intake { sharing, backlog: 8, run: "fuzz".into() };
+    let intake = Intake { sharing, backlog: 8, run: "fuzz".into(), acknowledge: Acknowledge::Nothing };
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), intake, writers, notes);
     let ended = reader.ok().expect("a reader").serve(&unlocked());
     nix::unistd::alarm::cancel();

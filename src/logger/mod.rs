@@ -47,7 +47,7 @@ use privsep::landlock::Landlock;
 use privsep::role::Entry;
 
 use crate::hooks::Hooks;
-use crate::messages::{Ear, Hangup, OutputTarget, Problem, ToLogger, ToParent};
+use crate::messages::{Ear, Hangup, OutputTarget, Problem, Recording, Taken, ToLogger, ToParent};
 use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 use notice::Notes;
@@ -66,8 +66,9 @@ const ORPHANED: Signal = Signal::SIGCONT;
 /// The whole life of the logger.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
-    let (ToLogger::Prepare { prepare, sharing, backlog, notices, hangup, rotation, beginning }, fds) =
-        role::first(&parent)?
+    let (message, fds) = role::first(&parent)?;
+    let ToLogger::Prepare { prepare, sharing, backlog, notices, hangup, rotation, beginning, recording } =
+        message
     else {
         return Err(Trouble::Protocol);
     };
@@ -75,9 +76,10 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
         [socket, None] => socket.map(Channel::adopt).transpose()?,
         _ => return Err(Trouble::Protocol),
     };
+    let Recording { acknowledge, taken } = recording;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let opened = receive_and_open(&parent, &Renewal { hangup, rotation, beginning, sharing })?;
+    let opened = receive_and_open(&parent, &Renewal { hangup, rotation, beginning, sharing, taken })?;
     let outputs = role::tell(&parent, opened)?;
     let waiting = waiting(&outputs);
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent), &waiting)?;
@@ -93,7 +95,8 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let remove: Vec<_> = outputs.iter().filter_map(Output::directory_of_parts).collect();
     let syslog = (notices.ear != Ear::Stderr).then_some(policy::Extra::Syslog);
     let mut extras = Vec::new();
-    for extra in outputs.iter().flat_map(Output::extras).chain(syslog) {
+    let sync = (taken == Taken::OnDisk).then_some(policy::Extra::Sync);
+    for extra in outputs.iter().flat_map(Output::extras).chain(syslog).chain(sync) {
         if !extras.contains(&extra) {
             extras.push(extra);
         }
@@ -103,7 +106,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
         Landlock { write: &directories, write_files: &pipes, remove: &remove, ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let writers = role::threads(&parent, Writers::start(outputs))?;
-    let intake = Intake { sharing, backlog, run: run_id() };
+    let intake = Intake { sharing, backlog, run: run_id(), acknowledge };
     let parent_pid = Pid::from_raw(prepare.parent);
     let reader = Reader::new(&parent, parent_pid, &parent_died, resolver, intake, writers, notes)?;
     if !waiting.is_empty() {

@@ -26,7 +26,7 @@ use super::series::Series;
 use super::sheet::{Sheet, Sink};
 use super::template::{Name, Template};
 use crate::format::Format;
-use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, Sharing, View};
+use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
 use crate::policy::PRIVATE;
 use crate::record::{Purpose, encoder};
 
@@ -51,6 +51,7 @@ pub(super) struct Renewal {
     pub(super) rotation: messages::Rotation,
     pub(super) beginning: Beginning,
     pub(super) sharing: Sharing,
+    pub(super) taken: Taken,
 }
 
 /// An output that is open and unchanged.
@@ -149,9 +150,9 @@ impl Plan {
         let kind = match to {
             To::Stream(fd) => writable(fd).map(Kind::Stream),
             To::File(path) => open_file(path, view.format, renewal),
-            To::Series(template) => {
-                Series::open(template, view, mode(view.format)).map(Kind::Series).map_err(io::Error::from)
-            }
+            To::Series(template) => Series::open(template, view, mode(view.format), renewal.taken)
+                .map(Kind::Series)
+                .map_err(io::Error::from),
         };
         match kind {
             Ok(kind) => Ok(Opened { kind, view, name }),
@@ -200,7 +201,7 @@ impl Opened {
         let labelled = renewal.sharing == Sharing::Labelled;
         let sheet = |sink: Sink, name| {
             let purpose = Purpose { labelled, terminal: sink.is_terminal() };
-            Sheet::new(sink, name, encoder(view, purpose))
+            Sheet::new(sink, name, encoder(view, purpose)).taken(renewal.taken)
         };
         let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
         match kind {

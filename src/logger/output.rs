@@ -171,15 +171,15 @@ impl OneFile {
                 }
                 (Item::Reopen, Some(home)) => {
                     // What came before it belongs into the old file.
-                    result = result.and(self.sheet.write(text));
+                    result = result.and(self.sheet.write(text)).and(self.sheet.settle());
                     if let Err(trouble) = self.sheet.reopen(home) {
                         news(News::Kept(trouble));
                     }
                 }
-                (Item::Reopen, None) => {}
+                (Item::Reopen, None) | (Item::Open(_), _) => {}
             }
         }
-        let result = result.and(self.sheet.write(text));
+        let result = result.and(self.sheet.write(text)).and(self.sheet.settle());
         self.sheet.hitches().for_each(news);
         result
     }

@@ -15,7 +15,7 @@ use super::claim;
 use super::sheet::{Sheet, Sink, Trouble};
 use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
-use crate::messages::{Side, View};
+use crate::messages::{Side, Taken, View};
 use crate::policy::NEW_FILE;
 use crate::record::{Event, Kind, Purpose, SessionInfo, encoder};
 
@@ -29,6 +29,7 @@ pub(super) struct Series {
     directory: OwnedFd,
     view: View,
     mode: Mode,
+    taken: Taken,
     /// What is open of each session: one file, or one for each direction.
     open: HashMap<u64, Vec<Sheet>>,
     /// Session and place of the events in a batch; here for its memory.
@@ -45,7 +46,7 @@ impl Series {
     }
 
     /// Finds out, now and not at the first client, whether files can be made.
-    pub(super) fn open(template: Template, view: View, mode: Mode) -> nix::Result<Series> {
+    pub(super) fn open(template: Template, view: View, mode: Mode, taken: Taken) -> nix::Result<Series> {
         if template.is_too_long() {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -53,7 +54,7 @@ impl Series {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(template.directory(), flags, Mode::empty())?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
-        Ok(Series { template, directory, view, mode, open: HashMap::new(), order: Vec::new() })
+        Ok(Series { template, directory, view, mode, taken, open: HashMap::new(), order: Vec::new() })
     }
 
     /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
@@ -62,6 +63,7 @@ impl Series {
         let mut order = std::mem::take(&mut self.order);
         order.extend(batch.items.iter().enumerate().filter_map(|(place, item)| match item {
             Item::Event { event, .. } => Some((event.session, place)),
+            Item::Open(info) => Some((info.number, place)),
             Item::Reopen => None,
         }));
         order.sort_unstable();
@@ -80,30 +82,30 @@ impl Series {
         places: &[(u64, usize)],
         text: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
+        let Some(&(session, first)) = places.first() else { return Ok(()) };
+        let mut result = match &batch.items[first] {
+            Item::Open(info) => self.begin(info),
+            Item::Event { .. } | Item::Reopen => Ok(()),
+        };
         let happened: Vec<(&Event, &[u8])> = places
             .iter()
             .filter_map(|&(_, place)| match &batch.items[place] {
                 Item::Event { event, payload } => Some((event, batch.payload(*payload))),
-                Item::Reopen => None,
+                Item::Open(_) | Item::Reopen => None,
             })
             .collect();
-        let Some(&(first, _)) = happened.first() else { return Ok(()) };
-        let mut result = match &first.kind {
-            Kind::Start(info) => self.begin(info),
-            _ => Ok(()),
-        };
         let end = happened.iter().position(|(event, _)| matches!(event.kind, Kind::End(_)));
         // What comes behind the end is nobody's.
         let shown = &happened[..end.map_or(happened.len(), |at| at + 1)];
-        for sheet in self.open.get_mut(&first.session).into_iter().flatten() {
+        for sheet in self.open.get_mut(&session).into_iter().flatten() {
             for (event, payload) in shown {
                 result = result.and(sheet.add(event, payload, text));
             }
-            result = result.and(sheet.write(text));
+            result = result.and(sheet.write(text)).and(sheet.settle());
         }
         if end.is_some() {
             // The files are closed here.
-            let sheets = self.open.remove(&first.session).unwrap_or_default();
+            let sheets = self.open.remove(&session).unwrap_or_default();
             result = result.and(end_all(sheets.into_iter()));
         }
         result
@@ -159,7 +161,8 @@ impl Series {
                         // One session in the file: its lines need no label.
                         let view = View { only, ..self.view };
                         let purpose = Purpose { labelled: false, terminal: false };
-                        return Ok(Sheet::new(Sink::Open(file), self.shown(&name), encoder(view, purpose)));
+                        return Ok(Sheet::new(Sink::Open(file), self.shown(&name), encoder(view, purpose))
+                            .taken(self.taken));
                     }
                 }
                 Err(Errno::EEXIST) => {}
@@ -185,7 +188,7 @@ impl Series {
 fn end_all(sheets: impl Iterator<Item = Sheet>) -> Result<(), Trouble> {
     let mut result = Ok(());
     for mut sheet in sheets {
-        result = result.and(sheet.end_file());
+        result = result.and(sheet.end_file()).and(sheet.settle());
     }
     result
 }

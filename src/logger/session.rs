@@ -61,6 +61,8 @@ pub(super) struct Session {
     bytes: [u64; 2],
     /// `-b`
     limit: Option<u64>,
+    /// Records that its worker may wait for, as `ToWorker::Recorded` counts them.
+    pub(super) steps: u64,
     /// When something last came.
     heard: Instant,
     worker: Worker,
@@ -82,6 +84,7 @@ impl Session {
             ended: [false; 2],
             bytes: [0; 2],
             limit,
+            steps: 0,
             heard: Instant::now(),
             worker: Worker::Running,
             died: None,

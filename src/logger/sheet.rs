@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use nix::libc;
+
 use super::home::Home;
 use super::pipe::Pipe;
 use super::rotation::{Hitch, Rotation};
 use super::writer::News;
+use crate::messages::Taken;
 use crate::record::{Encoder, Event, FileStart, Time};
 
 /// Formatted text is written when there is this much of it, and at the end of every batch.
@@ -49,11 +52,28 @@ pub(super) struct Sheet {
     hitches: Vec<News>,
     /// Nothing more can be written.
     lost: bool,
+    taken: Taken,
+    /// Something was written and is not known to be on the disk.
+    dirty: bool,
 }
 
 impl Sheet {
     pub(super) fn new(sink: Sink, name: String, encoder: Box<dyn Encoder>) -> Sheet {
-        Sheet { sink, encoder, part: 0, name, rotation: None, hitches: Vec::new(), lost: false }
+        Sheet {
+            sink,
+            encoder,
+            part: 0,
+            name,
+            rotation: None,
+            hitches: Vec::new(),
+            lost: false,
+            taken: Taken::Written,
+            dirty: false,
+        }
+    }
+
+    pub(super) fn taken(self, taken: Taken) -> Sheet {
+        Sheet { taken, ..self }
     }
 
     /// `None` for a FIFO without a reader.
@@ -112,6 +132,23 @@ impl Sheet {
         let result = self.put(text);
         text.clear();
         result
+    }
+
+    /// Waits until what was written is on the disk, if that is wanted.
+    pub(super) fn settle(&mut self) -> Result<(), Trouble> {
+        let Sink::Open(file) = &self.sink else { return Ok(()) };
+        if self.lost || self.taken == Taken::Written || !std::mem::take(&mut self.dirty) {
+            return Ok(());
+        }
+        match file.sync_data() {
+            // A pipe, a socket or a terminal has no disk.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EROFS | libc::ENOTSUP)) =>
+            {
+                Ok(())
+            }
+            result => result.map_err(|error| self.lose(error)),
+        }
     }
 
     /// Goes on in the file that has its name now; if there is none to be had, in the one that it has.
@@ -198,6 +235,7 @@ impl Sheet {
             Sink::Open(file) => write_all(file, bytes),
             Sink::Waiting(_) => Err(nix::errno::Errno::ENXIO.into()),
         };
+        self.dirty |= !bytes.is_empty();
         if let Some(rotation) = &mut self.rotation {
             rotation.wrote(bytes.len());
         }

@@ -1,6 +1,7 @@
 //! The writers: a thread per output, which formats and writes. The only module that uses crossbeam.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) enum News {
     Reopened,
     /// A FIFO has its reader.
     Found,
+    /// The output has taken all of the batch with this number.
+    Written(u64),
     /// A part that is one too many and could not be removed.
     Stays(Trouble),
 }
@@ -40,6 +43,8 @@ pub(super) struct Writers {
     give_back: Sender<Shared>,
     news: Receiver<News>,
     alarm: Arc<EventFd>,
+    /// An output cannot be written any more.
+    lost: Arc<AtomicBool>,
 }
 
 impl Writers {
@@ -58,7 +63,8 @@ impl Writers {
         let count = outputs.iter().any(|output| output.need() > Need::Totals);
         let waiting = outputs.iter().filter(|output| output.waiting().is_some()).count();
         let (queues, threads) = (Vec::new(), Vec::new());
-        let mut writers = Writers { queues, threads, returned, count, waiting, give_back, news, alarm };
+        let lost = Arc::new(AtomicBool::new(false));
+        let mut writers = Writers { queues, threads, returned, count, waiting, give_back, news, alarm, lost };
         // What a thread does to come up is not in the filter: all of them are up before we lock.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
@@ -68,6 +74,7 @@ impl Writers {
                 text: Vec::with_capacity(2 * FLUSH),
                 report: Reporter { news: report.clone(), alarm: Arc::clone(&writers.alarm) },
                 reported: false,
+                lost: Arc::clone(&writers.lost),
             };
             let give_back = writers.give_back.clone();
             let here = Arc::clone(&up);
@@ -80,6 +87,11 @@ impl Writers {
         }
         up.wait();
         Ok(writers)
+    }
+
+    /// Whether an output cannot be written any more, known before it is told.
+    pub(super) fn have_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// How many there are.
@@ -175,6 +187,7 @@ struct Writer {
     report: Reporter,
     /// Something could not be written, and that has been told.
     reported: bool,
+    lost: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -189,7 +202,11 @@ impl Writer {
             for _ in 0..batch.reopenings() {
                 self.report.tell(News::Reopened);
             }
+            let receipt = batch.receipt.filter(|_| !self.reported);
             let _ = give_back.send(batch);
+            if let Some(receipt) = receipt {
+                self.report.tell(News::Written(receipt));
+            }
         }
         let result = self.output.finish();
         self.judge(result);
@@ -223,6 +240,7 @@ impl Writer {
     /// session; those whose files are open are recorded to their end.
     fn tell(&mut self, trouble: Trouble) {
         if !std::mem::replace(&mut self.reported, true) {
+            self.lost.store(true, Ordering::Release);
             self.report.tell(News::Lost(trouble));
         }
     }

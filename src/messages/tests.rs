@@ -86,11 +86,13 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };
     let prepare = Prepare { version: VERSION, parent: i32::MAX, identity, sandbox };
     fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns });
+    fits(ToWorker::Recorded { steps: u64::MAX });
     fits(ToWorker::Session {
         need: Need::Bytes,
         bytes: Some(u64::MAX),
         idle_ms: Some(u32::MAX),
         transports: [Transport::Unix; 2],
+        acknowledge: Acknowledge::Records,
     });
 }
 

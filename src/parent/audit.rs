@@ -12,7 +12,7 @@ use super::identity::{Start, Target};
 use super::{hangup, limits};
 use crate::config::{self, Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
-use crate::messages::Hangup;
+use crate::messages::{Hangup, Taken};
 use crate::nsswitch;
 use crate::policy::{Extra, Role, WORKER_DESCRIPTORS};
 
@@ -57,6 +57,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Rotation, hangup == Hangup::Reopens && files().any(|output| !series(output))),
             (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !series(output))),
             (Extra::WaitingPipe, files().any(|output| is_fifo(&output.target))),
+            (Extra::Sync, config.record_first == Some(Taken::OnDisk)),
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::supervisor::MOST_QUEUED;
 use crate::config::{Config, Target};
 use crate::exit::{Failure, Status};
+use crate::messages::Acknowledge;
 use crate::reason::reason;
 
 /// Descriptors of a role besides those of sessions.
@@ -107,6 +108,16 @@ fn lower(config: &mut Config, files: u64, limit: u64) -> Option<String> {
 fn backlog(at_once: u32, files: u64, limit: u64) -> u32 {
     let left = limit.saturating_sub(LEAST + (1 + files) * u64::from(at_once));
     (left / (1 + files)).clamp(1, MOST_BACKLOG) as u32
+}
+
+/// What a worker waits for. A session whose files cannot be made passes nothing on.
+pub(super) fn acknowledge(config: &Config) -> Acknowledge {
+    let has_own_files = config.outputs.iter().any(|output| own_files(&output.target) > 0);
+    match (config.record_first, has_own_files) {
+        (Some(_), _) => Acknowledge::Records,
+        (None, true) => Acknowledge::Files,
+        (None, false) => Acknowledge::Nothing,
+    }
 }
 
 /// Number of files that each session has in an output: the maximum for its name, even if the name is invalid,

@@ -25,8 +25,8 @@ use super::stop::Stop;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
-    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Sandbox,
-    Sharing, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
+    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Recording,
+    Sandbox, Sharing, Taken, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -131,6 +131,10 @@ impl Starter<'_> {
             hangup,
             rotation: config.rotation,
             beginning: config.beginning,
+            recording: Recording {
+                acknowledge: limits::acknowledge(config),
+                taken: config.record_first.unwrap_or(Taken::Written),
+            },
         };
         let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();
         logger.send_with(&prepare, &fds)?;

@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::flow::{Buffer, Ends, Flow, Pool, Step, report};
 use super::idle::Idle;
 use super::loss::Losses;
+use super::receipt::{Heard, Receipts};
 use super::transport::Peer;
 use crate::format::Need;
 use crate::messages::{Cause, Record, Side, WorkersEnd};
@@ -25,6 +26,15 @@ const GRACE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(40);
 
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
+
+/// How a session is to go on.
+pub(super) struct Terms {
+    pub(super) need: Need,
+    /// `-b`
+    pub(super) limit: Option<u64>,
+    pub(super) idle: Option<Duration>,
+    pub(super) receipts: Receipts,
+}
 
 /// A session in progress.
 pub(super) struct Bridge<'a> {
@@ -41,18 +51,18 @@ pub(super) struct Bridge<'a> {
     muted: [bool; 2],
     losses: Losses,
     idle: Idle,
+    receipts: Receipts,
     logger_lost: bool,
 }
 
 impl<'a> Bridge<'a> {
     pub(super) fn new(
         channel: &'a WorkersEnd,
-        need: Need,
-        limit: Option<u64>,
-        idle: Option<Duration>,
+        terms: Terms,
         peers: [Peer; 2],
         buffers: [Buffer; 2],
     ) -> Bridge<'a> {
+        let Terms { need, limit, idle, receipts } = terms;
         let flow = |from| Flow::new(from, need, limit.is_some());
         Bridge {
             channel,
@@ -64,6 +74,7 @@ impl<'a> Bridge<'a> {
             muted: [false; 2],
             losses: Losses::default(),
             idle: Idle::new(idle),
+            receipts,
             logger_lost: false,
         }
     }
@@ -79,10 +90,11 @@ impl<'a> Bridge<'a> {
                 return Ok(cause);
             }
             let [client, server, channel] = self.wait(self.timeout())?;
-            if !channel.is_empty() {
+            if !channel.is_empty() && self.hear_logger() {
                 return Ok(Cause::Stopped);
             }
-            if (client | server).is_empty()
+            if channel.is_empty()
+                && (client | server).is_empty()
                 && !(self.drains(0) || self.drains(1))
                 && let Some(cause) = self.overdue()
             {
@@ -95,6 +107,21 @@ impl<'a> Bridge<'a> {
                 self.react(index, events)?;
             }
         }
+    }
+
+    /// Takes acknowledgements; says whether the session is to end. That a record was waited for is not the fault of a
+    /// peer.
+    fn hear_logger(&mut self) -> bool {
+        let heard = self.receipts.hear(self.channel);
+        if heard == Heard::Progress {
+            self.idle.moved();
+            self.losses.progressed();
+        }
+        heard == Heard::End
+    }
+
+    fn awaits_record(&self) -> bool {
+        self.flows.iter().any(|flow| flow.awaits_record(&self.receipts))
     }
 
     /// Why the session is over, if it is.
@@ -119,6 +146,9 @@ impl<'a> Bridge<'a> {
     fn timeout(&self) -> PollTimeout {
         if self.drains(0) || self.drains(1) {
             return PollTimeout::ZERO;
+        }
+        if self.awaits_record() {
+            return PollTimeout::NONE;
         }
         let patience = self.losses.since().filter(|_| self.is_delivering()).map(|since| since + GRACE);
         let due = [patience, self.idle.next_look()].into_iter().flatten().min();
@@ -188,9 +218,10 @@ impl<'a> Bridge<'a> {
         self.reads(index) && self.peers[index].is_tcp() && self.losses.of(SIDES[index]).is_some()
     }
 
-    /// Whether the flow to side `index` holds something.
+    /// Whether the flow to side `index` holds something that may be passed on.
     fn writes(&self, index: usize) -> bool {
-        !self.flows[1 - index].is_empty()
+        let flow = &self.flows[1 - index];
+        !flow.is_empty() && !flow.awaits_record(&self.receipts)
     }
 
     fn interest(&self, index: usize) -> PollFlags {
@@ -240,7 +271,7 @@ impl<'a> Bridge<'a> {
     }
 
     fn read(&mut self, index: usize, events: PollFlags) -> io::Result<()> {
-        let ends = ends(self.channel, &self.peers, index);
+        let ends = ends(self.channel, &self.receipts, &self.peers, index);
         let before = self.flows[index].total;
         let step = self.flows[index].read(&ends, &mut self.pool, events.contains(PollFlags::POLLPRI));
         if self.flows[index].total > before {
@@ -254,7 +285,7 @@ impl<'a> Bridge<'a> {
     }
 
     fn write(&mut self, index: usize) -> io::Result<()> {
-        let ends = ends(self.channel, &self.peers, index);
+        let ends = ends(self.channel, &self.receipts, &self.peers, index);
         let step = self.flows[index].write(&ends, &mut self.pool);
         self.judge(index, step)
     }
@@ -289,7 +320,7 @@ impl<'a> Bridge<'a> {
             return Ok(());
         }
         let last = self.flows[1 - index].has_ended();
-        let ends = ends(self.channel, &self.peers, index);
+        let ends = ends(self.channel, &self.receipts, &self.peers, index);
         self.flows[index].end(&ends, last).inspect_err(|_| self.logger_lost = true)
     }
 
@@ -317,8 +348,11 @@ impl<'a> Bridge<'a> {
         }
         let totals = [0, 1].map(|index| self.flows[index].unreported_total());
         report(self.channel, &Record::Closed { cause, totals })?;
-        if let Cause::Reset(side) | Cause::Lost { side, .. } = cause {
-            self.peers[side.other() as usize].reset();
+        match cause {
+            Cause::Reset(side) | Cause::Lost { side, .. } => self.peers[side.other() as usize].reset(),
+            // Refused: its files could not be made.
+            Cause::Stopped if !self.receipts.has_begun() => self.peers.iter().for_each(Peer::reset),
+            _ => {}
         }
         Ok(())
     }
@@ -351,11 +385,14 @@ impl<'a> Bridge<'a> {
     fn is_stopped_within(&self, pause: Duration) -> bool {
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
         let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO);
-        !matches!(poll(&mut fds, pause), Ok(0) | Err(Errno::EINTR))
+        match poll(&mut fds, pause) {
+            Ok(0) | Err(Errno::EINTR) => false,
+            _ => self.receipts.hear(self.channel) == Heard::End,
+        }
     }
 }
 
 /// The surroundings of flow `index`.
-fn ends<'a>(channel: &'a WorkersEnd, peers: &'a [Peer; 2], index: usize) -> Ends<'a> {
-    Ends { source: &peers[index], sink: &peers[1 - index], channel }
+fn ends<'a>(channel: &'a WorkersEnd, receipts: &'a Receipts, peers: &'a [Peer; 2], index: usize) -> Ends<'a> {
+    Ends { source: &peers[index], sink: &peers[1 - index], channel, receipts }
 }

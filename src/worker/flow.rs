@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use privsep::wire;
 
+use super::receipt::{Place, Receipts};
 use super::transport::Peer;
 use crate::format::Need;
 use crate::messages::{Record, Side, WorkersEnd};
@@ -89,6 +90,8 @@ struct Pipe {
 pub(super) struct Flow {
     pub(super) from: Side,
     held: Held,
+    /// Of what is held, in the record.
+    place: Place,
     pipe: Option<Pipe>,
     need: Need,
     /// A pipe is worth having, and possible.
@@ -108,6 +111,7 @@ pub(super) struct Ends<'a> {
     pub(super) source: &'a Peer,
     pub(super) sink: &'a Peer,
     pub(super) channel: &'a WorkersEnd,
+    pub(super) receipts: &'a Receipts,
 }
 
 impl Flow {
@@ -115,6 +119,7 @@ impl Flow {
         Flow {
             from,
             held: Held::Nothing,
+            place: Place::default(),
             pipe: None,
             need,
             may_splice: need < Need::Bytes && !limited,
@@ -129,6 +134,11 @@ impl Flow {
     /// Everything read has been passed on.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self.held, Held::Nothing)
+    }
+
+    /// What is held is not recorded yet.
+    pub(super) fn awaits_record(&self, receipts: &Receipts) -> bool {
+        !self.is_empty() && !receipts.cover(self.place)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -152,15 +162,18 @@ impl Flow {
             return self.read_buffer(ends, pool, most);
         }
         match self.pipe {
-            Some(_) => self.read_pipe(ends),
+            Some(_) => self.read_pipe(ends, pool),
             None => self.read_buffer(ends, pool, usize::MAX),
         }
     }
 
-    /// Passes on what is held.
+    /// Passes on what is held, once it is recorded.
     pub(super) fn write(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
         if self.abandoned {
             self.drop_held(pool);
+            return Ok(Step::Blocked);
+        }
+        if self.awaits_record(ends.receipts) {
             return Ok(Step::Blocked);
         }
         match self.held {
@@ -197,9 +210,7 @@ impl Flow {
         let end = Record::MAX_HEAD + length;
         match self.need {
             Need::Totals => {}
-            Need::Lengths => {
-                report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 })?;
-            }
+            Need::Lengths => self.report_length(length, ends)?,
             Need::Bytes => {
                 // The head is put right before the payload, so that both are one piece of memory.
                 let mut head = [0; Record::MAX_HEAD];
@@ -208,9 +219,17 @@ impl Flow {
                 let start = Record::MAX_HEAD - used;
                 buffer.bytes[start..Record::MAX_HEAD].copy_from_slice(&head[..used]);
                 ends.channel.send_frame(&buffer.bytes[start..end])?;
+                ends.receipts.reported();
             }
         }
+        self.place = ends.receipts.last();
         self.held = Held::Buffer { buffer, start: Record::MAX_HEAD, end, urgent };
+        Ok(())
+    }
+
+    fn report_length(&self, length: usize, ends: &Ends<'_>) -> io::Result<()> {
+        report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 })?;
+        ends.receipts.reported();
         Ok(())
     }
 
@@ -244,7 +263,7 @@ impl Flow {
         }
     }
 
-    fn read_pipe(&mut self, ends: &Ends<'_>) -> io::Result<Step> {
+    fn read_pipe(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
         let Some(pipe) = &self.pipe else { return Ok(Step::Blocked) };
         match ends.source.splice_to(pipe.write.as_fd(), PIPE as usize) {
             // splice(2) also brings nothing where an urgent byte is next that came with the end of the stream.
@@ -254,9 +273,10 @@ impl Flow {
                 self.total += length as u64;
                 self.held = Held::Pipe(length);
                 if self.need == Need::Lengths {
-                    report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 })?;
+                    self.report_length(length, ends)?;
                 }
-                Ok(self.write_pipe(ends))
+                self.place = ends.receipts.last();
+                self.write(ends, pool)
             }
             Err(errno) => Ok(read_failed(errno)),
         }

@@ -23,7 +23,7 @@ use privsep::wire;
 use super::{Buffer, forward, take_session};
 use crate::format::Need;
 use crate::fuzz::{Script, descriptors, send};
-use crate::messages::{Cause, Record, Side, ToWorker, Transport, WorkersEnd};
+use crate::messages::{Acknowledge, Cause, Record, Side, ToWorker, Transport, WorkersEnd};
 
 type Worker = WorkersEnd;
 type Logger = Channel<ToWorker, Record, { wire::SHORT }>;
@@ -180,7 +180,8 @@ impl Cast {
         let idle_ms = (how & 0x30 == 0x30).then(|| u32::from(script.byte()));
         let transport = |kind: u8| if kind & 7 < 3 { Transport::Tcp } else { Transport::Unix };
         let transports = [transport(kinds), transport(kinds >> 3)];
-        let order = ToWorker::Session { need, bytes, idle_ms, transports };
+        let acknowledge = Acknowledge::Nothing;
+        let order = ToWorker::Session { need, bytes, idle_ms, transports, acknowledge };
         let streams = [its.as_fd(), theirs.as_fd()];
         let good = kinds >> 6 == 0 && client.socket.is_some() && server.socket.is_some();
         match kinds >> 6 {

@@ -9,9 +9,9 @@ mod flow;
 pub(crate) mod fuzz;
 mod idle;
 mod loss;
+mod receipt;
 mod transport;
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
@@ -23,8 +23,9 @@ use privsep::sys;
 
 use crate::messages::{Cause, ToWorker, WorkersEnd};
 use crate::policy::WORKER_DESCRIPTORS;
-use bridge::Bridge;
+use bridge::{Bridge, Terms};
 pub(crate) use flow::Buffer;
+use receipt::Receipts;
 use transport::Peer;
 
 /// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
@@ -43,19 +44,23 @@ pub(crate) fn await_session(
 
 fn take_session(channel: &WorkersEnd) -> Result<Option<Session>, ChannelError> {
     match channel.receive(Wait::Yes)? {
-        Incoming::Message(order, fds) => {
+        Incoming::Message(ToWorker::Session { need, bytes, idle_ms, transports, acknowledge }, fds) => {
             let (client, server) = two_streams(fds)?;
-            Ok(Some(Session { order, client, server }))
+            let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
+            let terms = Terms { need, limit: bytes, idle, receipts: Receipts::new(acknowledge) };
+            let [to_client, to_server] = transports;
+            let peers = [Peer::new(client, to_client), Peer::new(server, to_server)];
+            Ok(Some(Session { terms, peers }))
         }
-        Incoming::Closed | Incoming::Nothing => Ok(None),
+        // From the logger, which has no channel of a worker without a session.
+        Incoming::Message(ToWorker::Recorded { .. }, _) | Incoming::Closed | Incoming::Nothing => Ok(None),
     }
 }
 
 /// Two peers, and what is to be told of them.
 pub(crate) struct Session {
-    order: ToWorker,
-    client: OwnedFd,
-    server: OwnedFd,
+    terms: Terms,
+    peers: [Peer; 2],
 }
 
 /// What fork does not hand on: the end with our parent, and that we cannot fork in turn.
@@ -71,10 +76,7 @@ fn settle(zygote: Pid) -> Option<()> {
 
 impl Session {
     fn bridge(self, channel: &WorkersEnd, buffers: [Buffer; 2]) -> Bridge<'_> {
-        let ToWorker::Session { need, bytes, idle_ms, transports: [client, server] } = self.order;
-        let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
-        let peers = [Peer::new(self.client, client), Peer::new(self.server, server)];
-        Bridge::new(channel, need, bytes, idle, peers, buffers)
+        Bridge::new(channel, self.terms, self.peers, buffers)
     }
 }
 

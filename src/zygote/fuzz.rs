@@ -21,7 +21,7 @@ use super::{Parent, serve};
 use crate::format::Need;
 use crate::fuzz::{Script, descriptors, send, unlocked};
 use crate::messages::{
-    End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
+    Acknowledge, End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
 };
 use crate::worker::{self, Buffer};
 
@@ -165,6 +165,7 @@ impl Cast {
             bytes: None,
             idle_ms: None,
             transports: [Transport::Tcp; 2],
+            acknowledge: Acknowledge::Nothing,
         };
         let streams = [client.as_fd(), server.as_fd()];
         let _ = worker.send_with(&order, &streams[..usize::from(argument % 3)], Wait::No);

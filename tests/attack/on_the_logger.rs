@@ -22,8 +22,8 @@ use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 use tcpreen::format::Format;
 use tcpreen::messages::{
-    Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, OutputTarget, Record,
-    Rotation, Sharing, Side, ToLogger, ToWorker, Told, View,
+    Acknowledge, Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices,
+    OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
@@ -131,6 +131,7 @@ fn prepared() -> ToLogger {
         hangup: Hangup::Ends,
         rotation: Rotation::default(),
         beginning: Beginning::Empty,
+        recording: Recording { acknowledge: Acknowledge::Nothing, taken: Taken::Written },
     }
 }
 

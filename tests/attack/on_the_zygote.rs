@@ -18,10 +18,17 @@ use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
 use crate::support::wait::within;
 use tcpreen::format::Need as Wanted;
-use tcpreen::messages::{End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport};
+use tcpreen::messages::{
+    Acknowledge, End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport,
+};
 
-const SESSION: ToWorker =
-    ToWorker::Session { need: Wanted::Totals, bytes: None, idle_ms: None, transports: [Transport::Tcp; 2] };
+const SESSION: ToWorker = ToWorker::Session {
+    need: Wanted::Totals,
+    bytes: None,
+    idle_ms: None,
+    transports: [Transport::Tcp; 2],
+    acknowledge: Acknowledge::Nothing,
+};
 
 type Zygote = Role<ToZygote>;
 type Worker = Channel<ToWorker, Record>;

@@ -98,7 +98,7 @@ const TESTS: &[(&str, Test)] = &[
     ("without any one step in any one role nothing is forwarded", without_a_step),
 ];
 
-const EXTRAS: [Extra; 9] = [
+const EXTRAS: [Extra; 10] = [
     Extra::NssDaemons,
     Extra::Background,
     Extra::SocketFiles,
@@ -107,6 +107,7 @@ const EXTRAS: [Extra; 9] = [
     Extra::Rotation,
     Extra::Parts,
     Extra::WaitingPipe,
+    Extra::Sync,
     Extra::Syslog,
 ];
 

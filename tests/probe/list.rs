@@ -89,6 +89,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::Rotation => ROTATION,
         Extra::Parts => PARTS,
         Extra::WaitingPipe => WAITING_PIPE,
+        Extra::Sync => SYNC,
         Extra::Syslog => SYSLOG,
     }
 }
@@ -291,6 +292,8 @@ const SESSION_FILES: &[Entry] = when![
         // one that waits, a shared one, the end of a lock
         dies [[-1, 2], [-1, 5], [-1, 8]]
 ];
+
+const SYNC: &[Entry] = always![SYS_fdatasync];
 
 const WAITING_PIPE: &[Entry] = when![
     SYS_openat

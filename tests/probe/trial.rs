@@ -122,6 +122,7 @@ pub(crate) fn plan(role: &str) -> Vec<Trial> {
             Extra::Rotation,
             Extra::Parts,
             Extra::WaitingPipe,
+            Extra::Sync,
             Extra::Syslog,
         ]),
         _ if role.ends_with(LOGGED) => vec![call(LOG, libc::SYS_getuid, [0; 6], Expected::Lives)],

@@ -2,10 +2,12 @@
 
 mod backlog;
 mod pace;
+mod receipts;
 mod sessions;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,12 +27,13 @@ use super::notice::Notes;
 use super::session::Session;
 use super::statistics::Statistics;
 use super::writer::{News, Writers};
-use crate::messages::{Address, Level, Sharing, ToLogger, ToParent};
+use crate::messages::{Acknowledge, Address, Level, Sharing, ToLogger, ToParent};
 use crate::reason::reason;
 use crate::record::{Peer, SessionInfo, Time};
 use crate::role::Trouble;
 use backlog::Backlog;
 use pace::{Next, Pace};
+use receipts::Receipts;
 
 /// What epoll calls the descriptors that are not sessions; sessions are numbered from 1.
 const PARENT: u64 = u64::MAX;
@@ -54,6 +57,7 @@ pub(super) struct Intake {
     pub(super) backlog: u32,
     /// Identifies this start of the program in records.
     pub(super) run: Arc<str>,
+    pub(super) acknowledge: Acknowledge,
 }
 
 pub(super) struct Reader<'a> {
@@ -80,6 +84,9 @@ pub(super) struct Reader<'a> {
     backlog: Backlog,
     batch: Batch,
     pace: Pace,
+    receipts: Receipts,
+    /// An output cannot be written any more.
+    lost: bool,
     writers: Writers,
     notes: Notes,
     /// Outputs that have not said yet that they are opened again.
@@ -99,7 +106,7 @@ impl<'a> Reader<'a> {
         parent_pid: Pid,
         parent_died: &'a SignalFd,
         resolver: Option<Resolver>,
-        Intake { sharing, backlog, run }: Intake,
+        Intake { sharing, backlog, run, acknowledge }: Intake,
         writers: Writers,
         notes: Notes,
     ) -> Result<Reader<'a>, Trouble> {
@@ -131,6 +138,8 @@ impl<'a> Reader<'a> {
             backlog: Backlog::new(backlog),
             batch,
             pace: Pace::default(),
+            receipts: Receipts::new(acknowledge),
+            lost: false,
             writers,
             notes,
             reopening: 0,
@@ -191,16 +200,29 @@ impl<'a> Reader<'a> {
 
     /// Nothing is left to read.
     fn settle(&mut self) -> EpollTimeout {
+        if self.receipts.are_for_records() || self.receipts.are_due() {
+            self.hand_on();
+            return self.timeout();
+        }
         let next = self.pace.drained();
         if next != (Next::Pause { hand_on: false }) {
             self.hand_on();
         }
         match next {
             Next::Pause { .. } => {
-                pace::pause();
+                self.pause();
                 EpollTimeout::ZERO
             }
             Next::Wait => self.timeout(),
+        }
+    }
+
+    /// Lets the next records gather, where a session may begin at any time only until it does.
+    fn pause(&self) {
+        if self.receipts.are_for_files() {
+            pace::pause_until([self.parent.as_fd(), self.writers.alarm().as_fd()]);
+        } else {
+            pace::pause();
         }
     }
 
@@ -315,8 +337,17 @@ impl<'a> Reader<'a> {
                 None => self.wait_for_outputs(),
             }
         };
-        self.writers.give(std::mem::replace(&mut self.batch, next));
+        let mut batch = std::mem::replace(&mut self.batch, next);
+        batch.receipt = self.receipt();
+        self.writers.give(batch);
         self.pace.handed_on();
+        if self.writers.number() == 0 {
+            self.acknowledge();
+        }
+        // What an output has not taken, no peer gets: not even what is read until the loss is told.
+        if self.writers.have_lost() {
+            self.stop_all();
+        }
     }
 
     /// That an output is slow holds everybody up, and is no reason to take us for dead.
@@ -329,16 +360,24 @@ impl<'a> Reader<'a> {
 
     fn hear_writers(&mut self) -> Result<(), Trouble> {
         while let Some(news) = self.writers.news() {
-            if matches!(news, News::Reopened) {
-                self.reopening = self.reopening.saturating_sub(1);
-                self.tell_reopened();
-            } else if matches!(news, News::Found) {
-                self.waiting -= 1;
-                if self.waiting == 0 {
-                    self.parent.send(&ToParent::OutputsOpen)?;
+            match news {
+                News::Written(receipt) => self.written(receipt),
+                News::Reopened => {
+                    self.reopening = self.reopening.saturating_sub(1);
+                    self.tell_reopened();
                 }
-            } else if tell_news(&mut self.notes, news) == Output::Lost {
-                self.parent.send(&ToParent::OutputLost)?;
+                News::Found => {
+                    self.waiting -= 1;
+                    if self.waiting == 0 {
+                        self.parent.send(&ToParent::OutputsOpen)?;
+                    }
+                }
+                other => {
+                    if tell_news(&mut self.notes, other) == Output::Lost {
+                        self.stop_all();
+                        self.parent.send(&ToParent::OutputLost)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -411,7 +450,7 @@ fn tell_news(notes: &mut Notes, news: News) -> Output {
     let (lost, output, rest) = match news {
         News::Lost(lost) => (lost, Output::Lost, ""),
         News::Kept(kept) => (kept, Output::GoesOn, ": going on with the old file"),
-        News::Reopened | News::Found => return Output::GoesOn,
+        News::Reopened | News::Found | News::Written(_) => return Output::GoesOn,
         News::Stays(stays) => (stays, Output::GoesOn, ": this part stays"),
     };
     let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);

@@ -3,7 +3,10 @@
 //! The reader pauses only after epoll has found nothing: a pause while records wait would fill the channels of busy
 //! sessions, and each session that is over would cost the next one a pause.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// After little has been read, the next records gather for this long: waking the reader for every small record costs
 /// the peers more processor time than the record itself.
@@ -77,6 +80,13 @@ impl Pace {
 /// Lets the next records gather.
 pub(super) fn pause() {
     std::thread::sleep(COALESCE_DELAY);
+}
+
+/// Likewise, until one of these is readable.
+pub(super) fn pause_until(events: [BorrowedFd<'_>; 2]) {
+    let mut fds = events.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    // That it failed is as good as an event.
+    let _ = poll(&mut fds, PollTimeout::try_from(COALESCE_DELAY).unwrap_or(PollTimeout::ZERO));
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What workers report, each for its own session, in the order in which it is recorded.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -15,6 +16,9 @@ use crate::role::Trouble;
 
 /// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
 const HELD: usize = 4 << 20;
+
+/// What the other outputs say of a session that ends because one is lost.
+const OUTPUT_LOST: &str = "Session ended: an output cannot be written any more.";
 
 impl Reader<'_> {
     pub(super) fn open(
@@ -63,12 +67,22 @@ impl Reader<'_> {
         for (index, peer) in info.peers.iter_mut().enumerate() {
             (peer.name, until[index]) = self.names.ask(2 * number + index as u64, &peer.address);
         }
+        let files = Item::Open(Arc::new(info.clone()));
         let mut session = new(info);
         let [client, server] = until;
-        session.wait_for_names(client, server);
+        // A worker that waits for its records cannot wait for names.
+        if !self.receipts.are_for_records() {
+            session.wait_for_names(client, server);
+        }
+        if self.lost {
+            let _ = session.channel.as_ref().map(Channel::finish_sending);
+        }
         self.watch(number, session.has_deadline());
         self.sessions.insert(number, session);
         self.turn.push_back(number);
+        // Before anything else of it, whatever it waits for.
+        self.step(number);
+        self.add(files);
         Ok(())
     }
 
@@ -148,6 +162,10 @@ impl Reader<'_> {
         };
         let before = session.bytes();
         session.count(&record, length - head);
+        if matches!(record, Record::Data { .. } | Record::Passed { .. }) {
+            self.step(number);
+        }
+        let Some(session) = self.sessions.get_mut(&number) else { return };
         match record {
             Record::Data { from, urgent } => {
                 let (position, bytes) = (before[from as usize], (length - head) as u64);
@@ -169,7 +187,11 @@ impl Reader<'_> {
                 if cause == Cause::Done {
                     self.finish_sides(number, totals);
                 }
-                self.close(number, None, state_of(cause), epitaph(cause));
+                let note = match cause {
+                    Cause::Stopped if self.lost => Some(OUTPUT_LOST.to_owned()),
+                    cause => epitaph(cause),
+                };
+                self.close(number, None, state_of(cause), note);
             }
         }
     }

@@ -23,6 +23,7 @@ use privsep::channel::{Channel, ChannelError, Wait, no_fds};
 use privsep::confine::Locked;
 
 use super::dial::DialOptions;
+use super::limits;
 use super::listener::Listener;
 use super::own::OwnListeners;
 use super::pair::{Pair, Present};
@@ -30,7 +31,9 @@ use super::roles::Running;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Need;
-use crate::messages::{Address, Hangup, Level, ToLogger, ToParent, ToResolver, ToWorker, ToZygote};
+use crate::messages::{
+    Acknowledge, Address, Hangup, Level, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
+};
 use crate::policy::Role;
 pub(super) use backlog::Backlog;
 use bursts::Burst;
@@ -124,6 +127,7 @@ pub(super) struct Supervisor<'a> {
     signals: &'a SignalFd,
     _locked: &'a Locked,
     need: Need,
+    acknowledge: Acknowledge,
     phase: Phase,
     /// Sessions begun, also those whose peer could not be reached.
     begun: u64,
@@ -182,6 +186,7 @@ impl<'a> Supervisor<'a> {
             signals,
             _locked: locked,
             need,
+            acknowledge: limits::acknowledge(config),
             phase: Phase::Serving,
             begun: 0,
             failed: None,

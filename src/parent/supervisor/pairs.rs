@@ -212,7 +212,8 @@ impl Supervisor<'_> {
         let (Half::There(client), Half::There(server)) = (pair.client, pair.server) else { return };
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
         let transports = [&client.address, &server.address].map(Address::transport);
-        let session = ToWorker::Session { need: self.need, bytes: self.config.bytes, idle_ms, transports };
+        let (need, bytes, acknowledge) = (self.need, self.config.bytes, self.acknowledge);
+        let session = ToWorker::Session { need, bytes, idle_ms, transports, acknowledge };
         while let Some(worker) = self.idle.pop_front() {
             match worker.channel.send_with(
                 &session,
