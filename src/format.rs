@@ -11,8 +11,17 @@ pub enum Format {
     Count,
     Null,
     Raw,
-    Password,
+    Password(Finds),
     Strip,
+}
+
+/// Credentials that `password` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finds {
+    /// Those that a protocol defines.
+    Logins,
+    /// `--password=all`: also HTTP forms and tokens, found by common names.
+    All,
 }
 
 /// Data that a format needs; ordered, so that the most demanding output decides.
@@ -28,8 +37,15 @@ pub enum Need {
 
 impl Format {
     /// Every format, in the order of `--help`.
-    pub const ALL: [Format; 7] =
-        [Format::C, Format::Hex, Format::Count, Format::Null, Format::Raw, Format::Password, Format::Strip];
+    pub const ALL: [Format; 7] = [
+        Format::C,
+        Format::Hex,
+        Format::Count,
+        Format::Null,
+        Format::Raw,
+        Format::Password(Finds::Logins),
+        Format::Strip,
+    ];
 
     /// The name, then its aliases. Case-sensitive, as in 1.4.4.
     pub const fn names(self) -> &'static [&'static str] {
@@ -39,12 +55,17 @@ impl Format {
             Format::Count => &["count"],
             Format::Null => &["null"],
             Format::Raw => &["raw"],
-            Format::Password => &["password", "pass", "pw"],
+            Format::Password(_) => &["password", "pass", "pw"],
             Format::Strip => &["strip", "stripped"],
         }
     }
 
-    /// Finds the format with this name or alias.
+    /// Whether its outputs are readable by their owner only.
+    pub const fn has_secrets(self) -> bool {
+        matches!(self, Format::Password(_))
+    }
+
+    /// The format that `name` stands for.
     pub fn by_name(name: &str) -> Option<Format> {
         Format::ALL.into_iter().find(|format| format.names().contains(&name))
     }
@@ -53,7 +74,7 @@ impl Format {
         match self {
             Format::Null => Need::Totals,
             Format::Count => Need::Lengths,
-            Format::C | Format::Hex | Format::Raw | Format::Password | Format::Strip => Need::Bytes,
+            Format::C | Format::Hex | Format::Raw | Format::Password(_) | Format::Strip => Need::Bytes,
         }
     }
 }

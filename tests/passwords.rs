@@ -9,6 +9,7 @@ use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
+use crate::support::{Bridged, bridge};
 use servers::python;
 
 const USER: &str = "bob";
@@ -58,6 +59,31 @@ fn curl_with(mechanism: &str, url: &str, port: u16, password: &str) -> Command {
     let mut curl = curl(url, port, password);
     curl.args(["--login-options", &format!("AUTH={mechanism}")]);
     curl
+}
+
+#[test]
+fn forms_and_tokens_are_found_where_they_are_asked_for() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let form = "user=bob&password=s3cret";
+    let requests = format!(
+        "POST /in HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}\
+         GET / HTTP/1.1\r\nAuthorization: Bearer t0ken\r\n\r\n",
+        form.len()
+    );
+    let found = "HTTP form: bob:s3cret\nHTTP: (Bearer):t0ken (refused) 401\n";
+    for (option, expected) in [("all", found), ("logins", "")] {
+        let Bridged { mut client, mut server, tcpreen } =
+            bridge(|it| it.args(["--password", option]).format("password").sessions(1));
+        client.send(&requests);
+        server.expect(&requests);
+        server.send("HTTP/1.1 302 x\r\nContent-Length: 0\r\n\r\nHTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n");
+        server.finish();
+        client.rest();
+        drop((client, server));
+        assert_eq!(tcpreen.finish().stdout(), expected);
+    }
 }
 
 #[test]

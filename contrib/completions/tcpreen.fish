@@ -14,6 +14,10 @@ complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' 
 complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''
 both\t''"
+complete -c tcpreen -l record-first -d 'record, then pass on; sync: to the disk' -r -f -a "write\t''
+sync\t''"
+complete -c tcpreen -l password -d '-f password: logins, or all secrets' -r -f -a "logins\t''
+all\t''"
 complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f
 complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
 complete -c tcpreen -l max-per-client -d 'of these, sessions of one client address' -r -f

@@ -31,7 +31,7 @@ enum Takes {
     /// A value; the last one counts.
     Value(&'static str, fn() -> ValueParser),
     /// An optional value after an equals sign, and its default; the last one counts.
-    Optional(\&\'static str, \&\'static str, fn() -> ValueParser),
+    Optional(&'static str, &'static str, fn() -> ValueParser),
     /// A value; all of them count.
     Values(&'static str, fn() -> ValueParser),
     Help,
@@ -41,10 +41,11 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 17] = [
+const NEW: [&str; 19] = [
+    "password",
     "append",
-    "only",
     "record-first",
+    "only",
     "connect-timeout",
     "idle-timeout",
     "drain-timeout",
@@ -103,6 +104,18 @@ static SHOWN: [Opt; 9] = [
         help: "in the -o that follow, client or server alone",
     },
     Opt { short: None, long: &["append"], takes: Nothing, help: "keep what is in FILE, and go on behind it" },
+    Opt {
+        short: None,
+        long: &["record-first"],
+        takes: Takes::Optional("HOW", "write", || parser(values::record_first)),
+        help: "record, then pass on; sync: to the disk",
+    },
+    Opt {
+        short: None,
+        long: &["password"],
+        takes: Value("WHAT", || parser(values::finds)),
+        help: "-f password: logins, or all secrets",
+    },
     opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
     opt('q', &["quiet"], Position, "show nothing, only write the outputs"),
     opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
@@ -253,6 +266,11 @@ fn arg(option: &Opt) -> Arg {
         Alone => arg.action(ArgAction::SetTrue).exclusive(true),
         Position => arg.action(ArgAction::Append).num_args(0).default_missing_value(""),
         Value(name, parser) => value(arg, name, parser).action(ArgAction::Set),
+        Takes::Optional(name, missing, parser) => value(arg, name, parser)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(missing)
+            .action(ArgAction::Set),
         Values(name, parser) => value(arg, name, parser).action(ArgAction::Append),
         Takes::Help => arg.action(ArgAction::HelpShort),
         Takes::Version => arg.action(ArgAction::Version),
@@ -266,11 +284,6 @@ pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
 
 fn options() -> impl Iterator<Item = &'static Opt> {
     GROUPS.iter().flat_map(|(_, options)| options.iter())
-        Takes::Optional(name, missing, parser) => value(arg, name, parser)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value(missing)
-            .action(ArgAction::Set),
 }
 
 /// Every abbreviation with the option it stands for, or `None` where it is ambiguous.

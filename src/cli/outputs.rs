@@ -9,13 +9,13 @@ use super::usage::{shown, usage};
 use super::values::decimal;
 use crate::config::{Output, Target, Verbosity};
 use crate::exit::{Failure, Status};
-use crate::format::Format;
+use crate::format::{Finds, Format};
 use crate::messages::{Side, View};
 
 impl Line {
     /// Every `-o` with the options before it, and in front of them the display, if there is one.
     pub(super) fn outputs(&self, verbosity: Verbosity, daemon: bool) -> Result<Vec<Output>, Failure> {
-        let formats = self.placed::<Format>("format");
+        let formats = self.formats();
         let sides = self.placed::<Option<Side>>("only");
         let mut outputs: Vec<Output> = Vec::new();
         for (index, target) in self.placed::<Target>("output") {
@@ -34,6 +34,14 @@ impl Line {
             outputs.insert(0, Output { target: Target::Stdout, view: view(format, only)? });
         }
         Ok(outputs)
+    }
+
+    /// Every `-f`, and where it stands; `--password` belongs to each of them.
+    fn formats(&self) -> Vec<(usize, Format)> {
+        let finds = self.value("password").unwrap_or(Finds::Logins);
+        let formats = self.placed::<Format>("format").into_iter();
+        let meant = |format: Format| if format.has_secrets() { Format::Password(finds) } else { format };
+        formats.map(|(at, format)| (at, meant(format))).collect()
     }
 
     /// Meaning of an output's name in this start.
@@ -81,7 +89,7 @@ impl Line {
         let typed: Vec<usize> = self.indices("output").collect();
         // The display has no `-o`.
         let has_display = outputs.len() > typed.len();
-        let formats = self.placed::<Format>("format");
+        let formats = self.formats();
         let sides = self.placed::<Option<Side>>("only");
         let formats = formats.iter().map(|&(at, format)| (at, format!("-f {}", format.names()[0])));
         let sides = sides.iter().map(|&(at, side)| (at, format!("--only={}", side_name(side))));
@@ -95,6 +103,10 @@ impl Line {
                     remarks.push(self.remark(option, *at, is_last));
                 }
             }
+        }
+        let has_secrets = outputs.iter().any(|output| output.view.format.has_secrets());
+        if self.value::<Finds>("password").is_some() && !has_secrets {
+            remarks.push("--password affects nothing here: no output has the format password.".to_owned());
         }
         remarks
     }
@@ -119,7 +131,7 @@ fn before<T: Copy>(options: &[(usize, T)], index: usize) -> Option<T> {
 }
 
 fn view(format: Format, only: Option<Side>) -> Result<View, Failure> {
-    if (format, only) == (Format::Password, Some(Side::Server)) {
+    if format.has_secrets() && only == Some(Side::Server) {
         return Err(usage("--only=server: what password shows, the client has said.".to_owned()));
     }
     Ok(View { format, only })

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use super::{Action, Circumstances, command, parse};
 use crate::config::{Approach, Config, Endpoint, Family, Keepalive, Output, Port, Target, Verbosity};
 use crate::exit::{Failure, Status};
-use crate::format::Format;
-use crate::messages::{Beginning, Rotation, Sandbox, View};
+use crate::format::{Finds, Format};
+use crate::messages::{Beginning, Rotation, Sandbox, Taken, View};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -104,6 +104,43 @@ fn nothing_but_a_port() {
     };
     assert_eq!(config("80"), expected);
     assert_eq!(config("80 0"), expected);
+}
+
+#[test]
+fn what_is_recorded_first() {
+    assert_eq!(config("--record-first 80").record_first, Some(Taken::Written));
+    assert_eq!(config("--record-first=write 80").record_first, Some(Taken::Written));
+    assert_eq!(config("80 --record-first=sync --record-first=sync").record_first, Some(Taken::OnDisk));
+    assert_eq!(config("--record-first=sync --record-first 80").record_first, Some(Taken::Written));
+    assert_eq!(config("--rec 80 81").record_first, Some(Taken::Written), "no port is its value");
+    for value in ["", "Sync", "disk", "sync,write"] {
+        let refused = format!(
+            "{}: invalid way to record first (write or sync).",
+            if value.is_empty() { "''" } else { value }
+        );
+        assert_eq!(error(&format!("--record-first={value} 80")), refused);
+    }
+}
+
+#[test]
+fn all_secrets_are_found_if_they_are_asked_for() {
+    let all = Format::Password(Finds::All);
+    assert_eq!(config("-f pw --password=all 80").outputs, [stdout(all)]);
+    assert_eq!(config("--password all -f pw -o x 80").outputs, [stdout(all), file("x", all)]);
+    assert_eq!(
+        config("-f pw --password=all --password=logins 80").outputs,
+        [stdout(Format::Password(Finds::Logins))]
+    );
+    assert_eq!(config("-f pw --password=all 80").remarks, [""; 0]);
+    assert_eq!(
+        config("-f hex --password=all 80").remarks,
+        ["--password affects nothing here: no output has the format password."]
+    );
+    assert_eq!(error("--password=everything 80"), "everything: invalid kind of secrets (logins or all).");
+    assert_eq!(
+        error("--only=server -f pw --password=all 80"),
+        "--only=server: what password shows, the client has said."
+    );
 }
 
 /// Parses as if started by inetd, with the client on all three streams.
@@ -686,7 +723,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     command.clone().debug_assert();
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
-    let expected = "accept bind server protocol connect listen format output only append numeric quiet verbose bytes \
+    let expected = "accept bind server protocol connect listen format output only append record-first password numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
                     rotate-count daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \

@@ -11,8 +11,8 @@ use privsep::seccomp::Violation;
 use super::usage::{shown, usage};
 use crate::config::{Family, Keepalive, Target};
 use crate::exit::Failure;
-use crate::format::Format;
-use crate::messages::Side;
+use crate::format::{Finds, Format};
+use crate::messages::{Side, Taken};
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
@@ -171,6 +171,24 @@ pub(super) fn keepalive(text: OsString) -> Result<Keepalive, Failure> {
     let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds <= LONGEST_KEEPALIVE);
     let refused = || usage(format!("{}: invalid duration (0, or 1s to {LONGEST_KEEPALIVE}s).", shown(&text)));
     seconds.map(Keepalive::Every).ok_or_else(refused)
+}
+
+/// `--password`
+pub(super) fn finds(text: OsString) -> Result<Finds, Failure> {
+    match text.to_str() {
+        Some("logins") => Ok(Finds::Logins),
+        Some("all") => Ok(Finds::All),
+        _ => Err(usage(format!("{}: invalid kind of secrets (logins or all).", shown(&text)))),
+    }
+}
+
+/// `--record-first`
+pub(super) fn record_first(text: OsString) -> Result<Taken, Failure> {
+    match text.to_str() {
+        Some("write") => Ok(Taken::Written),
+        Some("sync") => Ok(Taken::OnDisk),
+        _ => Err(usage(format!("{}: invalid way to record first (write or sync).", shown(&text)))),
+    }
 }
 
 pub(super) fn sandbox(text: OsString) -> Result<Violation, Failure> {

@@ -225,7 +225,7 @@ impl Regular {
     fn begin(&mut self, view: View, beginning: Beginning) -> io::Result<()> {
         let found = self.file.metadata()?;
         // Secrets in a file that was there before and that others may read.
-        if view.format == Format::Password && found.uid() == Uid::effective().as_raw() {
+        if view.format.has_secrets() && found.uid() == Uid::effective().as_raw() {
             self.file.set_permissions(Permissions::from_mode(PRIVATE))?;
         }
         let is_bytes = view.format == Format::Raw && view.only.is_some();
@@ -266,7 +266,7 @@ fn problem(name: String, error: &io::Error) -> Problem {
 
 /// Before the umask.
 fn mode(format: Format) -> Mode {
-    Mode::from_bits_truncate(if format == Format::Password { PRIVATE } else { 0o666 })
+    Mode::from_bits_truncate(if format.has_secrets() { PRIVATE } else { 0o666 })
 }
 
 /// A descriptor that was handed over, if it can be written at all.

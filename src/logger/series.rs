@@ -139,7 +139,7 @@ impl Series {
             (_, _, Some(Side::Client)) => &[Some(Side::Client)],
             (_, _, Some(Side::Server)) => &[Some(Side::Server)],
             // What is found is always the client's, and what the server says about it stands beside it.
-            (true, Format::Password, None) => &[Some(Side::Client)],
+            (true, Format::Password(_), None) => &[Some(Side::Client)],
             (true, _, None) => &[Some(Side::Client), Some(Side::Server)],
         }
     }

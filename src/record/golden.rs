@@ -6,12 +6,19 @@ use std::sync::Arc;
 
 use super::encoder::{Purpose, encoder};
 use super::event::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
-use crate::format::Format;
+use crate::format::{Finds, Format};
 use crate::messages::{Address, Name, Side, View};
 use Side::{Client, Server};
 
-const SEVEN: [Format; 7] =
-    [Format::C, Format::Hex, Format::Count, Format::Null, Format::Raw, Format::Password, Format::Strip];
+const SEVEN: [Format; 7] = [
+    Format::C,
+    Format::Hex,
+    Format::Count,
+    Format::Null,
+    Format::Raw,
+    Format::Password(Finds::Logins),
+    Format::Strip,
+];
 
 const SESSION: u64 = 7;
 

@@ -3,7 +3,7 @@
 //! An input is a dialogue: `<` is the client, `>` the server, a line feed before one of them begins the next
 //! piece, and an empty piece is the end of that side.
 
-use crate::format::Format;
+use crate::format::{Finds, Format};
 use crate::messages::Side;
 use crate::record::text::SessionText;
 
@@ -42,7 +42,7 @@ fn pieces(data: &[u8]) -> Vec<Piece<'_>> {
 
 fn watched(said: &[Piece], step: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut session = SessionText::new(Format::Password, Some(7), false);
+    let mut session = SessionText::new(Format::Password(Finds::All), Some(7), false);
     session.begin(("a", "1"), ("b", "2"), &mut out);
     for &(from, bytes) in said {
         if bytes.is_empty() {

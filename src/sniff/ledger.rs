@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::format::Finds;
 use crate::record::visible;
 
 /// Findings that may wait at a time. The oldest is written without a verdict when one more comes.
@@ -33,6 +34,11 @@ pub(super) enum Proof {
     Account(Vec<u8>),
     /// A password that was typed at a prompt, so that its meaning is a guess.
     Typed(Vec<u8>),
+    /// A secret that needs no name, and what kind of secret it is.
+    Token {
+        kind: Vec<u8>,
+        token: Vec<u8>,
+    },
 }
 
 impl Found {
@@ -54,6 +60,10 @@ impl Found {
 
     pub(super) fn typed(user: &[u8], password: &[u8]) -> Self {
         Found::new(user, Proof::Typed(password.to_vec()))
+    }
+
+    pub(super) fn token(kind: &[u8], token: &[u8]) -> Self {
+        Found::new(b"", Proof::Token { kind: kind.to_vec(), token: token.to_vec() })
     }
 
     pub(super) fn cut(mut self, cut: bool) -> Self {
@@ -132,13 +142,15 @@ pub(super) struct Ledger {
     asked: u64,
     answered: u64,
     waiting: VecDeque<Finding>,
+    finds: Finds,
     /// The last name with a password, and how many passwords it has had in a row.
     tried: (Vec<u8>, u32),
 }
 
 impl Ledger {
-    pub(super) fn new(label: &[u8]) -> Self {
+    pub(super) fn new(label: &[u8], finds: Finds) -> Self {
         Ledger {
+            finds,
             label: label.into(),
             speech: Speech::Unheard,
             proven: false,
@@ -147,6 +159,11 @@ impl Ledger {
             waiting: VecDeque::new(),
             tried: (Vec::new(), 0),
         }
+    }
+
+    /// `--password=all`
+    pub(super) fn finds_all(&self) -> bool {
+        self.finds == Finds::All
     }
 
     /// From now on findings are written under the name of their protocol.
@@ -280,6 +297,12 @@ impl Ledger {
                 out.push(b':');
                 visible::append(password, false, out);
             }
+            Proof::Token { kind, token } => {
+                out.push(b'(');
+                visible::append(kind, false, out);
+                out.extend_from_slice(b"):");
+                visible::append(token, false, out);
+            }
             Proof::Scheme(text) | Proof::Account(text) => {
                 out.extend_from_slice(if user.is_empty() { b"(" } else { b" (" });
                 if matches!(found.proof, Proof::Account(_)) {
@@ -322,7 +345,7 @@ mod tests {
     const IMAP: Protocol = Protocol::Named("IMAP");
 
     fn ledger() -> (Ledger, Vec<u8>) {
-        let mut ledger = Ledger::new(b"");
+        let mut ledger = Ledger::new(b"", Finds::Logins);
         ledger.prove();
         (ledger, Vec::new())
     }
@@ -352,7 +375,7 @@ mod tests {
 
     #[test]
     fn unproven_findings_have_no_protocol() {
-        let (mut ledger, mut out) = (Ledger::new(b"[3] "), Vec::new());
+        let (mut ledger, mut out) = (Ledger::new(b"[3] ", Finds::Logins), Vec::new());
         ledger.expect_tag(b"x", IMAP, Found::password(b"a", b"b").cut(true), &mut out);
         ledger.flush(&mut out);
         assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");

@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn many_passwords_for_one_long_name_do_not_make_output_without_end() {
         let said = [b"USER ".as_slice(), &[1; 4000], b"\r\n", &b"PASS\r\n".repeat(10_000)].concat();
-        let mut watch = super::super::Watch::new(b"");
+        let mut watch = super::super::Watch::new(b"", crate::format::Finds::Logins);
         let mut out = Vec::new();
         watch.piece(crate::messages::Side::Client, &said, &mut out);
         watch.close(&mut out);

@@ -31,6 +31,7 @@ mod telnet;
 mod words;
 mod xmpp;
 
+use crate::format::Finds;
 use crate::messages::Side;
 
 use dialogue::Dialogue;
@@ -47,12 +48,12 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Every line that is written starts with `label`.
-    pub(crate) fn new(label: &[u8]) -> Self {
+    pub(crate) fn new(label: &[u8], finds: Finds) -> Self {
         Watch {
             client: Lines::default(),
             server: Lines::default(),
             dialogue: Dialogue::default(),
-            ledger: Ledger::new(label),
+            ledger: Ledger::new(label, finds),
         }
     }
 
@@ -111,10 +112,22 @@ fn overheard(said: &[&str]) -> String {
     overheard_bytes(&said)
 }
 
+/// The same with `--password=all`.
+#[cfg(test)]
+fn overheard_all(said: &[&str]) -> String {
+    let said: Vec<_> = said.iter().map(|text| (text.as_bytes()[0], &text.as_bytes()[1..])).collect();
+    overheard_of(&said, Finds::All)
+}
+
 /// The same for what is no text.
 #[cfg(test)]
 fn overheard_bytes(said: &[(u8, &[u8])]) -> String {
-    let mut watch = Watch::new(b"");
+    overheard_of(said, Finds::Logins)
+}
+
+#[cfg(test)]
+fn overheard_of(said: &[(u8, &[u8])], finds: Finds) -> String {
+    let mut watch = Watch::new(b"", finds);
     let mut out = Vec::new();
     for &(side, bytes) in said {
         let from = if side == b'<' { Side::Client } else { Side::Server };
@@ -134,7 +147,7 @@ mod tests {
 
     #[test]
     fn findings_wait_for_the_answer_and_no_longer() {
-        let mut watch = Watch::new(b"[4] ");
+        let mut watch = Watch::new(b"[4] ", Finds::Logins);
         let mut out = Vec::new();
         watch.piece(Side::Server, b"220 hi\r\n", &mut out);
         watch.piece(Side::Client, b"USER bob\r\nPASS x\r\n", &mut out);
@@ -213,6 +226,10 @@ mod tests {
             "Proxy-Authorization: Basic Ym9iOnB3\r\n",
             "Authorization: Digest username=\"bob\"\r\n",
             "Content-Length: 7\r\n",
+            "Content-Type: application/x-www-form-urlencoded\r\n",
+            "user=b&pw=p",
+            "Authorization: Bearer t\r\n",
+            "GET /?password=x HTTP/1.1\r\n",
             "5\r\nhello\r\n0\r\n",
             "Transfer-Encoding: chunked\r\n",
             "HTTP/1.1 200 OK\r\n",
@@ -292,7 +309,7 @@ mod tests {
     }
 
     fn watched(said: &[(Side, Vec<u8>)], piece: usize) -> String {
-        let mut watch = Watch::new(b"");
+        let mut watch = Watch::new(b"", Finds::All);
         let mut out = Vec::new();
         for (from, bytes) in said {
             for piece in bytes.chunks(piece) {

@@ -61,6 +61,8 @@ fn hint(shell: Shell, arg: Arg, value: &str) -> Arg {
         ("FORMAT", _) => words(arg, &values::format_names()),
         ("SIDE", _) => words(arg, &["client", "server", "both"]),
         ("MODE", _) => words(arg, &["kill", "log"]),
+        ("HOW", _) => words(arg, &["write", "sync"]),
+        ("WHAT", _) => words(arg, &["logins", "all"]),
         ("LEVEL", _) => words(arg, &["full", "basic"]),
         ("PROTO", _) => words(arg, &values::protocol_names()),
         ("HOST" | "ADDR", Shell::Bash) => words(arg, &["@hostname"]),

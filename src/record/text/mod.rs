@@ -58,7 +58,7 @@ impl Body {
             Format::Raw if terminal => Body::Visible,
             Format::Raw => Body::Raw,
             Format::Strip => Body::Strip,
-            Format::Password => Body::Password(Box::new(Watch::new(label))),
+            Format::Password(finds) => Body::Password(Box::new(Watch::new(label, finds))),
         }
     }
 }
@@ -234,6 +234,7 @@ pub(crate) fn find(needle: u8, bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Finds;
 
     /// A session with all there can be, in one format.
     fn session(format: Format, label: Option<u64>, terminal: bool) -> String {
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn password_has_no_frame() {
-        assert_eq!(session(Format::Password, Some(1), false), "");
+        assert_eq!(session(Format::Password(Finds::Logins), Some(1), false), "");
     }
 
     #[test]
@@ -341,11 +342,11 @@ mod tests {
     #[test]
     fn password_of_one_direction_knows_the_other() {
         let mut out = Vec::new();
-        let mut both = SessionText::new(Format::Password, None, false);
+        let mut both = SessionText::new(Format::Password(Finds::Logins), None, false);
         both.piece(Side::Client, false, b"USER a\r\nPASS b\r\n", &mut out);
         both.piece(Side::Server, false, b"230 <\r\n", &mut out);
         both.close(&mut out);
         assert!(out.windows(4).any(|found| found == b" a:b"));
-        assert_eq!(one_way(Format::Password, Side::Client).as_bytes(), out);
+        assert_eq!(one_way(Format::Password(Finds::Logins), Side::Client).as_bytes(), out);
     }
 }

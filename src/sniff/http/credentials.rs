@@ -12,18 +12,27 @@ pub(super) fn is_name(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(ORIGIN) || name.eq_ignore_ascii_case(PROXY)
 }
 
-/// What a header tells of a protocol's user.
-pub(super) fn credentials(name: &'static str, header: &Header<'_>) -> Option<(Protocol, Found)> {
+/// What a header tells of a protocol's user; `all` asks for tokens as well.
+pub(super) fn credentials(name: &'static str, header: &Header<'_>, all: bool) -> Option<(Protocol, Found)> {
     let protocol = match header.name {
         name_ if name_.eq_ignore_ascii_case(ORIGIN) => Protocol::Named(name),
         name_ if name_.eq_ignore_ascii_case(PROXY) => Protocol::Proxy(name),
         _ => return None,
     };
     let (scheme, credentials) = word(header.value);
-    Some((protocol, found(scheme, credentials.trim_ascii_end())?))
+    let credentials = credentials.trim_ascii_end();
+    // A scheme that is not known is a token, which has no name in it.
+    let token =
+        || (all && !is_known(scheme) && !credentials.is_empty()).then(|| Found::token(scheme, credentials));
+    Some((protocol, found(scheme, credentials).or_else(token)?))
 }
 
-/// What the credentials tell. A scheme that is not listed here is a token, which has no name in it.
+fn is_known(scheme: &[u8]) -> bool {
+    const KNOWN: [&[u8]; 4] = [b"Basic", b"Digest", b"NTLM", b"Negotiate"];
+    KNOWN.iter().any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+/// What the credentials of a known scheme tell.
 fn found(scheme: &[u8], credentials: &[u8]) -> Option<Found> {
     let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
     if is(b"Basic") {

@@ -2,11 +2,12 @@
 //! answers.
 
 mod credentials;
+mod form;
 mod message;
 
 use super::dialogue::{Conversation, Switch};
 use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::lines::{Item, LIMIT, Next};
 use super::words::{number, word};
 use credentials::credentials;
 use message::{Length, Message, Part};
@@ -53,6 +54,8 @@ pub(super) struct Http {
     /// SIP's answers find their requests by the header CSeq: credentials that wait for the request's, and the
     /// status that waits for the answer's.
     sip: Sip,
+    /// The body of the request that is being read, where it is looked into.
+    body: Option<form::Kind>,
     /// What the response that is being read will lead to.
     leads_to: Option<Switch>,
     switched: Option<Switch>,
@@ -66,6 +69,9 @@ struct Sip {
     response: Vec<u8>,
 }
 
+/// What `--password=all` finds beyond the headers that HTTP defines.
+const FORM: Protocol = Protocol::Named("HTTP form");
+
 /// Credentials of one SIP request that are read.
 const SIP_CREDENTIALS: usize = 4;
 
@@ -77,8 +83,10 @@ impl Http {
         http
     }
 
-    fn request_line(&mut self, kind: Kind, line: &[u8], ledger: &mut Ledger) {
+    fn request_line(&mut self, kind: Kind, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        let line = item.bytes;
         self.kind = kind;
+        self.body = None;
         ledger.prove();
         if kind != Kind::Sip {
             let number = ledger.ask();
@@ -87,18 +95,49 @@ impl Http {
             self.connects.set(number, method == b"CONNECT");
         }
         self.request.begin(Length::Nothing);
+        if ledger.finds_all() && kind == Kind::Http && !item.is_cut() {
+            self.expect_form(form::in_request(line), ledger, out);
+        }
+    }
+
+    fn expect_form(&self, found: Option<Found>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+        if let Some(found) = found {
+            ledger.expect(ledger.asked(), FORM, found, out);
+        }
+    }
+
+    /// How the stream goes on behind the headers: a form is read whole, any other body is passed over.
+    fn body(&mut self, next: Next, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+        let Next::Skip(length @ 1..) = next else { return next };
+        if self.body.is_none() {
+            return next;
+        }
+        if length > LIMIT as u64 {
+            self.body = None;
+            ledger.too_long(FORM, "a body", length, out);
+            return next;
+        }
+        Next::Take(length as usize)
     }
 
     fn request_header(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let Http { request, kind, sip, .. } = self;
+        let Http { request, kind, sip, body, .. } = self;
+        let all = ledger.finds_all() && *kind == Kind::Http;
         let mut found = Vec::new();
         let next = request.line(item, |header| {
             if *kind == Kind::Sip && header.is("CSeq") {
                 sip.request = header.value.to_vec();
             } else if header.cut && credentials::is_name(header.name) {
                 ledger.too_long(Protocol::Named(kind.name()), "a header", header.value.len() as u64, out);
+            } else if all && header.is("Content-Type") {
+                *body = form::Kind::of(header.value);
             } else {
-                found.extend(credentials(kind.name(), &header));
+                found.extend(credentials(kind.name(), &header, ledger.finds_all()));
+                found.extend(
+                    form::in_header(&header)
+                        .filter(|_| all)
+                        .map(|found| (Protocol::Named(kind.name()), found)),
+                );
             }
         });
         if *kind == Kind::Sip {
@@ -116,7 +155,7 @@ impl Http {
             let number = if ledger.asked() == 0 { ledger.ask() } else { ledger.asked() };
             ledger.expect(number, protocol, found, out);
         }
-        next
+        self.body(next, ledger, out)
     }
 
     fn answered(&mut self, status: u16, ledger: &mut Ledger, out: &mut Vec<u8>) {
@@ -166,11 +205,15 @@ impl Http {
 impl Conversation for Http {
     fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
         if self.request.part == Part::Start {
+            if let Some(kind) = self.body.take() {
+                self.expect_form(form::in_body(kind, item.bytes), ledger, out);
+                return Next::Line;
+            }
             // On a connection that is known to be HTTP's, a line that is too long to be read to its end is a
             // request all the same.
             let cut = (item.is_cut() && ledger.asked() > 0).then_some(self.kind);
             if let Some(kind) = kind_of_request(item).or(cut) {
-                self.request_line(kind, item.bytes, ledger);
+                self.request_line(kind, item, ledger, out);
             }
             return Next::Line;
         }
@@ -204,6 +247,9 @@ impl Conversation for Http {
 /// error may have been found before the credentials were looked at.
 fn verdict(protocol: Protocol, status: u16) -> Verdict {
     match (protocol, status) {
+        // The page that answers a form may say anything.
+        (FORM, 401 | 403) => Verdict::Refused,
+        (FORM, _) => Verdict::Undecided,
         (Protocol::Proxy(_), 407) | (Protocol::Named(_), 401) => Verdict::Refused,
         (Protocol::Proxy(_), 401) | (_, 200..=399) => Verdict::Accepted,
         _ => Verdict::Undecided,
