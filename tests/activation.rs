@@ -1,4 +1,4 @@
-//! Sockets that a service manager hands over.
+//! Sockets passed by a service manager (socket activation).
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -23,7 +23,7 @@ fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// It ends with the status for what was handed over, and says this.
+/// Expects the start to fail with this status and message.
 #[track_caller]
 fn refuses(tcpreen: Tcpreen, words: &str) {
     let outcome = tcpreen.run();
@@ -220,7 +220,7 @@ fn a_connected_socket_can_wait_for_its_server() {
     assert_eq!(tcpreen.finish().code(), 0);
 }
 
-/// `systemd-socket-activate`, which waits for a client as systemd does.
+/// Starts `systemd-socket-activate`, which waits for a client as systemd does.
 #[track_caller]
 fn systemd(options: &[&str], tcpreen: &[&str], test: impl FnOnce(Peer)) {
     let place = place_of_our_own();

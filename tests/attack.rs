@@ -1,8 +1,8 @@
-//! The messages between the processes under attack: whatever one of them is made to say, those who hear it
-//! stay whole, and nobody who has nothing to do with it notices.
+//! The messages between the processes under attack: a compromised process cannot harm the receivers of its
+//! messages, and unrelated sessions do not notice.
 //!
-//! The test speaks in the place of the process that has been taken over: as the parent of a role that it
-//! started itself, or over a copy of a descriptor of a process that runs.
+//! The test sends in the place of the compromised process: as the parent of a role that it started itself, or
+//! over a copy of a running process's descriptor.
 
 mod on_the_disk;
 mod on_the_logger;
@@ -10,5 +10,5 @@ mod on_the_parent;
 mod on_the_resolver;
 mod on_the_zygote;
 
-/// `EX_SOFTWARE`: what a process ends with that was told nonsense.
+/// `EX_SOFTWARE`: exit status after a protocol violation.
 const NONSENSE: i32 = 70;

@@ -1,4 +1,5 @@
-//! The logger keeps up with small records and short sessions, or the next client waits: nothing piles up behind it.
+//! The logger keeps up with small records and short sessions, or the next client waits: no backlog grows
+//! without bound.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +14,13 @@ use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, long, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 
-/// More sessions than may ever be over and not recorded.
+/// More sessions than the backlog may hold.
 const FAR_TOO_MANY: usize = 200;
 
 /// Maximum number of sessions that are over and not yet recorded (src/parent/limits.rs), and one that runs.
 const BACKLOG: usize = 64 + 1;
 
-/// One session that says `hello` and is gone. Returns a client that is not served.
+/// Runs one session that sends `hello` and closes. Returns a client that is not served.
 fn visit(tcpreen: &Running, server: &Server) -> Option<Peer> {
     let mut client = tcpreen.connect();
     client.send("hello");
@@ -30,7 +31,8 @@ fn visit(tcpreen: &Running, server: &Server) -> Option<Peer> {
     None
 }
 
-/// The next connection, if one comes before long: a client whose turn has come is connected at once.
+/// Returns the next connection, if one comes within a short time: a client whose turn has come is connected
+/// at once.
 fn accepted(server: &Server) -> Option<Peer> {
     for _ in 0..300 {
         if let Some(peer) = server.accept_now() {
@@ -78,7 +80,7 @@ fn sessions_that_are_over_and_not_recorded_are_bounded_and_the_next_client_waits
     }
 }
 
-/// Sessions whose record is not complete.
+/// Counts sessions whose record is not complete.
 fn incomplete(scratch: &Scratch, name: &str, sessions: usize) -> usize {
     let complete = |number: usize| {
         let record = fs::read(scratch.path(&format!("{name}-{number}"))).unwrap_or_default();
@@ -117,10 +119,10 @@ fn short_sessions(limit: &str, sessions: usize) {
             held.push((proc::descriptors(logger).len(), memory));
         }
     }
-    // In the batches, and not yet in the logger's hands.
+    // In the batches, beyond the logger's own queue.
     let behind = incomplete(&scratch, "C", sessions);
     assert!(behind <= 8 * 32 + BACKLOG, "{behind} sessions behind");
-    // Its own, the channels of sessions, and the files of a few that are neither begun nor over for the writers.
+    // Its own, the channels of sessions, and the files of a few sessions between the reader and the writers.
     assert!(held.iter().all(|(descriptors, _)| *descriptors <= 32 + BACKLOG + 40), "{held:?}");
     let growth = held[held.len() - 1].1.saturating_sub(held[0].1);
     assert!(growth < 4 << 20, "{held:?}");
@@ -131,7 +133,7 @@ fn short_sessions(limit: &str, sessions: usize) {
     }
 }
 
-/// The calls of each thread of a program, by thread.
+/// System calls of each thread of a program.
 fn calls(directory: &Path) -> BTreeMap<String, Vec<String>> {
     let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
     let lines = |path: &Path| {
@@ -143,8 +145,8 @@ fn calls(directory: &Path) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// Counted, because a pause of a millisecond shows in no time that a test could rely on: the reader sleeps only after
-/// epoll has said that there is nothing to read.
+/// Counts calls, because a pause of a millisecond cannot be measured reliably: the reader sleeps only after
+/// epoll has reported that there is nothing to read.
 #[test]
 fn the_reader_never_sleeps_while_records_wait() {
     if !needs(&[Need::Ours, Need::Program("strace"), Need::Program("bash")]) {

@@ -1,4 +1,4 @@
-//! Promise 29: an output that is slow, stopped or broken holds the peers up, and nobody's memory grows.
+//! Promise 29: an output that is slow, stopped or broken delays the peers, and no process grows.
 
 use std::fs::{self, File, Permissions};
 use std::io::Read;
@@ -23,8 +23,8 @@ use crate::support::{Bridged, bridge, nobody, proc};
 
 const MIB: u64 = 1 << 20;
 
-/// What a role may have in memory, whatever is on its way: the eight batches of the logger and its text, or the
-/// two buffers of a worker, with the program and its libraries.
+/// Maximum memory of a role, whatever is in flight: the eight batches of the logger and its text, or the two
+/// buffers of a worker, with the program and its libraries.
 const MOST: u64 = 24 * MIB;
 
 #[track_caller]
@@ -58,7 +58,7 @@ fn a_logger_that_is_stopped_holds_the_peers_up_and_loses_nothing() {
     let writers: Vec<_> = writers.collect();
     let stalled: Vec<_> = writers.into_iter().map(|it| it.join().expect("a client")).collect();
     memory_is_bounded(&tcpreen, "with the logger stopped");
-    // A client that comes now waits, too.
+    // A new client waits, too.
     let late = tcpreen.connect();
     if long() {
         thread::sleep(Duration::from_secs(10));
@@ -115,7 +115,7 @@ fn a_pipe_that_nobody_reads_takes_no_memory_whatever_a_format_makes_of_it() {
     assert_eq!(sink.join().expect("the server"), sent);
     drop(client);
     assert_eq!(tcpreen.finish().code(), 0);
-    // Sixteen bytes make a row of 75.
+    // A row of 75 characters has sixteen bytes.
     let shown = shown.join().expect("the reader").expect("the record");
     assert!(shown > sent.length * 75 / 16, "{shown} bytes of hex for {}", sent.length);
 }
@@ -125,7 +125,7 @@ fn a_device_with_an_error_is_told_and_ends_the_sessions() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
-    // A terminal that has gone is one.
+    // A terminal that has been closed fails all writes.
     let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
     let name = ptsname_r(&terminal).expect("its name");

@@ -1,4 +1,4 @@
-//! What happens beyond each limit, and that it is told once for many.
+//! Limits on clients and sessions, and the rate limiting of their notices.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -24,13 +24,13 @@ fn a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once() {
     for _ in 0..20 {
         tcpreen.expect_refusal();
     }
-    // Told at once, the others when the burst is over, here with the program.
+    // Reported at once; the others at the end of the burst, here that of the program.
     tcpreen.stderr_line("127.0.0.1: turned away, as more than --max-per-client allows");
     assert_eq!(times(&tcpreen.stderr(), "turned away"), 1);
     drop(sessions);
     let place = ([127, 0, 0, 1], tcpreen.port()).into();
     until("room for the client", || {
-        // Turned away, it may be reset before it knows that it is connected.
+        // A rejected client may be reset before it is connected.
         let mut client = Peer::try_connect(place)?;
         client.try_send("hello");
         server.accept_now().map(|mut server| server.expect("hello"))
@@ -77,7 +77,7 @@ fn a_flood_from_one_address_keeps_no_other_client_out() {
     for at_once in [1, 3] {
         let server = Server::listen();
         let tcpreen = Tcpreen::to(server.port()).args(["--max-per-client", "1"]).at_once(at_once).start();
-        // All places taken, one of them by the address of the flood.
+        // All places are taken, one of them by the address of the flood.
         let mut sessions = vec![(tcpreen.connect(), server.accept())];
         for other in 1..at_once {
             sessions.push((from(&format!("127.0.1.{other}"), tcpreen.port()), server.accept()));
@@ -109,7 +109,7 @@ fn clients_that_wait_inside_are_served_in_their_order_or_let_go() {
     let waiting = |number: u8| from(&format!("127.0.1.{number}"), tcpreen.port());
     let first = (tcpreen.connect(), server.accept());
     let _second = (waiting(9), server.accept());
-    // One that leaves frees its share, and is in the record.
+    // A client that leaves frees its share, and is recorded.
     waiting(1).reset();
     tcpreen.stdout_with("Session ended: connection reset by the client.\n");
     let mut clients = [1, 2, 3].map(waiting);
@@ -121,7 +121,7 @@ fn clients_that_wait_inside_are_served_in_their_order_or_let_go() {
         server.accept().expect(format!("I am {number}"));
         client.finish();
     }
-    // That was the fifth session: there is none for the last one.
+    // That was the fifth session, the last one that may begin.
     clients[2].expect_refusal();
 }
 
@@ -186,7 +186,7 @@ fn a_server_that_does_not_answer_is_told_once_for_many_clients() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    // A full backlog: the kernel lets further ones wait.
+    // A full queue: the kernel lets further clients wait.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).expect("a number"))
         .expect("listen");

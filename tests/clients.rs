@@ -14,7 +14,7 @@ use crate::support::skip::{Need, needs, skipped_because};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::{nobody, place_of_our_own};
 
-/// What a client prints; it must succeed.
+/// Returns the output of a client, which must succeed.
 #[track_caller]
 fn output(command: &mut Command) -> Vec<u8> {
     let output = command.stdin(Stdio::null()).output().expect("the client starts");
@@ -105,7 +105,7 @@ fn redis() -> RealServer {
     RealServer::start(server.args(["--save", "", "--appendonly", "no"]).current_dir("/tmp"), place)
 }
 
-/// The directory with PostgreSQL's own programs, which are in nobody's search path.
+/// The directory with PostgreSQL's own programs, which is in no search path.
 pub fn postgresql() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     versions.flatten().map(|version| version.path().join("bin")).find(|bin| bin.join("initdb").exists())

@@ -1,4 +1,4 @@
-//! The completions of contrib/completions, typed in real shells.
+//! Types the completions of contrib/completions in real shells.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -13,10 +13,10 @@ use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::wait::until;
 
-/// Bound in each shell: shows what the line is now, and empties it.
+/// Bound to a key in each shell: prints the line and empties it.
 const SHOW: &str = "\x18s";
 
-/// A shell on a terminal of its own.
+/// A shell on its own terminal.
 struct Shell {
     child: Child,
     keyboard: File,
@@ -24,7 +24,7 @@ struct Shell {
 }
 
 impl Shell {
-    /// Starts it and waits for its prompt, which has to be `READY> `.
+    /// Starts it and waits for its prompt, `READY> `.
     fn start(mut command: Command) -> Self {
         let terminal = openpty(None, None).expect("a terminal");
         let end = || terminal.slave.try_clone().expect("a descriptor");
@@ -45,7 +45,7 @@ impl Shell {
         shell
     }
 
-    /// What becomes of `typed` when the tabulator key is hit.
+    /// Returns the line after `typed` and the tabulator key.
     fn complete(&mut self, typed: &str) -> String {
         self.screen.lock().expect("no panic").clear();
         write!(self.keyboard, "{typed}\t{SHOW}").expect("keys are hit");
@@ -64,7 +64,7 @@ impl Drop for Shell {
     }
 }
 
-/// Hits the tabulator key after pieces of words that can only become one thing.
+/// Completes prefixes that have a single completion.
 fn expect_completions(mut shell: Shell, scratch: &Scratch) {
     let file = scratch.path("only-one");
     fs::write(&file, "").expect("a file");
@@ -85,7 +85,7 @@ fn expect_completions(mut shell: Shell, scratch: &Scratch) {
     ];
     for (typed, completed) in cases {
         let line = shell.complete(&format!("tcpreen {typed}"));
-        // Some add a blank, some an equals sign.
+        // Some shells append a blank, some an equals sign.
         assert_eq!(line.trim_end_matches([' ', '=']), format!("tcpreen {completed}"), "{typed}");
     }
 }

@@ -1,5 +1,4 @@
-//! Started where there is less than on a whole system: the trials of a container, played with a root file system and
-//! namespaces of the test's own.
+//! Starts in incomplete systems, as in containers, made of a root file system and namespaces for each test.
 
 use std::fs;
 use std::io::Read;
@@ -21,7 +20,7 @@ use crate::support::wait::until;
 
 const NEEDS: [Need; 4] = [Need::Ours, Need::Root, Need::MountNamespace, Need::Program("setpriv")];
 
-/// An ordinary user without an account, of whom there is nobody else on this machine.
+/// A user id without an account or processes.
 const USER: u32 = 34567;
 
 #[track_caller]
@@ -33,7 +32,7 @@ fn serves(tcpreen: &Running) {
     client.expect_end();
 }
 
-/// Serves in the container, and records in its volume. Returns what was said.
+/// Runs a session in the container, recorded in its volume. Returns the output.
 #[track_caller]
 fn serves_and_records(container: &Container, options: &[&str], echo: &Service<Traffic>) -> Running {
     let tcpreen = container.command(echo.port).args(options).args(["-o", "/records/record"]).start();
@@ -45,7 +44,7 @@ fn serves_and_records(container: &Container, options: &[&str], echo: &Service<Tr
 
 #[track_caller]
 fn expect_user(tcpreen: &Running, uid: u32, gid: u32) {
-    // The worker of the session that was served ends while it is looked at.
+    // The worker of the served session ends meanwhile.
     let processes: Vec<_> = tcpreen
         .processes()
         .into_iter()
@@ -127,7 +126,8 @@ fn without_accounts_a_name_is_an_error_that_names_the_way_out() {
     }
 }
 
-/// What `podman run` in the head of the recipe passes to the program, without server and port, and as whom it runs.
+/// Arguments that `podman run` in the head of the recipe passes to the program, without server and port, and
+/// its user.
 fn recipe() -> (Vec<&'static str>, &'static str, &'static str) {
     let text = include_str!("../contrib/container/Containerfile");
     let arguments = text.lines().find_map(|line| line.strip_prefix("#       tcpreen ")).expect("the command");
@@ -164,7 +164,7 @@ fn without_an_entry_for_its_user_it_serves() {
     }
     let echo = echo_server();
     for container in [Container::new(), Container::new().without_accounts().read_only()] {
-        // As OpenShift does: a number of its own choice, in root's group.
+        // As OpenShift does: an arbitrary user id in root's group.
         let container = container
             .by(&format!("/usr/bin/setpriv --reuid {USER} --regid 0 --clear-groups --inh-caps=-all"));
         let tcpreen = serves_and_records(&container, &[], &echo);
@@ -172,7 +172,7 @@ fn without_an_entry_for_its_user_it_serves() {
     }
 }
 
-/// As uid 0 of a user namespace in which there is no other.
+/// Runs as uid 0 of a user namespace with a single user.
 fn alone(scratch: &Scratch, words: &str, server: u16) -> Tcpreen {
     let program = scratch.copy_of_program(0o755);
     let command = format!("exec {words} unshare --user --map-root-user");
@@ -189,7 +189,7 @@ fn root_of_a_namespace_with_one_user_goes_on_as_that_user() {
         return;
     }
     let echo = echo_server();
-    // Groups stay where nobody may change them, and are the only thing that is missing.
+    // Groups stay where setgroups is denied; nothing else is missing.
     for (groups, full) in [("--clear-groups", true), ("--groups 4,5", false)] {
         let scratch = Scratch::new();
         let words = format!("setpriv --reuid {USER} --regid {USER} {groups}");
@@ -227,7 +227,7 @@ fn a_user_that_is_not_in_the_namespace_is_named() {
     }
     let scratch = Scratch::new();
     let program = scratch.copy_of_program(0o755);
-    // Two users: root, and one that is not the one asked for.
+    // Two users: root, and another one than the one requested.
     let script = format!(
         "import os, sys\n\
          ready, go = os.pipe(), os.pipe()\n\
@@ -251,7 +251,7 @@ fn a_user_that_is_not_in_the_namespace_is_named() {
     assert!(said.contains("uid 4711 is not there in this user namespace"), "{said}");
 }
 
-/// The program, where an `unshare` that waits for it is the process that was started.
+/// The program, where the process that was started is an `unshare` that waits for it.
 fn inner(running: &Running) -> Pid {
     until("the first process of the namespace", || {
         let child = proc::descendants(running.pid()).into_iter().find(|pid| {
@@ -270,7 +270,7 @@ fn as_the_first_process_it_reaps_the_orphans_of_others_and_obeys_signals() {
     let tcpreen = container.command(echo.port).args(["-u", "nobody"]).start();
     let first = inner(&tcpreen);
     for _ in 0..3 {
-        // Its child is an orphan at once, and ends after that: the pipe is closed by both.
+        // Its child is orphaned at once, and ends later: the pipe is closed by both.
         let script = "(exec sleep 0.1) & exit 0";
         let mut enter = std::process::Command::new("nsenter");
         enter.args(["--pid", "--target", &first.to_string(), "sh", "-c", script]);
@@ -288,7 +288,7 @@ fn as_the_first_process_it_reaps_the_orphans_of_others_and_obeys_signals() {
     assert_eq!(tcpreen.finish().code(), 143);
 }
 
-/// As an ordinary user of whom there is no other process, below these limits.
+/// Runs as an ordinary user without other processes, below these limits.
 fn limited(scratch: &Scratch, limits: &str, server: u16) -> Tcpreen {
     let program = scratch.copy_of_program(0o755);
     let command =

@@ -1,4 +1,4 @@
-//! `-d`: in the foreground until it listens, then on its own.
+//! `-d`: stays in the foreground until it listens, then runs in the background.
 
 mod logrotate;
 mod rotation;
@@ -21,7 +21,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
 
-/// The fields of `/proc/PID/stat` from the state on.
+/// Fields of `/proc/PID/stat`, from the state on.
 fn stat(pid: Pid) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
@@ -51,7 +51,7 @@ fn the_foreground_waits_as_long_as_the_start_takes() {
     });
 }
 
-/// A daemon whose start takes seconds: it waits for a name server that does not answer.
+/// A daemon whose start takes seconds, because a name server does not answer.
 fn half_started(test: impl FnOnce(Daemon, Running) + Send) {
     if !needs(&[Need::Root, Need::Program("ip"), Need::Program("mount")]) {
         return;
@@ -121,7 +121,7 @@ fn every_process_of_a_daemon_is_confined() {
     }
 }
 
-/// The foreground ends with this status and message, and nobody is left in the background.
+/// Expects the foreground process to end with this status and message, and no process in the background.
 #[track_caller]
 fn does_not_start(daemon: &Daemon, command: Tcpreen, status: i32, message: &str) {
     let outcome = command.run();

@@ -1,4 +1,4 @@
-//! What cannot work is said on stderr, in one plain message, with the right exit status.
+//! Errors: one plain message on stderr, with the right exit status.
 
 mod surroundings;
 mod usage;
@@ -15,14 +15,14 @@ use crate::support::under_test::{is_original, known_to_fail_on_original};
 use crate::support::wait::until;
 use crate::support::{low_port, nobody};
 
-/// The program must not start, with this status and this line.
+/// Expects the start to fail with this status and line.
 #[track_caller]
 fn fails(tcpreen: Tcpreen, status: i32, message: &str) {
     let outcome = tcpreen.run();
     assert!(outcome.stderr.lines().any(|line| line.ends_with(message)), "{outcome:?}");
     assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
     assert_eq!(outcome.stdout(), "");
-    // The original ends with 0 when it fails, and with 1 when it was misused.
+    // The original exits with 0 on failure and with 1 on misuse.
     assert!(is_original() || outcome.code() == status, "exit status {}, not {status}", outcome.code());
 }
 
@@ -225,6 +225,6 @@ fn an_output_that_cannot_be_created_leaves_the_port_free() {
     }
     let place = crate::support::place_of_our_own();
     assert_eq!(Tcpreen::to(80).listen_at(place).output("/dev/null/record").run().code(), 73);
-    // A role that was being started when the parent gave up has the socket open until it has executed.
+    // A role that was being started when the parent failed has the socket open until it has executed.
     until("the port to be free", || TcpListener::bind(place).ok());
 }

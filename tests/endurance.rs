@@ -1,5 +1,5 @@
-//! Many sessions, many failures, processes that are killed or stopped, and too little of everything: nothing
-//! is left over, nothing spins, and what can go on goes on. `TCPREEN_LONG=1` counts in thousands.
+//! Many sessions, many failures, processes that are killed or stopped, and shortages: nothing is leaked,
+//! nothing spins, and unaffected sessions continue. `TCPREEN_LONG=1` runs thousands of sessions.
 
 mod shortage;
 
@@ -27,10 +27,10 @@ use crate::support::under_test::binary;
 use crate::support::wait::{until, within};
 use tcpreen::messages::{Reaping, ToLogger, ToResolver, ToZygote};
 
-/// Those that live as long as the bridge.
+/// Roles that live as long as the bridge.
 const LASTING: [&str; 4] = ["parent", "logger", "resolver", "zygote"];
 
-/// What a role holds: descriptors, memory, children.
+/// Resources of a role: descriptors, memory, children.
 #[derive(Clone, Copy, Debug)]
 struct Holdings {
     descriptors: usize,
@@ -46,7 +46,7 @@ fn holdings(tcpreen: &Running) -> BTreeMap<&'static str, Holdings> {
     LASTING.iter().map(|role| (*role, of(role))).collect()
 }
 
-/// Waits until nobody holds more than before, except that memory may have grown by 4 MiB.
+/// Waits until no role holds more than before, except for memory within 4 MiB.
 #[track_caller]
 fn expect_as_before(tcpreen: &Running, before: &BTreeMap<&'static str, Holdings>) {
     let idle = || tcpreen.roles().get("worker").is_none_or(|workers| workers.len() <= 6).then_some(());
@@ -66,7 +66,7 @@ fn expect_as_before(tcpreen: &Running, before: &BTreeMap<&'static str, Holdings>
     assert!(until("holdings as before", settled), "{last}");
 }
 
-/// A server that does what the first byte asks for.
+/// A server whose behaviour the first byte selects.
 fn obedient_server() -> Service<()> {
     Server::listen().serve(|mut peer: Peer| match peer.words_within(Duration::from_secs(20)).as_deref() {
         Some(b"reset") => peer.reset(),
@@ -83,24 +83,24 @@ fn obedient_server() -> Service<()> {
     })
 }
 
-/// Until it ends, however that is.
+/// Reads to the end of the connection, in whatever way it ends.
 fn hear_out(mut peer: Peer) {
     while peer.words_within(Duration::from_secs(20)).is_some() {}
 }
 
-/// The bridges of sessions that go wrong. Only who stays silent meets the one that soon loses patience: on a
-/// machine that is busy enough, anybody else would seem silent to it.
+/// Bridges for failing sessions. Only clients that stay silent use the one with the short time-out: on a busy
+/// machine any other would seem silent to it.
 struct Bridges {
     patient: Running,
     hasty: Running,
 }
 
-/// One session that goes wrong in the way of its number.
+/// Runs one session that fails in a way selected by its number.
 fn misadventure(Bridges { patient, hasty }: &Bridges, number: usize) {
     let way = number % 8;
     let mut client = if way == 7 { hasty.connect() } else { patient.connect() };
     match way {
-        // Gone before the server has been reached, or answered.
+        // Closed before the server has been reached, or has answered.
         0 => client.reset(),
         1 => drop(client),
         2 => {
@@ -127,12 +127,12 @@ fn misadventure(Bridges { patient, hasty }: &Bridges, number: usize) {
             client.expect("echo");
             client.reset();
         }
-        // Silent, until the time is over.
+        // Silent until the time-out.
         _ => client.expect_hang_up(),
     }
 }
 
-/// Kills a worker now and then, whatever it does.
+/// Kills a worker at an arbitrary point of its session.
 fn kill_a_worker(tcpreen: &Running) {
     if let Some(worker) = tcpreen.roles().get("worker").and_then(|workers| workers.first()) {
         let _ = kill(*worker, Signal::SIGKILL);
@@ -148,7 +148,7 @@ fn sessions_that_fail_at_every_step_leave_nothing_behind() {
     let server = obedient_server();
     let bridge = |options: &[&str]| Tcpreen::to(server.port).args(options).at_once(16).start();
     let bridges = Bridges { patient: bridge(&[]), hasty: bridge(&["--idle-timeout", "100ms"]) };
-    // What is loaded, or grows, once.
+    // Loads and allocates what is needed once.
     (0..32).for_each(|number| misadventure(&bridges, number));
     let before = [&bridges.patient, &bridges.hasty].map(|tcpreen| (tcpreen, holdings(tcpreen)));
     let expect_all_as_before =
@@ -183,7 +183,7 @@ fn a_server_that_refuses_leaves_nothing_behind() {
     expect_as_before(&tcpreen, &before);
 }
 
-/// The number of sessions at once that this machine's limits allow, for a test and the program.
+/// Number of concurrent sessions that this machine's limits allow for test and program.
 fn as_many_as(wanted: u64) -> u64 {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a limit");
@@ -216,7 +216,7 @@ fn sessions_held_at_once_are_exact_and_confined() {
         assert!(!status.ids("Uid").contains(&0));
         assert_eq!(status.get("CapEff"), "0000000000000000");
     }
-    // A sample, from all over, with more than one record each.
+    // A sample with more than one record each.
     for (number, client) in clients.iter_mut().enumerate().step_by(17) {
         let words = format!("again {number:06} ").repeat(2000);
         client.send(&words);
@@ -224,7 +224,7 @@ fn sessions_held_at_once_are_exact_and_confined() {
     }
 }
 
-/// Sessions under way, the bytes of which nobody waits for.
+/// Sessions in progress whose bytes are discarded.
 fn under_load(tcpreen: &Running) -> Vec<thread::JoinHandle<()>> {
     let clients: Vec<Peer> = (0..8).map(|_| tcpreen.connect()).collect();
     let all = clients.into_iter().enumerate();
@@ -251,7 +251,7 @@ fn killed_under_load(role: &str) {
     until("the end of all processes", || processes.are_gone().then_some(()));
     clients.into_iter().for_each(|client| client.join().expect("no panic"));
     if role != "logger" {
-        // Lines that are whole, and nothing but what was sent: as far as it goes, the record is right.
+        // Complete lines, and nothing but sent bytes: the record is correct up to its end.
         let sessions = read_labelled_c(scratch.open_record("record"));
         assert_eq!(sessions.len(), 8, "sessions in the record");
     }
@@ -299,7 +299,7 @@ fn a_role_that_is_stopped_and_goes_on_has_lost_nothing() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
-    // With a time-out, the kernel itself goes on with a call that no role makes.
+    // With a time-out, the kernel restarts poll with a call that no role makes itself.
     for options in [&[][..], &["--idle-timeout", "1h", "--connect-timeout", "1h"]] {
         let echo = echo_server();
         let tcpreen = Tcpreen::to(echo.port).args(options).with_names().at_once(10).start();
@@ -332,7 +332,7 @@ fn the_end_of_the_channel_alone_ends_every_role() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
-    // We are the parent, and go on living.
+    // The test is the parent, and survives.
     let (zygote, resolver) = (Role::start("zygote"), Role::start("resolver"));
     zygote.send(&ToZygote::Prepare { prepare: prepare(), reaping: Reaping::AtOnce });
     resolver.send(&ToResolver::Prepare(prepare()));
@@ -347,7 +347,7 @@ fn the_end_of_the_channel_alone_ends_every_role() {
     resolver.hang_up();
     assert_eq!((zygote.end(), resolver.end()), (0, 0));
     assert!(started.elapsed() < Duration::from_secs(1));
-    // Of the logger: `attack/on_the_logger.rs`, which also looks at its records.
+    // For the logger see `attack/on_the_logger.rs`, which also checks its records.
     let logger: Role<ToLogger> = Role::start("logger");
     logger.hang_up();
     assert_eq!(logger.end(), 70);
@@ -363,7 +363,7 @@ fn the_death_of_the_parent_alone_ends_every_role() {
     let mut client = tcpreen.connect();
     client.send("hello");
     client.expect("hello");
-    // Copies of everything that the parent has: no channel ends with it.
+    // Copies of all descriptors of the parent: no channel ends with it.
     let held: Vec<OwnedFd> =
         proc::descriptors(tcpreen.pid()).into_keys().map(|fd| hostile::steal(tcpreen.pid(), fd)).collect();
     let processes = Leftovers::of(tcpreen.pid());
@@ -374,7 +374,7 @@ fn the_death_of_the_parent_alone_ends_every_role() {
     assert!(held.iter().all(|fd| nix::sys::stat::fstat(fd.as_fd()).is_ok()));
 }
 
-/// The program as it was built for the tests, and the release if there is one.
+/// The test build of the program, and the release build if there is one.
 fn builds() -> Vec<PathBuf> {
     let release = binary().parent().and_then(|it| it.parent()).map(|it| it.join("release/tcpreen"));
     [Some(binary()), release].into_iter().flatten().filter(|path| path.exists()).collect()
@@ -415,7 +415,7 @@ fn whatever_the_heap_is_told_to_do_sessions_are_served() {
     }
 }
 
-/// A witness for those who read holdings: a bridge that serves is not slower than its descriptors show.
+/// Waits until the bridge serves, as evidence of its descriptors.
 #[track_caller]
 fn expect_served(tcpreen: &Running) {
     let mut client = tcpreen.connect();
@@ -423,7 +423,7 @@ fn expect_served(tcpreen: &Running) {
     client.expect("hello");
 }
 
-/// The share of a processor that each process of the bridge takes while something goes on.
+/// Processor share of each process of the bridge during an action.
 fn shares(tcpreen: &Running, meanwhile: impl FnOnce()) -> BTreeMap<String, f64> {
     let times =
         |pids: &[(String, Pid)]| -> Vec<Duration> { pids.iter().map(|(_, pid)| proc::cpu(*pid)).collect() };

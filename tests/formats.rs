@@ -1,4 +1,4 @@
-//! Each format shows all 256 byte values, both ways, through a real session.
+//! Every format shows all 256 byte values, both ways, through a real session.
 
 use std::fs;
 use std::io::Write;
@@ -15,8 +15,8 @@ fn all_bytes() -> Vec<u8> {
     (0..=255).collect()
 }
 
-/// What stdout shows in `format` of a session where the client says `question` and hangs up, and
-/// the server says `answer` then; without the three lines at its beginning.
+/// Returns stdout in `format` of a session in which the client sends `question` and closes, and the server
+/// then sends `answer`; without the first three lines.
 fn shown(format: &str, question: &[u8], answer: &[u8]) -> Vec<u8> {
     let Bridged { client, server, tcpreen } = bridge(|it| it.format(format).sessions(1));
     converse(client, server, question, answer);
@@ -188,7 +188,7 @@ fn literal<'a>(shown: &'a str, marker: &str) -> &'a str {
     shown.lines().find_map(|line| line.strip_prefix(marker)).expect("a record")
 }
 
-/// The bytes of a C string literal with this body, according to gcc.
+/// Bytes of a C string literal with this body, compiled by gcc.
 fn compiled(body: &str) -> Vec<u8> {
     let scratch = Scratch::new();
     let (source, program) = (scratch.path("literal.c"), scratch.path("literal"));

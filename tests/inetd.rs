@@ -1,4 +1,4 @@
-//! Started by inetd: the client, or the socket where clients come, is descriptor 0, 1 and 2.
+//! Started by inetd: descriptors 0, 1 and 2 are the client, or the listening socket.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
 use crate::support::{place_of_our_own, proc};
 
-/// A client, and its connection as inetd has accepted it.
+/// A client, and its connection as accepted by inetd.
 fn connection() -> (Peer, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice");
     let client = Peer::connect(listener.local_addr().expect("getsockname").port());
@@ -215,7 +215,7 @@ fn descriptor_0_has_to_be_a_stream_socket() {
     refuses(Tcpreen::to(80).stdin(udp), "descriptor 0 is a datagram socket");
 }
 
-/// inetd with a line of contrib/inetd/inetd.conf, set up as it says there.
+/// Starts inetd with a line of contrib/inetd/inetd.conf, set up as the file describes.
 #[track_caller]
 fn inetd(line: &str, scratch: &Scratch, place: SocketAddr, server: u16) -> RealServer {
     let program = scratch.copy_of_program(0o755);

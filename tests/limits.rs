@@ -1,4 +1,4 @@
-//! How much, how many, and what goes where: `-m`, `-F`, `-b`, `-q`, `-v`, several `-o`.
+//! Limits and verbosity: `-m`, `-F`, `-b`, `-q`, `-v`, several `-o`.
 
 use std::net::TcpStream;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::support::under_test::{is_original, known_to_fail_on_original};
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge, place_of_our_own};
 
-/// Plays one short session (`ping`, `pong`) and returns what the program said.
+/// Runs one short session (`ping`, `pong`) and returns the program's output.
 fn one_session(tcpreen: impl FnOnce(Tcpreen) -> Tcpreen) -> Outcome {
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| tcpreen(it).sessions(1));
     ping_pong(&mut client, &mut server);
@@ -56,14 +56,14 @@ fn a_refused_session_counts() {
     assert_eq!(tcpreen.finish().code(), failed);
 }
 
-/// Waits until the bridge has had the chance to serve every client that has connected so far, and reports this
-/// number of sessions.
+/// Waits until the bridge could have served every client that has connected, and has begun this number of
+/// sessions.
 #[track_caller]
 fn expect_running(tcpreen: &Running, sessions: usize) {
     if is_original() {
         return thread::sleep(Duration::from_millis(200)); // It has no statistics.
     }
-    // The first signal may be handled in a round of the parent that had begun before the last client came.
+    // The first signal may be handled in a round of the parent that began before the last client connected.
     for round in 1..=2 {
         tcpreen.signal(Signal::SIGUSR1);
         let lines = until("the statistics", || {

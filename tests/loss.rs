@@ -1,4 +1,4 @@
-//! A process that is lost takes with it what depends on it, nothing else, and nobody is left over.
+//! Loss of a process: it ends what depends on it, nothing else, and leaves no process.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn a_lost_logger_ends_everything() {
     a_lost_role_ends_everything("logger");
 }
 
-/// One error, and everything goes on without names.
+/// One error, and everything continues without names.
 #[test]
 fn a_lost_resolver_costs_names_alone() {
     if !needs(&[Need::Ours]) {
@@ -107,7 +107,7 @@ fn a_lost_resolver_costs_names_alone() {
     assert!(outcome.stdout().ends_with("End of transmission.\n"), "{outcome:?}");
 }
 
-/// With `-q` as well: an error is always told.
+/// Also with `-q`: errors are always printed.
 #[test]
 fn without_its_resolver_new_sessions_are_shown_as_numbers_at_once() {
     if !needs(&[Need::Ours]) {
@@ -183,11 +183,11 @@ fn the_end_of_its_terminal_ends_it_in_order() {
         return; // The original exits with 0.
     }
     let scratch = Scratch::new();
-    // Nobody else may hold it: it ends when we close it.
+    // The terminal must have no other holder: it ends when the test closes it.
     let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
     let name = ptsname_r(&terminal).expect("its name");
-    // The suite may have been started by nohup.
+    // The suite may run below nohup.
     let leader = format!("exec env --default-signal=HUP setsid --ctty --wait \"$0\" \"$@\" <{name}");
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| it.output(scratch.path("record")).by_shell(&leader, ""));

@@ -1,4 +1,4 @@
-//! The manual and the README keep up with the program.
+//! Keeps the manual and the papers consistent with the program.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -37,14 +37,14 @@ fn help() -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The words after `start` on the line of `--help` that begins so.
+/// Words after `start` on the line of `--help` that begins with it.
 #[track_caller]
 fn listed(help: &str, start: &str) -> Words {
     let list = help.lines().find_map(|line| line.strip_prefix(start)).expect("a list");
     list.split_whitespace().map(str::to_owned).collect()
 }
 
-/// `-a, --accept <ADDR>     listen … [alias: --bind]`: what it is called.
+/// Names of an option in `-a, --accept <ADDR>     listen … [alias: --bind]`.
 fn options_in_help(help: &str) -> Words {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let names = lines.flat_map(|line| {
@@ -57,7 +57,7 @@ fn options_in_help(help: &str) -> Words {
     names.filter(|name| name.starts_with('-')).map(str::to_owned).collect()
 }
 
-/// `.It Fl a Ar addr , Fl -accept Ar addr`: what it is called.
+/// Names of an option in `.It Fl a Ar addr , Fl -accept Ar addr`.
 fn options_in_manual() -> Words {
     let mut options = Words::new();
     for line in section("OPTIONS").iter().filter(|line| line.starts_with(".It Fl ")) {
@@ -68,14 +68,14 @@ fn options_in_manual() -> Words {
     options
 }
 
-/// What a section shows as a word to be typed, and what its headings are.
+/// Words that a section marks as literal, and its headings.
 fn keywords(section: &[String]) -> Words {
     let lines =
         section.iter().filter(|line| [".Cm ", ".It Cm ", ".Ss "].iter().any(|it| line.starts_with(it)));
     lines.flat_map(|line| line.split_whitespace()).map(str::to_owned).collect()
 }
 
-/// What stands in quotes in a line of source.
+/// Quoted words in a line of source.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('"').skip(1).step_by(2)
 }
@@ -176,8 +176,7 @@ fn the_readme_begins_with_the_two_commands() {
     assert_eq!(commands, ["cargo run --release -- --demo", "cargo test --workspace"]);
 }
 
-/// An entry of the README's layout: what it is about, and every word that is said about it, in which a
-/// folder may name its files.
+/// An entry of the layout: its subject, and every word about it, with which a folder may name its files.
 struct Entry {
     about: String,
     words: Words,

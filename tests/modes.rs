@@ -1,4 +1,4 @@
-//! Who comes to whom, and over what: `-c`, `-l`, both, and each side over IPv4, IPv6 or a Unix socket.
+//! Directions and transports: `-c`, `-l`, both, and each side over IPv4, IPv6 or a Unix socket.
 
 mod connecting;
 mod internet;
@@ -8,7 +8,7 @@ mod unix;
 
 use crate::support::peer::Peer;
 
-/// Traffic both ways, each end heard by the other.
+/// Sends in both directions and checks the receipt.
 #[track_caller]
 fn converse(client: &mut Peer, server: &mut Peer) {
     client.send("question");
@@ -17,7 +17,7 @@ fn converse(client: &mut Peer, server: &mut Peer) {
     client.expect("answer");
 }
 
-/// The same, to the end.
+/// Same, to the end of the session.
 #[track_caller]
 fn converse_and_part(mut client: Peer, mut server: Peer) {
     converse(&mut client, &mut server);

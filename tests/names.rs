@@ -1,5 +1,5 @@
-//! Names of peers and services, and what becomes of them when the name server is silent or lies. Every test
-//! has a world of its own, with its own `/etc` and its own name server.
+//! Names of peers and services, with name servers that are silent or lie. Every test runs in its own
+//! namespaces, with its own `/etc` and name server.
 
 mod hostile;
 mod modules;
@@ -22,17 +22,17 @@ use crate::support::wait::until;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 6, 6, 6);
 
-/// Where the bridge listens: nobody else is in this world.
+/// Address of the bridge: the namespace has no other listener.
 const PLACE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8081);
 
-/// Many clients, each of which sends as much as a session may once have held back alone.
+/// Many clients, each of which sends as much as may be held back for one session.
 const CLIENTS: usize = 150;
 const EACH: usize = 600_000;
 
-/// So soon a byte passes, whatever becomes of the names.
+/// Maximum delay of a byte, whatever happens to the names.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// The longest that a name is waited for, and something for a busy machine.
+/// Maximum wait for a name, with some tolerance for a busy machine.
 const NAMED: Duration = Duration::from_millis(3500);
 
 fn with_hosts(hosts: &str, test: impl FnOnce() + Send) {
@@ -50,12 +50,12 @@ fn with_hosts(hosts: &str, test: impl FnOnce() + Send) {
     });
 }
 
-/// The client's address has to be looked up; ours have names in a file.
+/// The client's address needs a lookup; other names are in a file.
 fn with_names_of_our_own(test: impl FnOnce() + Send) {
     with_hosts("127.0.0.1 localhost\n", test);
 }
 
-/// Nothing has a name but what the name server says.
+/// Only the name server knows names.
 fn without_hosts(test: impl FnOnce() + Send) {
     with_hosts("", test);
 }
@@ -64,7 +64,7 @@ fn place() -> SocketAddr {
     PLACE.into()
 }
 
-/// A bridge that shows names, not waited for.
+/// Starts a bridge that shows names, without waiting for it.
 fn bridge_with_names(server: u16, with: impl FnOnce(Tcpreen) -> Tcpreen) -> Running {
     with(Tcpreen::to(server).with_names()).listen_at(place()).spawn()
 }
@@ -84,7 +84,7 @@ fn ping(client: &mut Peer) {
     client.expect("ping");
 }
 
-/// Who the record of one session, with `zone` to ask, says the client is.
+/// Returns the client's name in the record of one session, with names from `zone`.
 fn shown_client(zone: Zone) -> String {
     let _server = NameServer::answering(zone);
     let echo = echo_server();
@@ -313,14 +313,14 @@ fn with_a_silent_name_server_it_ends_soon_with_a_whole_record() {
     });
 }
 
-/// Records that wait for names share one bound, whoever sends them, and the memory is given back.
+/// Records that wait for names share one bound across sessions, and the memory is returned.
 #[test]
 fn with_a_silent_name_server_many_clients_take_bounded_memory() {
     known_to_fail_on_original("it stalls for every session", || {
         with_names_of_our_own(|| {
             let _server = NameServer::silent();
             let sink = Server::listen().serve(|mut peer: Peer| peer.read_to_end_hashing());
-            // Something must want the bytes, or lengths alone are recorded.
+            // An output must want the bytes, or only lengths are recorded.
             let outputs = |it: Tcpreen| it.format("raw").output("/dev/null").format("count");
             let tcpreen = bridge_with_names(sink.port, |it| outputs(it.at_once(200)));
             drop(client());
@@ -345,7 +345,7 @@ fn with_a_silent_name_server_many_clients_take_bounded_memory() {
                 let stdout = tcpreen.stdout();
                 (stdout.matches(&format!("End of input: {EACH} bytes")).count() == CLIENTS).then_some(())
             });
-            // But for the batches, 4 MiB in all, which are touched one after the other.
+            // Except the batches, 4 MiB in all, which are touched one after the other.
             until("memory as before", || (memory() < before + (10 << 20)).then_some(()));
         });
     });
@@ -366,14 +366,14 @@ fn with_numbers_wanted_no_name_server_is_asked() {
     });
 }
 
-/// A server that is known by a name, which may be given to another address.
+/// A server known by name, whose address may change.
 const NAMED_SERVER: &str = "moving.example";
 
 fn hosts(address: &str) -> String {
     format!("127.0.0.1 localhost\n{address} {NAMED_SERVER}\n")
 }
 
-/// The bridge and its server, which is not where its name led at the start.
+/// Runs a test with a server that has moved since the start.
 fn server_that_has_moved(test: impl FnOnce(Running, Server) + Send) {
     if !needs(&[Need::Ours]) {
         return;

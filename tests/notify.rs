@@ -1,4 +1,4 @@
-//! What a service manager is told.
+//! Notifications to a service manager.
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
@@ -16,7 +16,7 @@ use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{PATIENCE, until};
 use crate::support::{nobody, unix};
 
-/// A service manager that listens.
+/// A listening service manager.
 struct Manager {
     socket: UnixDatagram,
     name: String,
@@ -46,7 +46,7 @@ impl Manager {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     }
 
-    /// The next message that begins so.
+    /// Waits for the next message that begins with the text.
     #[track_caller]
     fn next_with(&self, start: &str) -> String {
         loop {
@@ -57,7 +57,7 @@ impl Manager {
         }
     }
 
-    /// What was on its way comes, and then nothing for so long.
+    /// Waits for pending messages, and then for silence of the given duration.
     #[track_caller]
     fn falls_silent(&self, duration: Duration) {
         let start = Instant::now();
@@ -66,7 +66,7 @@ impl Manager {
         }
     }
 
-    /// What comes until nothing has come for so long.
+    /// Returns messages until there is silence of the given duration.
     fn until_silent(&self, duration: Duration) -> Vec<String> {
         self.heard(duration, 1000)
     }
@@ -185,7 +185,7 @@ fn without_outputs_a_reload_is_over_at_once() {
     manager.next_with("READY=1\n");
 }
 
-/// In milliseconds; the manager hears twice in that time.
+/// In milliseconds; the manager gets two messages in that time.
 const WATCHDOG: u64 = 200;
 
 fn watched(scratch: &Scratch, manager: &Manager, options: &[&str]) -> Running {
@@ -291,7 +291,7 @@ fn the_watchdog_is_fed_while_sessions_end_and_records_are_written() {
     client.send_until_stalled(&mut payload, 1 << 30);
     tcpreen.signal(Signal::SIGTERM);
     manager.next_with("STOPPING=1\n");
-    // Ten in a second: seven seconds are longer than sessions have to end.
+    // Ten per second: seven seconds exceed the time that sessions have to end.
     let start = std::time::Instant::now();
     while start.elapsed() < Duration::from_secs(7) {
         manager.next_with("WATCHDOG=1\n");

@@ -1,4 +1,4 @@
-//! Outputs: what they may be, what becomes of their old contents, and who else writes them.
+//! Outputs: permitted targets, existing contents, and concurrent writers.
 
 mod contents;
 mod descriptors;

@@ -1,4 +1,4 @@
-//! The Debian package is complete. That it can be used, contrib/deb/check tries.
+//! Checks that the Debian package is complete; contrib/deb/check tests its use.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,14 +16,14 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The crates that the program is linked with.
+/// Crates that the program is linked with.
 fn linked_crates() -> Names {
     let tree = "tree --locked --offline --edges normal,no-proc-macro --prefix none --format {p}";
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let output = cargo.args(tree.split(' ')).current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).expect("text");
-    // Ours have a path behind them.
+    // Our own crates are followed by a path.
     let strangers = tree.lines().filter(|line| !line.contains('/'));
     strangers.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }

@@ -1,5 +1,5 @@
-//! `--rotate-size`, `--rotate-time`, `--rotate-count`: files that are finished in parts, which together are the
-//! whole record, each of them complete as soon as it has its name.
+//! `--rotate-size`, `--rotate-time`, `--rotate-count`: rotated files, which together are the whole record,
+//! each complete as soon as it has its name.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -18,7 +18,7 @@ use crate::support::tcpreen::{Outcome, Tcpreen};
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge, nobody};
 
-/// A directory for a record and its parts.
+/// A directory for a record and its rotated files.
 struct Place {
     scratch: Scratch,
     record: PathBuf,
@@ -41,7 +41,7 @@ impl Place {
         self.record.with_extension(number.to_string())
     }
 
-    /// The numbers of the parts that are there, in their order.
+    /// Numbers of the rotated files, in order.
     fn numbers(&self) -> Vec<u64> {
         let entries = fs::read_dir(self.directory()).expect("entries");
         let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
@@ -51,7 +51,7 @@ impl Place {
         numbers
     }
 
-    /// All finished parts, and the file that is being written.
+    /// All rotated files, and the current one.
     fn files(&self) -> Vec<Vec<u8>> {
         let parts = self.numbers().into_iter().map(|number| self.part(number));
         parts.chain([self.record.clone()]).map(|path| fs::read(path).expect("a part")).collect()
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-/// One session in which both sides send so much; what the client saw of it.
+/// Runs one session in which both sides send this number of bytes; returns the client's traffic.
 fn transfer(tcpreen: impl FnOnce(u16) -> Tcpreen, bytes: u64) -> (Outcome, Traffic) {
     let server =
         Server::listen().serve(move |peer: Peer| peer.exchange(Payload::new(2, bytes)).expect("a session"));
@@ -93,7 +93,7 @@ fn the_parts_of_every_format_are_the_record_and_none_is_too_large() {
         assert!(files.len() > 6 || format == "count", "{format}: {} files", files.len());
         assert_eq!(place.numbers(), (1..files.len() as u64).collect::<Vec<_>>());
         for (index, file) in files.iter().enumerate() {
-            // A piece of traffic is at most 16 KiB with -b: in hex more than a part may have.
+            // A piece of traffic is at most 16 KiB with -b, which in hex exceeds a part.
             let most = if format == "hex" { 160 << 10 } else { 100 << 10 };
             assert!(file.len() <= most, "{format}: {} bytes in file {index}", file.len());
             assert!(format != "C" || file.ends_with(b"\n"), "a record is in two parts");
@@ -127,7 +127,7 @@ fn only_so_many_parts_are_kept_and_the_disk_is_bounded() {
     for name in ["record.7", "record.9", "record.9.gz"] {
         fs::write(place.directory().join(name), "of an earlier run").expect("a part");
         if Uid::effective().is_root() {
-            // Whom it becomes.
+            // The target user.
             chown(&place.directory().join(name), Some(nobody().0), None).expect("chown");
         }
     }
@@ -226,7 +226,7 @@ fn what_is_in_the_way_of_a_part_is_neither_followed_nor_replaced() {
 #[test]
 fn a_directory_that_is_closed_is_told_once_and_the_file_goes_on() {
     if !needs(&[Need::Ours, Need::Root]) {
-        return; // Root is not kept out, and only root may become somebody else.
+        return; // Permissions do not stop root, and only root may change to another user.
     }
     let place = Place::new();
     let chmod = |mode| fs::set_permissions(place.directory(), Permissions::from_mode(mode)).expect("chmod");
@@ -258,7 +258,7 @@ fn a_directory_that_is_closed_is_told_once_and_the_file_goes_on() {
 #[test]
 fn where_parts_can_never_be_made_it_does_not_start() {
     if !needs(&[Need::Ours, Need::Root]) {
-        return; // Root is not kept out, and only root may become somebody else.
+        return; // Permissions do not stop root, and only root may change to another user.
     }
     let place = Place::new();
     fs::write(&place.record, "").expect("a file");
@@ -292,7 +292,7 @@ fn parts_stay_in_their_directory_wherever_it_goes() {
 #[test]
 fn every_part_has_the_mode_and_the_owner_of_the_first() {
     if !needs(&[Need::Ours, Need::Root]) {
-        return; // Only root may become somebody else.
+        return; // Only root may change to another user.
     }
     let place = Place::new();
     let secrets = place.record.with_file_name("secrets");

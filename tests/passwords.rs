@@ -1,4 +1,4 @@
-//! `password` in front of real servers: what it says of a login is what the server did with it.
+//! `password` in front of real servers: the reported verdict on a login is the server's.
 
 mod binary;
 mod servers;
@@ -13,11 +13,11 @@ use crate::support::{Bridged, bridge};
 use servers::python;
 
 const USER: &str = "bob";
-/// A quote is quoted by some protocols.
+/// Some protocols escape the quote.
 const RIGHT: &str = "s3c\"ret";
 const WRONG: &str = "gue\"ss";
 
-/// What is shown of one session, in which `client` runs to its end; and whether the client was content.
+/// Returns the output for one session, in which `client` runs to its end, and whether the client succeeded.
 #[track_caller]
 fn overheard(server: &RealServer, client: impl FnOnce(u16) -> Command) -> (String, bool) {
     let place = server.place();
@@ -28,8 +28,8 @@ fn overheard(server: &RealServer, client: impl FnOnce(u16) -> Command) -> (Strin
     (tcpreen.finish().stdout(), client.status.success())
 }
 
-/// The client logs in with the right password, and another time with a wrong one. `shown` is what stands for
-/// the login, with the password in place of `PASSWORD`; `codes` are the replies that accept and refuse.
+/// Logs in with the right and with a wrong password. `shown` is the expected line, with the password in place
+/// of `PASSWORD`; `codes` are the replies that accept and refuse.
 #[track_caller]
 fn expect_verdicts(
     server: &RealServer,
@@ -45,7 +45,7 @@ fn expect_verdicts(
     }
 }
 
-/// curl, logging in at `url`, in which `PORT` stands for the bridge's port.
+/// Logs in with curl at `url`, in which `PORT` stands for the bridge's port.
 fn curl(url: &str, port: u16, password: &str) -> Command {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--disable", "--noproxy", "*", "--max-time", "20"]);
@@ -54,7 +54,7 @@ fn curl(url: &str, port: u16, password: &str) -> Command {
     curl
 }
 
-/// curl with one way of logging in.
+/// Same, with one authentication mechanism.
 fn curl_with(mechanism: &str, url: &str, port: u16, password: &str) -> Command {
     let mut curl = curl(url, port, password);
     curl.args(["--login-options", &format!("AUTH={mechanism}")]);
@@ -123,7 +123,7 @@ fn http() {
         curl(url, port, password)
     });
 
-    // The first of two requests on one connection asks without a name.
+    // The first of two requests on one connection carries no name.
     let (shown, _) = overheard(&server, |port| {
         let mut curl = curl(url, port, RIGHT);
         curl.arg("--anyauth");
@@ -140,7 +140,7 @@ fn ftp() {
     let scratch = Scratch::new();
     let server = servers::ftp(&scratch, USER, RIGHT);
     expect_verdicts(&server, "FTP: bob:PASSWORD", ["230", "530"], |port, password| {
-        // --head needs no second connection, which would not come by the bridge.
+        // --head needs no second connection, which would bypass the bridge.
         let mut curl = curl("ftp://127.0.0.1:PORT/", port, password);
         curl.arg("--head");
         curl
@@ -218,7 +218,7 @@ fn smtp() {
     for mechanism in ["PLAIN", "LOGIN"] {
         expect_verdicts(&server, "SMTP: bob:PASSWORD", ["235", "535"], |port, password| {
             let mut curl = curl_with(mechanism, "smtp://127.0.0.1:PORT/", port, password);
-            // A mail, which is empty.
+            // Sends an empty mail.
             curl.args(["--mail-from", "a@localhost", "--mail-rcpt", "b@localhost", "--upload-file", "-"]);
             curl
         });

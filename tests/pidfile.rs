@@ -120,7 +120,7 @@ fn a_file_that_took_its_place_is_not_removed() {
     assert_eq!(fs::read_to_string(&file).expect("a file"), "another one's\n");
 }
 
-/// A directory in which only root may write.
+/// A directory that only root may write to.
 fn directory_of_root(scratch: &Scratch) -> PathBuf {
     let directory = scratch.path("of-root");
     fs::create_dir(&directory).expect("mkdir");

@@ -1,4 +1,4 @@
-//! The tables of `src/policy.rs`, as `--print-policy` shows them, beside what the roles are seen to call.
+//! The tables of `src/policy.rs`, as shown by `--print-policy`, compared with the calls that the roles make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,13 +15,13 @@ use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
 use crate::support::{nobody, unix};
 
-/// Names of calls by role; of the zygote and its workers together, who share a table.
+/// Names of calls by role; the zygote and its workers share a table.
 type Calls = BTreeMap<String, BTreeSet<String>>;
 
 /// One line of a role's table.
 struct Row<'a> {
     name: &'a str,
-    /// The line, which is the same for all roles that share a table.
+    /// The line, identical for all roles that share a table.
     line: &'a str,
     seldom: bool,
 }
@@ -39,7 +39,7 @@ fn page_of(tcpreen: Tcpreen) -> String {
     outcome.stdout()
 }
 
-/// The rows of each role on the page.
+/// Rows of each role in the printed policy.
 fn rows(page: &str) -> BTreeMap<&str, Vec<Row<'_>>> {
     let mut rows: BTreeMap<&str, Vec<Row<'_>>> = BTreeMap::new();
     let mut role = "";
@@ -96,13 +96,13 @@ fn the_policy_is_printed_for_this_very_start() {
     assert!(printed(&["--sandbox=log"]).contains("is done, and logged"));
 }
 
-/// A program under strace, which writes what it sees to `file`.
+/// Runs the program under strace, which writes to `file`.
 fn watched(tcpreen: Tcpreen, file: &Path) -> Tcpreen {
     let strace = format!("exec strace -f -qq -s 16 -o {}", file.display());
     tcpreen.by_shell(&format!("{strace} \"$0\" \"$@\""), "")
 }
 
-/// What each role called once it was confined.
+/// Calls of each role once it was confined.
 fn calls(trace: &str) -> Calls {
     let lines: Vec<(&str, &str)> =
         trace.lines().filter_map(|line| line.split_once(' ')).map(|(pid, rest)| (pid, rest.trim())).collect();
@@ -167,7 +167,7 @@ fn plain_sessions(trace: &Path) {
     tcpreen.finish();
 }
 
-/// So many bytes that they go through a pipe.
+/// Enough bytes to be spliced through a pipe.
 fn bulk(trace: &Path) {
     let echo = echo_server();
     let tcpreen = watched(Tcpreen::to(echo.port).format("null").sessions(1), trace).start();
@@ -175,10 +175,10 @@ fn bulk(trace: &Path) {
     tcpreen.finish();
 }
 
-/// What brings parts, and removes them.
+/// Options that rotate and remove files.
 const PARTS: [&str; 4] = ["--rotate-size", "400", "--rotate-count", "1"];
 
-/// The number of the last part, 0 where there is none.
+/// Number of the last rotated file, or 0.
 fn newest_part(file: &Path) -> u32 {
     let siblings = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
     let parts = siblings.filter_map(|entry| {
@@ -189,7 +189,7 @@ fn newest_part(file: &Path) -> u32 {
     parts.max().unwrap_or(0)
 }
 
-/// A daemon with each thing that a run may add, whose logs are rotated.
+/// Runs a daemon with every optional permission, whose logs are rotated.
 fn daemon(scratch: &Scratch, trace: &Path) {
     let [socket, all, each] = ["socket", "all", "each-%n"].map(|name| scratch.path(name));
     let echo = echo_server();
@@ -209,7 +209,7 @@ fn daemon(scratch: &Scratch, trace: &Path) {
         let words = "words".repeat(100);
         client.send(&words);
         client.expect(&words);
-        // A piece and its echo are one part or two, and only the last one stays.
+        // A piece and its echo fill one part or two, of which only the last one stays.
         until("a part", || (newest_part(&all) >= number).then_some(()));
     }
     client.finish();

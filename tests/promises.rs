@@ -1,4 +1,4 @@
-//! What the cage promises, by number, and the tests that prove it, wherever they are.
+//! The promises of the sandbox, by number, and the tests that prove them, wherever they are.
 //!
 //! | promise | file | test |
 //! |---|---|---|
@@ -250,7 +250,7 @@ fn every_test_that_the_readme_names_exists() {
     }
 }
 
-/// The rows of the list above: number and words, file, test.
+/// Rows of the list above: number and text, file, test.
 fn list() -> Vec<Vec<&'static str>> {
     table::rows(include_str!("promises.rs"), "//! | ").into_iter().skip(1).collect()
 }

@@ -1,4 +1,4 @@
-//! The bridge is transparent: what the peers do to each other arrives as what it is.
+//! The bridge is transparent: what one peer does to the connection reaches the other unchanged.
 
 mod bulk;
 mod dialling;
@@ -130,7 +130,7 @@ fn a_second_write_does_not_wait_for_an_acknowledgement() {
                 server.send("swer");
                 client.expect("swer");
             }
-            // With Nagle's algorithm each of them waits 40 ms, one way or both.
+            // With Nagle's algorithm each of them would be delayed by 40 ms in at least one direction.
             assert!(start.elapsed() < Duration::from_millis(20 * 20), "{:?}", start.elapsed());
         });
     });

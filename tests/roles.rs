@@ -1,4 +1,4 @@
-//! The confinement of every process, read from the system while a client is connected.
+//! Confinement of every process, read from the system while a client is connected.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn every_role_is_there(roles: &Roles) {
     assert_eq!(names, ["logger", "parent", "resolver", "worker", "zygote"]);
 }
 
-/// Looks at each thread of each process.
+/// Checks every thread of every process.
 #[track_caller]
 fn each_thread(roles: &Roles, check: impl Fn(&str, &proc::Status)) {
     for (role, pids) in roles {
@@ -44,7 +44,7 @@ fn is_confined(roles: &Roles) {
     });
 }
 
-/// One that kills, and one for each error that is to be survived.
+/// One filter that kills, and one for each error.
 fn filters_of(role: &str) -> &'static str {
     match role {
         "parent" | "logger" => "1",
@@ -54,7 +54,7 @@ fn filters_of(role: &str) -> &'static str {
     }
 }
 
-/// Only where it was there to be cleared.
+/// Only if it existed and had to be cleared.
 #[track_caller]
 fn has_no_capability_to_gain(roles: &Roles) {
     each_thread(roles, |role, thread| assert_eq!(thread.get("CapBnd"), "0000000000000000", "{role}"));
@@ -69,7 +69,7 @@ fn is_account(roles: &Roles, (uid, gid): (Uid, Gid)) {
     });
 }
 
-/// A client is connected and has not said anything.
+/// Connects a client that sends nothing.
 fn with_a_silent_client(tcpreen: &Running, server: &Server) -> (Peer, Peer) {
     let client = tcpreen.connect();
     (client, server.accept())
@@ -192,7 +192,7 @@ fn a_set_uid_start_whose_output_is_closed_serves() {
     assert_eq!(outcome.code(), 0, "{outcome:?}");
 }
 
-/// Three streams on `/dev/null`, client and server, and the channel.
+/// Checks for three streams on `/dev/null`, client and server, and the channel.
 #[track_caller]
 fn holds_its_session_and_nothing_else(worker: Pid) {
     let descriptors = proc::descriptors(worker);
@@ -218,7 +218,7 @@ fn a_worker_holds_its_session_and_nothing_else() {
     holds_its_session_and_nothing_else(tcpreen.busy_worker());
 }
 
-/// Workers are made by twos, and the second inherits what the first is to be reached by.
+/// Workers are forked in pairs, and the second inherits the parent's end of the first one's channel.
 #[test]
 fn a_worker_to_spare_holds_its_channel_and_nothing_else() {
     if !needs(&[Need::Ours, Need::Root]) {
@@ -228,7 +228,7 @@ fn a_worker_to_spare_holds_its_channel_and_nothing_else() {
     let tcpreen = Tcpreen::to(server.port()).at_once(16).start();
     let several = || Some(tcpreen.all_roles().remove("worker")?).filter(|workers| workers.len() >= 4);
     for worker in until("workers to spare", several) {
-        // Newly born, it is still closing what it does not need.
+        // A new worker is still closing descriptors.
         until("a worker with its channel alone", || {
             let beyond_streams = proc::descriptors(worker).into_keys().filter(|number| *number > 2);
             (beyond_streams.count() == 1).then_some(())

@@ -1,4 +1,4 @@
-//! The cages where the system has less than all that they are made of, and the options about them.
+//! The sandbox on systems that lack some of its mechanisms, and the options about it.
 
 use nix::sys::signal::{Signal, kill};
 
@@ -8,7 +8,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Outcome, Running, Tcpreen};
 use crate::support::{Bridged, bridge, nobody};
 
-/// Landlock as it is missing in kernels that are too old, that have it switched off, and in some containers.
+/// Landlock errors of kernels that are too old or have it disabled, and of some containers.
 const WITHOUT_LANDLOCK: [&str; 3] = ["ENOSYS", "EOPNOTSUPP", "EINVAL"];
 
 fn with_fault(tcpreen: Tcpreen, call: &str, error: &str) -> Tcpreen {
@@ -16,7 +16,7 @@ fn with_fault(tcpreen: Tcpreen, call: &str, error: &str) -> Tcpreen {
     tcpreen.by_shell(&format!("{strace} \"$0\" \"$@\""), "")
 }
 
-/// Passes `words` through it, there and back.
+/// Passes `words` through the bridge, in both directions.
 #[track_caller]
 fn serves(tcpreen: &Running) {
     let mut client = tcpreen.connect();
@@ -35,7 +35,7 @@ fn ends_with(outcome: &Outcome, code: i32, parts: &[&str]) {
     }
 }
 
-/// A command line that runs the program as an ordinary user, in front of it `command`.
+/// Runs the program as an ordinary user, below `command`.
 fn under(scratch: &Scratch, command: &str, server: u16) -> Tcpreen {
     let program = scratch.copy_of_program(0o755);
     Tcpreen::to(server).binary(program).by_shell(&format!("exec {command} \"$0\" \"$@\""), "")

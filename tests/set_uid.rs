@@ -1,6 +1,5 @@
-//! Started with root's power by somebody who has none, in whatever way: through the set-uid bit, or through
-//! a capability of the file. What comes of it is a clean error, or a bridge that is confined like any other;
-//! nothing of root's is touched.
+//! Starts with root's power by a user who has none, through the set-uid bit or a file capability. The result
+//! is a clean error, or a bridge that is confined like any other; nothing of root's is touched.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -22,7 +21,7 @@ use crate::support::{low_port, nobody, place_of_our_own, proc};
 
 const NEEDS: [Need; 4] = [Need::Ours, Need::Root, Need::Program("cc"), Need::Program("setcap")];
 
-/// How the program comes by its power.
+/// Source of the program's power.
 #[derive(Clone, Copy, Debug)]
 enum Power {
     SetUid,
@@ -31,7 +30,7 @@ enum Power {
 
 const POWERS: [Power; 2] = [Power::SetUid, Power::Capability];
 
-/// The program with power, in a directory where everything that appears is looked at.
+/// The program with power, in a directory that is checked for new files.
 struct Stage {
     scratch: Scratch,
     program: PathBuf,
@@ -50,7 +49,7 @@ impl Stage {
         Stage { scratch, program, own }
     }
 
-    /// Started by nobody.
+    /// Starts it as `nobody`.
     fn command(&self, words: &[&str], arguments: &[&str]) -> Command {
         let (uid, gid) = nobody();
         let mut command = Command::new(launcher());
@@ -64,7 +63,7 @@ impl Stage {
         self.command(words, arguments).output().expect("it starts")
     }
 
-    /// Nothing has appeared that belongs to root.
+    /// Expects no new file of root's.
     #[track_caller]
     fn expect_nothing_of_root(&self, what: &str) {
         for entry in fs::read_dir(self.scratch.path("")).expect("the directory").flatten() {
@@ -79,7 +78,7 @@ impl Stage {
 struct Way {
     words: Vec<String>,
     environment: Vec<(String, String)>,
-    /// It may be the kernel or the loader that gives up, with whatever it says then.
+    /// The kernel or the loader may refuse the start, with any message.
     may_not_start: bool,
 }
 
@@ -89,7 +88,7 @@ impl Way {
     }
 }
 
-/// Whatever the C library, the loader, Rust, a service manager or we might listen to.
+/// Variables that the C library, the loader, Rust, a service manager or the program might obey.
 fn hostile_environment(scratch: &Scratch) -> Way {
     let file = |name: &str| scratch.path(name).to_str().expect("UTF-8").to_owned();
     let files = [
@@ -163,8 +162,8 @@ fn ways(scratch: &Scratch) -> Vec<Way> {
     ];
     let mut ways: Vec<Way> = plain.map(Way::words).into();
     ways.push(hostile_environment(scratch));
-    // FSIZE, CORE, NPROC, MEMLOCK, LOCKS, SIGPENDING, MSGQUEUE, RTTIME: the program can say what
-    // is wrong. DATA, STACK, NOFILE, AS: it may not even come up. CPU is a death sentence by the kernel.
+    // FSIZE, CORE, NPROC, MEMLOCK, LOCKS, SIGPENDING, MSGQUEUE, RTTIME: the program can report the error.
+    // DATA, STACK, NOFILE, AS: it may not even start. CPU makes the kernel kill it.
     for (resource, may_not_start) in [1, 4, 6, 8, 10, 11, 12, 15]
         .map(|it| (it, false))
         .into_iter()
@@ -178,7 +177,7 @@ fn ways(scratch: &Scratch) -> Vec<Way> {
     ways
 }
 
-/// A start that is still running, ended with the test.
+/// A running start, ended with the test.
 struct Started(Child);
 
 impl Drop for Started {
@@ -193,7 +192,7 @@ impl Drop for Started {
     }
 }
 
-/// Starts in this way, and sees what comes of it.
+/// Starts in this way and checks the result.
 #[track_caller]
 fn try_way(stage: &Stage, way: &Way, echo: &Service<crate::support::peer::Traffic>) {
     let place = low_port();
@@ -213,7 +212,7 @@ fn try_way(stage: &Stage, way: &Way, echo: &Service<crate::support::peer::Traffi
         Ok(mut client) => {
             let _ = client.try_send("question");
             let served = client.words_within(Duration::from_secs(3)).as_deref() == Some(b"question");
-            // What a limit does not let it do, it says.
+            // The program reports what a limit prevents.
             if served {
                 for pid in [pid].into_iter().chain(proc::descendants(pid)) {
                     expect_confined(pid, way);
@@ -349,7 +348,7 @@ fn no_output_is_opened_with_more_than_its_callers_rights() {
         fs::set_permissions(&closed, Permissions::from_mode(0o755)).expect("chmod");
         let (fifo, device, link) = (closed.join("fifo"), closed.join("device"), stage.scratch.path("link"));
         mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
-        // Some containers make none.
+        // Some containers forbid it.
         let _ = mknod(&device, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, makedev(1, 3));
         symlink(closed.join("file"), &link).expect("a link");
         stage.own.extend([closed.clone(), link.clone()]);
@@ -363,7 +362,7 @@ fn no_output_is_opened_with_more_than_its_callers_rights() {
             let path = path.to_str().expect("UTF-8");
             for format in ["raw", "password"] {
                 let arguments = ["-n", "-a", &ip, "-f", format, "-o", path, "80", &port];
-                // What the launcher has open itself is its own business: it has nothing there.
+                // The launcher's own descriptors are not tested here: it has nothing open there.
                 let output = stage.output(&[], &arguments);
                 assert_eq!(output.status.code(), Some(73), "{path}: {output:?}");
             }
@@ -398,7 +397,7 @@ fn its_caller_chooses_no_user_but_himself() {
     }
 }
 
-/// A bit of the file that is not root's set-uid bit.
+/// A bit of the file other than root's set-uid bit.
 #[test]
 fn any_other_power_of_the_file_is_refused_and_touches_nothing() {
     if !needs(&NEEDS) {
@@ -418,7 +417,7 @@ fn any_other_power_of_the_file_is_refused_and_touches_nothing() {
         std::os::unix::fs::chown(&record, Some(uid.as_raw()), Some(gid.as_raw())).expect("chown");
         fs::set_permissions(&record, Permissions::from_mode(0o660)).expect("chmod");
         let record = record.to_str().expect("UTF-8");
-        // Root, too, when it takes less power than it has.
+        // Also root, when the program takes less power than root has.
         for caller in [CALLER, 0] {
             for arguments in [&["--help"][..], &["-n", "-o", record, "9", "127.0.0.1:0"], &["[logger]"]] {
                 if mode == 0o4755 && caller == owner {
@@ -475,7 +474,7 @@ fn a_role_that_is_let_in_by_hand_has_no_privilege_left() {
             let mut command = stage.command(&["channel", "no-new-privs"], &[role]);
             let mut started = Started(command.spawn().expect("it starts"));
             let pid = Pid::from_raw(started.0.id().try_into().expect("a number"));
-            // The other end of its channel is closed: it looks, and ends.
+            // The other end of its channel is closed, so that it exits at once.
             let name = format!("tcpreen-{}", role.trim_matches(['[', ']']));
             let _ = within(PATIENCE, &name, || {
                 if let Some(status) = proc::status(pid).filter(|_| proc::is_alive(pid)) {

@@ -1,4 +1,4 @@
-//! How it ends when it is asked to: `--drain-timeout`, and the signals.
+//! Shutdown on request: `--drain-timeout`, and the signals.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::support::wait::within;
 use crate::support::{hostile, proc, unix};
 use tcpreen::messages::{Record, Side, ToWorker};
 
-/// What sessions have after the signal, with something for a busy machine.
+/// Time for sessions after the signal, with some tolerance for a busy machine.
 const SESSIONS: Duration = Duration::from_secs(15);
 
-/// What sessions and records have together, likewise.
+/// Time for sessions and records together, likewise.
 const DOCUMENTED: Duration = Duration::from_secs(40);
 
-/// A bridge with one session, which has been told to end.
+/// A bridge with one session, after a terminating signal.
 fn told_to_end(patience: &str, signal: Signal, scratch: &Scratch) -> (Peer, Running, Peer) {
     let server = Server::listen();
     let tcpreen = Tcpreen::to(server.port()).args(["--drain-timeout", patience]).at_once(4);
@@ -132,8 +132,8 @@ fn all_gone(processes: &[Pid]) {
     });
 }
 
-/// Something is done to the worker of one session, then a signal ends the program; the other session is recorded
-/// to its end, and nothing is left. Returns the record of the first.
+/// Tampers with the worker of one session, then sends a signal. The other session is recorded completely, and
+/// no process is left. Returns the record of the first.
 fn ends_although(format: &str, tamper: impl FnOnce(&Running, Pid, &mut Peer)) -> Option<(String, String)> {
     if !needs(&[Need::Ours, Need::Root]) {
         return None;
@@ -173,7 +173,7 @@ fn a_worker_that_is_stopped_is_killed_after_its_time_and_the_record_says_so() {
     assert!(stderr.contains("session 1 has not ended in time: killed\n"), "{stderr}");
 }
 
-/// The channel of a worker, of which it has one.
+/// The only channel of a worker.
 fn channel_of(worker: Pid) -> Channel<Record, ToWorker> {
     let found = proc::descriptors(worker).into_iter().filter(|(_, target)| target.starts_with("socket:"));
     let mut sockets = found.map(|(number, _)| hostile::steal(worker, number));
@@ -188,7 +188,7 @@ fn a_worker_that_floods_its_logger_is_killed_after_its_time() {
         let channel = channel_of(worker);
         kill(worker, Signal::SIGSTOP).expect("kill");
         let frame = hostile::encoded(&Record::Passed { from: Side::Client, bytes: 1 });
-        // As the worker itself would, and as long as it lives.
+        // As the worker itself would, for as long as it lives.
         flood = Some(std::thread::spawn(move || {
             while proc::is_alive(worker) {
                 (0..1000).for_each(|_| drop(channel.send_frame(&frame)));
@@ -203,7 +203,7 @@ fn a_worker_that_floods_its_logger_is_killed_after_its_time() {
 #[test]
 fn a_worker_that_lingers_over_a_peer_that_never_reads_ends_in_time() {
     ends_although("null", |_, worker, client| {
-        // The server's end takes all that there is room for, and then the worker waits.
+        // The server's end accepts all that fits into its buffers, and then the worker waits.
         client.send_until_stalled(&mut Payload::new(1, 1 << 30), 1 << 30);
         let found = proc::descriptors(worker).into_iter().filter(|(_, target)| target.starts_with("socket:"));
         let sockets = found.map(|(number, _)| hostile::steal(worker, number));
@@ -214,7 +214,7 @@ fn a_worker_that_lingers_over_a_peer_that_never_reads_ends_in_time() {
     });
 }
 
-/// A role is stopped, then a signal ends the program, and nothing is left but the other session's record.
+/// Stops a role, then sends a signal. Only the other session's record is left.
 fn ends_without(role: &str, limit: Duration, status: i32) {
     if !needs(&[Need::Ours]) {
         return;

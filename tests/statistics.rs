@@ -1,4 +1,4 @@
-//! SIGUSR1 tells what runs and how much has passed, and disturbs nothing.
+//! SIGUSR1 prints running sessions and totals, and disturbs nothing.
 
 use nix::sys::signal::Signal;
 

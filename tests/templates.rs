@@ -1,4 +1,4 @@
-//! `%` in the name of an output: files of its own for each session, and nobody else's file touched.
+//! `%` in the name of an output: files for each session, and no other file touched.
 
 mod obstacles;
 
@@ -33,7 +33,7 @@ fn names(scratch: &Scratch) -> Vec<String> {
     files(scratch).into_keys().collect()
 }
 
-/// One question and its echo.
+/// Sends one question and receives its echo.
 fn ask(tcpreen: &Running, question: &str) -> Peer {
     let mut client = tcpreen.connect();
     client.send(question);
@@ -41,7 +41,7 @@ fn ask(tcpreen: &Running, question: &str) -> Peer {
     client
 }
 
-/// One session from beginning to end, recorded in `name` in the scratch directory.
+/// Runs one session, recorded in `name` in the scratch directory.
 fn one_session(scratch: &Scratch, name: &str, with: impl FnOnce(Tcpreen) -> Tcpreen) -> Outcome {
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| with(it).output(scratch.path(name)).sessions(1));

@@ -1,4 +1,4 @@
-//! The units in contrib/systemd: judged by systemd itself, and played without it, as far as that goes.
+//! The units in contrib/systemd: checked by systemd itself, and replayed without it as far as possible.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use crate::support::under_test::binary;
 use crate::support::wait::{PATIENCE, until};
 use crate::support::{low_port, unix};
 
-/// Tenths of the "exposure" of a service; 100 is none of the protection that systemd knows.
+/// Maximum "exposure" of a service in tenths; 100 is without any protection known to systemd.
 const THRESHOLDS: [(&str, u32); 3] =
     [("tcpreen-activated.service", 16), ("tcpreen@.service", 16), ("tcpreen.service", 25)];
 
@@ -44,7 +44,7 @@ fn the_units_take_away_what_is_not_needed() {
     }
 }
 
-/// Of a program that is not installed it complains; nothing else may be wrong.
+/// systemd complains about programs that are not installed; any other complaint fails the test.
 #[test]
 fn the_units_make_sense_to_systemd() {
     if !needs(&[Need::Ours, Need::Program("systemd-analyze")]) {
@@ -63,14 +63,14 @@ fn the_units_make_sense_to_systemd() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
-/// A service that was started as its unit says, in a world where the account tcpreen and its directory are.
+/// A service started as its unit describes, in namespaces with the account tcpreen and its directory.
 struct Service {
     process: std::process::Child,
     manager: UnixDatagram,
 }
 
 impl Service {
-    /// `settings` are for Environment=.
+    /// `settings` are those of Environment=.
     #[track_caller]
     fn start(unit: &str, settings: &[String], stdin: Stdio, stderr: Stdio) -> Self {
         let name = unix::abstract_name();
@@ -93,7 +93,7 @@ impl Service {
         });
     }
 
-    /// As systemd reloads and stops it.
+    /// Reloads and stops it as systemd does.
     #[track_caller]
     fn reloads_and_stops(mut self) {
         let pid = Pid::from_raw(self.process.id().try_into().expect("a process id"));
@@ -115,7 +115,7 @@ impl Drop for Service {
     }
 }
 
-/// What the set-up of a unit asks for, and our program in the place of what is installed.
+/// Performs the set-up that a unit documents, with our program in place of the installed one.
 fn set_up() {
     for directory in ["/var/log", "/opt"] {
         mount_disk("10M", Path::new(directory));

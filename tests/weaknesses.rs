@@ -1,5 +1,5 @@
-//! The ways in which 1.4.4 is known to break, 6.1 to 6.18 of the notes on it, and the tests which show that
-//! this program does not. Those that have a home elsewhere are named here; the others follow.
+//! Known defects of 1.4.4, 6.1 to 6.18 of the notes on it, and the tests that this program lacks them. Tests
+//! in other modules are listed here; the others follow.
 //!
 //! | weakness of 1.4.4 | file | test |
 //! |---|---|---|
@@ -186,7 +186,7 @@ fn workers_that_are_killed_together_are_all_replaced() {
             for worker in &workers {
                 kill(*worker, Signal::SIGKILL).expect("kill");
             }
-            // One that is still dying could be handed a session yet.
+            // A dying worker could still be given a session.
             until("their end", || (!workers.iter().any(|pid| proc::is_alive(*pid))).then_some(()));
             clients.iter_mut().for_each(Peer::expect_hang_up);
             kill(reaper, Signal::SIGCONT).expect("kill");
@@ -195,7 +195,7 @@ fn workers_that_are_killed_together_are_all_replaced() {
     });
 }
 
-/// A bridge of an account of its own that may have few processes, and clients for more than these.
+/// A bridge of an account that may have few processes, and clients for more than these.
 fn short_of_processes(account: &str, server: u16) -> (Running, Vec<Peer>) {
     let tcpreen = Tcpreen::to(server).env("SUDO_UID", account).env("SUDO_GID", account);
     let tcpreen = tcpreen.at_once(20).by_shell("ulimit -u 16", "").start();

@@ -1,4 +1,4 @@
-//! Promise 14: a worker that has been taken over records no more than its session may.
+//! Promise 14: a compromised worker records no more than its session may.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use tcpreen::messages::{Record, Side};
 
 const NEEDS: [Need; 2] = [Need::Ours, Need::Root];
 
-/// The one of a worker's sockets that is not of the network: its channel to the logger.
+/// The worker's channel to the logger: its only socket that is not a network socket.
 fn channel(worker: Pid) -> i32 {
     let tcp = proc::tcp_sockets();
     let sockets = proc::descriptors(worker).into_iter();
@@ -24,7 +24,7 @@ fn channel(worker: Pid) -> i32 {
     other.next().expect("a channel").0
 }
 
-/// Says this in the place of the worker, as often as the logger listens.
+/// Sends a record in the worker's place for as long as the logger accepts it.
 fn flood(tcpreen: &Running, record: &[u8]) {
     let worker = tcpreen.busy_worker();
     let stolen = hostile::steal(worker, channel(worker));
@@ -66,7 +66,7 @@ fn a_worker_that_has_been_taken_over_records_one_piece_more_than_it_may() {
         assert!(pieces.count() <= most, "{counted}");
         assert!(size(&scratch.path("raw")) < 101_000, "{} bytes", size(&scratch.path("raw")));
         drop((client, accepted));
-        // And the next session is as every other.
+        // The next session is not affected.
         let (mut client, mut server) = (tcpreen.connect(), server.accept());
         client.send("words");
         server.expect("words");
@@ -92,7 +92,7 @@ fn with_parts_the_disk_is_bounded_even_for_a_worker_without_a_limit() {
     for _ in 0..2000 {
         hostile::send(&stolen, &record, &[]).expect("a logger");
     }
-    // Those before it are gone as soon as there are more.
+    // Earlier ones are removed as soon as there are more.
     let number = |name: &str| name.strip_prefix("record.")?.parse::<u64>().ok();
     until("many parts", || {
         let mut entries = fs::read_dir(scratch.path("")).expect("entries").flatten();

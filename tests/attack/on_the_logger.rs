@@ -1,4 +1,4 @@
-//! Workers, a resolver or a parent that have been taken over, and the logger.
+//! Compromised workers, resolver or parent against the logger.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -34,7 +34,7 @@ const PASSED: Record = Record::Passed { from: Side::Client, bytes: 1 };
 const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
 const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None; 2] };
 
-/// A logger that writes one file, with a session that is not to notice anything.
+/// A logger that writes one file, with a session that must not be affected.
 struct Logger {
     role: Role<ToLogger>,
     scratch: Scratch,
@@ -43,7 +43,7 @@ struct Logger {
 }
 
 impl Logger {
-    /// With somebody who answers for the resolver, and the end of that channel that is the logger's.
+    /// With a test in place of the resolver, and the logger's end of that channel.
     fn start(names: Option<(&Answers, &Channel<NameQuestion, NameAnswer>)>) -> Self {
         let (role, scratch) = (Role::start("logger"), Scratch::new());
         let prepare = prepared();
@@ -73,7 +73,7 @@ impl Logger {
         self.role.channel.send_with(&message, &[theirs.as_fd()], Wait::Yes).expect("a logger");
     }
 
-    /// A worker of a new session, and its number.
+    /// Starts a session; returns its number and its worker.
     fn worker(&mut self) -> (u64, Worker) {
         let (worker, theirs) = Worker::pair().expect("a channel");
         setsockopt(&worker, sockopt::SndBuf, &(2 * Record::LONGEST)).expect("SO_SNDBUF");
@@ -81,7 +81,7 @@ impl Logger {
         (self.sessions, worker)
     }
 
-    /// What the other session says is recorded as ever.
+    /// Checks that the other session is still recorded.
     #[track_caller]
     fn is_recorded(&self, words: &str) {
         self.bystander.send_frame(&data(words)).expect("a logger");
@@ -93,7 +93,7 @@ impl Logger {
         self.scratch.record("record")
     }
 
-    /// What is recorded of a session, line by line.
+    /// Record of a session, line by line.
     fn lines(&self, session: u64) -> Vec<String> {
         let label = format!("[{session}] ");
         self.record().lines().filter_map(|line| Some(line.strip_prefix(&label)?.to_owned())).collect()
@@ -108,7 +108,7 @@ impl Logger {
     }
 }
 
-/// Names for both peers of a session.
+/// Sends names for both peers of a session.
 fn answer(answers: &Answers, session: u64) {
     let name = Name { node: "name".into(), service: "service".into() };
     for id in [2 * session, 2 * session + 1] {
@@ -143,7 +143,7 @@ fn data(words: &str) -> Vec<u8> {
     [hostile::encoded(&DATA).as_slice(), words.as_bytes()].concat()
 }
 
-/// Things to say one after the other, the last of which must not be said.
+/// Sequences of messages, the last of which is a violation.
 fn offences() -> Vec<Vec<(Vec<u8>, usize)>> {
     let [passed, ended, closed] = [PASSED, ENDED, CLOSED].map(|record| hostile::encoded(&record));
     let bare = |message: &Vec<u8>| (message.clone(), 0);
@@ -186,7 +186,7 @@ fn a_worker_that_breaks_the_rules_is_cut_off_and_nobody_else() {
         });
         assert!(closed, "{offence:?}");
         until("the end of its session", || (logger.descriptors() == before).then_some(()));
-        // A session that said it was over is over: what it says then is not recorded.
+        // A session that has reported its end is over: later messages are not recorded.
         let over = offence.len() > 1 && offence[offence.len() - 2].0 == hostile::encoded(&CLOSED);
         let told = || logger.lines(number).iter().filter(|line| line.contains("broke the protocol")).count();
         logger.is_recorded(&format!("after {number}"));
@@ -295,7 +295,7 @@ fn the_connection_of_a_lost_worker_holds_up_no_other_session() {
     let raw: Vec<_> = stolen.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
     kill(worker, Signal::SIGKILL).expect("kill");
     until("the end of the worker", || (!proc::is_alive(worker)).then_some(()));
-    // It may have been cut off already: then nobody reads this, and nobody has to close it.
+    // The logger may have closed the channel already, and then receives neither.
     let _ = hostile::send(&channel, &data("words"), &raw);
     drop((stolen, channel));
     let (mut client, mut server) = (tcpreen.connect(), listener.accept());
@@ -317,7 +317,8 @@ fn the_kernel_refuses_descriptors_where_none_may_come() {
     let mut refused = 0;
     for pid in [worker, tcpreen.role("logger"), tcpreen.role("resolver")] {
         for (number, target) in proc::descriptors(pid) {
-            // The logger's other channels lead to the resolver, which is tried from its own end, and to the worker.
+            // The logger's other channels lead to the resolver, which is tested from its own end, and to the
+            // worker.
             let other = pid == tcpreen.role("logger") && number != CHANNEL_FD;
             if number <= 2 || !target.starts_with("socket:") || tcp.contains(&target) || other {
                 continue;
@@ -342,7 +343,7 @@ fn what_waits_for_names_is_written_when_the_parent_is_lost() {
     let (number, worker) = logger.worker();
     worker.send_frame(&data("said before")).expect("a logger");
     let Logger { role, scratch, bystander, .. } = logger;
-    // As the end of the parent is that of all workers.
+    // The end of the parent is also that of all workers.
     drop((worker, bystander));
     role.hang_up();
     assert_eq!(role.end(), 0);

@@ -1,5 +1,5 @@
-//! A compromised zygote, logger or resolver against the parent. For a zygote or a logger everything ends, the error
-//! names the role, and the record is complete; a resolver costs names alone.
+//! A compromised zygote, logger or resolver against the parent. A zygote or a logger ends everything, the
+//! error names the role, and the record is complete; a resolver only costs names.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
@@ -20,14 +20,14 @@ use crate::support::wait::{until, within};
 use crate::support::{Bridged, bridge, proc};
 use tcpreen::messages::{Address, End, Problem, Record, ToParent, ToWorker};
 
-/// Where a role has its channel.
+/// Descriptor of a role's channel.
 const CHANNEL: RawFd = 3;
 
 fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
     hostile::steal(tcpreen.role(role), CHANNEL)
 }
 
-/// Messages of each kind that no role may send once it serves; but for those that this one may.
+/// One message of each kind that this role may not send once it serves.
 fn out_of_order(role: &str) -> Vec<ToParent> {
     let cage = Cage { landlock: privsep::landlock::Status::Full, kept: Kept::default() };
     let mut messages = vec![
@@ -58,13 +58,13 @@ fn nonsense(role: &str) -> Vec<(Vec<u8>, usize)> {
     let malformed = hostile::malformed(std::slice::from_ref(&good));
     let good = hostile::encoded(&good);
     let late = out_of_order(role).iter().map(hostile::encoded).collect::<Vec<_>>();
-    // What a zygote says of a worker that is gone is heard without a descriptor or with; it makes none last.
+    // A zygote may report a worker that is gone, without a descriptor or with one, which is then invalid.
     let counts = if role == "zygote" { &[3, MOST][..] } else { &[1, 2, 3, MOST] };
     let with_descriptors = counts.iter().map(|count| (good.clone(), *count));
     late.into_iter().chain(malformed).map(|message| (message, 0)).chain(with_descriptors).collect()
 }
 
-/// The end of everything, of which `role` is to blame.
+/// Expects everything to end, with an error that names `role`.
 #[track_caller]
 fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
     let processes = Leftovers::of(tcpreen.pid());
@@ -74,7 +74,7 @@ fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
     within(Duration::from_secs(1), "the end of all processes", || processes.are_gone().then_some(()));
 }
 
-/// Without waiting for the peer of a connection that it was handed.
+/// Without waiting for the peer of a received connection.
 #[test]
 fn a_logger_that_hands_over_what_lingers_ends_everything_at_once() {
     if !needs(&[Need::Ours, Need::Root]) {
@@ -122,7 +122,7 @@ fn a_role_that_talks_nonsense(role: &'static str) {
         client.send("before");
         server.expect("before");
         let channel = in_the_place_of(&tcpreen, role);
-        // Older kernels have nothing in the way.
+        // Older kernels do not refuse them.
         hostile::let_descriptors_through(tcpreen.pid());
         hostile::send(&channel, message, &vec![0; *count]).expect("a parent");
         let what = format!("{:?} with {count}", message.escape_ascii().to_string());
@@ -192,7 +192,7 @@ fn a_resolver_that_floods_the_parent_costs_names_alone() {
     });
 }
 
-/// The parent waits for a worker, and the zygote is stopped before it can make one.
+/// The parent waits for a worker, and the zygote is stopped before it can fork one.
 fn waiting_for_a_worker() -> (Running, OwnedFd) {
     let echo = echo_server();
     let tcpreen = Tcpreen::to(echo.port).at_once(50).start();
@@ -201,7 +201,7 @@ fn waiting_for_a_worker() -> (Running, OwnedFd) {
     let workers = || tcpreen.roles().get("worker").is_some_and(|workers| workers.len() >= 4).then_some(());
     until("the spare workers", workers);
     kill(zygote, Signal::SIGSTOP).expect("kill");
-    // Each takes a spare worker, for which another is ordered.
+    // Each takes a spare worker, for which another is requested.
     let mut clients: Vec<_> = (0..3).map(|_| tcpreen.connect()).collect();
     clients.iter_mut().for_each(|client| client.send("hello"));
     clients.iter_mut().for_each(|client| client.expect("hello"));

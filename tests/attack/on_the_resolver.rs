@@ -1,4 +1,4 @@
-//! A parent or a logger that has been taken over, and the resolver.
+//! A compromised parent or logger against the resolver.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;

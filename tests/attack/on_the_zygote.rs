@@ -1,4 +1,4 @@
-//! A parent that has been taken over, or is confused, and the zygote and its workers.
+//! A compromised or faulty parent against the zygote and its workers.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -55,14 +55,14 @@ fn worker(zygote: &Zygote) -> (i32, Worker) {
     }
 }
 
-/// A connection: our end, and the one to hand out.
+/// A connection: the test's end, and the end to be sent.
 fn connection() -> (Peer, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let ours = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
     (Peer::over(ours), listener.accept().expect("a connection").0.into())
 }
 
-/// A session of its own, which must not notice anything.
+/// A session that must not be affected.
 struct Bystander {
     _worker: Worker,
     client: Peer,
@@ -87,7 +87,7 @@ impl Bystander {
     }
 }
 
-/// The worker refuses what it got, and the zygote tells of it.
+/// Expects the worker to reject the message, and the zygote to report its end.
 #[track_caller]
 fn expect_refused(zygote: &Zygote, worker: i32, what: &str) {
     let said = zygote.says();
@@ -112,7 +112,7 @@ fn a_worker_serves_nothing_but_two_streams() {
             worker.send_with(&SESSION, &fds, Wait::Yes).expect("a worker");
             drop(good);
             if matches!(what, "a listening socket" | "an unconnected socket") {
-                // A stream, but nothing goes there and nothing comes.
+                // A stream, but nothing passes in either direction.
                 let _ = peer.try_send("words");
                 peer.expect_hang_up();
                 let said = zygote.says();
@@ -161,7 +161,7 @@ fn a_worker_that_cannot_take_the_descriptors_serves_nothing() {
     let (pid, worker) = worker(&zygote);
     let settled = || proc::limit(Pid::from_raw(pid), "Max open files").starts_with("16 ").then_some(());
     within(Duration::from_secs(2), "a worker that waits", settled);
-    // The power over another's limits is not root's in every container, but always that of the same user.
+    // In some containers root may not change another process's limits; the same user always may.
     let (uid, gid) = nobody();
     let mut prlimit = Command::new("prlimit");
     prlimit.uid(uid.as_raw()).gid(gid.as_raw()).args(["--pid", &pid.to_string(), "--nofile=4:4"]);
@@ -187,7 +187,7 @@ fn a_worker_whose_session_runs_obeys_nobody() {
     let again = [stream.as_raw_fd(); 2];
     hostile::send(&bystander._worker, &hostile::encoded(&SESSION), &again).expect("a worker");
     drop(stream);
-    // Whatever comes while it serves means that it is to stop.
+    // Any message during a session is an order to stop.
     bystander.client.expect_hang_up();
     bystander.server.expect_hang_up();
     let said = zygote.says();
@@ -195,7 +195,7 @@ fn a_worker_whose_session_runs_obeys_nobody() {
     drop(other_peer);
 }
 
-/// What a zygote must not be told, with descriptors.
+/// Messages that a zygote must reject, with descriptors.
 fn nonsense() -> Vec<(Vec<u8>, Vec<RawFd>)> {
     let good = [ToZygote::Fork(1), first(prepare())];
     let mut nonsense: Vec<_> =

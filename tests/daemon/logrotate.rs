@@ -1,4 +1,4 @@
-//! contrib/logrotate as it stands, with Debian's logrotate, for a daemon that root has started.
+//! contrib/logrotate as shipped, with Debian's logrotate, for a daemon started by root.
 
 use std::fs::{self, Permissions};
 use std::io::Read;
@@ -28,10 +28,10 @@ const NEEDS: [Need; 6] = [
 
 const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/logrotate/tcpreen");
 
-/// A number that nobody else on this machine has.
+/// A user id that is not otherwise used.
 const ACCOUNT: u32 = 54_321;
 
-/// A world with an account `tcpreen` and its `/var/log/tcpreen`, as the package makes it.
+/// Runs in namespaces with an account `tcpreen` and its `/var/log/tcpreen`, as the package creates them.
 fn with_the_account(test: impl FnOnce(&Path) + Send) {
     in_a_world_of_its_own(|| {
         let [passwd, group] = ["passwd", "group"].map(|name| fs::read_to_string(format!("/etc/{name}")));
@@ -50,7 +50,7 @@ fn with_the_account(test: impl FnOnce(&Path) + Send) {
     });
 }
 
-/// Rotates now, whatever the date.
+/// Rotates now, regardless of the date.
 #[track_caller]
 fn logrotate(daemon: &Daemon, configuration: &Path) {
     let mut command = Command::new("logrotate");
@@ -60,7 +60,7 @@ fn logrotate(daemon: &Daemon, configuration: &Path) {
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
-/// The whole record: the rotated files from the oldest on, unpacked, and the one that is being written.
+/// The whole record: the rotated files, oldest first and uncompressed, and the current one.
 fn whole(logs: &Path) -> Vec<u8> {
     let old = |number: u32| logs.join(format!("sessions.log.{number}"));
     let mut bytes = Vec::new();
@@ -77,7 +77,7 @@ fn whole(logs: &Path) -> Vec<u8> {
     bytes
 }
 
-/// A daemon of the account's, a session that goes on, and rotations while it does.
+/// A daemon of that account, with a session during rotations.
 #[track_caller]
 fn rotates_exactly(configuration: &str, logs: &Path, at_rest: bool, mode: u32) {
     let daemon = Daemon::new();
@@ -88,7 +88,7 @@ fn rotates_exactly(configuration: &str, logs: &Path, at_rest: bool, mode: u32) {
         peer.traffic()
     });
     let record = logs.join("sessions.log");
-    // Nobody is named: root's daemon becomes the account that has the name of the program.
+    // Without `-u`: root's daemon changes to the account named after the program.
     daemon.start(daemon.command(server.port).at_once(1).format("raw").output(&record));
     let mut client = daemon.connect();
     let mut payload = Payload::new(29, u64::MAX);
@@ -101,7 +101,7 @@ fn rotates_exactly(configuration: &str, logs: &Path, at_rest: bool, mode: u32) {
             sent += piece.len();
         }
         let arrived = || match at_rest {
-            // The markers of the pieces, and the frame, make it more.
+            // Markers of the pieces and the frame add to it.
             true => whole(logs).len() > sent,
             false => fs::metadata(&record).is_ok_and(|found| found.len() > 0),
         };

@@ -1,4 +1,4 @@
-//! SIGHUP to a daemon: its outputs go on in new files, and together with the old ones they are whole.
+//! SIGHUP to a daemon: its outputs continue in new files, and together with the old ones they are complete.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -22,7 +22,7 @@ use crate::support::wait::until;
 
 const TOLD: [Need; 3] = [Need::Ours, Need::Root, Need::MountNamespace];
 
-/// A daemon with a record in a directory of its own.
+/// A daemon with a record in its own directory.
 struct Rotating {
     daemon: Daemon,
     echo: Service<Traffic>,
@@ -55,14 +55,14 @@ impl Rotating {
         fs::rename(&self.record, self.rotated()).expect("rename");
     }
 
-    /// One rotation, as soon as it has happened.
+    /// Rotates once and waits until it has happened.
     fn rotate(&self) {
         self.mv();
         self.daemon.signal(Signal::SIGHUP);
         appears(&self.record);
     }
 
-    /// A session, as soon as it is in this file.
+    /// Runs a session and waits until it is in this file.
     fn recorded_in(&self, path: &Path, words: &str) {
         self.daemon.echo(words);
         contains(path, words);
@@ -86,7 +86,7 @@ fn permissions(path: &Path) -> (u32, u32, u32) {
     (found.mode(), found.uid(), found.gid())
 }
 
-/// Sends a burst for each word it is given.
+/// Sends a burst for each order received.
 fn send_bursts(mut client: Peer, bursts: &Receiver<()>) -> Traffic {
     let mut payload = Payload::new(28, u64::MAX);
     let mut burst = vec![0; 256 * 1024];
@@ -116,7 +116,7 @@ fn a_hundred_rotations_under_load_lose_and_double_nothing() {
     let client = thread::spawn(move || send_bursts(client, &bursts));
     let mut parts: Vec<PathBuf> = Vec::new();
     for number in 1..=ROTATIONS {
-        // There is always something on its way when the file goes.
+        // There is always data in flight when the file is renamed.
         while more.try_send(()).is_ok() {}
         until("bytes in this file", || (fs::metadata(&record).ok()?.len() > 0).then_some(()));
         let part = record.with_extension(number.to_string());
@@ -142,7 +142,7 @@ fn a_hundred_rotations_under_load_lose_and_double_nothing() {
 #[test]
 fn a_new_file_has_the_mode_and_the_owner_of_the_old_one() {
     if !needs(&[Need::Ours, Need::Root]) {
-        return; // Only root may become somebody else.
+        return; // Only root may change to another user.
     }
     let it = Rotating::new(Daemon::new());
     let secrets = it.record.with_file_name("secrets");
@@ -153,7 +153,7 @@ fn a_new_file_has_the_mode_and_the_owner_of_the_old_one() {
     assert_eq!(before.map(|(mode, ..)| mode & 0o7777), [0o640, 0o600]);
     assert_eq!(before.map(|(_, uid, _)| uid), [nobody().0.as_raw(); 2]);
     fs::rename(&secrets, secrets.with_extension("1")).expect("rename");
-    // Nobody is connected: it is done all the same.
+    // Rotates without a connected client.
     it.rotate();
     appears(&secrets);
     assert_eq!([&it.record, &secrets].map(|path| permissions(path)), before);
@@ -269,7 +269,7 @@ fn a_file_behind_a_link_is_rotated_where_it_is() {
     it.daemon.signal(Signal::SIGHUP);
     appears(&target);
     it.recorded_in(&target, "behind the link");
-    // A link that goes is a rotation, too.
+    // Removing a link is a rotation, too.
     it.rotate();
     it.recorded_in(&it.record, "beside the link");
     assert!(fs::symlink_metadata(&it.record).expect("a file").is_file());
@@ -314,7 +314,7 @@ fn a_file_that_is_emptied_gets_no_hole() {
     assert!(found.trim_start_matches(['\n', '[', '1', ']', ' ']).starts_with("<<< after\n"), "{found:?}");
 }
 
-/// A daemon of nobody's, in front of a syslogd.
+/// A daemon of `nobody`, with a syslogd.
 fn told() -> (Rotating, Syslogd) {
     let it = Rotating::new(Daemon::with_dev_log());
     let syslogd = it.daemon.syslogd();
@@ -322,7 +322,7 @@ fn told() -> (Rotating, Syslogd) {
     (it, syslogd)
 }
 
-/// The old file goes on, which is told; when nothing is in the way any more, there is a new one.
+/// Expects the old file to continue, with a notice, and a new file once the obstacle is gone.
 fn goes_on_with_the_old_file(it: &Rotating, syslogd: &Syslogd, reason: &str, clear: impl FnOnce()) {
     it.daemon.signal(Signal::SIGHUP);
     let error = syslogd.next_with("Log file error");

@@ -1,5 +1,5 @@
-//! Promise 30, with the syslogd that people have: absent, restarted or stuck, it delays nothing, and what it
-//! could not be told it is told the number of.
+//! Promise 30 with rsyslogd: absent, restarted or stuck, it delays nothing, and later gets the number of lost
+//! messages.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -111,13 +111,13 @@ fn an_rsyslogd_that_is_stuck_delays_nothing_and_is_told_how_much_it_missed() {
 
 const MISSED: &str = " messages could not be sent here";
 
-/// How many datagrams a Unix socket holds.
+/// Number of datagrams that a Unix socket queues.
 fn queue() -> usize {
     let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("a limit");
     limit.trim().parse().expect("a number")
 }
 
-/// Messages that came, and those that it was told of.
+/// Number of messages received, and of messages reported as lost.
 fn told(rsyslogd: &Rsyslogd) -> usize {
     let missed = |message: &String| {
         let number = message.strip_suffix(MISSED)?.rsplit(' ').next()?;
@@ -126,8 +126,8 @@ fn told(rsyslogd: &Rsyslogd) -> usize {
     rsyslogd.messages().iter().map(|message| missed(message).unwrap_or(1)).sum()
 }
 
-/// Start, address, and two messages for each session, or their number. What is missed while others wait is
-/// told with the next session.
+/// Expects start, address, and two messages per session, or their number. Losses while other messages wait
+/// are reported with the next session.
 #[track_caller]
 fn everything_is_told(daemon: &Daemon, rsyslogd: &Rsyslogd, sessions: &mut usize) {
     until("everything", || {

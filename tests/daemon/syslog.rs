@@ -1,4 +1,4 @@
-//! What a daemon says to syslog, and that it never waits for it.
+//! Messages of a daemon to syslog, for which it never waits.
 
 use std::time::{Duration, Instant};
 
@@ -106,7 +106,7 @@ fn errors_and_warnings_have_their_priorities() {
     let _server = server.accept();
     client.send("x");
     daemon.kill("worker");
-    // Idle workers have gone with it.
+    // Idle workers have ended with it.
     let warning = syslogd.next_with("in session 1");
     assert!(warning.starts_with("<28>tcpreen["), "{warning}");
     assert!(warning.ends_with(" killed by signal 9 (Killed) in session 1"), "{warning}");

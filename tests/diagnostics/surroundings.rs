@@ -1,4 +1,4 @@
-//! Strange surroundings: descriptors missing, too many or too few, and a stdout that takes nothing.
+//! Unusual environments: descriptors missing, too many or too few, and a stdout that accepts nothing.
 
 use std::fs::File;
 use std::io::pipe;

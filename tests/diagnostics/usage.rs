@@ -1,4 +1,4 @@
-//! A command line that makes no sense: exit status 64, and where to look.
+//! Invalid command lines: exit status 64, and a pointer to the help.
 
 use super::fails;
 use crate::support::skip::{Need, needs};

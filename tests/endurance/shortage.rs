@@ -1,4 +1,5 @@
-//! Too few descriptors or processes for those who come: they wait, nobody spins, and later all is well.
+//! Too few descriptors or processes for the number of clients: they wait, no process spins, and all are
+//! served later.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -14,7 +15,7 @@ use crate::support::skip::{Need, PYTHON, long, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
 
-/// A crowd comes while every place is taken; then the places are free.
+/// Connects a crowd while every place is taken; then frees the places.
 fn crowded(tcpreen: Running, places: usize, queue: usize) {
     let mut served: Vec<Peer> = (0..places).map(|_| tcpreen.connect()).collect();
     let first = &mut served[0];
@@ -25,7 +26,7 @@ fn crowded(tcpreen: Running, places: usize, queue: usize) {
     let shares = shares(&tcpreen, || {
         let mut waiting = Vec::new();
         for number in 0..crowd {
-            // Where the queue is full there is no answer.
+            // A full queue does not answer.
             if let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(5)) {
                 waiting.push(stream);
             }
@@ -34,14 +35,14 @@ fn crowded(tcpreen: Running, places: usize, queue: usize) {
                 waiting.pop();
             }
         }
-        // They wait, and nobody may be busy with that.
+        // They wait, and no process may be busy meanwhile.
         std::thread::sleep(Duration::from_millis(1500));
     });
     for (role, share) in &shares {
         assert!(*share < 0.5, "{role} takes {share:.2} of a processor: {shares:?}");
     }
     drop(served);
-    // Those who have left are still in the queue, before us, each with its turn.
+    // Clients that have left are still queued before this one.
     let mut behind = tcpreen.connect();
     behind.send("hello");
     assert_eq!(behind.words_within(Duration::from_secs(120)).as_deref(), Some(&b"hello"[..]));
@@ -72,10 +73,10 @@ fn with_few_processes_a_crowd_waits_and_nothing_spins() {
     crowded(tcpreen, 12, 20);
 }
 
-/// An account of whose descriptors none but these tests' are on their way.
+/// An account that only these tests use, so that all its descriptors in flight are theirs.
 const CROWDED: u32 = 4332;
 
-/// A process of [`CROWDED`] that keeps a thousand descriptors on their way between two sockets.
+/// A process of [`CROWDED`] that keeps a thousand descriptors in flight between two sockets.
 fn descriptors_on_their_way() -> Child {
     let script = "import array, socket, sys\n\
                   pairs = [socket.socketpair() for _ in range(4)]\n\
@@ -103,7 +104,7 @@ fn with_too_many_descriptors_on_their_way_nothing_is_tried_again_without_a_pause
     let tcpreen = tcpreen.at_once(8).by_shell("ulimit -n 256", "").start();
     expect_served(&tcpreen);
     let mut crowd = descriptors_on_their_way();
-    // A session that cannot be handed out waits; workers that would take the place of others cannot be had.
+    // A session that cannot be handed over waits; replacement workers cannot be sent.
     let mut waiting = tcpreen.connect();
     waiting.send("hello");
     for worker in tcpreen.all_roles().remove("worker").unwrap_or_default() {
@@ -135,7 +136,7 @@ fn workers_that_are_killed_before_they_have_a_session_are_replaced_after_a_pause
     let echo = echo_server();
     let tcpreen = Tcpreen::to(echo.port).at_once(4).start();
     expect_served(&tcpreen);
-    // As a system would that lets none of them live.
+    // Like a system that lets none of them live.
     let start = std::time::Instant::now();
     let mut killed = 0;
     while start.elapsed() < Duration::from_secs(2) {

@@ -5,7 +5,7 @@ use crate::support::peer::{Peer, Refusing, Server, echo_server};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 
-/// `-c` between a server and a client that waits to be connected to.
+/// `-c` between a server and a client that listens.
 fn connecting(server: u16, client: u16) -> Tcpreen {
     Tcpreen::to(server).args(["-c"]).local_port(client)
 }

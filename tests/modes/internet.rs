@@ -9,10 +9,10 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 
-/// What a world of its own takes, where a bridge may listen on every address.
+/// Needs of a test in which a bridge listens on every address.
 const WORLD: [Need; 3] = [Need::Root, Need::Program("ip"), Need::World];
 
-/// A server on IPv6 alone.
+/// A server on IPv6 only.
 fn server_at(place: impl Into<SocketAddr>) -> Server {
     Server::over(TcpListener::bind(place.into()).expect("a port of the kernel's choice"))
 }
@@ -25,7 +25,7 @@ fn on_ipv4(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-/// One session from `client` to `server`; the first two lines of its record.
+/// Runs one session from `client` to `server`; returns the first two lines of its record.
 fn session(tcpreen: Running, client: SocketAddr, server: &Server) -> [String; 2] {
     let client = Peer::connect_to(client);
     converse_and_part(client, server.accept());
@@ -207,7 +207,7 @@ fn an_address_with_the_scope_of_no_interface_is_an_error() {
     assert!(!outcome.stderr.contains("panicked") && !outcome.stderr.contains("Listening"), "{outcome:?}");
 }
 
-/// A port where IPv4 refuses and IPv6 listens.
+/// A port that refuses over IPv4 and listens over IPv6.
 fn on_ipv6_alone() -> (Refusing, Server) {
     let refusing = Refusing::new();
     let server = server_at(on_ipv6(refusing.port()));

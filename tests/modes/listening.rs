@@ -10,7 +10,7 @@ use crate::support::place_of_our_own;
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::is_original;
 
-/// A bridge that waits for both, and where it waits for the server.
+/// A bridge that listens for both, and its address for the server.
 fn listening(with: impl FnOnce(Tcpreen) -> Tcpreen) -> (Running, SocketAddr) {
     let server = place_of_our_own();
     let tcpreen = Tcpreen::to(server.port()).host(&server.ip().to_string()).args(["-l"]);
@@ -93,7 +93,7 @@ fn the_next_client_gets_the_next_server() {
     for (number, client) in clients.iter_mut().enumerate() {
         client.send(format!("I am {number}"));
     }
-    // Each pair is at work before the next server comes.
+    // Each pair exchanges data before the next server connects.
     for (number, client) in clients.iter_mut().enumerate() {
         let mut server = Peer::connect_to(place);
         server.expect(format!("I am {number}"));

@@ -1,4 +1,4 @@
-//! The file of a Unix socket that the bridge listens on: whose it is, and that no other file is ever lost.
+//! The file of a Unix listener: its owner, and that no other file is ever lost.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -33,7 +33,7 @@ fn is_served(path: &Path) {
     client.expect("hello");
 }
 
-/// The program must not start, because of what is at `path`.
+/// Expects the start to fail because of the file at `path`.
 #[track_caller]
 fn is_in_use(path: &Path) {
     let outcome = at(path, 80).run();
@@ -72,7 +72,7 @@ fn in_a_directory_of_roots_it_is_made_by_root_and_the_next_start_takes_its_place
     let echo = echo_server();
     let directory = scratch.path("of-root");
     fs::create_dir(&directory).expect("mkdir");
-    // Not even to be looked into by the user who serves.
+    // The serving user may not even enter it.
     fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).expect("chmod");
     let path = directory.join("clients");
     for _ in 0..2 {
@@ -153,7 +153,7 @@ fn one_that_a_killed_bridge_left_is_replaced() {
     });
 }
 
-/// 6.2: the second start removes the first one's socket.
+/// 6.2: a second start removes the socket of the first.
 #[test]
 fn one_that_is_served_is_an_error_and_goes_on_being_served() {
     known_to_fail_on_original("it unlinks what it could not bind to", || {
@@ -166,7 +166,7 @@ fn one_that_is_served_is_an_error_and_goes_on_being_served() {
     });
 }
 
-/// 6.2: whatever is there is removed.
+/// 6.2: any existing file is removed.
 #[test]
 fn a_file_that_is_no_socket_is_an_error_and_stays_as_it_is() {
     known_to_fail_on_original("it unlinks what it could not bind to", || {

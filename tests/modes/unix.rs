@@ -10,7 +10,7 @@ use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 use crate::support::unix::{UnixServer, abstract_name, connect_as, connect_to};
 
-/// A bridge whose clients come over a Unix socket.
+/// A bridge whose clients connect to a Unix socket.
 fn listening_at(place: impl Display, server: u16, with: impl FnOnce(Tcpreen) -> Tcpreen) -> Running {
     let tcpreen = Tcpreen::to(server).args(["-p", "tcp/unix"]).listen_on("").local_port(&place);
     started(with(tcpreen), place)

@@ -1,4 +1,4 @@
-//! Name servers that do what they must not, and lookups that die: each costs names alone.
+//! Hostile name servers, and lookups that die: each only costs names.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -21,7 +21,7 @@ fn zone() -> Zone {
     Zone::default().called(CLIENT, "friend.example").at("friend.example", CLIENT)
 }
 
-/// Sessions go on, and no process was lost.
+/// Checks that sessions continue and that no process was lost.
 #[track_caller]
 pub(super) fn expect_unharmed(tcpreen: Running, what: &str) {
     let mut client = client();
@@ -31,7 +31,7 @@ pub(super) fn expect_unharmed(tcpreen: Running, what: &str) {
     assert!(proc::is_alive(tcpreen.role("resolver")), "{what}");
 }
 
-/// What the first client is shown as.
+/// Name of the first client in the record.
 fn shown(tcpreen: &Running) -> String {
     let stdout = tcpreen.stdout_with("Connection from: ");
     let line = stdout
@@ -81,7 +81,7 @@ fn a_truncated_answer_is_followed_up_by_tcp_at_the_start() {
     }
 }
 
-/// A client from an address of its own choice.
+/// A client from an arbitrary loopback address.
 fn client_from(address: Ipv4Addr) -> Peer {
     let socket =
         socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
@@ -92,7 +92,7 @@ fn client_from(address: Ipv4Addr) -> Peer {
     Peer::over(socket.into())
 }
 
-/// glibc would wait for ever: the owners of a few addresses would have every name of everybody.
+/// glibc would wait for ever: the owners of a few addresses would block all names.
 #[test]
 fn lookups_that_hang_end_and_others_are_shown_by_name_again() {
     if !needs(&[Need::Ours]) {
@@ -166,7 +166,7 @@ fn a_lookup_that_is_killed_at_the_start_is_an_error_that_says_what_to_do() {
     }
 }
 
-/// From `/proc`: it holds its channel and what the C library opened, and is as confined as the resolver.
+/// From `/proc`: a lookup holds its channel and files of the C library, and is as confined as the resolver.
 #[test]
 fn a_lookup_holds_nothing_of_the_resolver_and_can_make_no_process() {
     if !needs(&[Need::Ours]) {

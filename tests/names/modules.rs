@@ -1,4 +1,4 @@
-//! Every NSS module that Debian packages, with its daemon absent, mute or raving.
+//! Every NSS module that Debian packages, with its daemon absent, silent or sending garbage.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::support::peer::echo_server;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
 
-/// Lines as distributions write them, and modules alone.
+/// Lines as in distributions, and modules alone.
 const HOSTS: [&str; 9] = [
     "files myhostname dns",
     "mymachines resolve [!UNAVAIL=return] files myhostname dns",
@@ -31,7 +31,7 @@ const HOSTS: [&str; 9] = [
 const MODULES: [&str; 9] =
     ["myhostname", "mymachines", "resolve", "mdns4_minimal", "mdns", "sss", "winbind", "wins", "ldap"];
 
-/// Where daemons listen.
+/// Socket paths of daemons.
 const DAEMONS: [&str; 7] = [
     "/run/nscd/socket",
     "/run/avahi-daemon/socket",
@@ -45,9 +45,9 @@ const DAEMONS: [&str; 7] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Daemon {
     Absent,
-    /// Accepts and says nothing.
+    /// Accepts and sends nothing.
     Mute,
-    /// Says what makes no sense.
+    /// Sends garbage.
     Raving,
 }
 
@@ -110,7 +110,7 @@ fn try_one(hosts: &str, daemon: Daemon) {
     });
 }
 
-/// The calls for daemons are there only where one is configured.
+/// Permits connections to daemons only if one is configured.
 #[test]
 fn without_a_module_that_asks_one_no_daemon_can_be_reached() {
     if !needs(&[Need::Ours]) {

@@ -24,7 +24,7 @@ fn one_session(with: impl FnOnce(Tcpreen) -> Tcpreen, words: &str) -> Outcome {
     tcpreen.finish()
 }
 
-/// A start and its end.
+/// Starts and ends it.
 fn started(tcpreen: Tcpreen) -> Outcome {
     let tcpreen = tcpreen.start();
     tcpreen.signal(Signal::SIGTERM);
@@ -160,7 +160,7 @@ fn a_second_writer_is_refused_before_anything_is_lost() {
     }
     assert_eq!(scratch.record("other"), "kept");
     assert!(scratch.record("record").contains("first words"));
-    // The file after a rotation is locked as well.
+    // The file after a rotation is locked, too.
     until("a part", || {
         say(&mut client, &"x".repeat(100));
         scratch.path("record.1").exists().then_some(())
@@ -201,7 +201,7 @@ fn a_name_fits_or_does_not_whatever_a_session_makes_of_it() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    // NAME_MAX, less what may be added, and the longest number.
+    // NAME_MAX, less the suffix and the longest number.
     let fits = 255 - 38 - 20;
     let scratch = Scratch::new();
     let name = |length: usize| scratch.path(&("x".repeat(length) + "%n"));

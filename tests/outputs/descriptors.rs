@@ -36,7 +36,8 @@ fn the_standard_streams_can_be_named() {
     assert!(outcome.stderr.contains("<<< words\n"), "{outcome:?}");
 }
 
-/// Neither a name nor a right of its own is needed: the socket has no name, and the file is its caller's.
+/// The output needs neither a name nor permissions: the socket has no name, and the file belongs to the
+/// caller.
 #[test]
 fn a_descriptor_is_an_output_whatever_it_is() {
     if !needs(&[Need::Ours]) {

@@ -1,4 +1,4 @@
-//! `--only`, and options that affect nothing.
+//! `--only`, and options without effect.
 
 use nix::sys::signal::Signal;
 

@@ -1,4 +1,4 @@
-//! A FIFO as an output: nothing waits for its reader but the sessions.
+//! A FIFO as an output: only the sessions wait for its reader.
 
 use std::fs::{self, File, Permissions};
 use std::io::Read;
@@ -99,7 +99,7 @@ fn a_daemon_starts_without_a_reader_and_says_so() {
     assert!(record.join().expect("the reader").contains("<<< words\n"));
 }
 
-/// Its `/dev/log` leads nowhere; that its output fails is the reason.
+/// Its `/dev/log` leads nowhere; the error is that of the output.
 #[test]
 fn a_daemon_without_syslogd_leaves_the_reason_of_its_end_in_a_file() {
     if !needs(&[Need::Ours, Need::Root, Need::MountNamespace]) {
@@ -140,7 +140,7 @@ fn a_reader_that_stops_reading_outlives_neither_the_parent_nor_a_second_signal()
         client.send_until_stalled(&mut Payload::new(3, u64::MAX), 64 << 20);
         let leftovers = Leftovers::of(tcpreen.pid());
         for signal in signals {
-            // Two signals of a kind at once are one.
+            // Signals of the same kind merge.
             until("a signal that is taken", || {
                 let pending = crate::support::proc::status(tcpreen.pid())
                     .is_none_or(|status| status.get("ShdPnd") != "0000000000000000");
@@ -158,7 +158,7 @@ fn a_reader_that_stops_reading_outlives_neither_the_parent_nor_a_second_signal()
 #[test]
 fn a_logger_that_writes_the_rest_ends_with_its_parent() {
     if !needs(&[Need::Ours, Need::Root]) {
-        return; // Only root may see that the logger has been told to finish.
+        return; // Only root may see that the logger is finishing.
     }
     let scratch = Scratch::new();
     let pipe = fifo(&scratch);
@@ -167,7 +167,7 @@ fn a_logger_that_writes_the_rest_ends_with_its_parent() {
     let mut tcpreen = Tcpreen::to(server.port()).sessions(1).args(["-q", "-f", "hex"]).output(&pipe).start();
     let mut client = tcpreen.connect();
     let mut peer = server.accept();
-    // More than the pipe takes as text, less than stalls the session.
+    // More than fits into the pipe as text, less than stalls the session.
     client.send("x".repeat(60_000));
     peer.expect("x".repeat(60_000));
     client.finish();

@@ -1,4 +1,4 @@
-//! kill -9 of the parent at every step of the start.
+//! Kills the parent at every step of the start.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +13,11 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
 
-/// Steps between two kills: every system call of the parent would be some hundred starts.
+/// Distance between two kills: every system call of the parent would take hundreds of starts.
 const STRIDE: usize = 7;
 
-/// Starts it under strace, which kills the parent, and nothing else, at its `number`th system call. Says whether
-/// that came before it listened.
+/// Starts under strace, which kills only the parent at its `number`th system call. Returns whether that came
+/// before it listened.
 fn killed_at(daemon: &Daemon, number: usize, pipe: &Path) -> bool {
     let strace = format!("exec strace -qq -o /dev/null -e inject=all:signal=SIGKILL:when={number}");
     let tcpreen = Tcpreen::to(9).binary(daemon.path("tcpreen")).output(daemon.path("record")).output(pipe);

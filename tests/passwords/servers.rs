@@ -1,4 +1,4 @@
-//! Real servers that know one user, and the clients that curl is not.
+//! Real servers with one user, and clients for protocols that curl lacks.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::PYTHON;
 
-/// A script for Debian's own Python, which is the one that has Debian's modules.
+/// Runs a script with Debian's own Python, which has Debian's modules.
 pub fn python(script: &str, arguments: &[&str]) -> Command {
     let mut python = Command::new(PYTHON);
     python.args(["-I", "-c", script]).args(arguments);
     python
 }
 
-/// Away from whatever directory the tests run in.
+/// Outside the directory of the tests.
 #[track_caller]
 fn start(mut command: Command, place: SocketAddr) -> RealServer {
     RealServer::start(command.current_dir("/"), place)
@@ -32,7 +32,7 @@ fn scripted(script: &str, arguments: &[&str]) -> RealServer {
     start(python(script, &[&[host.as_str(), &port], arguments].concat()), place)
 }
 
-/// A server with a configuration file, in which the capitals stand for what only we know.
+/// Starts a server with a configuration file, in which words in capitals are replaced.
 fn configured(configuration: &Path, text: &str, scratch: &Scratch, place: SocketAddr) {
     let text = text
         .replace("SCRATCH", scratch.path("").to_str().expect("a name in UTF-8").trim_end_matches('/'))
@@ -110,8 +110,8 @@ with ftplib.FTP() as ftp:
     ftp.pwd()
 ";
 
-/// Everything of its own in one directory, no TLS, and no waiting after a wrong password. Mail belongs to
-/// nobody; dovecot itself must be root.
+/// Everything in one directory, no TLS, and no delay after a wrong password. Mail belongs to `nobody`;
+/// dovecot itself must be root.
 const DOVECOT: &str = "
 protocols = PROTOCOL
 listen = HOST
@@ -149,7 +149,7 @@ service anvil {
 }
 ";
 
-/// dovecot, speaking `pop3`, `imap` or `sieve`.
+/// dovecot with `pop3`, `imap` or `sieve`.
 pub fn mailbox(scratch: &Scratch, protocol: &str, user: &str, password: &str) -> RealServer {
     let place = place_of_our_own();
     fs::write(scratch.path("users"), format!("{user}:{password}\n")).expect("the users");
@@ -245,7 +245,7 @@ allow_anonymous false
 password_file SCRATCH/users
 ";
 
-/// Started by root, it becomes a user of its own, to whom the files must be open.
+/// Started by root, it changes to its own user, who must be able to read the files.
 pub fn mqtt(scratch: &Scratch, user: &str, password: &str) -> RealServer {
     let place = place_of_our_own();
     let users = scratch.path("users");
@@ -299,7 +299,7 @@ pub fn irc(scratch: &Scratch, password: &str) -> RealServer {
     start(server, place)
 }
 
-/// MariaDB, which does not run as root.
+/// MariaDB, which refuses to run as root.
 pub fn mysql(scratch: &Scratch, user: &str, password: &str) -> RealServer {
     let place = place_of_our_own();
     let data = scratch.path("data");

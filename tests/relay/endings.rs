@@ -1,4 +1,4 @@
-//! How a connection ends is passed on: half-closed, closed, or reset.
+//! Endings of a connection: half-closed, closed, or reset, and passed on as such.
 
 use std::fs::File;
 use std::time::Duration;

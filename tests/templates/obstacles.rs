@@ -1,4 +1,4 @@
-//! What stands in the way: names that are taken, directories that are closed, templates that mean nothing.
+//! Obstacles: existing names, directories without permission, invalid templates.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -147,7 +147,7 @@ fn files_count_where_descriptors_are_few() {
     let clients: Vec<_> = (0..number).map(|_| ask(&tcpreen, "hello")).collect();
     until("two files of each", || (names(&scratch).len() == 2 * number).then_some(()));
     drop(clients);
-    // What was closed is free again.
+    // Closed descriptors are available again.
     for _ in 0..number {
         drop(ask(&tcpreen, "again"));
     }

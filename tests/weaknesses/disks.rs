@@ -1,4 +1,4 @@
-//! 6.8, 6.12, 6.15, 6.16: what is in the file, when, for whom, and what if it does not fit.
+//! 6.8, 6.12, 6.15, 6.16: contents of a record's file, their time, their permissions, and a full disk.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -41,7 +41,8 @@ fn a_file_that_may_not_grow_is_told_of_once_and_remembered() {
     });
 }
 
-/// Sends more than the output takes: the session ends, `reason` is told once, and so says the exit status.
+/// Sends more than the output accepts: the session ends, `reason` is reported once, and the exit status shows
+/// it.
 #[track_caller]
 fn overflows(with: impl FnOnce(Tcpreen) -> Tcpreen, reason: &str) {
     let Bridged { mut client, mut server, tcpreen } =

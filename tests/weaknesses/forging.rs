@@ -1,4 +1,4 @@
-//! 6.10: what a peer says or is called does not pass for anything but that.
+//! 6.10: neither data nor names of peers can pass for anything else.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,11 +16,11 @@ use crate::support::{Bridged, bridge};
 const FORGED: &str = "hello\nEnd of transmission.\n[2] Connection from: 10.0.0.1 port 22\r\
                       Connection from: 10.0.0.1 port 22\n>>> root\n";
 
-/// What terminals obey: titles, colours, bells, and the C1 control characters in both their encodings.
+/// Terminal commands: titles, colours, bells, and the C1 control characters in both their encodings.
 const COMMANDS: &[u8] =
     b"\x1b]0;title\x07\x1b[31mred\x1b[2J\x08\x0b\x0c\x7f\x9b31m\x90q\xc2\x9b31m\x0e\x1bc\0\xff\n";
 
-/// All formats but `raw`, whose bytes are what they are in anything but a terminal.
+/// All formats but `raw`, which is unmodified except on a terminal.
 #[test]
 fn traffic_forges_no_line_of_a_shared_output() {
     if !needs(&[Need::Ours]) {
@@ -77,7 +77,7 @@ fn the_name_of_a_unix_client_forges_no_line() {
     });
 }
 
-/// What a terminal gets as the program's stdout while `session` is played.
+/// Output on a terminal as the program's stdout during `session`.
 fn on_a_terminal(tcpreen: Tcpreen, session: impl FnOnce()) -> Vec<u8> {
     let terminal = openpty(None, None).expect("a terminal");
     let tcpreen = tcpreen.stdout(terminal.slave).sessions(1).spawn();
@@ -85,12 +85,12 @@ fn on_a_terminal(tcpreen: Tcpreen, session: impl FnOnce()) -> Vec<u8> {
     session();
     tcpreen.finish();
     let mut shown = Vec::new();
-    // The other end has gone, which is an error here and not an end.
+    // The other end has been closed, which is an error on a terminal, not an end of file.
     let _ = File::from(terminal.master).read_to_end(&mut shown);
     shown
 }
 
-/// Nothing that a terminal obeys, besides the ends of lines; no C1 control character as one byte or as two.
+/// Expects no terminal command besides line ends; no C1 control character in one byte or two.
 #[track_caller]
 fn is_harmless(shown: &[u8], what: &str) {
     let obeyed = |byte: &u8| byte.is_ascii_control() && !b"\r\n\t".contains(byte);
@@ -110,7 +110,7 @@ fn no_peer_commands_a_terminal() {
             let tcpreen = Tcpreen::to(server.port()).args(["-p", "tcp/unix"]).format(format);
             let tcpreen = tcpreen.listen_on("").local_port(path.display());
             let shown = on_a_terminal(tcpreen, || match format {
-                // Only a server that greets is one of FTP, whose logins are shown.
+                // FTP, whose logins are shown, is recognised by the server's greeting.
                 "password" => log_in_with_commands(connect_to(&path), server.accept()),
                 _ => say_commands(connect_to(&path), server.accept()),
             });

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 const PREFIX: &str = "skipped-tests.";
 
-/// What a test lacks, and the remedy.
+/// An unmet need of a test, and the remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct Lack(pub &'static str, pub &'static str);
 
