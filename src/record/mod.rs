@@ -5,6 +5,8 @@
 mod encoder;
 #[allow(dead_code, reason = "likewise")]
 mod event;
+pub(crate) mod order;
+pub mod read;
 pub(crate) mod text;
 pub(crate) mod visible;
 

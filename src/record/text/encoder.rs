@@ -29,7 +29,7 @@ impl TextEncoder {
     }
 
     /// The frame of text has no words for a server that is not reached, and 1.4.4 had none.
-    fn start(&mut self, info: &SessionInfo, out: &mut Vec<u8>) {
+    fn start(&mut self, session: u64, info: &SessionInfo, out: &mut Vec<u8>) {
         if !info.is_served {
             return;
         }
@@ -37,7 +37,7 @@ impl TextEncoder {
         let mut text = SessionText::new(self.view.format, label, self.purpose.terminal).only(self.view.only);
         let [client, server] = &info.peers;
         text.begin(words(client), words(server), out);
-        self.sessions.insert(info.number, Open { text, finished: [false; 2], notes: Vec::new() });
+        self.sessions.insert(session, Open { text, finished: [false; 2], notes: Vec::new() });
     }
 }
 
@@ -52,7 +52,7 @@ impl Encoder for TextEncoder {
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         match &event.kind {
             Kind::Start(info) => {
-                self.start(info, out);
+                self.start(event.session, info, out);
                 return b"";
             }
             Kind::End(end) => {

@@ -1,0 +1,96 @@
+//! Saved records, decoded: both encodings into the same events. Pure code over bytes that a stranger may have written.
+//!
+//! A decoder is handed the bytes that are there and takes one unit from their front, a line or a block; the caller
+//! fetches more where that is not enough. What it holds is bounded by the limits below, whatever a record says.
+
+mod ndjson;
+mod object;
+mod packet;
+mod pcapng;
+mod sessions;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use super::Event;
+
+pub(crate) use sessions::MOST_SESSIONS;
+
+/// Maximum length of a line or a block.
+pub(crate) const LONGEST_UNIT: usize = 1 << 20;
+
+/// Maximum length of a comment of pcapng.
+const LONGEST_COMMENT: usize = 64 << 10;
+
+/// Maximum length of a name, a path or a note.
+const LONGEST_TEXT: usize = 1100;
+
+/// Why a record is not read any further.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Stop<E> {
+    /// It is no record of ours.
+    Foreign,
+    /// This is no event that can come here.
+    Damaged,
+    /// The receiver of the events failed.
+    Sink(E),
+}
+
+/// What became of the bytes at the front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// This number of them is decoded.
+    Bytes(usize),
+    /// Nothing: this number is needed in all.
+    Needs(usize),
+}
+
+/// A receiver of events, each with its payload. [`Event::session`] tells open sessions apart; their numbers may be the
+/// same where runs of the program were appended or merged.
+pub(crate) type Sink<'s, E> = dyn FnMut(Event, &[u8]) -> Result<(), E> + 's;
+
+/// Decodes the parts of a record, one after the other.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    sessions: sessions::Sessions,
+    streams: stream::Streams,
+    encoding: Option<Encoding>,
+}
+
+/// The encoding of a part.
+enum Encoding {
+    Ndjson,
+    Pcapng(pcapng::Section),
+}
+
+impl Decoder {
+    /// Another part begins. Sessions that are open go on.
+    pub(crate) fn begin_part(&mut self) {
+        self.encoding = None;
+    }
+
+    /// Decodes the unit at the front of `bytes`. `is_all` tells that nothing follows them.
+    pub(crate) fn take<E>(
+        &mut self,
+        bytes: &[u8],
+        is_all: bool,
+        sink: &mut Sink<'_, E>,
+    ) -> Result<Taken, Stop<E>> {
+        if self.encoding.is_none() {
+            self.encoding = match bytes {
+                [b'{', ..] => Some(Encoding::Ndjson),
+                [0x0a, 0x0d, 0x0d, 0x0a, ..] => Some(Encoding::Pcapng(pcapng::Section::default())),
+                bytes if bytes.len() < 4 && [0x0a, 0x0d, 0x0d, 0x0a].starts_with(bytes) => {
+                    return Ok(Taken::Needs(4));
+                }
+                _ => return Err(Stop::Foreign),
+            };
+        }
+        match &mut self.encoding {
+            Some(Encoding::Pcapng(section)) => {
+                section.take(bytes, &mut self.sessions, &mut self.streams, sink)
+            }
+            _ => ndjson::take(bytes, is_all, &mut self.sessions, sink),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `pcapng`: blocks, of which our events are packets with the direction and the session in their options, and what
+//! packets cannot say in comments. Tools that copy captures rewrite headers of files and of interfaces, and keep these.
+
+use super::packet::Packet;
+use super::sessions::Sessions;
+use super::stream::Streams;
+use super::{LONGEST_COMMENT, LONGEST_UNIT, Sink, Stop, Taken};
+use crate::messages::Side;
+use crate::record::Time;
+
+const SECTION: u32 = 0x0A0D_0D0A;
+const INTERFACE: u32 = 1;
+const PACKET: u32 = 6;
+
+/// `LINKTYPE_RAW`: IP without anything before it.
+const RAW_IP: u16 = 101;
+
+/// Block type, length twice.
+const FRAME: usize = 12;
+
+/// Maximum number of interfaces in a section; one of ours has one, merged files have one each.
+const MOST_INTERFACES: usize = 4096;
+
+const COMMENT: u16 = 1;
+const EPB_FLAGS: u16 = 2;
+const EPB_QUEUE: u16 = 6;
+const IF_TSRESOL: u16 = 9;
+
+/// A section of a file.
+#[derive(Default)]
+pub(super) struct Section {
+    big_endian: bool,
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Clone, Copy)]
+struct Interface {
+    is_raw_ip: bool,
+    resolution: u8,
+}
+
+/// What a packet block tells besides the packet.
+pub(super) struct Meta<'a> {
+    pub(super) time: Time,
+    pub(super) from: Side,
+    /// The low half of the session's number.
+    pub(super) queue: u32,
+    pub(super) comments: &'a [&'a [u8]],
+    pub(super) is_whole: bool,
+}
+
+impl Section {
+    pub(super) fn take<E>(
+        &mut self,
+        bytes: &[u8],
+        sessions: &mut Sessions,
+        streams: &mut Streams,
+        sink: &mut Sink<'_, E>,
+    ) -> Result<Taken, Stop<E>> {
+        if bytes.len() < FRAME {
+            return Ok(Taken::Needs(FRAME));
+        }
+        // The same in both byte orders.
+        let is_section = bytes[..4] == SECTION.to_be_bytes();
+        if is_section {
+            self.big_endian = match bytes[8..12] {
+                [0x1a, 0x2b, 0x3c, 0x4d] => true,
+                [0x4d, 0x3c, 0x2b, 0x1a] => false,
+                _ => return Err(Stop::Damaged),
+            };
+            self.interfaces.clear();
+        }
+        let length = self.u32(bytes, 4).ok_or(Stop::Damaged)? as usize;
+        if !length.is_multiple_of(4) || !(FRAME..=LONGEST_UNIT).contains(&length) {
+            return Err(Stop::Damaged);
+        }
+        let Some(block) = bytes.get(..length) else { return Ok(Taken::Needs(length)) };
+        if self.u32(block, length - 4) != Some(length as u32) {
+            return Err(Stop::Damaged);
+        }
+        let body = &block[8..length - 4];
+        match self.u32(block, 0) {
+            Some(INTERFACE) => self.add_interface(body).ok_or(Stop::Damaged)?,
+            Some(PACKET) => self.packet(body, sessions, streams, sink)?,
+            // Packets without the options that ours have.
+            Some(2 | 3) => return Err(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign }),
+            // Names, statistics, secrets, and what a later version may add.
+            _ => {}
+        }
+        Ok(Taken::Bytes(length))
+    }
+
+    fn add_interface(&mut self, body: &[u8]) -> Option<()> {
+        let is_raw_ip = self.u16(body, 0)? == RAW_IP;
+        let mut resolution = 6;
+        for option in self.options(body.get(8..)?) {
+            if let (IF_TSRESOL, [value]) = option? {
+                resolution = *value;
+            }
+        }
+        self.interfaces.push(Interface { is_raw_ip, resolution });
+        (self.interfaces.len() <= MOST_INTERFACES).then_some(())
+    }
+
+    fn packet<E>(
+        &mut self,
+        body: &[u8],
+        sessions: &mut Sessions,
+        streams: &mut Streams,
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), Stop<E>> {
+        let wrong = || if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign };
+        let parsed = self.parse_packet(body);
+        let (interface, time, packet, is_whole, options) = parsed.ok_or_else(wrong)?;
+        let mut comments = [&[][..]; MOST_COMMENTS];
+        let (mut count, mut from, mut queue) = (0, None, None);
+        for option in self.options(options) {
+            match option.ok_or(Stop::Damaged)? {
+                (COMMENT, text) if text.len() <= LONGEST_COMMENT && count < MOST_COMMENTS => {
+                    comments[count] = text;
+                    count += 1;
+                }
+                (COMMENT, _) => return Err(Stop::Damaged),
+                (EPB_FLAGS, value) => from = self.u32(value, 0),
+                (EPB_QUEUE, value) => queue = self.u32(value, 0),
+                _ => {}
+            }
+        }
+        let from = match from.map(|flags| flags & 3) {
+            Some(1) => Side::Client,
+            Some(2) => Side::Server,
+            _ => return Err(wrong()),
+        };
+        let queue = queue.ok_or_else(wrong)?;
+        let packet = Packet::parse(packet).filter(|_| interface.is_raw_ip).ok_or_else(wrong)?;
+        let meta = Meta { time, from, queue, comments: &comments[..count], is_whole };
+        streams.packet(&packet, &meta, sessions, sink)
+    }
+
+    /// Interface, time, captured bytes, whether these are all, and options.
+    fn parse_packet<'a>(&self, body: &'a [u8]) -> Option<(Interface, Time, &'a [u8], bool, &'a [u8])> {
+        let interface = *self.interfaces.get(self.u32(body, 0)? as usize)?;
+        let ticks = u64::from(self.u32(body, 4)?) << 32 | u64::from(self.u32(body, 8)?);
+        let (captured, original) = (self.u32(body, 12)? as usize, self.u32(body, 16)? as usize);
+        let packet = body.get(20..20usize.checked_add(captured)?)?;
+        let options = body.get((20 + captured).next_multiple_of(4)..)?;
+        let time = Time::from_nanos(nanoseconds(ticks, interface.resolution)?);
+        Some((interface, time, packet, captured == original, options))
+    }
+
+    /// Code and value of each option; `None` in place of one that is cut.
+    fn options<'a>(&self, mut rest: &'a [u8]) -> impl Iterator<Item = Option<(u16, &'a [u8])>> {
+        let big_endian = self.big_endian;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let split = || {
+                let (code, length) =
+                    (u16_of(rest, 0, big_endian)?, usize::from(u16_of(rest, 2, big_endian)?));
+                let value = rest.get(4..4 + length)?;
+                Some((code, value, rest.get((4 + length).next_multiple_of(4)..).unwrap_or(&[])))
+            };
+            match split() {
+                Some((0, ..)) => None,
+                Some((code, value, after)) => {
+                    rest = after;
+                    Some(Some((code, value)))
+                }
+                None => {
+                    rest = &[];
+                    Some(None)
+                }
+            }
+        })
+    }
+
+    fn u16(&self, bytes: &[u8], at: usize) -> Option<u16> {
+        u16_of(bytes, at, self.big_endian)
+    }
+
+    fn u32(&self, bytes: &[u8], at: usize) -> Option<u32> {
+        let value = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(if self.big_endian { u32::from_be_bytes(value) } else { u32::from_le_bytes(value) })
+    }
+}
+
+/// Comments of one packet; ours have one.
+const MOST_COMMENTS: usize = 4;
+
+fn u16_of(bytes: &[u8], at: usize, big_endian: bool) -> Option<u16> {
+    let value = bytes.get(at..at + 2)?.try_into().ok()?;
+    Some(if big_endian { u16::from_be_bytes(value) } else { u16::from_le_bytes(value) })
+}
+
+/// A number of a packet header.
+pub(super) fn be16(bytes: &[u8], at: usize) -> Option<usize> {
+    u16_of(bytes, at, true).map(usize::from)
+}
+
+/// Ticks of `10^-resolution` seconds, or with the highest bit of `2^-resolution`.
+fn nanoseconds(ticks: u64, resolution: u8) -> Option<u64> {
+    let exponent = u32::from(resolution & 0x7f);
+    let nanoseconds = match resolution & 0x80 {
+        0 if exponent <= 9 => u128::from(ticks) * 10u128.pow(9 - exponent),
+        0 => u128::from(ticks) / 10u128.checked_pow(exponent - 9)?,
+        _ if exponent < 64 => u128::from(ticks) * 1_000_000_000 >> exponent,
+        _ => return None,
+    };
+    u64::try_from(nanoseconds).ok()
+}

@@ -1,0 +1,89 @@
+//! Sessions of a record that are open at one time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Sink, Stop};
+use crate::record::order::Order;
+use crate::record::{Event, Kind, SessionInfo};
+
+/// Maximum number of open sessions.
+pub(crate) const MOST_SESSIONS: usize = 1 << 16;
+
+/// Numbers above are for sessions that have the same number in different runs.
+const SECOND: u64 = 1 << 61;
+
+/// The open sessions. Each has an id, which is its number unless another one has it.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// By number: run and id.
+    by_number: HashMap<u64, Vec<(String, u64)>>,
+    /// By id.
+    open: HashMap<u64, Open>,
+    /// Sessions that have begun.
+    begun: u64,
+}
+
+/// An open session.
+struct Open {
+    number: u64,
+    order: Order,
+}
+
+impl Sessions {
+    /// An event of ours has come.
+    pub(super) fn have_begun(&self) -> bool {
+        self.begun > 0
+    }
+
+    pub(super) fn find(&self, run: &str, number: u64) -> Option<u64> {
+        let same = self.by_number.get(&number)?;
+        same.iter().find(|(other, _)| other == run).map(|(_, id)| *id)
+    }
+
+    /// Emits the start of a session, and says by which id its other events are emitted.
+    pub(super) fn begin<E>(&mut self, info: SessionInfo, sink: &mut Sink<'_, E>) -> Result<u64, Stop<E>> {
+        let (number, run) = (info.number, info.run.to_string());
+        if self.open.len() >= MOST_SESSIONS || number == 0 || number >= SECOND {
+            return Err(Stop::Damaged);
+        }
+        self.begun += 1;
+        let id = if self.open.contains_key(&number) { SECOND + self.begun } else { number };
+        let event = Event { time: info.started, session: id, kind: Kind::Start(Arc::new(info)) };
+        let order = Order::begin(&event).ok_or(Stop::Damaged)?;
+        self.by_number.entry(number).or_default().push((run, id));
+        self.open.insert(id, Open { number, order });
+        sink(event, &[]).map_err(Stop::Sink)?;
+        Ok(id)
+    }
+
+    /// Emits another event, if it may come next.
+    pub(super) fn emit<E>(
+        &mut self,
+        event: Event,
+        payload: &[u8],
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), Stop<E>> {
+        let id = event.session;
+        let is_end = matches!(event.kind, Kind::End(_));
+        let open = self.open.get_mut(&id).ok_or(Stop::Damaged)?;
+        if !open.order.allows(&event, payload.len()) {
+            return Err(Stop::Damaged);
+        }
+        sink(event, payload).map_err(Stop::Sink)?;
+        if is_end {
+            self.end(id);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, id: u64) {
+        let Some(Open { number, .. }) = self.open.remove(&id) else { return };
+        if let Some(same) = self.by_number.get_mut(&number) {
+            same.retain(|(_, other)| *other != id);
+            if same.is_empty() {
+                self.by_number.remove(&number);
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Sessions of `pcapng` between their packets: where each stream is, and the segments of a chunk that is not complete.
+
+use std::collections::HashMap;
+
+use super::object::{EventName, Object};
+use super::packet::{FIN, Flow, PSH, Packet, SYN, URG};
+use super::pcapng::Meta;
+use super::sessions::Sessions;
+use super::{Sink, Stop};
+use crate::messages::Side;
+use crate::record::{Event, Kind, SessionInfo, Time};
+
+/// Maximum number of bytes in the chunks of all sessions that are not complete.
+const MOST_HELD: usize = 64 << 20;
+
+/// Maximum length of a chunk with payload. Ours are shorter than a record of a worker.
+const LONGEST_CHUNK: usize = 1 << 20;
+
+/// A session, where the numbers of merged records are not enough: the low half of its number, and its addresses, the
+/// client's first.
+type Key = (u32, Flow);
+
+#[derive(Default)]
+pub(super) struct Streams {
+    open: HashMap<Key, Stream>,
+    held: usize,
+}
+
+/// One session.
+struct Stream {
+    id: u64,
+    /// Of the first byte, less one, in both streams.
+    initial: u32,
+    sides: [Half; 2],
+}
+
+/// One direction.
+#[derive(Default)]
+struct Half {
+    /// Bytes before the chunk.
+    position: u64,
+    /// Payload of the chunk.
+    chunk: Vec<u8>,
+    /// Length of the chunk in the stream.
+    length: u64,
+    /// A segment without its payload has come.
+    only_lengths: bool,
+}
+
+impl Streams {
+    pub(super) fn packet<E>(
+        &mut self,
+        packet: &Packet<'_>,
+        meta: &Meta<'_>,
+        sessions: &mut Sessions,
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), Stop<E>> {
+        let flow = match meta.from {
+            Side::Client => packet.flow,
+            Side::Server => packet.flow.reversed(),
+        };
+        let key = (meta.queue, flow);
+        let objects: Option<Vec<Object<'_>>> = meta.comments.iter().copied().map(Object::parse).collect();
+        // Comments of other tools may stand beside ours only before our first packet.
+        let objects = objects.ok_or(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign })?;
+        for object in &objects {
+            if let Some(name @ (EventName::Start | EventName::Continue)) = object.name() {
+                self.begin(key, object, name, meta.time, sessions, sink)?;
+            }
+        }
+        let Some(stream) = self.open.get_mut(&key) else {
+            return Err(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign });
+        };
+        if packet.flags & SYN != 0 {
+            return Ok(());
+        }
+        let (id, time, from) = (stream.id, meta.time, meta.from);
+        let event = |kind| Event { time, session: id, kind };
+        let half = &mut stream.sides[from as usize];
+        if packet.length > 0 {
+            self.held = half.add(packet, meta, stream.initial, self.held).ok_or(Stop::Damaged)?;
+        }
+        if packet.length > 0 && packet.flags & PSH != 0 {
+            let urgent = packet.flags & URG != 0;
+            let kind = Kind::Data { from, position: half.position, bytes: half.length, urgent };
+            sessions.emit(event(kind), half.payload(), sink)?;
+            self.held -= half.chunk.len();
+            half.clear();
+        }
+        if packet.flags & FIN != 0 {
+            let told = objects.iter().find(|object| object.name() == Some(EventName::Eof));
+            let gap = packet.sequence.wrapping_sub(half.next(stream.initial));
+            let total = told.map_or(half.position + u64::from(gap), |object| object.bytes);
+            sessions.emit(event(Kind::Eof { from, total }), &[], sink)?;
+        }
+        let mut is_over = false;
+        for object in &objects {
+            let kind = match object.name() {
+                Some(EventName::Note) => Kind::Note(object.note().ok_or(Stop::Damaged)?),
+                Some(EventName::End) => Kind::End(object.end().ok_or(Stop::Damaged)?),
+                _ => continue,
+            };
+            is_over |= matches!(kind, Kind::End(_));
+            sessions.emit(event(kind), &[], sink)?;
+        }
+        if is_over && let Some(stream) = self.open.remove(&key) {
+            self.held -= stream.sides.iter().map(|half| half.chunk.len()).sum::<usize>();
+        }
+        Ok(())
+    }
+
+    /// A start, or the continuation of a session that an earlier part has or lacks.
+    fn begin<E>(
+        &mut self,
+        key: Key,
+        object: &Object<'_>,
+        name: EventName,
+        time: Time,
+        sessions: &mut Sessions,
+        sink: &mut Sink<'_, E>,
+    ) -> Result<(), Stop<E>> {
+        match (name, self.open.contains_key(&key)) {
+            (EventName::Continue, true) => return Ok(()),
+            (_, true) => return Err(Stop::Damaged),
+            _ => {}
+        }
+        let accepted = (name == EventName::Start).then_some(time);
+        let info: SessionInfo = object.info(name, accepted).ok_or(Stop::Damaged)?;
+        let initial = info.number as u32;
+        let id = sessions.begin(info, sink)?;
+        let mut sides = [Half::default(), Half::default()];
+        for (half, bytes) in sides.iter_mut().zip(object.totals()) {
+            half.position = bytes;
+        }
+        self.open.insert(key, Stream { id, initial, sides });
+        Ok(())
+    }
+}
+
+impl Half {
+    /// The sequence number of the next byte.
+    fn next(&self, initial: u32) -> u32 {
+        initial.wrapping_add(1).wrapping_add((self.position + self.length) as u32)
+    }
+
+    /// Adds a segment to the chunk; `held` are the bytes that all chunks take. `None` where that is too much, or
+    /// where it is no next segment.
+    fn add(&mut self, packet: &Packet<'_>, meta: &Meta<'_>, initial: u32, held: usize) -> Option<usize> {
+        // Bytes that are not in the record.
+        let gap = packet.sequence.wrapping_sub(self.next(initial));
+        if gap > u32::MAX / 2 || gap > 0 && self.length > 0 {
+            return None;
+        }
+        self.position = self.position.checked_add(gap.into())?;
+        self.length = self.length.checked_add(packet.length as u64)?;
+        self.position.checked_add(self.length)?;
+        if !meta.is_whole || packet.payload.len() < packet.length {
+            self.only_lengths = true;
+            return Some(held);
+        }
+        self.chunk.extend_from_slice(&packet.payload[..packet.length]);
+        let held = held + packet.length;
+        (held <= MOST_HELD && self.chunk.len() <= LONGEST_CHUNK).then_some(held)
+    }
+
+    /// Of the chunk, where all of it is known.
+    fn payload(&self) -> &[u8] {
+        if self.only_lengths { &[] } else { &self.chunk }
+    }
+
+    /// The next chunk begins.
+    fn clear(&mut self) {
+        self.position += self.length;
+        (self.length, self.only_lengths) = (0, false);
+        self.chunk.clear();
+    }
+}
