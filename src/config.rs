@@ -10,6 +10,7 @@ use crate::messages::{Beginning, Rotation, Sandbox, Taken, View};
 /// Configuration of one run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
+    pub(crate) task: Task,
     /// Endpoint of the clients (`LOCALPORT`, `-a`, right half of `-p`).
     pub(crate) client: Endpoint,
     /// Endpoint of the server (`SERVERPORT`, `-s`, left half of `-p`).
@@ -57,6 +58,32 @@ pub(crate) struct Config {
     pub(crate) keepalive: Keepalive,
     /// Warnings about options that probably have no effect, printed first.
     pub(crate) remarks: Vec<String>,
+}
+
+/// Where the sessions of a run come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Clients and a server.
+    Bridge,
+    /// `--read`: saved records. Endpoints and limits of sessions are not used.
+    Read(Reading),
+}
+
+/// `--read`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Parts of one record, in order; at least one.
+    pub(crate) inputs: Vec<Input>,
+    /// `--session`; empty stands for all sessions.
+    pub(crate) sessions: Vec<u64>,
+}
+
+/// A file that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// `-`
+    Stdin,
+    File(OsString),
 }
 
 /// `--keepalive`: TCP keep-alive probes.

@@ -10,7 +10,7 @@ use crate::hooks::Hooks;
 use crate::parent::{self, Start, Streams};
 use crate::policy::Role;
 use crate::role::Trouble;
-use crate::{demo, logger, resolver, zygote};
+use crate::{converter, demo, logger, resolver, zygote};
 
 /// Runs the process that the command line asks for, with hooks.
 pub fn run_with<H: Hooks>() -> ExitCode {
@@ -69,11 +69,12 @@ fn be<H: Hooks>(name: &str) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "[{name}] is no port: a role is started by tcpreen itself.");
         return ExitCode::from(Status::Usage as u8);
     };
-    let role = Role::EXECUTED.into_iter().find(|role| role.name() == name);
+    let role = Role::ALL.into_iter().find(|role| role.name() == name);
     let result = match role {
         Some(Role::Resolver) => resolver::live::<H>(entry),
         Some(Role::Logger) => logger::live::<H>(entry),
         Some(Role::Zygote) => zygote::live::<H>(entry),
+        Some(Role::Converter) => converter::live::<H>(entry),
         Some(Role::Parent) | None => Err(Trouble::Protocol),
     };
     match result {

@@ -9,6 +9,10 @@ use std::fmt;
 pub(crate) enum Status {
     /// The command line is invalid. \[`EX_USAGE`\]
     Usage = 64,
+    /// A saved record is damaged, or is none. \[`EX_DATAERR`\]
+    Data = 65,
+    /// A saved record cannot be opened or read. \[`EX_NOINPUT`\]
+    NoInput = 66,
     /// A host name is unknown. \[`EX_NOHOST`\]
     NoHost = 68,
     /// A required service or role is missing. \[`EX_UNAVAILABLE`\]

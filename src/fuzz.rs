@@ -14,6 +14,7 @@ pub use crate::logger::fuzz::fuzz as logger;
 pub use crate::logger::session::fuzz::fuzz as session;
 pub use crate::messages::fuzz::fuzz as wire;
 pub use crate::parent::fuzz::fuzz as parent;
+pub use crate::record::read::fuzz::fuzz as record;
 pub use crate::record::text::fuzz::fuzz as formats;
 pub use crate::resolver::fuzz::fuzz as resolver;
 pub use crate::sniff::fuzz::fuzz as password;

@@ -5,12 +5,13 @@
 //! public items serve those tests and change without notice.
 //!
 //! One binary runs as several kinds of process: parent, logger, resolver with its lookups, zygote with its
-//! workers. `entry` selects the one that this process is.
+//! workers; converter. `entry` selects the one that this process is.
 
 #![forbid(unsafe_code)]
 
 mod cli;
 mod config;
+mod converter;
 mod demo;
 mod entry;
 mod exit;

@@ -12,7 +12,10 @@
 //!     └─────── ToParent ◄───── resolver, logger, zygote
 //! ```
 //!
-//! Nothing here but [`Record`] carries monitored bytes, and none of it reaches the parent.
+//! With `--read` a converter is in the place of resolver, zygote and workers: `ToConverter` comes from the parent,
+//! `Saved` and bytes go to the logger.
+//!
+//! Nothing here but [`Record`] and [`Saved`] carries monitored bytes, and none of it reaches the parent.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -185,6 +188,34 @@ pub enum ToParent {
     Alive,
     /// Logger: everything is written.
     Finished,
+    /// Converter: nothing more can be read from this part of the record.
+    Flaw { part: u32, flaw: Flaw },
+    /// Converter: everything that could be read is with the logger: this number of sessions.
+    Converted { sessions: u64 },
+}
+
+/// Why a part of a saved record is not read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Flaw {
+    /// It is no record of ours.
+    Foreign,
+    /// It ends within the event that begins at this byte.
+    Cut { at: u64 },
+    /// What begins at this byte is no event that can come here.
+    Damaged { at: u64 },
+    /// It cannot be read.
+    Read { errno: i32 },
+}
+
+/// Parent to converter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToConverter {
+    /// With the logger's channel. This number of parts follows.
+    Prepare { prepare: Prepare, parts: u32 },
+    /// The next part of the record, a descriptor that can be read.
+    Part,
+    /// Every role is confined: convert these sessions; none stands for all.
+    Convert { sessions: Vec<u64> },
 }
 
 /// How a process ended.
@@ -340,6 +371,8 @@ pub enum ToLogger {
         /// `-b`: the worker, which keeps to it, is not believed.
         bytes: Option<u64>,
     },
+    /// Sessions of a saved record arrive on the channel that comes with this.
+    Saved,
     /// A session that ends before it has a worker, because one peer left while the other was not there yet. Of
     /// a peer that was not reached, `client` or `server` is where it was looked for.
     Unserved {
@@ -521,6 +554,67 @@ impl Record {
 
     /// No message with a record is longer, payload included.
     pub const LONGEST: usize = 256 * 1024;
+}
+
+/// Converter to logger: an event of a saved record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Tells the sessions apart that are open.
+    pub session: u64,
+    /// Nanoseconds since the epoch.
+    pub time: u64,
+    pub event: SavedEvent,
+}
+
+impl Saved {
+    /// No encoded `Data` or other event without text is longer.
+    pub const MAX_HEAD: usize = 64;
+
+    /// Maximum length of the payload of `Data`.
+    pub const LONGEST_PAYLOAD: usize = Record::LONGEST - Saved::MAX_HEAD;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SavedEvent {
+    Start(Box<SavedStart>),
+    /// The bytes follow in the same message. Without them, only their number is known.
+    Data {
+        from: Side,
+        position: u64,
+        bytes: u64,
+        urgent: bool,
+    },
+    Eof {
+        from: Side,
+        total: u64,
+    },
+    Note(String),
+    End(SavedEnd),
+}
+
+/// The end of a saved session.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedEnd {
+    /// Places in the lists of states (`record::State::ALL`, `record::ConnState::ALL`).
+    pub state: u8,
+    pub conn_state: u8,
+    pub errno: i32,
+    /// Bytes of client and server.
+    pub totals: [u64; 2],
+}
+
+/// The beginning of a saved session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedStart {
+    pub number: u64,
+    pub run: String,
+    /// Nanoseconds since the epoch.
+    pub accepted: u64,
+    /// Of client and server.
+    pub addresses: [Address; 2],
+    pub locals: [Option<Address>; 2],
+    pub names: [Name; 2],
+    pub is_served: bool,
 }
 
 /// Why a session ended.

@@ -7,6 +7,7 @@
 //! | logger   | writes the outputs                        | has a network socket                        |
 //! | zygote   | forks workers                             | opens a file, has a network socket          |
 //! | worker   | forwards one session                      | opens, connects, binds, forks, executes     |
+//! | converter | parses saved records (`--read`)          | opens, connects, binds, forks, executes     |
 //!
 //! A worker holds three streams on `/dev/null`, its channel, the two sockets and at most two pipes.
 //! All of them run as the same unprivileged user, without capabilities, groups or core dumps, with
@@ -29,10 +30,11 @@ pub enum Role {
     Resolver,
     Logger,
     Zygote,
+    Converter,
 }
 
 impl Role {
-    pub const EXECUTED: [Role; 3] = [Role::Resolver, Role::Logger, Role::Zygote];
+    pub const ALL: [Role; 5] = [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote, Role::Converter];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,13 +42,14 @@ impl Role {
             Role::Resolver => "resolver",
             Role::Logger => "logger",
             Role::Zygote => "zygote",
+            Role::Converter => "converter",
         }
     }
 
     /// What it sees of the file system when it was started with root's power. Without it, Landlock has to do.
     pub const fn root(self) -> Root {
         match self {
-            Role::Zygote => Root::Nothing,
+            Role::Zygote | Role::Converter => Root::Nothing,
             // The parent removes the sockets it made, the resolver reads /etc, the logger reopens outputs.
             Role::Parent | Role::Resolver | Role::Logger => Root::Keep,
         }
@@ -59,6 +62,7 @@ impl Role {
             // between processes. A worker lowers its own.
             Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, WORKER_MEMORY)],
             Role::Resolver => &[(Resource::RLIMIT_NOFILE, 64), (Resource::RLIMIT_FSIZE, 0)],
+            Role::Converter => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, CONVERTER_MEMORY)],
             // A channel and files per session: the parent has set what is needed.
             Role::Parent | Role::Logger => &[],
         }
@@ -68,7 +72,7 @@ impl Role {
     pub const fn parent_death_signal(self) -> Signal {
         match self {
             // The logger that serves replaces it by a signal that lets it write what has been recorded.
-            Role::Parent | Role::Resolver | Role::Logger | Role::Zygote => Signal::SIGKILL,
+            Role::Parent | Role::Resolver | Role::Logger | Role::Zygote | Role::Converter => Signal::SIGKILL,
         }
     }
 
@@ -76,7 +80,7 @@ impl Role {
     pub const fn patient(self) -> bool {
         match self {
             Role::Logger | Role::Zygote => true,
-            Role::Parent | Role::Resolver => false,
+            Role::Parent | Role::Resolver | Role::Converter => false,
         }
     }
 
@@ -92,7 +96,7 @@ impl Role {
                 "makes and writes files in the directories of outputs that make files later, and removes them in those \
                  of outputs in parts; no TCP"
             }
-            Role::Zygote => "no file, no TCP",
+            Role::Zygote | Role::Converter => "no file, no TCP",
         }
     }
 
@@ -103,6 +107,7 @@ impl Role {
             Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, RESOLVER],
             Role::Logger => &[RUNTIME, MEMORY, CHANNEL, THREADS, LOGGER],
             Role::Zygote => &[RUNTIME, MEMORY, CHANNEL, ZYGOTE, WORKER],
+            Role::Converter => &[RUNTIME, MEMORY, CHANNEL, CONVERTER],
         }
     }
 
@@ -111,7 +116,7 @@ impl Role {
         match self {
             Role::Resolver => RESOLVER_REFUSED,
             Role::Zygote => ZYGOTE_REFUSED,
-            Role::Parent | Role::Logger => &[],
+            Role::Parent | Role::Logger | Role::Converter => &[],
         }
     }
 
@@ -201,6 +206,10 @@ pub const WORKER_DESCRIPTORS: u64 = 16;
 /// Address space of the zygote and of each worker, which needs its program and two buffers: one that has been
 /// taken over cannot take the machine's memory from the others.
 const WORKER_MEMORY: u64 = 128 << 20;
+
+/// Address space of the converter: its program, one block of input, and the sessions of a record that are open at
+/// the same time.
+const CONVERTER_MEMORY: u64 = 256 << 20;
 
 const fn int(value: i32) -> Is {
     Is::Int(value as u32)
@@ -563,4 +572,9 @@ const WORKER: &[Allowed] = allow![
     SYS_splice => "bytes that no output wants",
     SYS_pipe2(1 is int(libc::O_CLOEXEC | libc::O_NONBLOCK)) => "splice goes through a pipe",
     SYS_fcntl(1 is int(libc::F_SETPIPE_SZ)) => "a large one",
+];
+
+/// Saved records, from descriptors that the parent opened.
+const CONVERTER: &[Allowed] = allow![
+    SYS_read => "the record",
 ];

@@ -33,6 +33,7 @@ mod passwords;
 mod pidfile;
 mod policy;
 mod promises;
+mod reading;
 mod record_first;
 mod relay;
 mod roles;

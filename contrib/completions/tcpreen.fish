@@ -29,6 +29,8 @@ complete -c tcpreen -l keepalive -d 'probe silent peers every TIME; 0: never' -r
 complete -c tcpreen -l rotate-size -d 'go on in a new FILE at SIZE (k, M, G)' -r -f
 complete -c tcpreen -l rotate-time -d 'go on in a new FILE every TIME' -r -f
 complete -c tcpreen -l rotate-count -d 'keep N old parts: FILE.1 ... [default: all]' -r -f
+complete -c tcpreen -l read -d 'read FILE... (json, pcapng) instead of bridging' -r -F
+complete -c tcpreen -l session -d 'only these sessions of the record' -r -f
 complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
 complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f -a "kill\t''

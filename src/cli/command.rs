@@ -41,8 +41,10 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 19] = [
+const NEW: [&str; 21] = [
     "password",
+    "read",
+    "session",
     "append",
     "record-first",
     "only",
@@ -63,8 +65,13 @@ const NEW: [&str; 19] = [
     "print-policy",
 ];
 
-static GROUPS: [(&str, &[Opt]); 4] =
-    [("Where", &WHERE), ("What is shown", &SHOWN), ("How much", &HOW_MUCH), ("Other", &OTHER)];
+static GROUPS: [(&str, &[Opt]); 5] = [
+    ("Where", &WHERE),
+    ("What is shown", &SHOWN),
+    ("How much", &HOW_MUCH),
+    ("Saved records", &SAVED),
+    ("Other", &OTHER),
+];
 
 static WHERE: [Opt; 5] = [
     opt(
@@ -160,6 +167,21 @@ static HOW_MUCH: [Opt; 11] = [
     },
 ];
 
+static SAVED: [Opt; 2] = [
+    Opt {
+        short: None,
+        long: &["read"],
+        takes: Values("FILE", || parser(values::input)),
+        help: "read FILE... (json, pcapng) instead of bridging",
+    },
+    Opt {
+        short: None,
+        long: &["session"],
+        takes: Value("N,...", || parser(values::session_numbers)),
+        help: "only these sessions of the record",
+    },
+];
+
 static OTHER: [Opt; 11] = [
     opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
     Opt {
@@ -225,7 +247,9 @@ pub(crate) fn command() -> Command {
     let mut command = Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .override_usage("tcpreen [OPTION]... SERVERPORT [LOCALPORT]")
+        .override_usage(
+            "tcpreen [OPTION]... SERVERPORT [LOCALPORT]\n       tcpreen --read FILE... [-f FORMAT] [-o FILE]...",
+        )
         .after_help(format!(
             "TIME: 500ms, 5s, 2m, 1h, or seconds\nProtocols: {}\nFormats: {}",
             values::protocol_names().join(" "),
@@ -236,7 +260,7 @@ pub(crate) fn command() -> Command {
         .disable_version_flag(true)
         .args_override_self(true)
         .term_width(0)
-        .arg(positional("SERVERPORT").required(true).help("the server's port, HOST:PORT or unix:PATH"))
+        .arg(positional("SERVERPORT").required_unless_present("read").help("the server's port, HOST:PORT or unix:PATH"))
         .arg(positional("LOCALPORT").help("the clients' port or ADDR:PORT [default: any free]"))
         // Rejected by our own check, after all errors in options.
         .arg(positional("extra").num_args(1..).action(ArgAction::Append).hide(true));

@@ -7,6 +7,7 @@
 mod command;
 mod outputs;
 mod place;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -20,7 +21,7 @@ use clap::ArgMatches;
 use clap::error::ErrorKind;
 use privsep::seccomp::Violation;
 
-use crate::config::{Approach, Config, Endpoint, Family, Verbosity};
+use crate::config::{Approach, Config, Endpoint, Family, Port, Task, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{Beginning, Rotation, Sandbox};
 
@@ -47,6 +48,10 @@ const AT_ONCE: u32 = 1;
 const AT_ONCE_DAEMON: u32 = 64;
 /// Time for connecting without `--connect-timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An endpoint of a run that meets no peer.
+const NOWHERE: Endpoint =
+    Endpoint { approach: Approach::Connect, family: Family::Any, host: None, port: Port::Dynamic };
 
 /// State of the process on which the meaning of the command line depends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +104,9 @@ impl Line {
     }
 
     fn config(&self) -> Result<Config, Failure> {
-        if let Some(extra) = self.typed.get_one::<OsString>("extra") {
+        let task = self.task()?;
+        let bridges = task == Task::Bridge;
+        if let Some(extra) = self.typed.get_one::<OsString>("extra").filter(|_| bridges) {
             let hint = self.hint_about_host().unwrap_or_default();
             return Err(usage(format!("{}: unexpected extra parameter.{hint}", shown(extra))));
         }
@@ -109,21 +116,22 @@ impl Line {
             true => (Verbosity::Quiet, Verbosity::Normal),
             false => (self.verbosity(), self.verbosity()),
         };
-        let outputs = self.outputs(display, daemon)?;
+        let outputs = self.outputs(display, daemon, bridges)?;
         let remarks = self.remarks(&outputs);
         Ok(Config {
-            server: self.server()?,
-            client: self.client()?,
+            server: if bridges { self.server()? } else { NOWHERE },
+            client: if bridges { self.client()? } else { NOWHERE },
             outputs,
             remarks,
             beginning: if self.flag("append") { Beginning::Append } else { Beginning::Empty },
             rotation: self.rotation()?,
             record_first: self.value("record-first"),
-            at_once: self.value("fork").unwrap_or(if daemon { AT_ONCE_DAEMON } else { AT_ONCE }),
+            at_once: self.at_once(&task, daemon),
+            task,
             per_client: self.value("max-per-client"),
             sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),
             bytes: self.value("bytes"),
-            numeric: self.flag("numeric"),
+            numeric: self.flag("numeric") || !bridges,
             verbosity,
             daemon,
             inetd,
@@ -140,6 +148,16 @@ impl Line {
             idle_timeout: self.value("idle-timeout"),
             keepalive: self.value("keepalive").unwrap_or_default(),
         })
+    }
+
+    /// Sessions of a record were maybe open at the same time, unless there is only one.
+    fn at_once(&self, task: &Task, daemon: bool) -> u32 {
+        let at_once = match task {
+            Task::Read(reading) if reading.sessions.len() != 1 => AT_ONCE_DAEMON,
+            Task::Bridge if daemon => AT_ONCE_DAEMON,
+            Task::Read(_) | Task::Bridge => AT_ONCE,
+        };
+        self.value("fork").unwrap_or(at_once)
     }
 
     /// Recognises `HOST PORT LOCALPORT`, the form of other programs.

@@ -14,7 +14,12 @@ use crate::messages::{Side, View};
 
 impl Line {
     /// Every `-o` with the options before it, and in front of them the display, if there is one.
-    pub(super) fn outputs(&self, verbosity: Verbosity, daemon: bool) -> Result<Vec<Output>, Failure> {
+    pub(super) fn outputs(
+        &self,
+        verbosity: Verbosity,
+        daemon: bool,
+        bridges: bool,
+    ) -> Result<Vec<Output>, Failure> {
         let formats = self.formats();
         let sides = self.placed::<Option<Side>>("only");
         let mut outputs: Vec<Output> = Vec::new();
@@ -26,9 +31,11 @@ impl Line {
             outputs.push(Output { target, view: view(format, only)? });
         }
         let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
-        if verbosity > Verbosity::Quiet && !to_stdout && !self.circumstances.stdout_is_a_peers {
-            let unasked =
-                if outputs.is_empty() && verbosity < Verbosity::Verbose { Format::Null } else { Format::C };
+        // Who saves a record in another format has seen it, or will.
+        let is_shown = verbosity > Verbosity::Quiet && (bridges || outputs.is_empty());
+        if is_shown && !to_stdout && !self.circumstances.stdout_is_a_peers {
+            let is_wanted = !outputs.is_empty() || verbosity >= Verbosity::Verbose || !bridges;
+            let unasked = if is_wanted { Format::C } else { Format::Null };
             let format = formats.last().map_or(unasked, |&(_, format)| format);
             let only = sides.last().and_then(|&(_, side)| side);
             outputs.insert(0, Output { target: Target::Stdout, view: view(format, only)? });

@@ -9,7 +9,9 @@ use privsep::seccomp::Violation;
 use proptest::prelude::*;
 
 use super::{Action, Circumstances, command, parse};
-use crate::config::{Approach, Config, Endpoint, Family, Keepalive, Output, Port, Target, Verbosity};
+use crate::config::{
+    Approach, Config, Endpoint, Family, Input, Keepalive, Output, Port, Reading, Target, Task, Verbosity,
+};
 use crate::exit::{Failure, Status};
 use crate::format::{Finds, Format};
 use crate::messages::{Beginning, Rotation, Sandbox, Taken, View};
@@ -72,6 +74,7 @@ fn path(path: &str) -> Port {
 #[test]
 fn nothing_but_a_port() {
     let expected = Config {
+        task: Task::Bridge,
         client: Endpoint { approach: Approach::Listen, family: Family::Any, host: None, port: Port::Dynamic },
         server: Endpoint {
             approach: Approach::Connect,
@@ -726,7 +729,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let expected = "accept bind server protocol connect listen format output only append record-first password numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
-                    rotate-count daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
+                    rotate-count read session daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
                     version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
@@ -802,4 +805,50 @@ fn keepalive_takes_seconds_and_zero() {
         let failure = parse(line, Circumstances::default()).expect_err(bad);
         assert_eq!(failure.status, Status::Usage, "{bad}");
     }
+}
+
+fn reading(line: &str) -> Reading {
+    match config(line).task {
+        Task::Read(reading) => reading,
+        Task::Bridge => panic!("{line}: no record is read"),
+    }
+}
+
+#[test]
+fn every_file_of_a_record_is_read_in_its_order() {
+    let files = |names: &[&str]| -> Vec<Input> {
+        let file = |name: &&str| if *name == "-" { Input::Stdin } else { Input::File(name.into()) };
+        names.iter().map(file).collect()
+    };
+    for (line, names) in [
+        ("--read a", &["a"][..]),
+        ("--read=a b c d", &["a", "b", "c", "d"]),
+        ("a --read b -f hex c -o d --read e", &["a", "b", "c", "e"]),
+        ("--read - 80", &["-", "80"]),
+        ("--read a -- -b", &["a", "-b"]),
+    ] {
+        assert_eq!(reading(line).inputs, files(names), "{line}");
+    }
+    assert_eq!(reading("--read a --session 3,1").sessions, [3, 1]);
+    assert!(reading("--read a").sessions.is_empty());
+}
+
+#[test]
+fn a_record_is_shown_unless_it_is_written_elsewhere() {
+    assert_eq!(config("--read a").outputs, [stdout(Format::C)]);
+    assert_eq!(config("--read a -f hex").outputs, [stdout(Format::Hex)]);
+    assert_eq!(config("--read a -f hex -o b").outputs, [file("b", Format::Hex)]);
+    assert_eq!(config("-q --read a").outputs, []);
+}
+
+#[test]
+fn what_has_to_do_with_peers_makes_no_sense_with_a_record() {
+    for option in ["-d", "-c", "-l", "-F 2", "-m 1", "--inetd", "--idle-timeout 1", "-s host"] {
+        let error = error(&format!("--read a {option}"));
+        assert!(error.ends_with("makes no sense with --read, which meets no peers."), "{option}: {error}");
+    }
+    assert_eq!(error("--session 1 80"), "--session: only with --read.");
+    assert_eq!(error("--read - -"), "-: standard input can be read once only.");
+    assert_eq!(error("--read a --session 0"), "0: invalid session numbers.");
+    assert_eq!(error("--read a --session 1,x"), "1,x: invalid session numbers.");
 }

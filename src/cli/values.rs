@@ -9,7 +9,7 @@ use std::time::Duration;
 use privsep::seccomp::Violation;
 
 use super::usage::{shown, usage};
-use crate::config::{Family, Keepalive, Target};
+use crate::config::{Family, Input, Keepalive, Target};
 use crate::exit::Failure;
 use crate::format::{Finds, Format};
 use crate::messages::{Side, Taken};
@@ -22,6 +22,9 @@ const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 const LONGEST_KEEPALIVE: u32 = 32767;
 /// A domain name, or an IPv6 address with the name of an interface.
 const LONGEST_HOST: usize = 255;
+
+/// Session numbers in `--session`: they travel in one message.
+const MOST_SESSIONS: usize = 256;
 
 /// Every protocol name, and what it stands for; the first of each family is the one that is listed.
 /// Case matters, as in 1.4.4.
@@ -99,6 +102,23 @@ pub(super) fn target(text: OsString) -> Result<Target, Failure> {
 /// `--pidfile`
 pub(super) fn path(text: OsString) -> Result<PathBuf, Failure> {
     if text.is_empty() { Err(usage("'': no file name.".to_owned())) } else { Ok(text.into()) }
+}
+
+/// `--read`
+pub(super) fn input(text: OsString) -> Result<Input, Failure> {
+    match text.as_encoded_bytes() {
+        b"" => Err(usage("'': no file to read.".to_owned())),
+        b"-" => Ok(Input::Stdin),
+        _ => Ok(Input::File(text)),
+    }
+}
+
+/// `--session`
+pub(super) fn session_numbers(text: OsString) -> Result<Vec<u64>, Failure> {
+    let numbers = text.to_str().and_then(|text| text.split(',').map(decimal).collect::<Option<Vec<u64>>>());
+    numbers
+        .filter(|numbers| numbers.len() <= MOST_SESSIONS && !numbers.contains(&0))
+        .ok_or_else(|| usage(format!("{}: invalid session numbers.", shown(&text))))
 }
 
 /// `-b`

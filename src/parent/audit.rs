@@ -10,7 +10,7 @@ use privsep::seccomp::{Allowed, Argument, Is, Refused, Violation};
 
 use super::identity::{Start, Target};
 use super::{hangup, limits};
-use crate::config::{self, Approach, Config, Endpoint, Port};
+use crate::config::{self, Approach, Config, Endpoint, Port, Task};
 use crate::exit::{Failure, Status};
 use crate::messages::{Hangup, Taken};
 use crate::nsswitch;
@@ -35,17 +35,26 @@ fn page(config: &Config, start: Start) -> Result<String, Failure> {
             Violation::Log => "--sandbox=log: a system call that is not listed is done, and logged.",
         }
     );
-    for role in [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote] {
-        page += &section(role, identity, &extras(role, config, hangup));
+    for role in roles(config) {
+        page += &section(*role, identity, &extras(*role, config, hangup));
     }
     Ok(page)
+}
+
+/// The processes of this start.
+fn roles(config: &Config) -> &'static [Role] {
+    match config.task {
+        Task::Bridge => &[Role::Parent, Role::Resolver, Role::Logger, Role::Zygote],
+        Task::Read(_) => &[Role::Parent, Role::Logger, Role::Converter],
+    }
 }
 
 /// Optional permissions of a role in this start, as far as they are known before a file is opened.
 fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     let files = || config.outputs.iter().filter(|output| matches!(output.target, config::Target::File(_)));
     let series = |output: &config::Output| limits::own_files(&output.target) > 0;
-    let sockets = [&config.client, &config.server].into_iter().any(is_socket_file);
+    let sockets =
+        config.task == Task::Bridge && [&config.client, &config.server].into_iter().any(is_socket_file);
     let extras = match role {
         Role::Parent => vec![
             (Extra::Background, config.daemon),
@@ -61,7 +70,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],
-        Role::Zygote => Vec::new(),
+        Role::Zygote | Role::Converter => Vec::new(),
     };
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }
@@ -82,7 +91,7 @@ fn section(role: Role, identity: Identity, extras: &[Extra]) -> String {
     let mut text = match role {
         Role::Zygote => format!("\n{}, and every worker, which it forks\n", role.name()),
         Role::Resolver => format!("\n{}, and every lookup, which it forks\n", role.name()),
-        Role::Parent | Role::Logger => format!("\n{}\n", role.name()),
+        Role::Parent | Role::Logger | Role::Converter => format!("\n{}\n", role.name()),
     };
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<13} {value}");
@@ -121,7 +130,7 @@ fn limits_of(role: Role) -> String {
     match role {
         Role::Zygote => limits.push(format!("in workers RLIMIT_NPROC 0, RLIMIT_NOFILE {WORKER_DESCRIPTORS}")),
         Role::Resolver => limits.push("in lookups RLIMIT_NPROC 0".to_owned()),
-        Role::Parent | Role::Logger => {}
+        Role::Parent | Role::Logger | Role::Converter => {}
     }
     limits.join(", ")
 }

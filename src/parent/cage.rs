@@ -13,6 +13,7 @@ use super::supervisor::Peers;
 use crate::config::{Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
+use crate::messages::Sandbox;
 use crate::policy::{Extra, Role};
 use crate::role;
 
@@ -56,6 +57,12 @@ pub(super) fn close<H: Hooks>(
     .filter_map(|(extra, needed)| needed.then_some(extra))
     .collect();
     role::lock::<H>(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)
+}
+
+/// The same for a run without peers: no file, no network.
+pub(super) fn close_alone<H: Hooks>(dropped: Dropped, sandbox: Sandbox) -> Result<Locked, Failure> {
+    let fenced = dropped.fence(&Landlock { signals: true, ..Landlock::default() }).map_err(unconfined)?;
+    role::lock::<H>(Role::Parent, &[], fenced, sandbox).map_err(unconfined)
 }
 
 /// Checks for a connection to an abstract Unix socket, which Landlock would block.

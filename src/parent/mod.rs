@@ -20,7 +20,9 @@ mod meeting;
 mod own;
 mod own_file;
 mod pair;
+mod parts;
 mod pidfile;
+mod reading;
 mod roles;
 mod socket;
 mod stop;
@@ -39,7 +41,7 @@ use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys;
 
-use crate::config::{Config, Output, Verbosity};
+use crate::config::{Config, Output, Task, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::messages::{Level, ToLogger};
@@ -102,6 +104,9 @@ pub(crate) fn run<H: Hooks>(
     if config.print_policy {
         return audit::print(&config, surroundings.start);
     }
+    if let Task::Read(reading) = config.task.clone() {
+        return reading::run::<H>(config, &reading, surroundings.start, descriptors).or_else(Stop::status);
+    }
     let foreground = match config.daemon {
         false => None,
         true => match daemon::split(&mut config)? {
@@ -141,7 +146,7 @@ fn bridge<H: Hooks>(
 
     // The resolver first: binding may need the names on the command line.
     let (resolver, names) = starter.resolver(config.numeric)?;
-    let mut cages = vec![resolver.ready(&signals)?];
+    let mut cages = vec![(Role::Resolver, resolver.ready(&signals)?)];
     let addresses = Addresses::find(&config, &resolver, &signals)?;
     let (peers, first_client) = meeting::prepare(&config, doors, addresses, start, target.identity)?;
     announce_user(&config, &target);
@@ -156,8 +161,8 @@ fn bridge<H: Hooks>(
     drop(descriptors);
     let zygote = starter.zygote(config.at_once)?;
     let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
-    cages.push(cage);
-    cages.push(zygote.ready(&signals)?);
+    cages.push((Role::Logger, cage));
+    cages.push((Role::Zygote, zygote.ready(&signals)?));
 
     // Before the filter forbids reading the accounts.
     let who = who(target.identity);
@@ -168,7 +173,7 @@ fn bridge<H: Hooks>(
         Err(why) => (None, Some(why)),
     };
     let locked = cage::close::<H>(dropped, &config, &peers, pidfile.as_ref(), foreground.is_some())?;
-    cages.push(locked.cage);
+    cages.push((Role::Parent, locked.cage));
     if let Some(foreground) = foreground {
         foreground.listening()?;
     }
@@ -223,7 +228,7 @@ fn first_words(
     config: &Config,
     (target, who): (&Target, &str),
     troubles: [Option<String>; 2],
-    cages: &[Cage],
+    cages: &[(Role, Cage)],
 ) -> Vec<(Level, String)> {
     let mut words = Vec::new();
     if config.syslog {
@@ -235,8 +240,7 @@ fn first_words(
     if config.sandbox.violation == Violation::Log {
         words.push((Level::Error, OPEN_CAGE.into()));
     }
-    let roles = Role::EXECUTED.into_iter().chain([Role::Parent]);
-    words.extend(roles.zip(cages).map(|(role, cage)| (Level::Detail, tightness(role, who, *cage))));
+    words.extend(cages.iter().map(|(role, cage)| (Level::Detail, tightness(*role, who, *cage))));
     words
 }
 

@@ -2,13 +2,14 @@
 //! live as long as the parent.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait};
@@ -20,13 +21,14 @@ use serde::Serialize;
 use super::denied::Actor;
 use super::descriptors::{self, Descriptors};
 use super::limits;
+use super::parts::Part;
 use super::signals_of;
 use super::stop::Stop;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
     Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Recording,
-    Sandbox, Sharing, Taken, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
+    Sandbox, Saved, Sharing, Taken, ToConverter, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -57,6 +59,9 @@ const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
 /// From this number of concurrent sessions on, ended workers are reaped in batches: a slot that becomes free
 /// a few milliseconds late delays no client.
 const MANY: u32 = 16;
+
+/// Room in the channel from converter to logger for messages under way.
+const SAVED_ROOM: usize = 1 << 20;
 
 /// Consequence of the resolver's loss, for names on the command line and for peers.
 const WITHOUT_NAMES: &str = "no name can be looked up any more, only numeric addresses and ports work";
@@ -160,12 +165,35 @@ impl Starter<'_> {
         Ok(logger)
     }
 
+    /// The converter, with the parts of a record; and the logger's end of the channel between the two.
+    pub(super) fn converter(&self, parts: &[Part]) -> Result<(Running<ToConverter>, OwnedFd), Failure> {
+        let converter = self.start(Role::Converter, Streams::Null, &[])?;
+        let (theirs, loggers) =
+            saved_channel().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
+        let parts_number = parts.len() as u32;
+        let prepare = ToConverter::Prepare { prepare: self.prepare(), parts: parts_number };
+        converter.send_with(&prepare, &[theirs.as_fd()])?;
+        for part in parts {
+            converter.send_with(&ToConverter::Part, &[part.as_fd()])?;
+        }
+        Ok((converter, loggers))
+    }
+
     pub(super) fn zygote(&self, at_once: u32) -> Result<Running<ToZygote>, Failure> {
         let zygote = self.start(Role::Zygote, Streams::Null, &[])?;
         let reaping = if at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
         zygote.send(&ToZygote::Prepare { prepare: self.prepare(), reaping })?;
         Ok(zygote)
     }
+}
+
+/// A channel from converter to logger, with room for the longest message.
+fn saved_channel() -> Result<(OwnedFd, OwnedFd), ChannelError> {
+    let (theirs, loggers) = Channel::<Saved, ()>::pair()?;
+    setsockopt(&theirs, sockopt::SndBuf, &SAVED_ROOM).map_err(std::io::Error::from)?;
+    loggers.refuse_descriptors()?;
+    theirs.refuse_descriptors()?;
+    Ok((theirs.into_socket(), loggers.into_socket()))
 }
 
 /// Both directions carry text only.
@@ -204,7 +232,11 @@ impl<Out: Serialize> Running<Out> {
         })
     }
 
-    fn send_with(&self, message: &Out, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), Failure> {
+    pub(super) fn send_with(
+        &self,
+        message: &Out,
+        fds: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<(), Failure> {
         self.channel.send_with(message, fds, Wait::Yes).map_err(|_| self.lost())
     }
 
@@ -327,6 +359,7 @@ impl<Out: Serialize> Running<Out> {
         };
         let consequence = match self.role {
             Role::Resolver => WITHOUT_NAMES,
+            Role::Converter => "what it had read is written",
             Role::Parent | Role::Logger | Role::Zygote => "nothing is forwarded without it",
         };
         Failure::new(

@@ -6,7 +6,7 @@ mod encoder;
 #[allow(dead_code, reason = "likewise")]
 mod event;
 pub(crate) mod order;
-pub mod read;
+pub(crate) mod read;
 pub(crate) mod text;
 pub(crate) mod visible;
 

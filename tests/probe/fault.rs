@@ -55,10 +55,10 @@ const STEPS: &[(&str, &[&str], Fault)] = &[
     ("no_new_privs", ALL, with(libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS as u32, libc::EINVAL)),
     ("core limit", ALL, with(libc::SYS_prlimit64, 1, libc::RLIMIT_CORE, libc::EPERM)),
     ("resource limit", &["resolver"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_NOFILE, libc::EPERM)),
-    ("resource limit", &["zygote"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_AS, libc::EPERM)),
-    ("chroot", &["zygote"], call(libc::SYS_chroot, libc::EPERM)),
-    ("chroot", &["zygote"], call(libc::SYS_chroot, libc::ENOSYS)),
-    ("chroot", &["zygote"], call(libc::SYS_chroot, LIE)),
+    ("resource limit", &["zygote", "converter"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_AS, libc::EPERM)),
+    ("chroot", &["zygote", "converter"], call(libc::SYS_chroot, libc::EPERM)),
+    ("chroot", &["zygote", "converter"], call(libc::SYS_chroot, libc::ENOSYS)),
+    ("chroot", &["zygote", "converter"], call(libc::SYS_chroot, LIE)),
     ("capability bounding set", ALL, with(libc::SYS_prctl, 0, libc::PR_CAPBSET_DROP as u32, libc::EPERM)),
     ("setgroups", ALL, call(libc::SYS_setgroups, libc::EPERM)),
     ("setresgid", ALL, call(libc::SYS_setresgid, libc::EAGAIN)),
@@ -72,8 +72,8 @@ const STEPS: &[(&str, &[&str], Fault)] = &[
     ("seccomp", ALL, call(libc::SYS_seccomp, libc::EINVAL)),
 ];
 
-const ALL: &[&str] = &["parent", "resolver", "logger", "zygote"];
-const EXECUTED: &[&str] = &["resolver", "logger", "zygote"];
+const ALL: &[&str] = &["parent", "resolver", "logger", "zygote", "converter"];
+const EXECUTED: &[&str] = &["resolver", "logger", "zygote", "converter"];
 
 /// With any step failing in any role, tcpreen does not listen and prints one line with the step and the role.
 pub(crate) fn every_step_is_needed() -> Vec<String> {
@@ -83,9 +83,13 @@ pub(crate) fn every_step_is_needed() -> Vec<String> {
 }
 
 fn start(step: &str, role: &str, fault: Fault) -> Option<String> {
+    let arguments: &[&str] = match role {
+        "converter" => &["--read", "/dev/null"],
+        _ => &["-n", "-s", "127.0.0.1", "9", "127.0.0.1:0"],
+    };
     let output = Command::new(std::env::current_exe().expect("us"))
         .env(VARIABLE, format!("fault {role} {}", fault.word()))
-        .args(["-n", "-s", "127.0.0.1", "9", "127.0.0.1:0"])
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .expect("tcpreen");

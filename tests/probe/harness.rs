@@ -30,7 +30,16 @@ const CLIENTS: usize = 8;
 
 pub(crate) fn run() -> ExitCode {
     let roles = [
-        "parent", "resolver", "logger", "zygote", "worker", "parent+", "logger+", "parent?", "logger?",
+        "parent",
+        "resolver",
+        "logger",
+        "zygote",
+        "worker",
+        "converter",
+        "parent+",
+        "logger+",
+        "parent?",
+        "logger?",
         "zygote?",
     ];
     let runs: Vec<_> = roles.map(|role| (role, thread::spawn(move || run_role(role)))).into();
@@ -122,7 +131,7 @@ fn for_other_architectures() -> Result<Vec<String>, Lack> {
     let number = |name: &str, _: i64| numbers.get(name.trim_start_matches("SYS_")).copied();
     let mut complaints = Vec::new();
     for architecture in ["aarch64", "riscv64"] {
-        for role in [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote] {
+        for role in Role::ALL {
             let extras = EXTRAS.iter().map(|extra| extra.allowed());
             let tables: Vec<_> = role.allowed().iter().copied().chain(extras).collect();
             let filter = Filter::compile(&tables, role.refused(), Violation::Kill, architecture, &number);
@@ -154,7 +163,7 @@ fn without_a_step() -> Result<Vec<String>, Lack> {
 
 fn same_calls() -> Result<Vec<String>, Lack> {
     let mut complaints = Vec::new();
-    for role in [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote] {
+    for role in Role::ALL {
         let tables = role.allowed().iter().copied().flatten().map(|row| row.name);
         let table = tables.chain(role.refused().iter().map(|row| row.name));
         complaints.extend(compared(role.name(), table, list::of(role.name()).iter()));
@@ -181,8 +190,7 @@ fn compared<'a>(
 }
 
 fn every_row_has_a_reason() -> Result<Vec<String>, Lack> {
-    let roles = [Role::Parent, Role::Resolver, Role::Logger, Role::Zygote];
-    let tables = roles.iter().flat_map(|role| role.allowed().iter().copied());
+    let tables = Role::ALL.iter().flat_map(|role| role.allowed().iter().copied());
     let rows = tables.chain(EXTRAS.iter().map(|extra| extra.allowed())).flatten();
     Ok(rows.filter(|row| row.reason.trim().is_empty()).map(|row| row.name.to_owned()).collect())
 }
@@ -195,6 +203,7 @@ fn run_role(role: &'static str) -> Vec<Judged> {
     let trap = Trap::new();
     let deaths = match role {
         _ if role.ends_with(trial::LOGGED) => start_logged(role, place.path(), &trap),
+        "converter" => convert(role, place.path(), &trap),
         "worker" => serve(role, place.path(), &trap, plan.len()),
         _ if role.ends_with('+') => start_daemon(role, place.path(), &trap),
         _ => start(role, place.path(), &trap),
@@ -251,12 +260,18 @@ impl Trap {
 type Deaths = BTreeMap<Pid, Signal>;
 
 fn command(role: &str, place: &Path, trap: &Trap) -> Command {
+    let mut command = probed(role, place, trap);
+    command.args(["-n", "-s", "127.0.0.1", "-f", "null"]);
+    command
+}
+
+/// tcpreen with the assignment of a role.
+fn probed(role: &str, place: &Path, trap: &Trap) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("us"));
     let board = place.join("board");
     command.env(VARIABLE, format!("{} {role} {}", board.display(), trap.port));
     // Backtraces must stay off in spite of these.
     command.env("RUST_BACKTRACE", "full").env("RUST_LIB_BACKTRACE", "1");
-    command.args(["-n", "-s", "127.0.0.1", "-f", "null"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -266,6 +281,13 @@ fn start(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let mut child = command(role, place, trap).args(["9", "127.0.0.1:0"]).spawn().expect("tcpreen");
     let (_, stderr) = listening(&mut child);
     end(child, stderr);
+    Deaths::new()
+}
+
+/// A record is read, for which there are other processes than for a bridge.
+fn convert(role: &str, place: &Path, trap: &Trap) -> Deaths {
+    let output = probed(role, place, trap).args(["-q", "--read", "/dev/null"]).output().expect("tcpreen");
+    assert!(output.status.success(), "{output:?}");
     Deaths::new()
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn of(role: &str) -> Vec<Entry> {
         "resolver" => &[RESOLVER, RESOLVER_WHEN, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NO_NSS_DAEMONS],
         "logger" => &[THREADS, THREADS_WHEN, LOGGER, ARRIVALS, ITSELF],
         "zygote" | "worker" => &[ZYGOTE, ZYGOTE_WHEN, ARRIVALS, ZYGOTE_REFUSED],
+        "converter" => &[CONVERTER, ARRIVALS, ITSELF],
         _ => panic!("no role {role}"),
     };
     [EVERYBODY, EVERYBODY_WHEN].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
@@ -172,6 +173,8 @@ const PARENT_WHEN: &[Entry] = when![
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
     SYS_fcntl passes [] dies [[-1, 4], [-1, 1030]]
 ];
+
+const CONVERTER: &[Entry] = always![SYS_read];
 
 const BACKGROUND: &[Entry] = when![
     SYS_dup3 passes [[-1, 2, 0]] dies [[-1, 0, 0], [-1, 1, 0], [-1, 3, 0], [-1, 2, 0x80000]]

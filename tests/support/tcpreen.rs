@@ -53,6 +53,13 @@ impl Tcpreen {
         }
     }
 
+    /// A reader of a saved record.
+    pub fn reading<P: AsRef<OsStr>>(files: impl IntoIterator<Item = P>) -> Self {
+        let mut it = Tcpreen::to("--read").listen_on("").host("");
+        it.ports.extend(files.into_iter().map(|file| file.as_ref().to_owned()));
+        it
+    }
+
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.options.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self

@@ -3,6 +3,7 @@
 mod backlog;
 mod pace;
 mod receipts;
+mod saved;
 mod sessions;
 mod waiting;
 
@@ -34,12 +35,14 @@ use crate::role::Trouble;
 use backlog::Backlog;
 use pace::{Next, Pace};
 use receipts::Receipts;
+use saved::SavedSessions;
 
 /// What epoll calls the descriptors that are not sessions; sessions are numbered from 1.
 const PARENT: u64 = u64::MAX;
 const RESOLVER: u64 = u64::MAX - 1;
 const WRITERS: u64 = u64::MAX - 2;
 const PARENT_DIED: u64 = u64::MAX - 3;
+const SAVED: u64 = u64::MAX - 4;
 
 /// Messages of one peer in a row, before others get their turn.
 const TURN: usize = 8;
@@ -77,6 +80,8 @@ pub(super) struct Reader<'a> {
     /// With `Sharing::Serial`, sessions that begin when the one before them is written. The first is the
     /// one that is read.
     turn: VecDeque<u64>,
+    /// Sessions of a saved record, while the converter sends them.
+    saved: Option<SavedSessions>,
     /// Addresses we listen on whose names have not come.
     listening: Vec<(u64, Address, Instant)>,
     /// Bytes of records that wait for names, of all sessions.
@@ -133,6 +138,7 @@ impl<'a> Reader<'a> {
             statistics: Statistics::default(),
             counted: writers.count(),
             turn: VecDeque::new(),
+            saved: None,
             listening: Vec::new(),
             held: 0,
             backlog: Backlog::new(backlog),
@@ -155,7 +161,7 @@ impl<'a> Reader<'a> {
         let mut events = [EpollEvent::empty(); 64];
         let mut patience = EpollTimeout::ZERO;
         loop {
-            if self.finishing && self.sessions.is_empty() && self.listening.is_empty() {
+            if self.finishing && self.is_idle() {
                 return self.finish();
             }
             let found = self.react(&mut events, patience)?;
@@ -167,6 +173,11 @@ impl<'a> Reader<'a> {
                 _ => self.go_on(),
             };
         }
+    }
+
+    /// Nothing is open that may still be recorded.
+    fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.listening.is_empty() && self.saved.is_none()
     }
 
     /// Waits for events and reacts to them; says how many there were.
@@ -183,6 +194,7 @@ impl<'a> Reader<'a> {
                 PARENT => self.hear_parent()?,
                 RESOLVER => self.hear_resolver()?,
                 WRITERS => self.hear_writers()?,
+                SAVED => self.hear_converter()?,
                 PARENT_DIED => self.look_up()?,
                 number => self.hear_worker(number)?,
             }
@@ -235,6 +247,7 @@ impl<'a> Reader<'a> {
                         let info = self.info(number, [client, server], started);
                         self.open(info, channel, bytes)?;
                     }
+                    ToLogger::Saved => self.open_saved(one_fd(fds)?)?,
                     other => {
                         no_fds(fds)?;
                         self.obey(other)?;
@@ -280,7 +293,7 @@ impl<'a> Reader<'a> {
             ToLogger::Prepare { .. } | ToLogger::Output { .. } | ToLogger::Serve => {
                 return Err(Trouble::Protocol);
             }
-            ToLogger::Session { .. } => unreachable!("handled with its descriptor"),
+            ToLogger::Session { .. } | ToLogger::Saved => unreachable!("handled with its descriptor"),
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! A decoder is handed the bytes that are there and takes one unit from their front, a line or a block; the caller
 //! fetches more where that is not enough. What it holds is bounded by the limits below, whatever a record says.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod ndjson;
 mod object;
 mod packet;

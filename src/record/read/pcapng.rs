@@ -39,6 +39,16 @@ struct Interface {
     resolution: u8,
 }
 
+/// A packet block.
+struct Block<'a> {
+    interface: Interface,
+    time: Time,
+    /// As far as it was captured.
+    packet: &'a [u8],
+    is_whole: bool,
+    options: &'a [u8],
+}
+
 /// What a packet block tells besides the packet.
 pub(super) struct Meta<'a> {
     pub(super) time: Time,
@@ -111,7 +121,7 @@ impl Section {
     ) -> Result<(), Stop<E>> {
         let wrong = || if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign };
         let parsed = self.parse_packet(body);
-        let (interface, time, packet, is_whole, options) = parsed.ok_or_else(wrong)?;
+        let Block { interface, time, packet, is_whole, options } = parsed.ok_or_else(wrong)?;
         let mut comments = [&[][..]; MOST_COMMENTS];
         let (mut count, mut from, mut queue) = (0, None, None);
         for option in self.options(options) {
@@ -137,15 +147,14 @@ impl Section {
         streams.packet(&packet, &meta, sessions, sink)
     }
 
-    /// Interface, time, captured bytes, whether these are all, and options.
-    fn parse_packet<'a>(&self, body: &'a [u8]) -> Option<(Interface, Time, &'a [u8], bool, &'a [u8])> {
+    fn parse_packet<'a>(&self, body: &'a [u8]) -> Option<Block<'a>> {
         let interface = *self.interfaces.get(self.u32(body, 0)? as usize)?;
         let ticks = u64::from(self.u32(body, 4)?) << 32 | u64::from(self.u32(body, 8)?);
         let (captured, original) = (self.u32(body, 12)? as usize, self.u32(body, 16)? as usize);
         let packet = body.get(20..20usize.checked_add(captured)?)?;
         let options = body.get((20 + captured).next_multiple_of(4)..)?;
         let time = Time::from_nanos(nanoseconds(ticks, interface.resolution)?);
-        Some((interface, time, packet, captured == original, options))
+        Some(Block { interface, time, packet, is_whole: captured == original, options })
     }
 
     /// Code and value of each option; `None` in place of one that is cut.
@@ -204,7 +213,7 @@ fn nanoseconds(ticks: u64, resolution: u8) -> Option<u64> {
     let nanoseconds = match resolution & 0x80 {
         0 if exponent <= 9 => u128::from(ticks) * 10u128.pow(9 - exponent),
         0 => u128::from(ticks) / 10u128.checked_pow(exponent - 9)?,
-        _ if exponent < 64 => u128::from(ticks) * 1_000_000_000 >> exponent,
+        _ if exponent < 64 => (u128::from(ticks) * 1_000_000_000) >> exponent,
         _ => return None,
     };
     u64::try_from(nanoseconds).ok()

@@ -7,8 +7,11 @@ use crate::record::{Kind, Time};
 /// An event, and its payload.
 type Got = (Event, Vec<u8>);
 
+/// Where a record stops, and why; nothing for one that is cut there.
+type Stopped = (usize, Option<Stop<()>>);
+
 /// Decodes a whole record; says what came, and where and why it stopped.
-fn decoded(record: &[u8]) -> (Vec<Got>, Result<(), (usize, Option<Stop<()>>)>) {
+fn decoded(record: &[u8]) -> (Vec<Got>, Result<(), Stopped>) {
     let mut decoder = Decoder::default();
     let (mut got, mut at) = (Vec::new(), 0);
     while at < record.len() {

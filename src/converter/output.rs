@@ -1,0 +1,109 @@
+//! Events on their way to the logger.
+
+use std::collections::HashSet;
+use std::io;
+
+use privsep::channel::Channel;
+use privsep::wire;
+
+use crate::messages::{Saved, SavedEnd, SavedEvent, SavedStart};
+use crate::record::{ConnState, End, Event, Kind, SessionInfo, State};
+use crate::role::Trouble;
+
+/// The way to the logger.
+pub(super) struct Output {
+    logger: Channel<Saved, ()>,
+    buffer: Vec<u8>,
+    /// Maximum length of a payload: what a message holds, and the channel.
+    room: usize,
+    /// Wanted sessions; none stands for all.
+    only: Vec<u64>,
+    /// Open sessions that are passed on.
+    open: HashSet<u64>,
+    sessions: u64,
+}
+
+/// What a message needs in a socket's buffer besides its bytes.
+const OVERHEAD: usize = 4096;
+
+impl Output {
+    pub(super) fn new(logger: Channel<Saved, ()>) -> Result<Output, Trouble> {
+        use nix::sys::socket::{getsockopt, sockopt};
+        let holds = getsockopt(&logger, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
+        let room = Saved::LONGEST_PAYLOAD.min(holds.saturating_sub(Saved::MAX_HEAD)).max(1);
+        let buffer = vec![0; Saved::MAX_HEAD + Saved::LONGEST_PAYLOAD];
+        Ok(Output { logger, buffer, room, only: Vec::new(), open: HashSet::new(), sessions: 0 })
+    }
+
+    pub(super) fn only(self, only: Vec<u64>) -> Output {
+        Output { only, ..self }
+    }
+
+    /// Sessions that were passed on.
+    pub(super) fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// Sends an event, unless its session is not wanted.
+    pub(super) fn send(&mut self, event: Event, payload: &[u8]) -> Result<(), Trouble> {
+        let Event { time, session, kind } = event;
+        if let Kind::Start(info) = &kind {
+            if !self.only.is_empty() && !self.only.contains(&info.number) {
+                return Ok(());
+            }
+            self.open.insert(session);
+            self.sessions += 1;
+        } else if !self.open.contains(&session) {
+            return Ok(());
+        }
+        let head = |event| Saved { session, time: time.nanos(), event };
+        match kind {
+            Kind::Data { from, position, bytes, urgent } => {
+                let data = |position, bytes| head(SavedEvent::Data { from, position, bytes, urgent });
+                if payload.is_empty() {
+                    return self.send_frame(&data(position, bytes), &[]);
+                }
+                // Records of ours have none that is longer.
+                for (index, piece) in payload.chunks(self.room).enumerate() {
+                    let position = position + (index * self.room) as u64;
+                    self.send_frame(&data(position, piece.len() as u64), piece)?;
+                }
+                Ok(())
+            }
+            Kind::Start(info) => Ok(self.logger.send(&head(start(&info)))?),
+            Kind::Eof { from, total } => Ok(self.logger.send(&head(SavedEvent::Eof { from, total }))?),
+            Kind::Note(text) => Ok(self.logger.send(&head(SavedEvent::Note(text)))?),
+            Kind::End(end) => {
+                self.open.remove(&session);
+                Ok(self.logger.send(&head(SavedEvent::End(saved_end(&end))))?)
+            }
+        }
+    }
+
+    fn send_frame(&mut self, head: &Saved, payload: &[u8]) -> Result<(), Trouble> {
+        let used = wire::encode(head, &mut self.buffer).map_err(io::Error::other)?;
+        let end = used + payload.len();
+        self.buffer[used..end].copy_from_slice(payload);
+        Ok(self.logger.send_frame(&self.buffer[..end])?)
+    }
+}
+
+fn start(info: &SessionInfo) -> SavedEvent {
+    let [client, server] = &info.peers;
+    SavedEvent::Start(Box::new(SavedStart {
+        number: info.number,
+        run: info.run.to_string(),
+        accepted: info.accepted.nanos(),
+        addresses: [client.address.clone(), server.address.clone()],
+        locals: [client.local.clone(), server.local.clone()],
+        names: [client.name.clone(), server.name.clone()],
+        is_served: info.is_served,
+    }))
+}
+
+fn saved_end(end: &End) -> SavedEnd {
+    let state = State::ALL.into_iter().position(|state| state == end.state).unwrap_or(usize::MAX);
+    let conn_state =
+        ConnState::ALL.into_iter().position(|state| state == end.conn_state).unwrap_or(usize::MAX);
+    SavedEnd { state: state as u8, conn_state: conn_state as u8, errno: end.errno, totals: end.totals }
+}

@@ -1,0 +1,78 @@
+//! The parts of a saved record: opened here, parsed by the converter.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::denied::Actor;
+use crate::config::{Config, Input, Target};
+use crate::exit::{Failure, Status};
+use crate::reason::{reason, shown_name};
+
+/// An open part.
+pub(super) struct Part {
+    fd: OwnedFd,
+    /// For the operator.
+    pub(super) name: String,
+}
+
+impl Part {
+    /// Opens them all with the rights of the caller, before any of them is read.
+    pub(super) fn open_all(inputs: &[Input], config: &Config, actor: &Actor) -> Result<Vec<Part>, Failure> {
+        inputs.iter().map(|input| Part::open(input, config, actor)).collect()
+    }
+
+    fn open(input: &Input, config: &Config, actor: &Actor) -> Result<Part, Failure> {
+        match input {
+            Input::Stdin => {
+                let name = "standard input".to_owned();
+                let fd = io::stdin().as_fd().try_clone_to_owned();
+                fd.map(|fd| Part { fd, name: name.clone() }).map_err(|error| unreadable(&name, &error, ""))
+            }
+            Input::File(path) => {
+                let name = shown_name(path.as_bytes());
+                let file = open_file(Path::new(path))
+                    .map_err(|error| unreadable(&name, &error, &actor.denied(&error, Path::new(path))))?;
+                refuse_overwriting(&file, &name, config)?;
+                Ok(Part { fd: file.into(), name })
+            }
+        }
+    }
+}
+
+impl AsFd for Part {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error, advice: &str) -> Failure {
+    let why = error.raw_os_error().map_or_else(|| error.to_string(), reason);
+    Failure::new(Status::NoInput, format!("{name}: {why}{advice}"))
+}
+
+/// Opening an output empties it.
+fn refuse_overwriting(file: &File, name: &str, config: &Config) -> Result<(), Failure> {
+    let Ok(input) = file.metadata() else { return Ok(()) };
+    let is_input = |target: &Target| match target {
+        Target::File(path) => std::fs::metadata(path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (input.dev(), input.ino())),
+        Target::Stdout | Target::Descriptor(_) => false,
+    };
+    if input.is_file() && config.outputs.iter().any(|output| is_input(&output.target)) {
+        let text = format!("{name}: is read, and cannot be written at the same time.");
+        return Err(Failure::new(Status::Usage, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! `--read`: a converter in the place of peers and workers. The parent opens the record, reads nothing of it, and
+//! waits until the logger has written what the converter found.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use privsep::channel::no_fds;
+use privsep::confine::Locked;
+use privsep::spawn::Program;
+
+use super::parts::Part;
+use super::roles::{Running, Starter};
+use super::stop::Stop;
+use super::{Descriptors, Start, Target, cage, interrupted, limits, no_program, signals_of};
+use super::{announce_user, block_signals, first_words, hangup, refuse_open_cage, who};
+use crate::config::{Config, Reading};
+use crate::exit::{Failure, Status};
+use crate::hooks::Hooks;
+use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent};
+use crate::policy::Role;
+use crate::reason::reason;
+
+/// Starts logger and converter, drops everything, and waits for them.
+pub(super) fn run<H: Hooks>(
+    mut config: Config,
+    reading: &Reading,
+    start: Start,
+    descriptors: Descriptors,
+) -> Result<u8, Stop> {
+    refuse_open_cage(&config)?;
+    // A FIFO waits for its writer here, while signals still end the program.
+    let parts = Part::open_all(&reading.inputs, &config, &start.actor())?;
+    let signals = block_signals()?;
+    let program = Program::current("tcpreen").map_err(|error| no_program(&error))?;
+    let target = Target::choose(start, config.user.as_deref())?;
+    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
+    let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
+    let (identity, sandbox) = (target.identity, config.sandbox);
+    let starter = Starter { program: &program, identity, actor: &target.actor, sandbox };
+    announce_user(&config, &target);
+    let logger = starter.logger(&config, None, hangup, backlog, &descriptors)?;
+    drop(descriptors);
+    let (converter, saved) = starter.converter(&parts)?;
+    let (cage, _) = logger.ready_to_record(&signals)?;
+    let mut cages = vec![(Role::Logger, cage)];
+    cages.push((Role::Converter, converter.ready(&signals)?));
+    let who = who(identity);
+    let locked = cage::close_alone::<H>(cage::drop_privileges::<H>(start, identity)?, sandbox)?;
+    cages.push((Role::Parent, locked.cage));
+    let names = parts.into_iter().map(|part| part.name).collect();
+    let conversion = Conversion::new(logger, converter, &signals, hangup, names, &locked);
+    for (level, text) in first_words(&config, (&target, &who), [shortage, None], &cages) {
+        conversion.logger.send(&ToLogger::Notice { level, text })?;
+    }
+    Ok(conversion.run(saved, reading)?)
+}
+
+/// A conversion under way.
+struct Conversion<'a> {
+    logger: Running<ToLogger>,
+    /// `None` once it has nothing more to do.
+    converter: Option<Running<ToConverter>>,
+    signals: &'a SignalFd,
+    hangup: Hangup,
+    /// Of the parts.
+    names: Vec<String>,
+    /// What could not be read, in the order of the parts.
+    flaws: Vec<(u32, Flaw)>,
+    /// Why the status is not 0, besides flaws.
+    failure: Option<Failure>,
+    /// Sessions that were found.
+    sessions: u64,
+    stopped_by: Option<Signal>,
+    output_lost: bool,
+    _locked: &'a Locked,
+}
+
+/// What poll found.
+struct Found {
+    signal: bool,
+    logger: bool,
+    converter: bool,
+}
+
+impl<'a> Conversion<'a> {
+    fn new(
+        logger: Running<ToLogger>,
+        converter: Running<ToConverter>,
+        signals: &'a SignalFd,
+        hangup: Hangup,
+        names: Vec<String>,
+        locked: &'a Locked,
+    ) -> Conversion<'a> {
+        Conversion {
+            logger,
+            converter: Some(converter),
+            signals,
+            hangup,
+            names,
+            flaws: Vec::new(),
+            failure: None,
+            sessions: 0,
+            stopped_by: None,
+            output_lost: false,
+            _locked: locked,
+        }
+    }
+
+    /// Runs to the end of the record; says with which status the program ends.
+    fn run(mut self, saved: OwnedFd, reading: &Reading) -> Result<u8, Failure> {
+        self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
+        // The logger sees the end of the channel when the converter has ended.
+        drop(saved);
+        if let Some(converter) = &self.converter {
+            converter.send(&ToConverter::Convert { sessions: reading.sessions.clone() })?;
+        }
+        while !self.is_finished()? {}
+        self.status(reading)
+    }
+
+    /// Waits for something, and reacts; says whether everything is written.
+    fn is_finished(&mut self) -> Result<bool, Failure> {
+        let found = self.wait()?;
+        if found.signal {
+            self.heed_signals()?;
+        }
+        if found.converter {
+            self.hear_converter()?;
+        }
+        if !found.logger {
+            return Ok(false);
+        }
+        while let Some((message, fds)) = self.logger.receive()? {
+            no_fds(fds).map_err(|_| self.logger.nonsense())?;
+            match message {
+                ToParent::OutputLost => self.lose_output()?,
+                // No session of a worker is recorded here, and none waits for outputs.
+                ToParent::Recorded { .. } | ToParent::Reopened | ToParent::OutputsOpen => {}
+                ToParent::Finished if self.converter.is_none() => return Ok(true),
+                _ => return Err(self.logger.nonsense()),
+            }
+        }
+        Ok(false)
+    }
+
+    fn wait(&self) -> Result<Found, Failure> {
+        let converter = self.converter.as_ref().map(|converter| converter.channel.as_fd());
+        let fds = [Some(self.signals.as_fd()), Some(self.logger.channel.as_fd()), converter];
+        let mut fds: Vec<PollFd<'_>> =
+            fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32))),
+        }
+        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| fd.any().unwrap_or(false));
+        Ok(Found { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
+    }
+
+    fn hear_converter(&mut self) -> Result<(), Failure> {
+        while let Some(converter) = &self.converter {
+            let (message, fds) = match converter.receive() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(()),
+                Err(lost) => return self.finish(Some(lost)),
+            };
+            let in_order = self.flaws.last().map_or(0, |(part, _)| part + 1);
+            match message {
+                ToParent::Flaw { part, flaw }
+                    if no_fds(fds).is_ok() && (in_order..self.names.len() as u32).contains(&part) =>
+                {
+                    self.flaws.push((part, flaw));
+                }
+                ToParent::Converted { sessions } => {
+                    self.sessions = sessions;
+                    return self.finish(None);
+                }
+                _ => return self.finish(Some(converter.nonsense())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes: what has come is written.
+    fn finish(&mut self, failure: Option<Failure>) -> Result<(), Failure> {
+        self.failure = self.failure.take().or(failure);
+        self.converter = None;
+        self.logger.send(&ToLogger::Finish)
+    }
+
+    fn lose_output(&mut self) -> Result<(), Failure> {
+        self.output_lost = true;
+        self.stop()
+    }
+
+    /// The converter ends when it sees that we want nothing more of it.
+    fn stop(&mut self) -> Result<(), Failure> {
+        match self.converter.take() {
+            // The end of its channel.
+            Some(_) => self.logger.send(&ToLogger::Finish),
+            None => Ok(()),
+        }
+    }
+
+    fn heed_signals(&mut self) -> Result<(), Failure> {
+        let signals: Vec<Signal> = signals_of(self.signals).collect();
+        for signal in signals {
+            match signal {
+                Signal::SIGCHLD | Signal::SIGUSR2 => {}
+                Signal::SIGUSR1 => self.logger.send(&ToLogger::Statistics)?,
+                Signal::SIGHUP if self.hangup == Hangup::Reopens => self.logger.send(&ToLogger::Reopen)?,
+                // The second one does not wait for the outputs.
+                signal if self.stopped_by.is_some() => {
+                    let text = format!("ended by a second signal ({signal}): records may be missing");
+                    return Err(Failure::new(Status::Io, text));
+                }
+                signal => {
+                    self.stopped_by = Some(signal);
+                    self.stop()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn status(self, reading: &Reading) -> Result<u8, Failure> {
+        let mut lines: Vec<String> =
+            self.flaws.iter().map(|(part, flaw)| told(&self.names[*part as usize], *flaw)).collect();
+        if let Some(failure) = self.failure {
+            lines.push(failure.text);
+            return Err(Failure::new(failure.status, lines.join("\n")));
+        }
+        if lines.is_empty() && self.sessions == 0 && !reading.sessions.is_empty() && self.stopped_by.is_none()
+        {
+            lines.push(format!("{}: no such session in it", self.names.join(" ")));
+        }
+        let failed = |status| match lines.is_empty() {
+            true => Ok(status as u8),
+            false => Err(Failure::new(status, lines.join("\n"))),
+        };
+        match self.stopped_by {
+            Some(signal) => Ok(interrupted(signal)),
+            None if self.output_lost => failed(Status::Io),
+            None if lines.is_empty() => Ok(0),
+            None => {
+                let only_unread = self.flaws.iter().all(|(_, flaw)| matches!(flaw, Flaw::Read { .. }));
+                failed(if only_unread && !self.flaws.is_empty() { Status::NoInput } else { Status::Data })
+            }
+        }
+    }
+}
+
+fn told(name: &str, flaw: Flaw) -> String {
+    match flaw {
+        Flaw::Foreign => format!(
+            "{name}: not a record of tcpreen (-f json or -f pcapng); Wireshark and tshark read other captures"
+        ),
+        Flaw::Cut { at } => format!("{name}: cut off within the event at byte {at}; all before it was read"),
+        Flaw::Damaged { at } => format!("{name}: damaged at byte {at}; all before it was read"),
+        Flaw::Read { errno } => format!("{name}: {}", reason(errno)),
+    }
+}
