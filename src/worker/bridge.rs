@@ -89,7 +89,8 @@ impl<'a> Bridge<'a> {
             if let Some(cause) = self.verdict() {
                 return Ok(cause);
             }
-            let [client, server, channel] = self.wait(self.timeout())?;
+            let timeout = self.timeout();
+            let [client, server, channel] = self.wait(timeout)?;
             if !channel.is_empty() && self.hear_logger() {
                 return Ok(Cause::Stopped);
             }
@@ -143,14 +144,14 @@ impl<'a> Bridge<'a> {
     }
 
     /// The next moment at which something may be overdue.
-    fn timeout(&self) -> PollTimeout {
+    fn timeout(&mut self) -> PollTimeout {
         if self.drains(0) || self.drains(1) {
             return PollTimeout::ZERO;
         }
         if self.awaits_record() {
             return PollTimeout::NONE;
         }
-        let patience = self.losses.since().filter(|_| self.is_delivering()).map(|since| since + GRACE);
+        let patience = self.is_delivering().then(|| self.losses.waiting_since() + GRACE);
         let due = [patience, self.idle.next_look()].into_iter().flatten().min();
         let Some(due) = due else { return PollTimeout::NONE };
         // Rounded up: a time-out that ends early would be followed by others of no time at all.
@@ -161,15 +162,15 @@ impl<'a> Bridge<'a> {
     /// A connection failed, and there is something to deliver to a receiver, or nobody to deliver it to. A peer that
     /// only reads no more (as Unix sockets can say) may go on sending, and is given no time.
     fn is_delivering(&self) -> bool {
-        self.losses.are_both() || self.flows.iter().any(|flow| !flow.is_empty())
+        let pending = self.losses.are_both() || self.flows.iter().any(|flow| !flow.is_empty());
+        self.losses.first().is_some() && pending
     }
 
     /// Nothing happened in time: why the session ends, if it does.
     fn overdue(&mut self) -> Option<Cause> {
         let now = Instant::now();
-        if let (Some(first), Some(since)) = (self.losses.first(), self.losses.since())
-            && self.is_delivering()
-            && now >= since + GRACE
+        if let Some(first) = self.losses.first().filter(|_| self.is_delivering())
+            && now >= self.losses.waiting_since() + GRACE
         {
             return Some(self.loss(first));
         }

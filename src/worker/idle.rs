@@ -8,8 +8,11 @@ use crate::messages::Side;
 /// Looks at the send queues within one time-out.
 const LOOKS: u32 = 4;
 
-pub(super) struct Idle {
-    limit: Option<Duration>,
+/// Without a limit there is nothing to measure, and the clock is never read.
+pub(super) struct Idle(Option<Watch>);
+
+struct Watch {
+    limit: Duration,
     moved: Instant,
     /// What was outstanding to client and server at the last look.
     outstanding: [usize; 2],
@@ -18,37 +21,47 @@ pub(super) struct Idle {
 
 impl Idle {
     pub(super) fn new(limit: Option<Duration>) -> Idle {
-        let now = Instant::now();
-        Idle { limit, moved: now, outstanding: [0; 2], looked: now }
+        Idle(limit.map(|limit| {
+            let now = Instant::now();
+            Watch { limit, moved: now, outstanding: [0; 2], looked: now }
+        }))
     }
 
     /// A byte was received or sent.
     pub(super) fn moved(&mut self) {
-        if self.limit.is_some() {
-            self.moved = Instant::now();
+        if let Some(watch) = &mut self.0 {
+            watch.moved = Instant::now();
         }
     }
 
     /// When to look again.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        let limit = self.limit?;
-        Some((self.looked.max(self.moved) + limit / LOOKS).min(self.moved + limit))
+        self.0.as_ref().map(Watch::next_look)
     }
 
     /// Looks at the send queues; says whether nothing has moved for the whole time.
     pub(super) fn is_over(&mut self, now: Instant, outstanding: impl FnOnce() -> [usize; 2]) -> bool {
-        let Some(limit) = self.limit else { return false };
-        let outstanding = outstanding();
-        if outstanding.iter().zip(self.outstanding).any(|(&now, before)| now < before) {
-            self.moved = now;
-        }
-        (self.outstanding, self.looked) = (outstanding, now);
-        now >= self.moved + limit
+        self.0.as_mut().is_some_and(|watch| watch.is_over(now, outstanding()))
     }
 
     /// A side that did not take what was sent to it, as of the last look.
     pub(super) fn not_reading(&self) -> Option<Side> {
-        [Side::Client, Side::Server].into_iter().find(|side| self.outstanding[*side as usize] > 0)
+        let watch = self.0.as_ref()?;
+        [Side::Client, Side::Server].into_iter().find(|side| watch.outstanding[*side as usize] > 0)
+    }
+}
+
+impl Watch {
+    fn next_look(&self) -> Instant {
+        (self.looked.max(self.moved) + self.limit / LOOKS).min(self.moved + self.limit)
+    }
+
+    fn is_over(&mut self, now: Instant, outstanding: [usize; 2]) -> bool {
+        if outstanding.iter().zip(self.outstanding).any(|(&now, before)| now < before) {
+            self.moved = now;
+        }
+        (self.outstanding, self.looked) = (outstanding, now);
+        now >= self.moved + self.limit
     }
 }
 
@@ -61,7 +74,7 @@ mod tests {
     #[test]
     fn a_queue_that_shrinks_is_movement_and_one_that_stands_is_not() {
         let mut idle = Idle::new(Some(LIMIT));
-        let start = idle.moved;
+        let start = idle.0.as_ref().expect("a limit").moved;
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(idle.next_look(), Some(after(1)));
         assert!(!idle.is_over(after(1), || [0, 100]));
@@ -75,6 +88,6 @@ mod tests {
     fn without_a_limit_there_is_nothing_to_look_at() {
         let mut idle = Idle::new(None);
         assert_eq!(idle.next_look(), None);
-        assert!(!idle.is_over(idle.moved + 100 * LIMIT, || [0, 100]));
+        assert!(!idle.is_over(Instant::now() + 100 * LIMIT, || [0, 100]));
     }
 }

@@ -21,7 +21,8 @@ pub(super) struct Losses {
     of: [Option<Loss>; 2],
     /// The side that was lost first is what the session ends for.
     first: Option<Side>,
-    /// When something last moved since then.
+    /// Start of the current wait for a receiver. Read from the clock on the first wait only: most sessions end
+    /// without one, and the clock's code and data are pages that a worker would have to map.
     since: Option<Instant>,
 }
 
@@ -38,8 +39,9 @@ impl Losses {
         self.of.iter().all(Option::is_some)
     }
 
-    pub(super) fn since(&self) -> Option<Instant> {
-        self.since
+    /// Start of the current wait, which begins now unless it has begun.
+    pub(super) fn waiting_since(&mut self) -> Instant {
+        *self.since.get_or_insert_with(Instant::now)
     }
 
     pub(super) fn failed(&mut self, side: Side, errno: Option<Errno>) {
@@ -57,16 +59,13 @@ impl Losses {
 
     fn note(&mut self, side: Side) {
         self.first.get_or_insert(side);
-        self.since.get_or_insert_with(Instant::now);
     }
 
-    /// Something was delivered, or came to be delivered.
+    /// Something was delivered, or came to be delivered: the next wait begins anew. With both peers lost there is
+    /// no receiver left.
     pub(super) fn progressed(&mut self) {
-        if self.are_both() {
-            return; // There is nobody to deliver to.
-        }
-        if let Some(since) = &mut self.since {
-            *since = Instant::now();
+        if !self.are_both() {
+            self.since = None;
         }
     }
 
