@@ -523,7 +523,10 @@ pub fn be_patient() -> io::Result<()> {
 
 /// Returns the parent process id.
 pub fn parent() -> Pid {
-    nix::unistd::getppid()
+    // Through the function that `fork` goes through as well: a child that is forked often maps the pages of each
+    // further function of libc anew.
+    // SAFETY: without arguments; it cannot fail.
+    Pid::from_raw(unsafe { libc::syscall(libc::SYS_getppid) } as i32)
 }
 
 /// Accepts a connection and the address of its peer, which `accept4` still returns when the peer has reset

@@ -154,7 +154,7 @@ impl Dial {
             match attempt.examine(&self.options.own, now) {
                 Verdict::Pending => self.attempts.push(attempt),
                 Verdict::Connected(socket, address) => {
-                    socket::prepare(&socket, &address, self.options.keepalive);
+                    socket::set_tcp_options(&socket, &address, self.options.keepalive);
                     return Some((socket, address));
                 }
                 Verdict::Refused(refusal) => {

@@ -53,7 +53,9 @@ fn play(data: &[u8], config: &Config) {
     let server = UnixListener::bind_addr(&address(&servers)).expect("a listener");
     let [client_address, server_address] =
         [&ours, &servers].map(|name| Address::Unix(format!("@{name}").into_bytes()));
-    let client_listener = Listener::bind(std::slice::from_ref(&client_address)).expect("a listener");
+    let client_listener =
+        Listener::bind(std::slice::from_ref(&client_address), crate::config::Keepalive::Off)
+            .expect("a listener");
     let clients: Vec<_> = (0..script.byte() % 3)
         .map(|_| UnixStream::connect_addr(&address(&ours)).expect("a client"))
         .collect();

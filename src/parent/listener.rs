@@ -13,7 +13,8 @@ use nix::sys::socket::{
 };
 
 use super::own_file::{OwnFile, Place};
-use super::socket::{address_of, family_of, keep_urgent_bytes, with_sockaddr};
+use super::socket::{address_of, family_of, prepare, with_sockaddr};
+use crate::config::Keepalive;
 use crate::messages::Address;
 
 /// A socket that accepts peers. Dropping it removes the file of a Unix socket.
@@ -37,11 +38,11 @@ impl Listener {
         Listener { socket, address, file: None, is_handed: true, is_dual_stack: !v6_only, is_shared }
     }
 
-    /// Binds to the first address that works.
-    pub(super) fn bind(addresses: &[Address]) -> Result<Listener, Errno> {
+    /// Binds to the first address that works. Accepted connections have the options of [`prepare`].
+    pub(super) fn bind(addresses: &[Address], keepalive: Keepalive) -> Result<Listener, Errno> {
         let mut last = Errno::EADDRNOTAVAIL;
         for address in addresses {
-            match Listener::bind_one(address) {
+            match Listener::bind_one(address, keepalive) {
                 Ok(listener) => return Ok(listener),
                 // Retries only for a family that this machine lacks: a port in use must not move the listener
                 // elsewhere.
@@ -52,10 +53,10 @@ impl Listener {
         Err(last)
     }
 
-    fn bind_one(address: &Address) -> Result<Listener, Errno> {
+    fn bind_one(address: &Address, keepalive: Keepalive) -> Result<Listener, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>)?;
-        keep_urgent_bytes(&socket);
+        prepare(&socket, address, keepalive);
         if let Address::V6 { host, .. } = address {
             // `::` includes IPv4, whatever the system's default.
             setsockopt(&socket, sockopt::Ipv6V6Only, &!host.is_unspecified())?;

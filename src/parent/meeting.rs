@@ -13,7 +13,7 @@ use super::listener::Listener;
 use super::no_user;
 use super::own::OwnListeners;
 use super::supervisor::Peers;
-use crate::config::{Approach, Config, Endpoint, Port};
+use crate::config::{Approach, Config, Endpoint, Keepalive, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::Address;
 use crate::reason::reason;
@@ -32,7 +32,7 @@ pub(super) fn prepare(
     let Addresses { client, server } = addresses;
     let listen = |endpoint: &Endpoint, addresses: &[Address], door: Option<Listener>| match door {
         Some(listener) => handed::check(endpoint, addresses, &listener.address).map(|()| Some(listener)),
-        None => bind(endpoint, addresses, start, identity),
+        None => bind(endpoint, addresses, config.keepalive, start, identity),
     };
     let (client_listener, first_client) = match doors.client {
         Some(Door::Client { socket, client: peer, here }) => {
@@ -53,6 +53,7 @@ pub(super) fn prepare(
 fn bind(
     endpoint: &Endpoint,
     addresses: &[Address],
+    keepalive: Keepalive,
     start: Start,
     identity: Identity,
 ) -> Result<Option<Listener>, Failure> {
@@ -60,8 +61,8 @@ fn bind(
         return Ok(None);
     }
     let bound = match &endpoint.port {
-        Port::Path(path) => bind_file(Path::new(path), addresses, start, identity)?,
-        _ => start.with_privilege(|| Listener::bind(addresses)).map_err(no_user)?,
+        Port::Path(path) => bind_file(Path::new(path), addresses, keepalive, start, identity)?,
+        _ => start.with_privilege(|| Listener::bind(addresses, keepalive)).map_err(no_user)?,
     };
     bound.map(Some).map_err(|errno| {
         let error = errno.into();
@@ -85,14 +86,15 @@ const RESERVED: &str = "Ports below 1024 are reserved. Three ways: start tcpreen
 fn bind_file(
     path: &Path,
     addresses: &[Address],
+    keepalive: Keepalive,
     start: Start,
     identity: Identity,
 ) -> Result<Result<Listener, Errno>, Failure> {
-    let bound = start.as_user(identity, || Listener::bind(addresses)).map_err(no_user)?;
+    let bound = start.as_user(identity, || Listener::bind(addresses, keepalive)).map_err(no_user)?;
     let is_abstract = path.as_os_str().as_encoded_bytes().starts_with(b"@");
     match bound {
         Err(Errno::EACCES | Errno::EPERM) if start == Start::Root && !is_abstract => {
-            start.with_privilege(|| Listener::bind(addresses)).map_err(no_user)
+            start.with_privilege(|| Listener::bind(addresses, keepalive)).map_err(no_user)
         }
         bound => Ok(bound),
     }

@@ -77,8 +77,16 @@ pub(super) fn local_of(socket: &OwnedFd) -> Result<Address, Errno> {
 
 /// Sets the options of a session's socket, which its worker may not set: urgent bytes in place, no delay of
 /// small writes, and keep-alive probes. Errors are ignored: the worker notices a closed connection.
+///
+/// Accepted sockets inherit all of them from their listener. Options set once there are not set again for each
+/// session: each such call runs the seccomp filter.
 pub(super) fn prepare(socket: &OwnedFd, address: &Address, keepalive: Keepalive) {
     keep_urgent_bytes(socket);
+    set_tcp_options(socket, address, keepalive);
+}
+
+/// The options of [`prepare`] that a connection may get after its first bytes.
+pub(super) fn set_tcp_options(socket: &OwnedFd, address: &Address, keepalive: Keepalive) {
     if address.ip().is_none() {
         return;
     }

@@ -90,7 +90,13 @@ impl Supervisor<'_> {
                 Side::Server => &self.server_listener,
             };
             match listener.as_ref().map(Listener::accept) {
-                Some(Ok(Some((peer, address)))) => self.accepted(side, peer, address),
+                Some(Ok(Some((peer, address)))) => {
+                    // A listener that was handed over has had connections before its options could be set.
+                    if listener.as_ref().is_some_and(|listener| listener.is_handed) {
+                        socket::prepare(&peer, &address, self.config.keepalive);
+                    }
+                    self.accepted(side, peer, address);
+                }
                 Some(Ok(None)) | None => return,
                 Some(Err(error)) => {
                     let text = format!("accept: {error}; waiting for the system to recover");
@@ -107,7 +113,6 @@ impl Supervisor<'_> {
         if side == Side::Client && self.has_enough(&peer.address) {
             return self.turn_away(peer);
         }
-        socket::prepare(&peer.socket, &peer.address, self.config.keepalive);
         if side == Side::Client && self.awaiting(side).is_none() && self.capacity() == 0 {
             self.queued.push_back(peer);
             if !self.has_told_of(Kind::Full) {
