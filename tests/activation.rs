@@ -72,7 +72,7 @@ fn a_socket_for_another_process_is_ignored() {
 }
 
 #[test]
-fn a_set_uid_start_ignores_what_its_caller_hands_over() {
+fn a_set_uid_start_ignores_sockets_of_its_caller() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -108,7 +108,7 @@ fn environment(pid: Pid) -> String {
 }
 
 #[test]
-fn two_sockets_are_told_apart_by_their_names() {
+fn two_sockets_are_distinguished_by_their_names() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -139,7 +139,7 @@ fn a_socket_for_no_side_or_for_a_side_that_has_one_is_an_error() {
 }
 
 #[test]
-fn what_is_no_stream_socket_is_refused() {
+fn inherited_descriptors_must_be_stream_sockets() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -88,7 +88,7 @@ fn a_logger_that_is_stopped_holds_the_peers_up_and_loses_nothing() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_takes_no_memory_whatever_a_format_makes_of_it() {
+fn a_pipe_without_a_reader_takes_no_memory_in_any_format() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -121,7 +121,7 @@ fn a_pipe_that_nobody_reads_takes_no_memory_whatever_a_format_makes_of_it() {
 }
 
 #[test]
-fn a_device_with_an_error_is_told_and_ends_the_sessions() {
+fn a_write_error_of_a_device_is_reported_and_ends_the_sessions() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }

@@ -14,7 +14,7 @@ fn times(text: &str, part: &str) -> usize {
 }
 
 #[test]
-fn a_client_with_all_the_sessions_it_may_have_is_turned_away_and_told_once() {
+fn clients_beyond_max_per_client_are_rejected_with_one_notice() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -100,7 +100,7 @@ fn a_flood_from_one_address_keeps_no_other_client_out() {
 }
 
 #[test]
-fn clients_that_wait_inside_are_served_in_their_order_or_let_go() {
+fn queued_clients_are_served_in_order_or_closed() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -126,7 +126,7 @@ fn clients_that_wait_inside_are_served_in_their_order_or_let_go() {
 }
 
 #[test]
-fn clients_that_wait_inside_are_let_go_by_a_signal() {
+fn a_signal_closes_queued_clients() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -144,7 +144,7 @@ fn clients_that_wait_inside_are_let_go_by_a_signal() {
 }
 
 #[test]
-fn unix_clients_are_all_one() {
+fn unix_clients_count_as_one_address() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -160,7 +160,7 @@ fn unix_clients_are_all_one() {
 }
 
 #[test]
-fn that_clients_wait_is_told_once() {
+fn waiting_clients_are_reported_once() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -182,7 +182,7 @@ fn that_clients_wait_is_told_once() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_told_once_for_many_clients() {
+fn a_server_that_does_not_answer_is_reported_once_for_many_clients() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -113,7 +113,7 @@ fn without_accounts_a_number_is_a_user() {
 }
 
 #[test]
-fn without_accounts_a_name_is_an_error_that_names_the_way_out() {
+fn without_accounts_a_user_name_is_an_error_with_a_remedy() {
     if !needs(&NEEDS) {
         return;
     }
@@ -139,7 +139,7 @@ fn recipe() -> (Vec<&'static str>, &'static str, &'static str) {
 }
 
 #[test]
-fn the_recipe_of_contrib_serves_with_all_that_its_command_takes_away() {
+fn the_container_recipe_works_within_its_restrictions() {
     if !needs(&NEEDS) {
         return;
     }
@@ -184,7 +184,7 @@ fn has_user_namespaces() -> bool {
 }
 
 #[test]
-fn root_of_a_namespace_with_one_user_goes_on_as_that_user() {
+fn root_of_a_single_user_namespace_continues_as_that_user() {
     if !has_user_namespaces() {
         return;
     }
@@ -316,7 +316,7 @@ fn a_limit_that_is_too_low_is_named_in_one_line() {
 }
 
 #[test]
-fn whatever_the_limit_of_processes_it_serves_or_names_it() {
+fn any_process_limit_is_sufficient_or_named() {
     if !needs(&NEEDS) {
         return;
     }

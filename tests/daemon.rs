@@ -131,7 +131,7 @@ fn does_not_start(daemon: &Daemon, command: Tcpreen, status: i32, message: &str)
 }
 
 #[test]
-fn a_port_in_use_is_told_in_the_foreground() {
+fn the_foreground_reports_a_port_in_use() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -142,7 +142,7 @@ fn a_port_in_use_is_told_in_the_foreground() {
 }
 
 #[test]
-fn an_output_that_cannot_be_made_is_told_in_the_foreground() {
+fn the_foreground_reports_an_output_that_cannot_be_created() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -152,7 +152,7 @@ fn an_output_that_cannot_be_made_is_told_in_the_foreground() {
 }
 
 #[test]
-fn an_unknown_server_is_told_in_the_foreground() {
+fn the_foreground_reports_an_unknown_server() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -166,7 +166,7 @@ fn an_unknown_server_is_told_in_the_foreground() {
 }
 
 #[test]
-fn a_daemon_killed_at_its_start_is_told_in_the_foreground() {
+fn the_foreground_reports_a_daemon_killed_at_its_start() {
     if !needs(&[Need::Ours]) {
         return;
     }

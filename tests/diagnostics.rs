@@ -34,7 +34,7 @@ fn a_port_in_use() {
 }
 
 #[test]
-fn a_port_that_takes_privilege() {
+fn a_privileged_port() {
     if !needs(&[Need::Root]) {
         return;
     }
@@ -45,7 +45,7 @@ fn a_port_that_takes_privilege() {
 }
 
 #[test]
-fn a_port_that_takes_privilege_comes_with_the_three_ways_to_it() {
+fn the_error_for_a_privileged_port_lists_three_remedies() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -72,7 +72,7 @@ fn a_failure_is_never_a_success() {
 }
 
 #[test]
-fn a_failure_is_told_even_if_quiet() {
+fn errors_are_printed_even_with_quiet() {
     known_to_fail_on_original("-q silences everything", || {
         let server = Server::listen();
         let outcome = Tcpreen::to(80).args(["-q"]).local_port(server.port()).run();
@@ -120,7 +120,7 @@ fn a_server_out_of_reach() {
 }
 
 #[test]
-fn every_client_of_an_unreachable_server_is_told_of() {
+fn every_client_of_an_unreachable_server_is_reported() {
     let refusing = Refusing::new();
     let tcpreen = Tcpreen::to(refusing.port()).sessions(3).start();
     for _ in 0..3 {
@@ -162,7 +162,7 @@ fn an_output_where_only_root_may_write() {
 }
 
 #[test]
-fn a_denied_output_names_who_tried_why_and_the_owner() {
+fn a_denied_output_names_the_user_the_reason_and_the_owner() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -198,7 +198,7 @@ fn a_denied_output_names_who_tried_why_and_the_owner() {
 }
 
 #[test]
-fn who_root_becomes_is_told_before_an_output_is_opened() {
+fn the_target_user_is_reported_before_outputs_are_opened() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }

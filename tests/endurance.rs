@@ -258,12 +258,12 @@ fn killed_under_load(role: &str) {
 }
 
 #[test]
-fn a_parent_killed_under_load_takes_everybody_along() {
+fn a_parent_killed_under_load_ends_every_process() {
     killed_under_load("parent");
 }
 
 #[test]
-fn a_logger_killed_under_load_takes_everybody_along() {
+fn a_logger_killed_under_load_ends_every_process() {
     killed_under_load("logger");
 }
 
@@ -290,12 +290,12 @@ fn a_resolver_killed_under_load_costs_no_session() {
 }
 
 #[test]
-fn a_zygote_killed_under_load_takes_everybody_along() {
+fn a_zygote_killed_under_load_ends_every_process() {
     killed_under_load("zygote");
 }
 
 #[test]
-fn a_role_that_is_stopped_and_goes_on_has_lost_nothing() {
+fn a_role_that_is_stopped_and_continued_has_lost_nothing() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -381,7 +381,7 @@ fn builds() -> Vec<PathBuf> {
 }
 
 #[test]
-fn whatever_the_heap_is_told_to_do_sessions_are_served() {
+fn sessions_are_served_with_every_heap_setting() {
     if !needs(&[Need::Ours]) {
         return;
     }

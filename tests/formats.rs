@@ -39,7 +39,7 @@ fn converse(mut client: Peer, mut server: Peer, question: &[u8], answer: &[u8]) 
 const END_OF_256: &str = "End of output: 256 bytes sent.\nEnd of transmission.\n";
 
 #[test]
-fn the_frame_tells_who_and_how_much() {
+fn the_frame_shows_peers_and_totals() {
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.format("null").sessions(1));
     let (client_port, server_port) = (client.local_port(), server.local_port());
     client.send("x");
@@ -59,7 +59,7 @@ fn the_frame_tells_who_and_how_much() {
 }
 
 #[test]
-fn the_end_that_comes_first_is_told_first() {
+fn ends_are_recorded_in_their_order() {
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.format("count").sessions(1));
     server.finish();
     client.expect_end();

@@ -75,7 +75,7 @@ fn the_peers_see_half_closes_and_resets_of_each_other() {
 }
 
 #[test]
-fn nobody_but_the_worker_holds_the_connection() {
+fn only_the_worker_holds_the_connection() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -94,7 +94,7 @@ fn nobody_but_the_worker_holds_the_connection() {
 }
 
 #[test]
-fn nothing_of_ours_reaches_the_client() {
+fn no_message_reaches_an_inetd_client() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -130,7 +130,7 @@ fn without_the_option_a_client_on_the_streams_is_an_error() {
 }
 
 #[test]
-fn a_server_that_refuses_resets_the_client_and_is_told_to_syslog() {
+fn a_refusing_server_resets_the_client_and_is_reported_to_syslog() {
     if !needs(&[Need::Ours, Need::Root, Need::MountNamespace]) {
         return;
     }
@@ -146,7 +146,7 @@ fn a_server_that_refuses_resets_the_client_and_is_told_to_syslog() {
 }
 
 #[test]
-fn a_mistake_on_the_command_line_is_told_to_syslog() {
+fn usage_errors_of_an_inetd_service_go_to_syslog() {
     if !needs(&[Need::Ours, Need::Root, Need::MountNamespace]) {
         return;
     }
@@ -160,7 +160,7 @@ fn a_mistake_on_the_command_line_is_told_to_syslog() {
 }
 
 #[test]
-fn a_lost_logger_ends_it_with_the_status_for_that() {
+fn a_lost_logger_ends_the_program_with_its_exit_status() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -208,7 +208,7 @@ fn the_same_record_is_in_the_file_and_on_stdout() {
 }
 
 #[test]
-fn quiet_says_nothing_but_records() {
+fn quiet_prints_only_records() {
     let scratch = Scratch::new();
     let echo = echo_server();
     let place = place_of_our_own();
@@ -225,7 +225,7 @@ fn quiet_says_nothing_but_records() {
 }
 
 #[test]
-fn the_port_is_told_even_if_quiet_when_nobody_could_know_it() {
+fn a_dynamic_port_is_announced_even_with_quiet() {
     if !needs(&[Need::Ours]) {
         return;
     }

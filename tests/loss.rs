@@ -27,7 +27,7 @@ fn all_gone(processes: &[Pid], limit: Duration) {
 }
 
 #[test]
-fn a_killed_worker_ends_its_session_and_the_record_says_so() {
+fn a_killed_worker_ends_its_session_with_a_note_in_the_record() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Only root may look into our processes for the one to kill.
     }
@@ -87,7 +87,7 @@ fn a_lost_logger_ends_everything() {
 
 /// One error, and everything continues without names.
 #[test]
-fn a_lost_resolver_costs_names_alone() {
+fn a_lost_resolver_costs_only_names() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -140,7 +140,7 @@ fn a_server_is_found_by_its_name() {
 }
 
 #[test]
-fn a_name_that_leads_back_is_shown() {
+fn a_name_that_resolves_back_is_shown() {
     with_names_of_our_own(|| {
         let zone = Zone::default().called(CLIENT, "friend.example").at("friend.example", CLIENT);
         assert_eq!(shown_client(zone), "friend.example");
@@ -166,7 +166,7 @@ fn a_peer_that_comes_again_soon_is_not_looked_up_again() {
 }
 
 #[test]
-fn a_name_that_leads_elsewhere_is_not_shown() {
+fn a_name_that_resolves_to_another_address_is_not_shown() {
     with_names_of_our_own(|| {
         let zone = Zone::default().called(CLIENT, "bank.example").at("bank.example", ELSEWHERE);
         assert_eq!(shown_client(zone), CLIENT.to_string());
@@ -174,7 +174,7 @@ fn a_name_that_leads_elsewhere_is_not_shown() {
 }
 
 #[test]
-fn a_name_that_leads_nowhere_is_not_shown() {
+fn a_name_that_does_not_resolve_is_not_shown() {
     with_names_of_our_own(|| {
         assert_eq!(shown_client(Zone::default().called(CLIENT, "nowhere.example")), CLIENT.to_string());
     });
@@ -189,7 +189,7 @@ fn a_name_that_looks_like_an_address_is_not_shown() {
 }
 
 #[test]
-fn a_name_with_control_characters_reaches_nothing_as_it_is() {
+fn control_characters_in_a_name_are_escaped_everywhere() {
     with_names_of_our_own(|| {
         for name in ["\x1b[31mred.example", "two\nConnection from: lines.example", "\u{9b}1m.example"] {
             let shown = shown_client(Zone::default().called(CLIENT, name).at(name, CLIENT));
@@ -386,7 +386,7 @@ fn server_that_has_moved(test: impl FnOnce(Running, Server) + Send) {
 }
 
 #[test]
-fn a_server_that_has_moved_is_found_when_nobody_answers_where_it_was() {
+fn a_server_that_has_moved_is_found_when_its_old_address_fails() {
     server_that_has_moved(|tcpreen, server| {
         tcpreen.expect_refusal();
         std::fs::write("/etc/hosts", hosts("127.0.0.32")).expect("a file");
@@ -401,7 +401,7 @@ fn a_server_that_has_moved_is_found_when_nobody_answers_where_it_was() {
 }
 
 #[test]
-fn a_server_that_has_moved_is_found_on_a_hang_up() {
+fn a_server_that_has_moved_is_found_on_sighup() {
     server_that_has_moved(|tcpreen, server| {
         std::fs::write("/etc/hosts", hosts("127.0.0.32")).expect("a file");
         tcpreen.signal(nix::sys::signal::Signal::SIGHUP);
@@ -414,7 +414,7 @@ fn a_server_that_has_moved_is_found_on_a_hang_up() {
 }
 
 #[test]
-fn a_name_that_is_not_known_any_more_is_still_taken_for_what_it_was() {
+fn a_name_that_vanished_keeps_its_last_addresses() {
     server_that_has_moved(|tcpreen, _| {
         let server = TcpListener::bind(("127.0.0.31", 0)).expect("a port");
         drop(server);

@@ -85,7 +85,7 @@ impl Manager {
 }
 
 #[test]
-fn the_manager_hears_when_it_listens_and_when_it_stops() {
+fn the_manager_is_notified_of_readiness_and_stop() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -99,7 +99,7 @@ fn the_manager_hears_when_it_listens_and_when_it_stops() {
 }
 
 #[test]
-fn a_manager_with_an_abstract_socket_hears_the_same() {
+fn a_manager_with_an_abstract_socket_gets_the_same_notifications() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -114,7 +114,7 @@ fn a_manager_with_an_abstract_socket_hears_the_same() {
 }
 
 #[test]
-fn the_manager_hears_how_many_sessions_there_are() {
+fn the_manager_gets_the_number_of_sessions() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -152,7 +152,7 @@ fn a_reload_is_over_when_the_outputs_are_open_again() {
 }
 
 #[test]
-fn who_is_stopping_is_not_ready_again() {
+fn a_stopping_program_is_never_ready_again() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -195,7 +195,7 @@ fn watched(scratch: &Scratch, manager: &Manager, options: &[&str]) -> Running {
 }
 
 #[test]
-fn a_role_that_hangs_is_missed_by_the_watchdog() {
+fn the_watchdog_notices_a_hanging_role() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -215,7 +215,7 @@ fn a_role_that_hangs_is_missed_by_the_watchdog() {
 }
 
 #[test]
-fn a_resolver_that_hangs_or_is_lost_is_no_reason_for_the_watchdog() {
+fn a_hanging_or_lost_resolver_does_not_trigger_the_watchdog() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -231,7 +231,7 @@ fn a_resolver_that_hangs_or_is_lost_is_no_reason_for_the_watchdog() {
 }
 
 #[test]
-fn an_output_that_nobody_reads_is_no_reason_for_the_watchdog() {
+fn an_output_without_a_reader_does_not_trigger_the_watchdog() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -255,7 +255,7 @@ fn an_output_that_nobody_reads_is_no_reason_for_the_watchdog() {
 }
 
 #[test]
-fn the_watchdog_is_fed_while_sessions_may_finish() {
+fn the_watchdog_is_served_during_the_drain() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -274,7 +274,7 @@ fn the_watchdog_is_fed_while_sessions_may_finish() {
 }
 
 #[test]
-fn the_watchdog_is_fed_while_sessions_end_and_records_are_written() {
+fn the_watchdog_is_served_during_shutdown() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -317,7 +317,7 @@ fn a_watchdog_for_another_process_is_none() {
 }
 
 #[test]
-fn a_set_uid_start_tells_its_callers_socket_nothing() {
+fn a_set_uid_start_sends_nothing_to_its_callers_notification_socket() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -331,7 +331,7 @@ fn a_set_uid_start_tells_its_callers_socket_nothing() {
 }
 
 #[test]
-fn a_manager_that_is_not_there_is_told_of() {
+fn an_unreachable_service_manager_is_reported() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -119,7 +119,7 @@ fn bulk_in_parts_is_exact() {
 }
 
 #[test]
-fn only_so_many_parts_are_kept_and_the_disk_is_bounded() {
+fn rotate_count_bounds_the_disk() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -145,7 +145,7 @@ fn only_so_many_parts_are_kept_and_the_disk_is_bounded() {
 }
 
 #[test]
-fn a_part_is_finished_in_time_although_nothing_comes() {
+fn a_file_is_rotated_in_time_without_traffic() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -171,7 +171,7 @@ fn a_part_is_finished_in_time_although_nothing_comes() {
 }
 
 #[test]
-fn what_was_in_the_file_becomes_a_part() {
+fn rotation_moves_existing_contents_to_the_first_file() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -195,7 +195,7 @@ fn what_was_in_the_file_becomes_a_part() {
 }
 
 #[test]
-fn what_is_in_the_way_of_a_part_is_neither_followed_nor_replaced() {
+fn rotation_neither_follows_nor_replaces_existing_names() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -224,7 +224,7 @@ fn what_is_in_the_way_of_a_part_is_neither_followed_nor_replaced() {
 }
 
 #[test]
-fn a_directory_that_is_closed_is_told_once_and_the_file_goes_on() {
+fn a_closed_directory_is_reported_once_and_the_current_file_continues() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Permissions do not stop root, and only root may change to another user.
     }
@@ -256,7 +256,7 @@ fn a_directory_that_is_closed_is_told_once_and_the_file_goes_on() {
 }
 
 #[test]
-fn where_parts_can_never_be_made_it_does_not_start() {
+fn a_start_fails_if_rotation_is_impossible() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Permissions do not stop root, and only root may change to another user.
     }
@@ -372,7 +372,7 @@ fn both_ways_to_rotate_go_together() {
 }
 
 #[test]
-fn where_nothing_can_be_rotated_that_is_an_error() {
+fn rotation_options_without_a_suitable_output_are_an_error() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -60,7 +60,7 @@ fn a_second_start_with_the_same_file_is_refused_and_touches_nothing() {
 }
 
 #[test]
-fn what_a_killed_one_has_left_is_taken_over() {
+fn a_stale_pidfile_is_taken_over() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -162,7 +162,7 @@ fn a_file_that_can_no_longer_be_removed_is_emptied_and_taken_over() {
 }
 
 #[test]
-fn an_ordinary_user_is_told_whose_directory_it_is() {
+fn the_error_for_an_ordinary_user_names_the_owner_of_the_directory() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -174,7 +174,7 @@ fn an_ordinary_user_is_told_whose_directory_it_is() {
 }
 
 #[test]
-fn set_uid_makes_no_file_where_its_caller_may_not() {
+fn a_set_uid_start_creates_no_file_that_its_caller_could_not() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -188,7 +188,7 @@ fn set_uid_makes_no_file_where_its_caller_may_not() {
 }
 
 #[test]
-fn a_daemons_is_there_when_the_command_returns() {
+fn the_pidfile_of_a_daemon_exists_when_the_command_returns() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -221,7 +221,7 @@ fn daemon(scratch: &Scratch, trace: &Path) {
 }
 
 #[test]
-fn every_row_of_a_table_has_a_user_or_is_marked() {
+fn every_row_of_a_table_is_used_or_marked() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("strace")]) {
         return;
     }

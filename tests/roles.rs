@@ -133,7 +133,7 @@ fn a_port_of_root_is_served_without_root() {
 }
 
 #[test]
-fn started_by_nobody_every_process_is_confined_as_well() {
+fn started_as_nobody_every_process_is_confined() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -147,7 +147,7 @@ fn started_by_nobody_every_process_is_confined_as_well() {
 }
 
 #[test]
-fn started_by_whoever_runs_the_tests_every_process_is_confined() {
+fn started_by_the_current_user_every_process_is_confined() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -220,7 +220,7 @@ fn a_worker_holds_its_session_and_nothing_else() {
 
 /// Workers are forked in pairs, and the second inherits the parent's end of the first one's channel.
 #[test]
-fn a_worker_to_spare_holds_its_channel_and_nothing_else() {
+fn a_spare_worker_holds_its_channel_and_nothing_else() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -257,7 +257,7 @@ fn a_worker_holds_nothing_else_whatever_was_inherited() {
 }
 
 #[test]
-fn nobody_but_the_parent_and_the_worker_holds_a_socket_of_the_network() {
+fn only_parent_and_worker_hold_network_sockets() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }

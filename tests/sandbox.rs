@@ -42,7 +42,7 @@ fn under(scratch: &Scratch, command: &str, server: u16) -> Tcpreen {
 }
 
 #[test]
-fn without_landlock_it_serves_and_says_so_when_asked() {
+fn without_landlock_it_serves_and_reports_that_when_verbose() {
     if !needs(&[Need::Ours, Need::Program("strace")]) {
         return;
     }
@@ -91,7 +91,7 @@ fn root_has_the_whole_sandbox() {
 }
 
 #[test]
-fn starting_makes_no_name_in_any_directory() {
+fn starting_creates_no_name_in_any_directory() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("strace")]) {
         return;
     }
@@ -110,7 +110,7 @@ fn starting_makes_no_name_in_any_directory() {
 }
 
 #[test]
-fn an_ordinary_user_lacks_what_root_could_give() {
+fn an_ordinary_user_lacks_the_restrictions_that_need_root() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -122,7 +122,7 @@ fn an_ordinary_user_lacks_what_root_could_give() {
 }
 
 #[test]
-fn a_container_without_capabilities_has_all_that_needs_none() {
+fn a_container_without_capabilities_has_every_restriction_that_needs_none() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
         return;
     }
@@ -143,7 +143,7 @@ fn a_container_without_capabilities_has_all_that_needs_none() {
 }
 
 #[test]
-fn a_user_namespace_of_nobody_has_all_that_needs_no_capability() {
+fn a_user_namespace_has_every_restriction_that_needs_no_capability() {
     if !needs(&[Need::Ours, Need::Root, Need::UserNamespace]) {
         return;
     }
@@ -156,7 +156,7 @@ fn a_user_namespace_of_nobody_has_all_that_needs_no_capability() {
 }
 
 #[test]
-fn root_that_cannot_become_another_is_told_what_to_do() {
+fn root_without_setuid_gets_an_error_with_a_remedy() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
         return;
     }
@@ -166,7 +166,7 @@ fn root_that_cannot_become_another_is_told_what_to_do() {
 }
 
 #[test]
-fn root_that_can_only_become_another_does_and_names_the_rest() {
+fn root_with_setuid_only_drops_and_reports_missing_restrictions() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
         return;
     }
@@ -180,7 +180,7 @@ fn root_that_can_only_become_another_does_and_names_the_rest() {
 }
 
 #[test]
-fn an_open_cage_is_told_of_even_if_quiet() {
+fn sandbox_log_is_reported_even_with_quiet() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -191,7 +191,7 @@ fn an_open_cage_is_told_of_even_if_quiet() {
 }
 
 #[test]
-fn a_set_uid_start_has_no_open_cage() {
+fn a_set_uid_start_rejects_sandbox_log() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -202,7 +202,7 @@ fn a_set_uid_start_has_no_open_cage() {
 }
 
 #[test]
-fn a_worker_that_broke_its_cage_is_named_with_its_session_and_what_to_do() {
+fn a_worker_killed_by_its_filter_is_named_with_its_session_and_a_remedy() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Only root may look into our processes for the one to kill.
     }
@@ -217,7 +217,7 @@ fn a_worker_that_broke_its_cage_is_named_with_its_session_and_what_to_do() {
 }
 
 #[test]
-fn a_role_that_broke_its_cage_is_named_with_what_to_do() {
+fn a_role_killed_by_its_filter_is_named_with_a_remedy() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -253,7 +253,7 @@ fn expect_confined(pid: Pid, way: &Way) {
 }
 
 #[test]
-fn however_it_is_started_it_serves_confined_or_says_why_not() {
+fn every_hostile_start_is_confined_or_a_clean_error() {
     if !needs(&NEEDS) {
         return;
     }
@@ -374,7 +374,7 @@ fn no_output_is_opened_with_more_than_its_callers_rights() {
 }
 
 #[test]
-fn its_caller_chooses_no_user_but_himself() {
+fn a_set_uid_caller_cannot_select_another_user() {
     if !needs(&NEEDS) {
         return;
     }
@@ -399,7 +399,7 @@ fn its_caller_chooses_no_user_but_himself() {
 
 /// A bit of the file other than root's set-uid bit.
 #[test]
-fn any_other_power_of_the_file_is_refused_and_touches_nothing() {
+fn other_set_id_bits_are_refused_and_touch_nothing() {
     if !needs(&NEEDS) {
         return;
     }
@@ -440,7 +440,7 @@ fn any_other_power_of_the_file_is_refused_and_touches_nothing() {
 }
 
 #[test]
-fn a_role_by_hand_gives_its_caller_nothing() {
+fn a_role_started_by_hand_gives_its_caller_nothing() {
     if !needs(&NEEDS) {
         return;
     }
@@ -464,7 +464,7 @@ fn a_role_by_hand_gives_its_caller_nothing() {
 }
 
 #[test]
-fn a_role_that_is_let_in_by_hand_has_no_privilege_left() {
+fn a_role_that_accepts_a_manual_start_has_no_privilege() {
     if !needs(&NEEDS) {
         return;
     }
@@ -488,7 +488,7 @@ fn a_role_that_is_let_in_by_hand_has_no_privilege_left() {
 }
 
 #[test]
-fn a_program_that_is_deleted_or_replaced_goes_on_as_what_it_was() {
+fn a_deleted_or_replaced_program_keeps_its_version() {
     if !needs(&NEEDS) {
         return;
     }

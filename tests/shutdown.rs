@@ -73,7 +73,7 @@ fn a_second_signal_ends_them_in_order() {
 }
 
 #[test]
-fn when_the_time_is_over_they_are_ended() {
+fn sessions_are_ended_after_the_drain_timeout() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -98,7 +98,7 @@ fn without_sessions_nothing_is_waited_for() {
 }
 
 #[test]
-fn a_quit_is_not_patient() {
+fn sigquit_does_not_drain() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -109,7 +109,7 @@ fn a_quit_is_not_patient() {
 }
 
 #[test]
-fn a_client_whose_server_would_have_to_come_is_let_go() {
+fn a_client_whose_server_has_not_connected_is_closed() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -165,7 +165,7 @@ fn ends_although(format: &str, tamper: impl FnOnce(&Running, Pid, &mut Peer)) ->
 }
 
 #[test]
-fn a_worker_that_is_stopped_is_killed_after_its_time_and_the_record_says_so() {
+fn a_stopped_worker_is_killed_at_the_deadline_with_a_note_in_the_record() {
     let ended = ends_although("C", |_, worker, _| kill(worker, Signal::SIGSTOP).expect("kill"));
     let Some((record, stderr)) = ended else { return };
     assert!(record.contains("[2] <<< two\n") && record.contains("[1] <<< one\n"), "{record}");
@@ -182,7 +182,7 @@ fn channel_of(worker: Pid) -> Channel<Record, ToWorker> {
 }
 
 #[test]
-fn a_worker_that_floods_its_logger_is_killed_after_its_time() {
+fn a_worker_that_floods_the_logger_is_killed_at_the_deadline() {
     let mut flood = None;
     ends_although("null", |_, worker, _| {
         let channel = channel_of(worker);

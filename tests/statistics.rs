@@ -6,7 +6,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::{Bridged, bridge};
 
 #[test]
-fn a_user_signal_tells_each_session_and_the_totals_even_when_quiet() {
+fn sigusr1_prints_sessions_and_totals_even_with_quiet() {
     if !needs(&[Need::Ours]) {
         return; // The original ignores it.
     }
@@ -29,7 +29,7 @@ fn a_user_signal_tells_each_session_and_the_totals_even_when_quiet() {
 }
 
 #[test]
-fn what_nobody_counts_is_said_to_be_counted_at_the_end() {
+fn statistics_mark_totals_known_only_at_the_end() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -142,7 +142,7 @@ fn other_formats_of_a_direction_keep_the_frame() {
 }
 
 #[test]
-fn a_name_tells_who_and_when() {
+fn a_name_contains_peer_and_time() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -209,7 +209,7 @@ fn files_belong_to_the_user_named() {
 }
 
 #[test]
-fn the_umask_is_heeded() {
+fn outputs_follow_the_umask() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -33,7 +33,7 @@ fn analyze(arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn the_units_take_away_what_is_not_needed() {
+fn the_units_restrict_their_services() {
     if !needs(&[Need::Ours, Need::Program("systemd-analyze")]) {
         return;
     }
@@ -46,7 +46,7 @@ fn the_units_take_away_what_is_not_needed() {
 
 /// systemd complains about programs that are not installed; any other complaint fails the test.
 #[test]
-fn the_units_make_sense_to_systemd() {
+fn systemd_accepts_the_units() {
     if !needs(&[Need::Ours, Need::Program("systemd-analyze")]) {
         return;
     }
@@ -143,7 +143,7 @@ fn can_be_played() -> bool {
 }
 
 #[test]
-fn the_activated_service_works_with_all_that_its_unit_takes_away() {
+fn the_activated_service_works_within_its_units_restrictions() {
     if !can_be_played() {
         return;
     }
@@ -171,7 +171,7 @@ fn the_activated_service_works_with_all_that_its_unit_takes_away() {
 }
 
 #[test]
-fn the_daemon_of_root_works_with_all_that_its_unit_takes_away() {
+fn the_root_daemon_works_within_its_units_restrictions() {
     if !can_be_played() {
         return;
     }
@@ -188,7 +188,7 @@ fn the_daemon_of_root_works_with_all_that_its_unit_takes_away() {
 }
 
 #[test]
-fn the_service_for_one_client_works_with_all_that_its_unit_takes_away() {
+fn the_per_client_service_works_within_its_units_restrictions() {
     if !can_be_played() {
         return;
     }

@@ -3,40 +3,40 @@
 //!
 //! | weakness of 1.4.4 | file | test |
 //! |---|---|---|
-//! | 6.1 a peer vanishes, and the record with it | relay/endings.rs | what_was_sent_before_a_hang_up_is_recorded |
+//! | 6.1 a peer vanishes, and the record with it | relay/endings.rs | data_sent_before_a_close_is_recorded |
 //! | 6.1 | weaknesses.rs | a_login_is_recorded_although_its_server_hung_up |
 //! | 6.2 files are deleted | modes/socket_files.rs | a_file_that_is_no_socket_is_an_error_and_stays_as_it_is |
-//! | 6.2 | modes/socket_files.rs | one_that_is_served_is_an_error_and_goes_on_being_served |
+//! | 6.2 | modes/socket_files.rs | a_socket_in_use_is_an_error_and_stays_in_use |
 //! | 6.2 | modes/socket_files.rs | a_file_that_took_its_place_is_not_removed_at_the_end |
 //! | 6.3 `-u` is unusable, set-uid keeps root | roles.rs | started_by_root_every_process_becomes_the_user_named |
 //! | 6.3 | roles.rs | a_set_uid_start_gives_up_root_for_good |
-//! | 6.3 | weaknesses.rs | set_uid_makes_no_socket_where_its_caller_may_not |
-//! | 6.4 stopping does not stop | weaknesses.rs | a_termination_stops_everything_although_it_leads_no_group |
-//! | 6.4 | weaknesses.rs | a_termination_is_not_passed_on_to_others_of_the_group |
+//! | 6.3 | weaknesses.rs | a_set_uid_start_creates_no_socket_that_its_caller_could_not |
+//! | 6.4 stopping does not stop | weaknesses.rs | sigterm_stops_every_process_without_a_process_group |
+//! | 6.4 | weaknesses.rs | sigterm_is_not_forwarded_to_the_process_group |
 //! | 6.5 workers vanish | loss.rs | children_that_end_together_are_all_replaced |
 //! | 6.5 | weaknesses.rs | workers_that_are_killed_together_are_all_replaced |
-//! | 6.5 | weaknesses.rs | clients_for_whom_there_is_no_process_yet_are_served_when_there_is |
+//! | 6.5 | weaknesses.rs | clients_wait_for_a_process_and_are_then_served |
 //! | 6.5 | weaknesses.rs | a_bridge_that_was_short_of_processes_and_is_idle_serves_the_next_client |
 //! | 6.5 | diagnostics/usage.rs | numbers_that_the_original_takes_for_others |
 //! | 6.6 failure looks like success | diagnostics.rs | a_failure_is_never_a_success |
-//! | 6.6 | diagnostics.rs | a_failure_is_told_even_if_quiet |
+//! | 6.6 | diagnostics.rs | errors_are_printed_even_with_quiet |
 //! | 6.7 a dead name server is an outage | names.rs | with_a_silent_name_server_bytes_pass_at_once |
 //! | 6.7 | names.rs | with_a_silent_name_server_the_record_has_the_number_soon |
 //! | 6.7 | names.rs | with_a_silent_name_server_it_listens_and_says_so_soon |
 //! | 6.7 | names.rs | with_a_silent_name_server_it_ends_soon_with_a_whole_record |
-//! | 6.8 silent truncation | diagnostics/surroundings.rs | a_full_device_as_stdout_is_told_once_and_remembered |
-//! | 6.8 | diagnostics/surroundings.rs | a_stdout_whose_reader_has_gone_is_told_once_and_remembered |
-//! | 6.8 | diagnostics/surroundings.rs | a_stdout_that_nobody_reads_stalls_the_session_and_loses_nothing |
-//! | 6.8 | weaknesses/disks.rs | a_full_disk_is_told_once_and_remembered |
-//! | 6.8 | weaknesses/disks.rs | a_file_that_may_not_grow_is_told_of_once_and_remembered |
+//! | 6.8 silent truncation | diagnostics/surroundings.rs | a_full_device_as_stdout_is_reported_once_and_sets_the_exit_status |
+//! | 6.8 | diagnostics/surroundings.rs | a_closed_stdout_is_reported_once_and_sets_the_exit_status |
+//! | 6.8 | diagnostics/surroundings.rs | a_stdout_without_a_reader_stalls_the_session_and_loses_nothing |
+//! | 6.8 | weaknesses/disks.rs | a_full_disk_is_reported_once_and_sets_the_exit_status |
+//! | 6.8 | weaknesses/disks.rs | a_file_at_its_size_limit_is_reported_once_and_sets_the_exit_status |
 //! | 6.8 | weaknesses/disks.rs | a_full_disk_leaves_the_other_outputs_whole |
 //! | 6.9 the log goes into the connection | weaknesses.rs | with_stdout_closed_nothing_of_the_log_reaches_a_peer |
 //! | 6.9 | diagnostics/surroundings.rs | with_any_of_the_three_streams_closed_the_traffic_is_exact |
-//! | 6.10 lines are forged | weaknesses/forging.rs | traffic_forges_no_line_of_a_shared_output |
-//! | 6.10 | weaknesses/forging.rs | traffic_forges_no_line_on_a_terminal_that_sessions_share |
-//! | 6.10 | weaknesses/forging.rs | the_name_of_a_unix_client_forges_no_line |
-//! | 6.10 terminals obey | weaknesses/forging.rs | no_peer_commands_a_terminal |
-//! | 6.10 | weaknesses/forging.rs | no_name_of_a_peer_commands_a_terminal |
+//! | 6.10 lines are forged | weaknesses/forging.rs | traffic_cannot_forge_lines_of_a_shared_output |
+//! | 6.10 | weaknesses/forging.rs | traffic_cannot_forge_lines_on_a_shared_terminal |
+//! | 6.10 | weaknesses/forging.rs | the_name_of_a_unix_client_cannot_forge_lines |
+//! | 6.10 terminals obey | weaknesses/forging.rs | peers_cannot_send_terminal_commands |
+//! | 6.10 | weaknesses/forging.rs | names_of_peers_cannot_contain_terminal_commands |
 //! | 6.10 C is ambiguous | formats.rs | c_compiles_to_the_bytes_it_shows |
 //! | 6.11 uninitialised memory is shown | modes/unix.rs | a_client_without_a_name_is_shown_as_such |
 //! | 6.12 secrets are readable by all | weaknesses/disks.rs | a_file_with_passwords_is_its_owners_alone |
@@ -108,7 +108,7 @@ fn a_login_is_recorded_although_its_server_hung_up() {
 }
 
 #[test]
-fn set_uid_makes_no_socket_where_its_caller_may_not() {
+fn a_set_uid_start_creates_no_socket_that_its_caller_could_not() {
     if !needs(&[Need::Root]) {
         return;
     }
@@ -127,7 +127,7 @@ fn set_uid_makes_no_socket_where_its_caller_may_not() {
 }
 
 #[test]
-fn a_termination_stops_everything_although_it_leads_no_group() {
+fn sigterm_stops_every_process_without_a_process_group() {
     known_to_fail_on_original("it signals a group that it does not lead", || {
         let scratch = Scratch::new();
         let echo = echo_server();
@@ -150,7 +150,7 @@ fn a_termination_stops_everything_although_it_leads_no_group() {
 }
 
 #[test]
-fn a_termination_is_not_passed_on_to_others_of_the_group() {
+fn sigterm_is_not_forwarded_to_the_process_group() {
     known_to_fail_on_original("it signals the whole group that it leads", || {
         let before = "sleep 60 >/dev/null 2>&1 & echo \"other $!\"";
         let tcpreen = Tcpreen::to(80).by_shell(before, "").start();
@@ -209,7 +209,7 @@ fn short_of_processes(account: &str, server: u16) -> (Running, Vec<Peer>) {
 }
 
 #[test]
-fn clients_for_whom_there_is_no_process_yet_are_served_when_there_is() {
+fn clients_wait_for_a_process_and_are_then_served() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // The original sleeps on, with its port open.
     }

@@ -242,13 +242,13 @@ fn lock() -> Result<Locked, StepError> {
 type Test = fn() -> Ending;
 
 const TESTS: &[(&str, Test)] = &[
-    ("a thread that was there before the filter is inside it", || probe("thread", Expected::Killed)),
-    ("a role started by hand is none", role_by_hand),
-    ("a role that has dropped root does not get it back, even without a filter", dropped_for_good),
-    ("a descriptor arrives as what it was", descriptor_arrives),
-    ("descriptors beyond the two that may come are closed, and the message is refused", too_many_descriptors),
-    ("a message longer than any is refused", too_long),
-    ("what a peer said before it vanished is still heard", last_words),
+    ("a thread created before the filter is inside it", || probe("thread", Expected::Killed)),
+    ("a role started by hand is rejected", role_by_hand),
+    ("dropped root cannot be regained, even without a filter", dropped_for_good),
+    ("a descriptor arrives unchanged", descriptor_arrives),
+    ("descriptors beyond the permitted two are closed, and the message is refused", too_many_descriptors),
+    ("an oversized message is refused", too_long),
+    ("messages of a peer that has ended are still received", last_words),
 ];
 
 fn role_by_hand() -> Ending {

@@ -38,7 +38,7 @@ fn size(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_worker_that_has_been_taken_over_records_one_piece_more_than_it_may() {
+fn a_compromised_worker_exceeds_its_limit_by_one_piece_at_most() {
     if !needs(&NEEDS) {
         return; // Only root may speak for another process.
     }

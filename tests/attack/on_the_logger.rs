@@ -166,7 +166,7 @@ fn offences() -> Vec<Vec<(Vec<u8>, usize)>> {
 }
 
 #[test]
-fn a_worker_that_breaks_the_rules_is_cut_off_and_nobody_else() {
+fn a_worker_that_violates_the_protocol_is_disconnected_alone() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
         return; // Only root may count what a process of ours has open.
     }
@@ -199,7 +199,7 @@ fn a_worker_that_breaks_the_rules_is_cut_off_and_nobody_else() {
 }
 
 #[test]
-fn a_worker_that_is_cut_off_while_names_are_looked_up_is_told_of_once() {
+fn a_worker_disconnected_during_a_lookup_is_reported_once() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -221,7 +221,7 @@ fn a_worker_that_is_cut_off_while_names_are_looked_up_is_told_of_once() {
 }
 
 #[test]
-fn a_resolver_that_breaks_the_rules_is_cut_off_and_no_record_is_lost() {
+fn a_resolver_that_violates_the_protocol_is_disconnected_without_loss_of_records() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
         return;
     }
@@ -244,7 +244,7 @@ fn a_resolver_that_breaks_the_rules_is_cut_off_and_no_record_is_lost() {
 }
 
 #[test]
-fn a_worker_that_hands_over_what_lingers_holds_up_no_record() {
+fn a_lingering_socket_from_a_worker_delays_no_record() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -258,7 +258,7 @@ fn a_worker_that_hands_over_what_lingers_holds_up_no_record() {
 }
 
 #[test]
-fn a_resolver_that_hands_over_what_lingers_holds_up_no_record() {
+fn a_lingering_socket_from_the_resolver_delays_no_record() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -275,7 +275,7 @@ fn a_resolver_that_hands_over_what_lingers_holds_up_no_record() {
 
 /// With the real processes: the worker's own connection, and a worker that is gone when its message is read.
 #[test]
-fn the_connection_of_a_lost_worker_holds_up_no_other_session() {
+fn a_lost_workers_connection_delays_no_other_session() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -334,7 +334,7 @@ fn the_kernel_refuses_descriptors_where_none_may_come() {
 }
 
 #[test]
-fn what_waits_for_names_is_written_when_the_parent_is_lost() {
+fn records_that_wait_for_names_are_written_when_the_parent_is_lost() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -367,7 +367,7 @@ fn a_resolver_that_floods_the_logger_holds_up_no_record() {
 }
 
 #[test]
-fn a_logger_that_is_told_nonsense_ends_and_what_was_recorded_is_there() {
+fn a_logger_that_gets_invalid_messages_exits_with_the_record_complete() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -396,7 +396,7 @@ fn a_logger_that_is_told_nonsense_ends_and_what_was_recorded_is_there() {
 }
 
 #[test]
-fn a_logger_takes_only_a_channel_for_a_workers() {
+fn a_logger_accepts_only_a_channel_as_a_workers_end() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }

@@ -76,7 +76,7 @@ fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
 
 /// Without waiting for the peer of a received connection.
 #[test]
-fn a_logger_that_hands_over_what_lingers_ends_everything_at_once() {
+fn a_logger_that_sends_a_lingering_socket_ends_everything_at_once() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -94,7 +94,7 @@ fn a_logger_that_hands_over_what_lingers_ends_everything_at_once() {
 }
 
 #[test]
-fn a_resolver_that_hands_over_what_lingers_holds_up_no_session() {
+fn a_lingering_socket_from_the_resolver_delays_no_session() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -139,17 +139,17 @@ fn a_role_that_talks_nonsense(role: &'static str) {
 }
 
 #[test]
-fn a_zygote_that_talks_nonsense_ends_everything() {
+fn invalid_messages_of_the_zygote_end_everything() {
     a_role_that_talks_nonsense("zygote");
 }
 
 #[test]
-fn a_logger_that_talks_nonsense_ends_everything() {
+fn invalid_messages_of_the_logger_end_everything() {
     a_role_that_talks_nonsense("logger");
 }
 
 #[test]
-fn a_resolver_that_talks_nonsense_costs_names_alone() {
+fn invalid_messages_of_the_resolver_cost_only_names() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -176,7 +176,7 @@ fn a_resolver_that_talks_nonsense_costs_names_alone() {
 }
 
 #[test]
-fn a_resolver_that_floods_the_parent_costs_names_alone() {
+fn a_resolver_that_floods_the_parent_costs_only_names() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -209,7 +209,7 @@ fn waiting_for_a_worker() -> (Running, OwnedFd) {
 }
 
 #[test]
-fn a_worker_whose_channel_is_none_ends_everything() {
+fn a_worker_with_an_invalid_channel_ends_everything() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -236,7 +236,7 @@ fn a_worker_whose_channel_is_none_ends_everything() {
 }
 
 #[test]
-fn a_worker_that_is_said_to_be_born_twice_ends_everything() {
+fn a_worker_reported_twice_ends_everything() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }

@@ -33,7 +33,7 @@ fn question() -> NameQuestion {
 }
 
 #[test]
-fn a_resolver_that_is_told_nonsense_by_the_parent_ends() {
+fn invalid_messages_of_the_parent_end_the_resolver() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -49,7 +49,7 @@ fn a_resolver_that_is_told_nonsense_by_the_parent_ends() {
 }
 
 #[test]
-fn a_resolver_that_is_asked_nonsense_by_the_logger_ends() {
+fn invalid_messages_of_the_logger_end_the_resolver() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -63,7 +63,7 @@ fn a_resolver_that_is_asked_nonsense_by_the_logger_ends() {
 }
 
 #[test]
-fn a_resolver_takes_only_a_channel_for_the_loggers() {
+fn a_resolver_accepts_only_a_channel_as_the_loggers_end() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }

@@ -177,7 +177,7 @@ fn a_worker_that_cannot_take_the_descriptors_serves_nothing() {
 }
 
 #[test]
-fn a_worker_whose_session_runs_obeys_nobody() {
+fn a_worker_in_a_session_accepts_no_message() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -207,7 +207,7 @@ fn nonsense() -> Vec<(Vec<u8>, Vec<RawFd>)> {
 }
 
 #[test]
-fn a_zygote_that_is_told_nonsense_ends_with_its_workers() {
+fn invalid_messages_of_the_parent_end_the_zygote_and_its_workers() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }
@@ -222,7 +222,7 @@ fn a_zygote_that_is_told_nonsense_ends_with_its_workers() {
 }
 
 #[test]
-fn a_zygote_makes_nobody_before_it_is_prepared() {
+fn a_zygote_forks_no_worker_before_it_is_prepared() {
     if !needs(&[Need::Ours, Need::Program("setpriv")]) {
         return;
     }

@@ -160,7 +160,7 @@ fn a_new_file_has_the_mode_and_the_owner_of_the_old_one() {
 }
 
 #[test]
-fn secrets_are_private_in_a_file_that_was_made_for_them() {
+fn a_new_file_for_passwords_is_private() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -176,7 +176,7 @@ fn secrets_are_private_in_a_file_that_was_made_for_them() {
 }
 
 #[test]
-fn what_is_in_the_new_file_already_stays() {
+fn rotation_keeps_existing_contents_of_the_new_file() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -193,7 +193,7 @@ fn what_is_in_the_new_file_already_stays() {
 }
 
 #[test]
-fn who_need_not_mind_a_hang_up_rotates_in_the_foreground_too() {
+fn sighup_rotates_in_the_foreground_without_a_terminal() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -235,7 +235,7 @@ fn a_session_goes_on_in_the_new_file() {
 }
 
 #[test]
-fn the_logger_takes_the_signal_too() {
+fn the_logger_also_handles_sighup() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -337,7 +337,7 @@ fn goes_on_with_the_old_file(it: &Rotating, syslogd: &Syslogd, reason: &str, cle
 }
 
 #[test]
-fn a_directory_that_is_closed_is_told_and_the_old_file_goes_on() {
+fn rotation_into_a_closed_directory_is_reported_and_keeps_the_old_file() {
     if !needs(&TOLD) {
         return;
     }
@@ -350,7 +350,7 @@ fn a_directory_that_is_closed_is_told_and_the_old_file_goes_on() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_is_told_and_the_old_file_goes_on() {
+fn a_pipe_without_a_reader_is_reported_and_the_old_file_continues() {
     if !needs(&TOLD) {
         return;
     }
@@ -363,7 +363,7 @@ fn a_pipe_that_nobody_reads_is_told_and_the_old_file_goes_on() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_told_and_the_old_file_goes_on() {
+fn a_file_of_another_user_is_reported_and_the_old_file_continues() {
     if !needs(&TOLD) {
         return;
     }

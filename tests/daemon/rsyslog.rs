@@ -64,7 +64,7 @@ fn a_line_that_is_too_long_arrives_in_pieces() {
 }
 
 #[test]
-fn an_rsyslogd_that_comes_later_or_again_is_told_how_much_it_missed() {
+fn a_late_or_restarted_rsyslogd_gets_the_number_of_lost_messages() {
     if !needs(&NEEDS) {
         return;
     }
@@ -88,7 +88,7 @@ fn an_rsyslogd_that_comes_later_or_again_is_told_how_much_it_missed() {
 }
 
 #[test]
-fn an_rsyslogd_that_is_stuck_delays_nothing_and_is_told_how_much_it_missed() {
+fn a_stuck_rsyslogd_delays_nothing_and_gets_the_number_of_lost_messages() {
     if !needs(&NEEDS) {
         return;
     }

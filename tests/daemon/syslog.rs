@@ -12,7 +12,7 @@ use crate::support::wait::until;
 const NEEDS: [Need; 3] = [Need::Ours, Need::Root, Need::MountNamespace];
 
 #[test]
-fn the_life_of_a_daemon_is_told_with_its_priorities() {
+fn the_messages_of_a_daemon_have_their_priorities() {
     if !needs(&NEEDS) {
         return;
     }
@@ -48,7 +48,7 @@ fn the_life_of_a_daemon_is_told_with_its_priorities() {
 }
 
 #[test]
-fn in_the_foreground_it_is_told_in_place_of_stderr() {
+fn syslog_replaces_stderr_in_the_foreground() {
     if !needs(&NEEDS) {
         return;
     }
@@ -71,7 +71,7 @@ fn in_the_foreground_it_is_told_in_place_of_stderr() {
 }
 
 #[test]
-fn quiet_in_the_foreground_only_errors_are_told() {
+fn with_quiet_only_errors_reach_syslog() {
     if !needs(&NEEDS) {
         return;
     }
@@ -113,7 +113,7 @@ fn errors_and_warnings_have_their_priorities() {
 }
 
 #[test]
-fn a_lost_role_is_told_as_the_last_thing() {
+fn a_lost_role_is_the_last_message_to_syslog() {
     if !needs(&NEEDS) {
         return;
     }
@@ -128,7 +128,7 @@ fn a_lost_role_is_told_as_the_last_thing() {
 }
 
 #[test]
-fn a_lost_resolver_is_told_as_an_error_and_the_daemon_goes_on() {
+fn a_lost_resolver_is_reported_as_an_error_and_the_daemon_continues() {
     if !needs(&NEEDS) {
         return;
     }
@@ -143,7 +143,7 @@ fn a_lost_resolver_is_told_as_an_error_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn without_syslogd_it_starts_says_so_and_finds_it_later() {
+fn without_syslogd_it_starts_reports_that_and_finds_it_later() {
     if !needs(&NEEDS) {
         return;
     }

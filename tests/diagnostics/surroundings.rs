@@ -61,7 +61,7 @@ fn with_a_thousand_descriptors_inherited_it_serves() {
 }
 
 #[test]
-fn with_too_few_descriptors_it_says_so_and_serves() {
+fn with_too_few_descriptors_it_reports_that_and_serves() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -77,7 +77,7 @@ fn with_too_few_descriptors_it_says_so_and_serves() {
 }
 
 #[test]
-fn a_soft_limit_is_raised_without_a_word() {
+fn a_soft_limit_is_raised_silently() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -95,7 +95,7 @@ fn a_soft_limit_is_raised_without_a_word() {
 }
 
 #[test]
-fn a_full_device_as_stdout_is_told_once_and_remembered() {
+fn a_full_device_as_stdout_is_reported_once_and_sets_the_exit_status() {
     known_to_fail_on_original("it never looks", || {
         let full = File::options().write(true).open("/dev/full").expect("/dev/full");
         let Bridged { mut client, server, tcpreen } = bridge(|it| it.args(["-v"]).sessions(1).stdout(full));
@@ -110,7 +110,7 @@ fn a_full_device_as_stdout_is_told_once_and_remembered() {
 }
 
 #[test]
-fn a_stdout_whose_reader_has_gone_is_told_once_and_remembered() {
+fn a_closed_stdout_is_reported_once_and_sets_the_exit_status() {
     known_to_fail_on_original("SIGPIPE kills the session", || {
         let (reader, writer) = pipe().expect("a pipe");
         let Bridged { mut client, mut server, tcpreen } =
@@ -128,7 +128,7 @@ fn a_stdout_whose_reader_has_gone_is_told_once_and_remembered() {
 }
 
 #[test]
-fn a_stdout_that_nobody_reads_stalls_the_session_and_loses_nothing() {
+fn a_stdout_without_a_reader_stalls_the_session_and_loses_nothing() {
     let (reader, writer) = pipe().expect("a pipe");
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| it.format("raw").sessions(1).stdout(writer));

@@ -94,7 +94,7 @@ fn descriptors_on_their_way() -> Child {
 }
 
 #[test]
-fn with_too_many_descriptors_on_their_way_nothing_is_tried_again_without_a_pause() {
+fn with_too_many_descriptors_in_flight_retries_are_delayed() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("bash"), Need::Program(PYTHON)]) {
         return;
     }
@@ -129,7 +129,7 @@ fn with_too_many_descriptors_on_their_way_nothing_is_tried_again_without_a_pause
 }
 
 #[test]
-fn workers_that_are_killed_before_they_have_a_session_are_replaced_after_a_pause() {
+fn killed_idle_workers_are_replaced_after_a_delay() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }

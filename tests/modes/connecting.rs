@@ -70,7 +70,7 @@ fn a_client_may_wait_for_what_the_server_says_first() {
 }
 
 #[test]
-fn a_client_that_refuses_is_told_of_as_a_failure() {
+fn a_client_that_refuses_is_reported_as_a_failure() {
     let (client, server) = (Refusing::new(), Server::listen());
     let outcome = connecting(server.port(), client.port()).listen_on("").run();
     let message = format!("port {}: Connection refused\n", client.port());
@@ -80,7 +80,7 @@ fn a_client_that_refuses_is_told_of_as_a_failure() {
 }
 
 #[test]
-fn a_client_named_by_its_address_is_told_of_by_it() {
+fn a_client_without_a_reverse_name_is_reported_by_address() {
     let (client, server) = (Refusing::new(), Server::listen());
     let outcome = connecting(server.port(), client.port()).run();
     let message = format!("127.0.0.1 port {}: Connection refused\n", client.port());
@@ -88,7 +88,7 @@ fn a_client_named_by_its_address_is_told_of_by_it() {
 }
 
 #[test]
-fn a_server_that_refuses_is_a_hang_up_to_the_client_connected_to() {
+fn a_refusing_server_closes_the_dialled_client() {
     let (client, server) = (Server::listen(), Refusing::new());
     let tcpreen = connecting(server.port(), client.port()).spawn();
     client.accept().expect_hang_up();
@@ -98,7 +98,7 @@ fn a_server_that_refuses_is_a_hang_up_to_the_client_connected_to() {
 }
 
 #[test]
-fn a_session_in_vain_counts_and_the_next_is_tried() {
+fn a_failed_session_counts_and_the_next_begins() {
     known_to_fail_on_original("it exits with 0", || {
         let (client, server) = (Refusing::new(), Server::listen());
         let outcome = connecting(server.port(), client.port()).sessions(3).run();

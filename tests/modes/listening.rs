@@ -24,7 +24,7 @@ fn place_line(place: SocketAddr) -> String {
 }
 
 #[test]
-fn both_places_are_told_that_for_clients_first() {
+fn both_addresses_are_announced_the_clients_first() {
     let client = place_of_our_own();
     let (tcpreen, server) = listening(|it| it.listen_at(client));
     let stderr = tcpreen.stderr();
@@ -49,7 +49,7 @@ fn the_server_may_come_first() {
 }
 
 #[test]
-fn both_are_shown_as_the_peers_that_came() {
+fn both_peers_are_shown_by_their_addresses() {
     let (tcpreen, place) = listening(|it| it.sessions(1));
     let (client, server) = (tcpreen.connect(), Peer::connect_to(place));
     let frame = format!(
@@ -63,7 +63,7 @@ fn both_are_shown_as_the_peers_that_came() {
 }
 
 #[test]
-fn what_a_client_said_before_the_server_came_is_kept() {
+fn data_of_a_client_is_kept_until_the_server_connects() {
     let (tcpreen, place) = listening(|it| it.sessions(1));
     let mut client = tcpreen.connect();
     client.send("early words");
@@ -76,7 +76,7 @@ fn what_a_client_said_before_the_server_came_is_kept() {
 }
 
 #[test]
-fn what_a_server_said_before_the_client_came_is_kept() {
+fn data_of_a_server_is_kept_until_the_client_connects() {
     let (tcpreen, place) = listening(|it| it.sessions(1));
     let mut server = Peer::connect_to(place);
     server.send("220 ready");
@@ -142,7 +142,7 @@ fn after_the_last_session_both_ports_are_closed() {
 }
 
 #[test]
-fn a_client_that_still_waits_for_a_server_is_let_go_at_the_end() {
+fn a_client_that_still_waits_for_a_server_is_closed_at_the_end() {
     let (tcpreen, _) = listening(|it| it);
     let mut client = tcpreen.connect();
     client.send("hello?");
@@ -166,7 +166,7 @@ fn a_client_that_did_not_wait_leaves_the_server_to_the_next() {
 }
 
 #[test]
-fn the_client_is_connected_to_and_the_server_waited_for() {
+fn the_client_is_dialled_and_the_server_accepted() {
     let client = Server::listen();
     let place = place_of_our_own();
     let tcpreen = Tcpreen::to(place.port()).host(&place.ip().to_string()).args(["-l", "-c"]);
@@ -185,7 +185,7 @@ fn the_client_is_connected_to_and_the_server_waited_for() {
 }
 
 #[test]
-fn several_clients_are_connected_to_and_as_many_servers_waited_for() {
+fn several_clients_are_dialled_and_as_many_servers_accepted() {
     if is_original() {
         return; // It does not always get to the second pair.
     }

@@ -43,7 +43,7 @@ fn is_in_use(path: &Path) {
 }
 
 #[test]
-fn its_mode_is_what_the_umask_leaves() {
+fn the_mode_of_the_pidfile_follows_the_umask() {
     for (umask, mode) in [("000", 0o777), ("027", 0o750), ("077", 0o700)] {
         let scratch = Scratch::new();
         let path = scratch.path("clients");
@@ -64,7 +64,7 @@ fn it_belongs_to_the_user_who_serves() {
 }
 
 #[test]
-fn in_a_directory_of_roots_it_is_made_by_root_and_the_next_start_takes_its_place() {
+fn a_socket_in_a_root_directory_is_created_by_root_and_replaced_by_the_next_start() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
@@ -123,7 +123,7 @@ fn a_relative_path_is_that_of_the_start() {
 }
 
 #[test]
-fn one_that_nobody_listens_on_is_replaced() {
+fn a_stale_socket_is_replaced() {
     known_to_fail_on_original("to it any file is an address in use", || {
         let scratch = Scratch::new();
         let path = scratch.path("clients");
@@ -137,7 +137,7 @@ fn one_that_nobody_listens_on_is_replaced() {
 }
 
 #[test]
-fn one_that_a_killed_bridge_left_is_replaced() {
+fn the_socket_of_a_killed_bridge_is_replaced() {
     known_to_fail_on_original("to it any file is an address in use", || {
         let scratch = Scratch::new();
         let path = scratch.path("clients");
@@ -155,7 +155,7 @@ fn one_that_a_killed_bridge_left_is_replaced() {
 
 /// 6.2: a second start removes the socket of the first.
 #[test]
-fn one_that_is_served_is_an_error_and_goes_on_being_served() {
+fn a_socket_in_use_is_an_error_and_stays_in_use() {
     known_to_fail_on_original("it unlinks what it could not bind to", || {
         let scratch = Scratch::new();
         let path = scratch.path("clients");

@@ -226,7 +226,7 @@ fn a_path_that_is_too_long_is_an_error() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_of() {
+fn an_unreachable_server_is_reported() {
     let path = Scratch::new().path("nobody");
     let tcpreen = Tcpreen::to(path.display()).args(["-p", "unix/tcp"]).host("").sessions(1).start();
     tcpreen.expect_refusal();

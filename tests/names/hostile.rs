@@ -42,7 +42,7 @@ fn shown(tcpreen: &Running) -> String {
 }
 
 #[test]
-fn no_answer_of_a_name_server_costs_more_than_a_name() {
+fn hostile_name_server_answers_cost_at_most_a_name() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -117,7 +117,7 @@ fn lookups_that_hang_end_and_others_are_shown_by_name_again() {
 }
 
 #[test]
-fn a_lookup_that_is_killed_is_told_and_costs_one_name() {
+fn a_killed_lookup_is_reported_and_costs_one_name() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -143,7 +143,7 @@ fn a_lookup_that_is_killed_is_told_and_costs_one_name() {
 }
 
 #[test]
-fn a_lookup_that_is_killed_at_the_start_is_an_error_that_says_what_to_do() {
+fn a_lookup_killed_at_the_start_is_an_error_with_a_remedy() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -78,7 +78,7 @@ fn start(daemon: Daemon) {
 }
 
 #[test]
-fn no_module_costs_more_than_a_name() {
+fn nss_modules_cost_at_most_a_name() {
     let modules = MODULES.map(Need::NssModule);
     if !needs(&[Need::Ours]) || !needs(&modules) {
         return;
@@ -112,7 +112,7 @@ fn try_one(hosts: &str, daemon: Daemon) {
 
 /// Permits connections to daemons only if one is configured.
 #[test]
-fn without_a_module_that_asks_one_no_daemon_can_be_reached() {
+fn lookups_reach_daemons_only_if_a_module_is_configured() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -37,7 +37,7 @@ fn write(scratch: &Scratch, name: &str, text: &str) {
 }
 
 #[test]
-fn append_keeps_what_is_there_and_begins_on_a_fresh_line() {
+fn append_keeps_the_contents_and_begins_on_a_new_line() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -72,7 +72,7 @@ fn append_adds_bytes_and_nothing_else_to_a_stream_of_one_side() {
 }
 
 #[test]
-fn append_makes_no_part_of_what_is_there() {
+fn append_does_not_rotate_the_existing_contents() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -85,7 +85,7 @@ fn append_makes_no_part_of_what_is_there() {
 }
 
 #[test]
-fn append_to_what_cannot_be_added_to_is_an_error() {
+fn append_to_an_unsuitable_file_is_an_error() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -100,7 +100,7 @@ fn append_to_what_cannot_be_added_to_is_an_error() {
 }
 
 #[test]
-fn a_record_that_filled_the_disk_is_added_to_once_there_is_room() {
+fn append_continues_a_record_that_filled_the_disk() {
     if !needs(&[Need::Ours, Need::Root, Need::Program("ip"), Need::Program("mount")]) {
         return;
     }
@@ -197,7 +197,7 @@ fn one_file_under_two_names_is_an_error_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_name_fits_or_does_not_whatever_a_session_makes_of_it() {
+fn a_template_is_checked_for_the_longest_possible_name() {
     if !needs(&[Need::Ours]) {
         return;
     }

@@ -62,7 +62,7 @@ fn a_descriptor_is_an_output_whatever_it_is() {
 }
 
 #[test]
-fn a_command_of_the_shell_gets_the_record_and_its_end() {
+fn a_shell_process_substitution_gets_the_record_and_its_end() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -76,7 +76,7 @@ fn a_command_of_the_shell_gets_the_record_and_its_end() {
 }
 
 #[test]
-fn what_cannot_be_written_is_told() {
+fn an_unwritable_pidfile_is_an_error() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -96,7 +96,7 @@ fn what_cannot_be_written_is_told() {
 }
 
 #[test]
-fn a_program_with_more_power_than_its_caller_takes_no_descriptor_of_the_callers() {
+fn a_privileged_program_uses_no_descriptor_of_its_caller() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }

@@ -57,7 +57,7 @@ fn other_formats_keep_the_frame_and_the_display_is_restricted_by_the_last() {
 }
 
 #[test]
-fn an_option_that_reaches_no_output_is_told_with_the_output_it_misses() {
+fn an_option_without_effect_is_reported_with_the_output_it_misses() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -88,7 +88,7 @@ fn an_option_that_reaches_no_output_is_told_with_the_output_it_misses() {
 }
 
 #[test]
-fn a_direction_that_makes_no_sense_is_a_usage_error() {
+fn an_invalid_direction_is_a_usage_error() {
     if !needs(&[Need::Ours]) {
         return;
     }

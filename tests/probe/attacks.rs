@@ -26,9 +26,9 @@ const OF_ALL: &[Attack] = &[
     (BUGS, "no memory", || vec![1u8; std::hint::black_box(1 << 46)].len() > 1, Expected::Crashes),
 ];
 
-const CONNECTS: &str = "a worker connects to nobody";
-const MEDDLES: &str = "a worker meddles with nobody";
-const GROWS: &str = "a worker gets no more than it has";
+const CONNECTS: &str = "a worker makes no connection";
+const MEDDLES: &str = "a worker affects no other process";
+const GROWS: &str = "a worker gains no resources";
 
 const WORKER: &[Attack] = &[
     (CONNECTS, "sendto with an address", || sends_to(0), Expected::Killed),
@@ -42,7 +42,7 @@ const WORKER: &[Attack] = &[
     (GROWS, "higher limits", raises_limits, Expected::Holds),
     (GROWS, "the machine's memory", takes_memory, Expected::Holds),
     (GROWS, "a descriptor more than its session needs", has_its_session_alone, Expected::Holds),
-    (GROWS, "a call by the page that every process has", calls_vsyscall, Expected::Fails),
+    (GROWS, "a call through the vsyscall page", calls_vsyscall, Expected::Fails),
 ];
 
 /// This binary unwinds, as tests do; tcpreen aborts after the same message.

@@ -101,10 +101,10 @@ impl Report {
 type Test = fn() -> Result<Vec<String>, Lack>;
 
 const TESTS: &[(&str, Test)] = &[
-    ("the table of a role and the second list have the same calls", same_calls),
-    ("every row of a table says who needs it", every_row_has_a_reason),
+    ("the tables and the second list have the same calls", same_calls),
+    ("every row of a table has a reason", every_row_has_a_reason),
     ("the tables compile for aarch64 and riscv64", for_other_architectures),
-    ("without any one step in any one role nothing is forwarded", without_a_step),
+    ("nothing is forwarded if any step of any role fails", without_a_step),
 ];
 
 const EXTRAS: [Extra; 10] = [
@@ -222,7 +222,7 @@ fn run_role(role: &'static str) -> Vec<Judged> {
     }
     let named = |(group, (count, complaints))| (format!("{role}: {group} ({count})"), complaints);
     let untouched = trap.has_caught().then(|| "somebody came".to_owned()).into_iter().collect();
-    let trapped = (format!("{role}: nobody was connected to"), untouched);
+    let trapped = (format!("{role}: no connection was made"), untouched);
     groups.into_iter().map(named).chain([trapped]).collect()
 }
 

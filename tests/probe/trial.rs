@@ -93,13 +93,13 @@ fn judged(well: bool) -> Outcome {
 
 /// Names of the tests that every role has.
 const GROUPS: [&str; 7] = [
-    "a call that is not on the list is death",
+    "a call outside the list is fatal",
     "a call on the list is survived",
-    "a call with the arguments that it is for is survived",
-    "a call with other arguments is death",
-    "the calls of other architectures are death",
-    "a bug ends as a bug, whatever the environment asks for",
-    "with --sandbox=log a call that is not on the list is survived",
+    "a call with permitted arguments is survived",
+    "a call with other arguments is fatal",
+    "calls of other architectures are fatal",
+    "a bug ends as a bug in any environment",
+    "with --sandbox=log a call outside the list is survived",
 ];
 pub(crate) const NUMBERS_DIE: &str = GROUPS[0];
 const LIST_LIVES: &str = GROUPS[1];

@@ -54,7 +54,7 @@ fn a_server_that_refuses_is_a_reset_to_the_client() {
 }
 
 #[test]
-fn a_server_that_refuses_is_told_on_stderr() {
+fn a_refusing_server_is_reported_on_stderr() {
     let refusing = Refusing::new();
     let port = refusing.port();
     let tcpreen = Tcpreen::to(port).sessions(1).start();
@@ -319,7 +319,7 @@ fn a_connection_of_a_port_with_itself_is_a_refusal() {
 }
 
 #[test]
-fn what_is_dialled_in_vain_is_not_dialled_again_without_a_pause() {
+fn failed_dialling_is_retried_with_a_delay() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -403,7 +403,7 @@ fn a_client_that_leaves_while_the_server_is_dialled_makes_room_for_the_next() {
 }
 
 #[test]
-fn what_a_client_says_at_once_waits_for_the_server() {
+fn early_data_of_a_client_waits_for_the_server() {
     let echo = echo_server();
     let tcpreen = Tcpreen::to(echo.port).start();
     let mut client = tcpreen.connect();

@@ -43,7 +43,7 @@ fn expect_record(outcome: &Outcome, lines: &[&str]) {
 }
 
 #[test]
-fn a_unix_client_that_speaks_and_closes_while_the_server_is_dialled_is_heard() {
+fn data_of_a_unix_client_that_closes_while_the_server_is_dialled_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -59,7 +59,7 @@ fn a_unix_client_that_speaks_and_closes_while_the_server_is_dialled_is_heard() {
 }
 
 #[test]
-fn a_client_that_speaks_and_resets_while_the_server_is_dialled_is_heard() {
+fn data_of_a_client_that_resets_while_the_server_is_dialled_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -75,7 +75,7 @@ fn a_client_that_speaks_and_resets_while_the_server_is_dialled_is_heard() {
 }
 
 #[test]
-fn a_client_that_closes_without_a_word_while_the_server_is_dialled_has_its_session() {
+fn a_silent_client_that_closes_while_the_server_is_dialled_gets_its_session() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -87,7 +87,7 @@ fn a_client_that_closes_without_a_word_while_the_server_is_dialled_has_its_sessi
 }
 
 #[test]
-fn a_client_that_resets_without_a_word_is_recorded_at_once_and_makes_room() {
+fn a_silent_client_that_resets_is_recorded_at_once_and_makes_room() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -101,7 +101,7 @@ fn a_client_that_resets_without_a_word_is_recorded_at_once_and_makes_room() {
 }
 
 #[test]
-fn clients_that_have_reset_while_they_waited_are_recorded_and_no_server_is_bothered() {
+fn clients_that_reset_while_queued_are_recorded_without_dialling_the_server() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -142,7 +142,7 @@ fn listening_on_unix(at_once: u32) -> (Running, [String; 2]) {
 }
 
 #[test]
-fn a_unix_server_that_greets_and_closes_before_the_client_comes_is_heard() {
+fn data_of_a_unix_server_that_closes_before_the_client_connects_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -159,7 +159,7 @@ fn a_unix_server_that_greets_and_closes_before_the_client_comes_is_heard() {
 }
 
 #[test]
-fn a_unix_client_that_speaks_and_closes_before_the_server_comes_is_heard() {
+fn data_of_a_unix_client_that_closes_before_the_server_connects_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -176,7 +176,7 @@ fn a_unix_client_that_speaks_and_closes_before_the_server_comes_is_heard() {
 }
 
 #[test]
-fn a_server_that_greets_and_resets_before_the_client_comes_is_heard() {
+fn data_of_a_server_that_resets_before_the_client_connects_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -192,7 +192,7 @@ fn a_server_that_greets_and_resets_before_the_client_comes_is_heard() {
 }
 
 #[test]
-fn a_client_that_speaks_and_resets_before_the_server_comes_is_heard() {
+fn data_of_a_client_that_resets_before_the_server_connects_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -207,7 +207,7 @@ fn a_client_that_speaks_and_resets_before_the_server_comes_is_heard() {
 }
 
 #[test]
-fn whoever_resets_without_a_word_leaves_its_counterpart_to_the_next() {
+fn a_silent_reset_leaves_the_counterpart_to_the_next_peer() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -225,7 +225,7 @@ fn whoever_resets_without_a_word_leaves_its_counterpart_to_the_next() {
 }
 
 #[test]
-fn a_unix_server_that_greets_and_closes_while_the_client_is_dialled_is_heard() {
+fn data_of_a_unix_server_that_closes_while_the_client_is_dialled_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -241,7 +241,7 @@ fn a_unix_server_that_greets_and_closes_while_the_client_is_dialled_is_heard() {
 }
 
 #[test]
-fn a_server_that_comes_and_closes_while_the_client_is_dialled_is_heard() {
+fn data_of_a_server_that_closes_while_the_client_is_dialled_is_delivered() {
     if !needs(&[Need::Ours]) {
         return;
     }

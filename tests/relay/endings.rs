@@ -102,7 +102,7 @@ fn a_reset_after_a_half_close_is_passed_on() {
 }
 
 #[test]
-fn what_was_sent_before_a_hang_up_is_recorded() {
+fn data_sent_before_a_close_is_recorded() {
     known_to_fail_on_original("SIGPIPE kills it with the record in its buffers", || {
         let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.format("C").sessions(1));
         client.send("USER bob\r\n");

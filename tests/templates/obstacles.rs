@@ -60,7 +60,7 @@ fn a_hundred_files_of_the_same_name_do_not_lose_a_session() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_told_at_the_start() {
+fn an_unwritable_directory_is_reported_at_the_start() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -85,7 +85,7 @@ fn a_directory_that_cannot_be_written_is_told_at_the_start() {
 }
 
 #[test]
-fn a_template_that_means_nothing_is_a_usage_error() {
+fn an_invalid_template_is_a_usage_error() {
     if !needs(&[Need::Ours]) {
         return;
     }

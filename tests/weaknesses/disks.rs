@@ -15,7 +15,7 @@ use crate::support::wait::{PATIENCE, until};
 use crate::support::{Bridged, bridge, nobody};
 
 #[test]
-fn a_full_disk_is_told_once_and_remembered() {
+fn a_full_disk_is_reported_once_and_sets_the_exit_status() {
     if !needs(&[Need::Root, Need::Program("ip"), Need::World]) {
         return;
     }
@@ -32,7 +32,7 @@ fn a_full_disk_is_told_once_and_remembered() {
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_told_of_once_and_remembered() {
+fn a_file_at_its_size_limit_is_reported_once_and_sets_the_exit_status() {
     known_to_fail_on_original("SIGXFSZ kills it", || {
         let scratch = Scratch::new();
         let limit = "ulimit -f 16";

@@ -22,7 +22,7 @@ const COMMANDS: &[u8] =
 
 /// All formats but `raw`, which is unmodified except on a terminal.
 #[test]
-fn traffic_forges_no_line_of_a_shared_output() {
+fn traffic_cannot_forge_lines_of_a_shared_output() {
     if !needs(&[Need::Ours]) {
         return; // The original has a file for each session, in which everything can be forged.
     }
@@ -52,7 +52,7 @@ fn traffic_forges_no_line_of_a_shared_output() {
 }
 
 #[test]
-fn the_name_of_a_unix_client_forges_no_line() {
+fn the_name_of_a_unix_client_cannot_forge_lines() {
     known_to_fail_on_original("it shows the name as it is", || {
         let scratch = Scratch::new();
         let path = scratch.path("clients");
@@ -101,7 +101,7 @@ fn is_harmless(shown: &[u8], what: &str) {
 }
 
 #[test]
-fn no_peer_commands_a_terminal() {
+fn peers_cannot_send_terminal_commands() {
     known_to_fail_on_original("raw and password show everything as it is", || {
         for format in ["raw", "strip", "C", "hex", "count", "password"] {
             let scratch = Scratch::new();
@@ -123,7 +123,7 @@ fn no_peer_commands_a_terminal() {
 }
 
 #[test]
-fn traffic_forges_no_line_on_a_terminal_that_sessions_share() {
+fn traffic_cannot_forge_lines_on_a_shared_terminal() {
     if !needs(&[Need::Ours]) {
         return;
     }
@@ -167,7 +167,7 @@ fn log_in_with_commands(mut client: Peer, mut server: Peer) {
 }
 
 #[test]
-fn no_name_of_a_peer_commands_a_terminal() {
+fn names_of_peers_cannot_contain_terminal_commands() {
     known_to_fail_on_original("it shows the name as it is", || {
         let scratch = Scratch::new();
         let path = scratch.path("clients");
