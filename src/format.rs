@@ -13,6 +13,8 @@ pub enum Format {
     Raw,
     Password(Finds),
     Strip,
+    Json,
+    Pcapng,
 }
 
 /// Credentials that `password` lists.
@@ -37,7 +39,7 @@ pub enum Need {
 
 impl Format {
     /// Every format, in the order of `--help`.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 9] = [
         Format::C,
         Format::Hex,
         Format::Count,
@@ -45,6 +47,8 @@ impl Format {
         Format::Raw,
         Format::Password(Finds::Logins),
         Format::Strip,
+        Format::Json,
+        Format::Pcapng,
     ];
 
     /// The name, then its aliases. Case-sensitive, as in 1.4.4.
@@ -57,10 +61,12 @@ impl Format {
             Format::Raw => &["raw"],
             Format::Password(_) => &["password", "pass", "pw"],
             Format::Strip => &["strip", "stripped"],
+            Format::Json => &["json", "ndjson", "jsonl"],
+            Format::Pcapng => &["pcapng", "pcap"],
         }
     }
 
-    /// Whether its outputs are readable by their owner only.
+    /// Whether it shows credentials alone, and takes `--password`.
     pub const fn has_secrets(self) -> bool {
         matches!(self, Format::Password(_))
     }
@@ -74,7 +80,28 @@ impl Format {
         match self {
             Format::Null => Need::Totals,
             Format::Count => Need::Lengths,
-            Format::C | Format::Hex | Format::Raw | Format::Password(_) | Format::Strip => Need::Bytes,
+            Format::C
+            | Format::Hex
+            | Format::Raw
+            | Format::Password(_)
+            | Format::Strip
+            | Format::Json
+            | Format::Pcapng => Need::Bytes,
         }
+    }
+
+    /// Whether files in this format are for their owner alone: they are easily searched for secrets.
+    pub const fn is_private(self) -> bool {
+        matches!(self, Format::Password(_) | Format::Json | Format::Pcapng)
+    }
+
+    /// Whether it has room for sessions whose server was not reached.
+    pub const fn has_refused(self) -> bool {
+        matches!(self, Format::Json | Format::Pcapng)
+    }
+
+    /// Whether it is no text: nothing for a terminal, and no lines.
+    pub const fn is_binary(self) -> bool {
+        matches!(self, Format::Pcapng)
     }
 }

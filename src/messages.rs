@@ -19,7 +19,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use privsep::channel::Channel;
 use privsep::confine::{Cage, Identity};
@@ -363,25 +363,17 @@ pub enum ToLogger {
     Serve,
     /// A session begins; the descriptor is the channel on which its records arrive.
     Session {
-        number: u64,
-        client: Address,
-        server: Address,
-        /// Seconds since the epoch.
-        started: u64,
+        opening: Opening,
         /// `-b`: the worker, which keeps to it, is not believed.
         bytes: Option<u64>,
     },
     /// Sessions of a saved record arrive on the channel that comes with this.
     Saved,
-    /// A session that ends before it has a worker, because one peer left while the other was not there yet. Of
-    /// a peer that was not reached, `client` or `server` is where it was looked for.
+    /// A session that ends before it has a worker. A peer that is not connected has the address where it was looked
+    /// for.
     Unserved {
-        number: u64,
-        client: Address,
-        server: Address,
-        /// Seconds since the epoch.
-        started: u64,
-        cause: Cause,
+        opening: Opening,
+        end: Unserved,
     },
     /// The worker of a session did not end by itself.
     Died {
@@ -406,6 +398,29 @@ pub enum ToLogger {
     Ping,
     /// No more sessions: write everything, answer `Finished`.
     Finish,
+}
+
+/// What the parent knows of a session when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    pub number: u64,
+    /// Client and server.
+    pub peers: [Address; 2],
+    /// Our own ends of the two connections.
+    pub locals: [Option<Address>; 2],
+    /// When the first peer was accepted or connected; as all times here, in nanoseconds since 1970.
+    pub accepted: u64,
+    /// When both were connected, or this turned out to be impossible.
+    pub started: u64,
+}
+
+/// Why a session has no worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unserved {
+    /// One peer left while the other was not there yet.
+    Left(Cause),
+    /// The server was not reached.
+    Refused { errno: i32 },
 }
 
 /// How sessions share an output.
@@ -534,23 +549,40 @@ pub enum LookupAnswer {
 /// What a worker has: the way to the logger, on which its session came.
 pub type WorkersEnd = Channel<Record, ToWorker, { wire::SHORT }>;
 
-/// Worker to logger: what happened in the session, as it happened.
+/// The time in nanoseconds since 1970; a clock that stands before that is taken for 1970. The vDSO answers: no system
+/// call where the clock source of the system can be read from user space, as on all common machines.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Worker to logger: what happened in the session, as it happened, and when ([`now`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// The bytes that follow in the same message came from this side.
-    Data { from: Side, urgent: bool },
+    /// The bytes that follow in the same message came from this side. The time is that of the end of the read.
+    Data { from: Side, urgent: bool, time: u64 },
     /// So many bytes passed, which no output wants to see.
-    Passed { from: Side, bytes: u64 },
+    Passed { from: Side, bytes: u64, time: u64 },
     /// This side sends no more; so many bytes came from it.
-    Ended { from: Side, total: u64 },
+    Ended { from: Side, total: u64, time: u64 },
     /// The session is over. The totals of the sides that have not ended yet: how many bytes came from client and
     /// server. The last record.
-    Closed { cause: Cause, totals: [Option<u64>; 2] },
+    Closed { cause: Cause, totals: [Option<u64>; 2], time: u64 },
 }
 
 impl Record {
     /// No encoded record is longer: the payload of `Data` begins within this.
-    pub const MAX_HEAD: usize = 40;
+    pub const MAX_HEAD: usize = 48;
+
+    /// When it happened, as far as the worker is to be believed.
+    pub fn time(&self) -> u64 {
+        match *self {
+            Record::Data { time, .. }
+            | Record::Passed { time, .. }
+            | Record::Ended { time, .. }
+            | Record::Closed { time, .. } => time,
+        }
+    }
 
     /// No message with a record is longer, payload included.
     pub const LONGEST: usize = 256 * 1024;
@@ -603,6 +635,17 @@ pub struct SavedEnd {
     pub totals: [u64; 2],
 }
 
+/// Whether the peers of a session met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Meeting {
+    /// Both were connected.
+    Both,
+    /// One left before the other was connected: no data, no end of a stream.
+    One,
+    /// The server was not reached: likewise, and the state is refused.
+    Refused,
+}
+
 /// The beginning of a saved session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedStart {
@@ -614,7 +657,7 @@ pub struct SavedStart {
     pub addresses: [Address; 2],
     pub locals: [Option<Address>; 2],
     pub names: [Name; 2],
-    pub is_served: bool,
+    pub meeting: Meeting,
 }
 
 /// Why a session ended.

@@ -35,6 +35,7 @@ mod policy;
 mod promises;
 mod reading;
 mod record_first;
+mod records;
 mod relay;
 mod roles;
 mod sandbox;

@@ -187,7 +187,7 @@ fn a_worker_that_floods_the_logger_is_killed_at_the_deadline() {
     ends_although("null", |_, worker, _| {
         let channel = channel_of(worker);
         kill(worker, Signal::SIGSTOP).expect("kill");
-        let frame = hostile::encoded(&Record::Passed { from: Side::Client, bytes: 1 });
+        let frame = hostile::encoded(&Record::Passed { from: Side::Client, bytes: 1, time: 0 });
         // As the worker itself would, for as long as it lives.
         flood = Some(std::thread::spawn(move || {
             while proc::is_alive(worker) {

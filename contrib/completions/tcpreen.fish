@@ -9,7 +9,9 @@ count\t''
 null\t''
 raw\t''
 password\t''
-strip\t''"
+strip\t''
+json\t''
+pcapng\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
 complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''

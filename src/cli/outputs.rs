@@ -36,7 +36,10 @@ impl Line {
         if is_shown && !to_stdout && !self.circumstances.stdout_is_a_peers {
             let is_wanted = !outputs.is_empty() || verbosity >= Verbosity::Verbose || !bridges;
             let unasked = if is_wanted { Format::C } else { Format::Null };
-            let format = formats.last().map_or(unasked, |&(_, format)| format);
+            // Beside outputs, the display is for the eyes.
+            let is_for_display = |format: &Format| outputs.is_empty() || !format.is_binary();
+            let asked = formats.last().map(|&(_, format)| format).filter(is_for_display);
+            let format = asked.unwrap_or(unasked);
             let only = sides.last().and_then(|&(_, side)| side);
             outputs.insert(0, Output { target: Target::Stdout, view: view(format, only)? });
         }

@@ -627,7 +627,9 @@ fn numbers_that_are_none() {
 fn an_unknown_name_tells_the_known_ones() {
     assert_eq!(
         error_of(words("-f x 80")).text,
-        format!("x: Unrecognized log format.\nLog formats are: C hex count null raw password strip{TRY}")
+        format!(
+            "x: Unrecognized log format.\nLog formats are: C hex count null raw password strip json pcapng{TRY}"
+        )
     );
     assert_eq!(
         error_of(words("-p x 80")).text,
@@ -706,7 +708,9 @@ fn help_fits_the_screen() {
     assert!(help.lines().count() <= 64, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
-        help.ends_with("Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip\n"),
+        help.ends_with(
+            "Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip json pcapng\n"
+        ),
         "{help}"
     );
     assert_eq!(parse_words(words("--help")), Ok(Action::Help(help)));

@@ -97,7 +97,7 @@ fn start(info: &SessionInfo) -> SavedEvent {
         addresses: [client.address.clone(), server.address.clone()],
         locals: [client.local.clone(), server.local.clone()],
         names: [client.name.clone(), server.name.clone()],
-        is_served: info.is_served,
+        meeting: info.meeting,
     }))
 }
 

@@ -18,7 +18,7 @@ use crate::format::Format;
 use crate::fuzz::{Script, send, text, unlocked};
 use crate::messages::{
     Acknowledge, Address, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices,
-    OutputTarget, Record, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
+    Opening, OutputTarget, Record, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
@@ -52,8 +52,11 @@ pub fn fuzz(data: &[u8]) {
     }
     // Whoever is left leaves, upon which the reader has to come to an end: as for a parent that was killed.
     let good = cast.workers.remove(0);
-    let _ =
-        good.send_with(&Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)] }, &[], Wait::No);
+    let _ = good.send_with(
+        &Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)], time: 0 },
+        &[],
+        Wait::No,
+    );
     drop((cast, good));
     let intake = Intake { sharing, backlog: 8, run: "fuzz".into(), acknowledge: Acknowledge::Nothing };
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), intake, writers, notes);
@@ -76,7 +79,7 @@ fn tempfile() -> std::fs::File {
 
 fn data_of(bytes: &[u8]) -> Vec<u8> {
     let mut room = [0; Record::MAX_HEAD];
-    let record = Record::Data { from: Side::Client, urgent: false };
+    let record = Record::Data { from: Side::Client, urgent: false, time: 0 };
     let length = privsep::wire::encode(&record, &mut room).expect("a record");
     [&room[..length], bytes].concat()
 }
@@ -92,8 +95,9 @@ impl Cast {
     fn begin(&mut self, number: u64) -> &Worker {
         let (ours, theirs) = Worker::pair().expect("a pair");
         let peer = Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 };
-        let message =
-            ToLogger::Session { number, client: peer.clone(), server: peer, started: 0, bytes: None };
+        let opening =
+            Opening { number, peers: [peer.clone(), peer], locals: [None, None], accepted: 0, started: 0 };
+        let message = ToLogger::Session { opening, bytes: None };
         let _ = self.parent.send_with(&message, &[theirs.as_fd()], Wait::No);
         self.workers.push(ours);
         &self.workers[self.workers.len() - 1]
@@ -143,9 +147,9 @@ fn said_by_a_worker(script: &mut Script<'_>) -> Record {
     let from = if what & 8 == 0 { Side::Client } else { Side::Server };
     let number = u64::from(script.byte());
     match what % 4 {
-        0 => Record::Passed { from, bytes: number },
-        1 => Record::Ended { from, total: number },
-        2 => Record::Closed { cause: Cause::Reset(from), totals: [None, Some(number)] },
-        _ => Record::Closed { cause: Cause::Failed { errno: what.into() }, totals: [None; 2] },
+        0 => Record::Passed { from, bytes: number, time: 0 },
+        1 => Record::Ended { from, total: number, time: 0 },
+        2 => Record::Closed { cause: Cause::Reset(from), totals: [None, Some(number)], time: 0 },
+        _ => Record::Closed { cause: Cause::Failed { errno: what.into() }, totals: [None; 2], time: 0 },
     }
 }

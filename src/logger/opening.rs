@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc;
 use nix::sys::stat::Mode;
-use nix::unistd::Uid;
+use nix::unistd::{Uid, isatty};
 
 use super::claim::{self, FileId};
 use super::home::Home;
@@ -148,7 +148,15 @@ impl Plan {
     fn open(self, renewal: &Renewal) -> Result<Opened, Problem> {
         let Plan { to, view, name } = self;
         let kind = match to {
-            To::Stream(fd) => writable(fd).map(Kind::Stream),
+            To::Stream(fd) => match writable(fd) {
+                Ok(file) if view.format.is_binary() && isatty(&file) == Ok(true) => {
+                    let format = view.format.names()[0];
+                    let reason =
+                        format!("{name}: a terminal cannot show {format}; write it to a file (-o FILE)");
+                    return Err(Problem::Template { reason });
+                }
+                result => result.map(Kind::Stream),
+            },
             To::File(path) => open_file(path, view.format, renewal),
             To::Series(template) => Series::open(template, view, mode(view.format), renewal.taken)
                 .map(Kind::Series)
@@ -225,10 +233,10 @@ impl Regular {
     fn begin(&mut self, view: View, beginning: Beginning) -> io::Result<()> {
         let found = self.file.metadata()?;
         // Secrets in a file that was there before and that others may read.
-        if view.format.has_secrets() && found.uid() == Uid::effective().as_raw() {
+        if view.format.is_private() && found.uid() == Uid::effective().as_raw() {
             self.file.set_permissions(Permissions::from_mode(PRIVATE))?;
         }
-        let is_bytes = view.format == Format::Raw && view.only.is_some();
+        let is_bytes = view.format.is_binary() || view.format == Format::Raw && view.only.is_some();
         match beginning {
             _ if self.length == 0 => Ok(()),
             Beginning::Append if is_bytes || self.ends_a_line() => Ok(()),
@@ -266,7 +274,7 @@ fn problem(name: String, error: &io::Error) -> Problem {
 
 /// Before the umask.
 fn mode(format: Format) -> Mode {
-    Mode::from_bits_truncate(if format.has_secrets() { PRIVATE } else { 0o666 })
+    Mode::from_bits_truncate(if format.is_private() { PRIVATE } else { 0o666 })
 }
 
 /// A descriptor that was handed over, if it can be written at all.

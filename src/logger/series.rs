@@ -17,7 +17,7 @@ use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
 use crate::messages::{Side, Taken, View};
 use crate::policy::NEW_FILE;
-use crate::record::{Event, Kind, Purpose, SessionInfo, encoder};
+use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, encoder};
 
 /// Names tried with `-1`, `-2` and so on: enough for names that only sometimes meet, few enough that a
 /// client who comes again and again does not slow the logger down.
@@ -118,6 +118,9 @@ impl Series {
 
     /// Makes the files of a session.
     fn begin(&mut self, info: &SessionInfo) -> Result<(), Trouble> {
+        if info.meeting == Meeting::Refused && !self.view.format.has_refused() {
+            return Ok(());
+        }
         let facts = &Facts::of(info);
         let mut result = Ok(());
         for view in self.views() {

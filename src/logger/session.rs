@@ -11,7 +11,7 @@ use privsep::channel::Channel;
 
 use crate::messages::{Cause, End, Name, Record, Side, ToWorker};
 use crate::reason::reason;
-use crate::record::{self, ConnState, Event, Kind, SessionInfo, State, Time};
+use crate::record::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::signals;
 
 /// How long we wait for the parent to tell why a worker vanished.
@@ -91,6 +91,10 @@ impl Session {
         }
     }
 
+    pub(super) fn meeting(&self) -> Meeting {
+        self.info.meeting
+    }
+
     /// Of client and server.
     pub(super) fn names(&self) -> [&Name; 2] {
         [0, 1].map(|index| &self.info.peers[index].name)
@@ -115,8 +119,8 @@ impl Session {
         self.heard = Instant::now();
         match *record {
             Record::Data { from, .. } => self.add(from, payload as u64),
-            Record::Passed { from, bytes } => self.add(from, bytes),
-            Record::Ended { from, total } => self.bytes[from as usize] = total,
+            Record::Passed { from, bytes, .. } => self.add(from, bytes),
+            Record::Ended { from, total, .. } => self.bytes[from as usize] = total,
             Record::Closed { totals, .. } => {
                 for (bytes, total) in self.bytes.iter_mut().zip(totals) {
                     *bytes = total.unwrap_or(*bytes);
@@ -211,7 +215,10 @@ impl Session {
 
     /// The last event.
     pub(super) fn end(&mut self, time: Option<Time>, (state, errno): (State, i32)) -> Event {
-        let conn_state = ConnState::of(state, self.ended);
+        let conn_state = match state {
+            State::Refused => ConnState::of_refusal(errno),
+            state => ConnState::of(state, self.ended),
+        };
         self.event(time, Kind::End(record::End { state, conn_state, errno, totals: self.bytes }))
     }
 
@@ -221,7 +228,7 @@ impl Session {
         match *record {
             Record::Data { from, .. } => running && payload > 0 && self.may_grow(from),
             // Of nothing there is nothing to tell, which would fill a disk and be counted as no byte.
-            Record::Passed { from, bytes } => running && payload == 0 && bytes > 0 && self.may_grow(from),
+            Record::Passed { from, bytes, .. } => running && payload == 0 && bytes > 0 && self.may_grow(from),
             Record::Ended { from, .. } => {
                 let first = !std::mem::replace(&mut self.ended[from as usize], true);
                 running && payload == 0 && first
@@ -359,9 +366,9 @@ pub(super) mod tests {
     use crate::messages::Address;
     use crate::record::Peer;
 
-    const DATA: Record = Record::Data { from: Side::Client, urgent: false };
-    const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
-    const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None, Some(0)] };
+    const DATA: Record = Record::Data { from: Side::Client, urgent: false, time: 0 };
+    const ENDED: Record = Record::Ended { from: Side::Client, total: 1, time: 0 };
+    const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None, Some(0)], time: 0 };
 
     pub(in crate::logger) fn info() -> SessionInfo {
         let address = Address::Unix(Vec::new());
@@ -373,7 +380,7 @@ pub(super) mod tests {
             accepted,
             started,
             peers: [peer.clone(), peer],
-            is_served: true,
+            meeting: Meeting::Both,
         }
     }
 
@@ -411,13 +418,15 @@ pub(super) mod tests {
         assert!(session.allows(&ENDED, 0));
         assert!(!session.allows(&ENDED, 0));
         assert!(!session.allows(&DATA, 1));
-        assert!(!session.allows(&Record::Closed { cause: Cause::Done, totals: [Some(1), None] }, 0));
+        assert!(!session.allows(&Record::Closed { cause: Cause::Done, totals: [Some(1), None], time: 0 }, 0));
     }
 
     #[test]
     fn no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from() {
-        let passed = |bytes| Record::Passed { from: Side::Server, bytes };
-        for (record, payload) in [(Record::Data { from: Side::Server, urgent: false }, 5), (passed(5), 0)] {
+        let passed = |bytes| Record::Passed { from: Side::Server, bytes, time: 0 };
+        for (record, payload) in
+            [(Record::Data { from: Side::Server, urgent: false, time: 0 }, 5), (passed(5), 0)]
+        {
             let mut session = limited(Some(10));
             for (record, payload) in [(DATA, 4), (record, payload), (DATA, 100)] {
                 assert!(session.allows(&record, payload), "{record:?}");
@@ -472,7 +481,7 @@ pub(super) mod tests {
     #[test]
     fn no_claim_of_a_worker_overflows_a_sum() {
         let mut session = session();
-        let passed = Record::Passed { from: Side::Client, bytes: u64::MAX };
+        let passed = Record::Passed { from: Side::Client, bytes: u64::MAX, time: 0 };
         session.count(&passed, 0);
         session.count(&passed, 0);
         assert_eq!(session.bytes(), [u64::MAX, 0]);

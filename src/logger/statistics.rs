@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::session::Session;
+use crate::record::Meeting;
 
 /// Sessions that are over.
 #[derive(Default)]
@@ -15,6 +16,10 @@ pub(super) struct Statistics {
 impl Statistics {
     /// A session is over.
     pub(super) fn add(&mut self, session: &Session) {
+        // A server that was not reached is told of when that happens.
+        if session.meeting() == Meeting::Refused {
+            return;
+        }
         self.ended += 1;
         for (sum, bytes) in self.bytes.iter_mut().zip(session.bytes()) {
             *sum = sum.saturating_add(bytes);

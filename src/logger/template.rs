@@ -7,12 +7,10 @@ use std::fmt;
 
 use crate::messages::{Address, Side};
 use crate::record::SessionInfo;
+use crate::record::civil::Civil;
 
 /// The longest name that file systems take (`NAME_MAX`).
 const LONGEST: usize = 255;
-
-/// The last second whose year has four digits, and what comes after it is shown as.
-const LAST_SECOND: u64 = 253_402_300_799;
 
 /// What a name is told about a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,24 +239,8 @@ impl fmt::Display for Mistake {
 
 /// `20260131T235959Z`: sorts as time does, and has no colon, which some file systems refuse.
 fn utc(seconds: u64) -> String {
-    let seconds = seconds.min(LAST_SECOND);
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let Civil { year, month, day, hour, minute, second } = Civil::of(seconds);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-/// Year, month and day of a day since 1970. Years are counted from March here, so that the leap day is
-/// the last of its year and months have lengths that a line through them gives.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const ERA: u64 = 146_097; // days in 400 years
-    let days = days + 719_468; // since 1 March of the year 0
-    let (era, day_of_era) = (days / ERA, days % ERA);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / (ERA - 1)) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (400 * era + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

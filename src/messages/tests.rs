@@ -28,10 +28,26 @@ fn cause() -> impl Strategy<Value = Cause> {
 fn record() -> impl Strategy<Value = Record> {
     let totals = [any::<Option<u64>>(), any::<Option<u64>>()];
     prop_oneof![
-        (side(), any::<bool>()).prop_map(|(from, urgent)| Record::Data { from, urgent }),
-        (side(), any::<u64>()).prop_map(|(from, bytes)| Record::Passed { from, bytes }),
-        (side(), any::<u64>()).prop_map(|(from, total)| Record::Ended { from, total }),
-        (cause(), totals).prop_map(|(cause, totals)| Record::Closed { cause, totals }),
+        (side(), any::<bool>(), any::<u64>()).prop_map(|(from, urgent, time)| Record::Data {
+            from,
+            urgent,
+            time
+        }),
+        (side(), any::<u64>(), any::<u64>()).prop_map(|(from, bytes, time)| Record::Passed {
+            from,
+            bytes,
+            time
+        }),
+        (side(), any::<u64>(), any::<u64>()).prop_map(|(from, total, time)| Record::Ended {
+            from,
+            total,
+            time
+        }),
+        (cause(), totals, any::<u64>()).prop_map(|(cause, totals, time)| Record::Closed {
+            cause,
+            totals,
+            time
+        }),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::dial::{Dial, Progress, Refusal};
 use super::socket::{self, Standing};
-use crate::messages::{Address, Side};
+use crate::messages::{self, Address, Side};
 
 /// One peer.
 pub(super) enum Half {
@@ -17,13 +17,15 @@ pub(super) enum Half {
 pub(super) struct Present {
     pub(super) socket: OwnedFd,
     pub(super) address: Address,
+    /// When it was accepted, or the connection stood.
+    pub(super) since: u64,
     /// Has closed or reset its connection, which poll(2) would report continuously.
     pub(super) has_left: bool,
 }
 
 impl Present {
     pub(super) fn new(socket: OwnedFd, address: Address) -> Present {
-        Present { socket, address, has_left: false }
+        Present { socket, address, since: messages::now(), has_left: false }
     }
 
     /// Checks whether the peer has disconnected. Returns `true` if it is lost with nothing left to deliver.
@@ -100,6 +102,24 @@ impl Pair {
             (_, Half::There(server)) => server.is_lost().then_some(Side::Server),
             _ => None,
         }
+    }
+
+    /// Our own ends of the connections that stand.
+    pub(super) fn locals(&self) -> [Option<Address>; 2] {
+        [&self.client, &self.server].map(|half| match half {
+            Half::There(present) => socket::local_of(&present.socket).ok(),
+            Half::Awaited | Half::Dialling(_) => None,
+        })
+    }
+
+    /// When the first peer was there; now, where none is.
+    pub(super) fn since(&self) -> u64 {
+        let since = |half: &Half| match half {
+            Half::There(present) => Some(present.since),
+            Half::Awaited | Half::Dialling(_) => None,
+        };
+        let both = [since(&self.client), since(&self.server)];
+        both.into_iter().flatten().min().unwrap_or_else(messages::now)
     }
 
     /// Resets a peer whose counterpart is unreachable, as that server would.

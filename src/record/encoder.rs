@@ -1,7 +1,10 @@
 //! What every output format implements.
 
 use super::event::{Event, Time};
+use super::ndjson::NdjsonEncoder;
+use super::pcapng::PcapngEncoder;
 use super::text::TextEncoder;
+use crate::format::Format;
 use crate::messages::View;
 
 /// Encodes the events of one output, in one file after the other. Pure: no descriptor, no clock.
@@ -37,5 +40,9 @@ pub(crate) struct Purpose {
 
 /// The encoder of an output.
 pub(crate) fn encoder(view: View, purpose: Purpose) -> Box<dyn Encoder> {
-    Box::new(TextEncoder::new(view, purpose))
+    match view.format {
+        Format::Json => Box::new(NdjsonEncoder::new(view.only)),
+        Format::Pcapng => Box::new(PcapngEncoder::new(view.only)),
+        _ => Box::new(TextEncoder::new(view, purpose)),
+    }
 }

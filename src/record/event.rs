@@ -16,9 +16,10 @@
 //! in place of port numbers.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::messages::{Address, Name, Side};
+pub(crate) use crate::messages::Meeting;
+use crate::messages::{self, Address, Name, Side};
+use nix::libc;
 
 /// A moment in UTC, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,10 +30,8 @@ impl Time {
         Time(nanos)
     }
 
-    /// Now; a clock that stands before 1970 is taken for 1970. Costs no system call (vDSO).
     pub(crate) fn now() -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        Time(messages::now())
     }
 
     pub(crate) const fn nanos(self) -> u64 {
@@ -90,8 +89,7 @@ pub(crate) struct SessionInfo {
     pub(crate) started: Time,
     /// Client and server.
     pub(crate) peers: [Peer; 2],
-    /// `false` for a session whose server was not reached: [`State::Refused`] and nothing else follows.
-    pub(crate) is_served: bool,
+    pub(crate) meeting: Meeting,
 }
 
 impl SessionInfo {
@@ -220,6 +218,14 @@ impl ConnState {
         ConnState::Rsto,
         ConnState::Rstr,
     ];
+
+    /// Of a session whose server was not reached for this reason.
+    pub(crate) const fn of_refusal(errno: i32) -> ConnState {
+        match errno {
+            libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => ConnState::S0,
+            _ => ConnState::Rej,
+        }
+    }
 
     /// Of a session that ended with `state` after the sides for which `finished` is set had finished.
     pub(crate) const fn of(state: State, finished: [bool; 2]) -> ConnState {

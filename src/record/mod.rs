@@ -1,11 +1,15 @@
 //! What happened in the sessions, and how it is written down: the vocabulary of worker, logger and converter, and the
 //! output formats as [`Encoder`]s of it.
 
-#[allow(dead_code, reason = "the formats that use all of it are not written yet")]
+pub(crate) mod address;
+pub(crate) mod civil;
 mod encoder;
-#[allow(dead_code, reason = "likewise")]
 mod event;
+mod json;
+mod ndjson;
+mod object;
 pub(crate) mod order;
+mod pcapng;
 pub(crate) mod read;
 pub(crate) mod text;
 pub(crate) mod visible;
@@ -14,5 +18,5 @@ pub(crate) mod visible;
 mod golden;
 
 pub(crate) use encoder::{Encoder, FileStart, Purpose, encoder};
-pub(crate) use event::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
+pub(crate) use event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 pub(crate) use text::find;

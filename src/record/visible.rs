@@ -30,7 +30,7 @@ fn spell(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether a character does something instead of being seen.
-fn acts(character: char) -> bool {
+pub(super) fn acts(character: char) -> bool {
     match character {
         ' '..='~' => false,
         // Direction marks, embeddings, overrides and isolates; line and paragraph separators.

@@ -17,7 +17,7 @@ use super::loss::Losses;
 use super::receipt::{Heard, Receipts};
 use super::transport::Peer;
 use crate::format::Need;
-use crate::messages::{Cause, Record, Side, WorkersEnd};
+use crate::messages::{self, Cause, Record, Side, WorkersEnd};
 
 /// How long a receiver may take nothing of what a failed peer sent before.
 const GRACE: Duration = Duration::from_secs(10);
@@ -348,7 +348,7 @@ impl<'a> Bridge<'a> {
             Cause::Idle | Cause::NotReading(_) | Cause::Stopped | Cause::Failed { .. } => {}
         }
         let totals = [0, 1].map(|index| self.flows[index].unreported_total());
-        report(self.channel, &Record::Closed { cause, totals })?;
+        report(self.channel, &Record::Closed { cause, totals, time: messages::now() })?;
         match cause {
             Cause::Reset(side) | Cause::Lost { side, .. } => self.peers[side.other() as usize].reset(),
             // Refused: its files could not be made.

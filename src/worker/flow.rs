@@ -14,7 +14,7 @@ use privsep::wire;
 use super::receipt::{Place, Receipts};
 use super::transport::Peer;
 use crate::format::Need;
-use crate::messages::{Record, Side, WorkersEnd};
+use crate::messages::{self, Record, Side, WorkersEnd};
 
 /// A read that brings this much says that the flow is bulk, for which a pipe pays.
 const BULK: usize = 64 * 1024;
@@ -214,7 +214,7 @@ impl Flow {
             Need::Bytes => {
                 // The head is put right before the payload, so that both are one piece of memory.
                 let mut head = [0; Record::MAX_HEAD];
-                let record = Record::Data { from: self.from, urgent };
+                let record = Record::Data { from: self.from, urgent, time: messages::now() };
                 let used = wire::encode(&record, &mut head).map_err(io::Error::other)?;
                 let start = Record::MAX_HEAD - used;
                 buffer.bytes[start..Record::MAX_HEAD].copy_from_slice(&head[..used]);
@@ -228,7 +228,10 @@ impl Flow {
     }
 
     fn report_length(&self, length: usize, ends: &Ends<'_>) -> io::Result<()> {
-        report(ends.channel, &Record::Passed { from: self.from, bytes: length as u64 })?;
+        report(
+            ends.channel,
+            &Record::Passed { from: self.from, bytes: length as u64, time: messages::now() },
+        )?;
         ends.receipts.reported();
         Ok(())
     }
@@ -298,7 +301,10 @@ impl Flow {
     pub(super) fn end(&mut self, ends: &Ends<'_>, last: bool) -> io::Result<()> {
         self.ended = true;
         if !last {
-            report(ends.channel, &Record::Ended { from: self.from, total: self.total })?;
+            report(
+                ends.channel,
+                &Record::Ended { from: self.from, total: self.total, time: messages::now() },
+            )?;
             self.reported = true;
         }
         if !self.abandoned {

@@ -275,9 +275,9 @@ impl Cast {
                 self.recorded[from as usize].extend_from_slice(payload);
                 self.pass(from, payload.len() as u64);
             }
-            Record::Passed { from, bytes } => self.pass(from, bytes),
-            Record::Ended { from, total } => self.end(from, total),
-            Record::Closed { cause, totals } => {
+            Record::Passed { from, bytes, .. } => self.pass(from, bytes),
+            Record::Ended { from, total, .. } => self.end(from, total),
+            Record::Closed { cause, totals, .. } => {
                 for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
                     total.into_iter().for_each(|total| self.end(from, total));
                 }

@@ -43,11 +43,11 @@ fn a_compromised_worker_exceeds_its_limit_by_one_piece_at_most() {
         return; // Only root may speak for another process.
     }
     let head = |record: &Record| hostile::encoded(record);
-    let data = Record::Data { from: Side::Client, urgent: false };
+    let data = Record::Data { from: Side::Client, urgent: false, time: 0 };
     let small = [head(&data).as_slice(), b"x"].concat();
     let large = [head(&data).as_slice(), &[b'x'; 100_000]].concat();
-    let passed = head(&Record::Passed { from: Side::Server, bytes: 1 });
-    let nothing = head(&Record::Passed { from: Side::Server, bytes: 0 });
+    let passed = head(&Record::Passed { from: Side::Server, bytes: 1, time: 0 });
+    let nothing = head(&Record::Passed { from: Side::Server, bytes: 0, time: 0 });
     for (record, most) in [(small, 1000), (large, 1), (passed, 1000), (nothing, 0)] {
         let scratch = Scratch::new();
         let server = Server::listen();
@@ -87,7 +87,7 @@ fn with_parts_the_disk_is_bounded_even_for_a_worker_without_a_limit() {
     let (client, accepted) = (tcpreen.connect(), server.accept());
     let worker = tcpreen.busy_worker();
     let stolen = hostile::steal(worker, channel(worker));
-    let head = hostile::encoded(&Record::Data { from: Side::Server, urgent: false });
+    let head = hostile::encoded(&Record::Data { from: Side::Server, urgent: false, time: 0 });
     let record = [head.as_slice(), &[0; 1000]].concat();
     for _ in 0..2000 {
         hostile::send(&stolen, &record, &[]).expect("a logger");

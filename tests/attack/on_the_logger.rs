@@ -22,17 +22,17 @@ use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 use tcpreen::format::Format;
 use tcpreen::messages::{
-    Acknowledge, Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices,
+    Acknowledge, Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, Opening,
     OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
 type Answers = Channel<NameAnswer, NameQuestion>;
 
-const DATA: Record = Record::Data { from: Side::Client, urgent: false };
-const PASSED: Record = Record::Passed { from: Side::Client, bytes: 1 };
-const ENDED: Record = Record::Ended { from: Side::Client, total: 1 };
-const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None; 2] };
+const DATA: Record = Record::Data { from: Side::Client, urgent: false, time: 0 };
+const PASSED: Record = Record::Passed { from: Side::Client, bytes: 1, time: 0 };
+const ENDED: Record = Record::Ended { from: Side::Client, total: 1, time: 0 };
+const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None; 2], time: 0 };
 
 /// A logger that writes one file, with a session that must not be affected.
 struct Logger {
@@ -118,7 +118,9 @@ fn answer(answers: &Answers, session: u64) {
 
 fn begin(number: u64) -> ToLogger {
     let peer = Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 };
-    ToLogger::Session { number, client: peer.clone(), server: peer, started: 0, bytes: None }
+    let opening =
+        Opening { number, peers: [peer.clone(), peer], locals: [None, None], accepted: 0, started: 0 };
+    ToLogger::Session { opening, bytes: None }
 }
 
 fn prepared() -> ToLogger {

@@ -25,12 +25,12 @@ use super::Parent;
 use super::batch::{Batch, Item};
 use super::names::{Names, Resolver};
 use super::notice::Notes;
-use super::session::Session;
+use super::session::{Session, epitaph, state_of};
 use super::statistics::Statistics;
 use super::writer::{News, Writers};
-use crate::messages::{Acknowledge, Address, Level, Sharing, ToLogger, ToParent};
+use crate::messages::{Acknowledge, Address, Level, Opening, Sharing, ToLogger, ToParent, Unserved};
 use crate::reason::reason;
-use crate::record::{Peer, SessionInfo, Time};
+use crate::record::{Meeting, Peer, SessionInfo, State, Time};
 use crate::role::Trouble;
 use backlog::Backlog;
 use pace::{Next, Pace};
@@ -242,9 +242,9 @@ impl<'a> Reader<'a> {
         for _ in 0..TURN {
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
-                    ToLogger::Session { number, client, server, started, bytes } => {
+                    ToLogger::Session { opening, bytes } => {
                         let channel = Channel::adopt(one_fd(fds)?)?;
-                        let info = self.info(number, [client, server], started);
+                        let info = self.info(opening, Meeting::Both);
                         self.open(info, channel, bytes)?;
                     }
                     ToLogger::Saved => self.open_saved(one_fd(fds)?)?,
@@ -271,9 +271,14 @@ impl<'a> Reader<'a> {
                     self.end_abnormally(number, note);
                 }
             }
-            ToLogger::Unserved { number, client, server, started, cause } => {
-                let info = self.info(number, [client, server], started);
-                self.unserved(info, cause)?;
+            ToLogger::Unserved { opening, end: Unserved::Left(cause) } => {
+                let info = self.info(opening, Meeting::One);
+                self.unserved(info, state_of(cause), epitaph(cause))?;
+            }
+            ToLogger::Unserved { opening, end: Unserved::Refused { errno } } => {
+                let info = self.info(opening, Meeting::Refused);
+                let note = format!("Session ended: the server was not reached: {}.", reason(errno));
+                self.unserved(info, (State::Refused, errno), Some(note))?;
             }
             ToLogger::Stop { number } => {
                 if let Some(session) = self.sessions.get(&number) {
@@ -304,17 +309,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn info(&self, number: u64, peers: [Address; 2], started: u64) -> SessionInfo {
-        let time = Time::from_nanos(started.saturating_mul(1_000_000_000));
-        let peers = peers.map(|address| Peer { name: address.numeric(), address, local: None });
-        SessionInfo {
-            number,
-            run: Arc::clone(&self.run),
-            accepted: time,
-            started: time,
-            peers,
-            is_served: true,
-        }
+    /// Times are what the parent says, but not in the future, and in their order.
+    fn info(&self, opening: Opening, meeting: Meeting) -> SessionInfo {
+        let Opening { number, peers, locals, accepted, started } = opening;
+        let started = Time::from_nanos(started).min(Time::now());
+        let accepted = Time::from_nanos(accepted).min(started);
+        let [client, server] = peers.map(|address| Peer { name: address.numeric(), address, local: None });
+        let [client_local, server_local] = locals;
+        let peers = [Peer { local: client_local, ..client }, Peer { local: server_local, ..server }];
+        SessionInfo { number, run: Arc::clone(&self.run), accepted, started, peers, meeting }
     }
 
     fn add(&mut self, item: Item) {

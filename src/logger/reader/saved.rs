@@ -113,7 +113,7 @@ fn event(Saved { session, time, event }: Saved) -> Option<Event> {
 }
 
 fn info(start: SavedStart, started: Time) -> SessionInfo {
-    let SavedStart { number, run, accepted, addresses, locals, names, is_served } = start;
+    let SavedStart { number, run, accepted, addresses, locals, names, meeting } = start;
     let [client, server] = addresses;
     let [client_local, server_local] = locals;
     let [client_name, server_name] = names;
@@ -126,6 +126,6 @@ fn info(start: SavedStart, started: Time) -> SessionInfo {
             Peer { address: client, local: client_local, name: client_name },
             Peer { address: server, local: server_local, name: server_name },
         ],
-        is_served,
+        meeting,
     }
 }

@@ -11,7 +11,7 @@ use super::{LISTENING, Reader, TURN};
 use crate::logger::batch::Item;
 use crate::logger::session::{Held, Session, epitaph, state_of};
 use crate::messages::{Cause, Level, Record, Sharing, Side};
-use crate::record::{Event, Kind, SessionInfo, State, Time};
+use crate::record::{Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::role::Trouble;
 
 /// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
@@ -36,7 +36,12 @@ impl Reader<'_> {
     }
 
     /// Records a session that never had a worker: nothing passed, and this is why.
-    pub(super) fn unserved(&mut self, info: SessionInfo, cause: Cause) -> Result<(), Trouble> {
+    pub(super) fn unserved(
+        &mut self,
+        info: SessionInfo,
+        state: (State, i32),
+        note: Option<String>,
+    ) -> Result<(), Trouble> {
         let number = info.number;
         self.admit(info, |info| {
             let mut session = Session::new(info, None, None);
@@ -46,7 +51,7 @@ impl Reader<'_> {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.wait_for_turn();
         }
-        self.close(number, None, state_of(cause), epitaph(cause));
+        self.close(number, None, state, note);
         if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
@@ -111,8 +116,10 @@ impl Reader<'_> {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let (begin, held, size) = session.begin();
         self.held = self.held.saturating_sub(size);
-        let [client, server] = session.names();
-        self.notes.session(client, server);
+        if session.meeting() != Meeting::Refused {
+            let [client, server] = session.names();
+            self.notes.session(client, server);
+        }
         self.record(begin, (0, 0));
         for Held { event, bytes } in held {
             let payload = self.batch.copy(&bytes);
@@ -160,16 +167,16 @@ impl Reader<'_> {
             Ok((record, head)) if session.allows(&record, length - head) => (record, head),
             _ => return self.cut_off(number),
         };
-        let before = session.bytes();
+        let (before, time) = (session.bytes(), Some(Time::from_nanos(record.time())));
         session.count(&record, length - head);
         if matches!(record, Record::Data { .. } | Record::Passed { .. }) {
             self.step(number);
         }
         let Some(session) = self.sessions.get_mut(&number) else { return };
         match record {
-            Record::Data { from, urgent } => {
+            Record::Data { from, urgent, .. } => {
                 let (position, bytes) = (before[from as usize], (length - head) as u64);
-                let event = session.event(None, Kind::Data { from, position, bytes, urgent });
+                let event = session.event(time, Kind::Data { from, position, bytes, urgent });
                 if session.is_pending() {
                     let bytes = self.batch.frame(length)[head..].to_vec();
                     return self.hold(event, bytes);
@@ -177,30 +184,30 @@ impl Reader<'_> {
                 let payload = self.batch.keep(head, length);
                 self.record(event, payload);
             }
-            Record::Passed { from, bytes } => {
+            Record::Passed { from, bytes, .. } => {
                 let position = before[from as usize];
-                self.happened(number, None, Kind::Data { from, position, bytes, urgent: false });
+                self.happened(number, time, Kind::Data { from, position, bytes, urgent: false });
             }
-            Record::Ended { from, total } => self.happened(number, None, Kind::Eof { from, total }),
-            Record::Closed { cause, totals } => {
+            Record::Ended { from, total, .. } => self.happened(number, time, Kind::Eof { from, total }),
+            Record::Closed { cause, totals, .. } => {
                 session.closed();
                 if cause == Cause::Done {
-                    self.finish_sides(number, totals);
+                    self.finish_sides(number, time, totals);
                 }
                 let note = match cause {
                     Cause::Stopped if self.lost => Some(OUTPUT_LOST.to_owned()),
                     cause => epitaph(cause),
                 };
-                self.close(number, None, state_of(cause), note);
+                self.close(number, time, state_of(cause), note);
             }
         }
     }
 
     /// The ends of sides that were reported with the end of the session.
-    fn finish_sides(&mut self, number: u64, totals: [Option<u64>; 2]) {
+    fn finish_sides(&mut self, number: u64, time: Option<Time>, totals: [Option<u64>; 2]) {
         for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
             if let Some(total) = total {
-                self.happened(number, None, Kind::Eof { from, total });
+                self.happened(number, time, Kind::Eof { from, total });
             }
         }
     }

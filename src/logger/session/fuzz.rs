@@ -9,7 +9,7 @@ use privsep::channel::Channel;
 
 use super::Session;
 use crate::messages::{Address, Cause, End, Record, Side};
-use crate::record::{Peer, SessionInfo, Time};
+use crate::record::{Meeting, Peer, SessionInfo, Time};
 
 pub fn fuzz(data: &[u8]) {
     let (channel, _other) = Channel::pair().expect("a pair");
@@ -17,7 +17,8 @@ pub fn fuzz(data: &[u8]) {
     let peer = Peer { name: address.numeric(), address, local: None };
     let (accepted, started) = (Time::default(), Time::default());
     let peers = [peer.clone(), peer];
-    let info = SessionInfo { number: 1, run: "fuzz".into(), accepted, started, peers, is_served: true };
+    let info =
+        SessionInfo { number: 1, run: "fuzz".into(), accepted, started, peers, meeting: Meeting::Both };
     let mut session = Session::new(info, Some(channel), None);
     let mut seen = Seen::default();
     let now = Instant::now();
@@ -51,12 +52,12 @@ impl Seen {
         let from = if byte & 8 == 0 { Side::Client } else { Side::Server };
         let total = |side: Side| (byte >> 6 & 1 << side as u8 != 0).then_some(1);
         let (record, payload) = match byte & 7 {
-            0 | 1 => (Record::Data { from, urgent: byte & 1 != 0 }, usize::from(byte >> 4 & 3)),
-            2 => (Record::Passed { from, bytes: 1 }, usize::from(byte >> 4 & 1)),
-            3 => (Record::Ended { from, total: 1 }, usize::from(byte >> 4 & 1)),
+            0 | 1 => (Record::Data { from, urgent: byte & 1 != 0, time: 0 }, usize::from(byte >> 4 & 3)),
+            2 => (Record::Passed { from, bytes: 1, time: 0 }, usize::from(byte >> 4 & 1)),
+            3 => (Record::Ended { from, total: 1, time: 0 }, usize::from(byte >> 4 & 1)),
             _ => {
                 let totals = [total(Side::Client), total(Side::Server)];
-                (Record::Closed { cause: Cause::Done, totals }, usize::from(byte >> 4 & 1))
+                (Record::Closed { cause: Cause::Done, totals, time: 0 }, usize::from(byte >> 4 & 1))
             }
         };
         // A worker is not listened to after its first offence.

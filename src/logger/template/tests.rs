@@ -3,6 +3,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::record::civil::{LAST_SECOND, civil};
 
 fn facts() -> Facts {
     let client = Address::V4 { host: Ipv4Addr::new(192, 0, 2, 7), port: 33116 };

@@ -1,9 +1,8 @@
 //! Clients without a place in a session yet, and peers that leave before their counterpart is connected.
 
 use super::bursts::Kind;
-use super::pairs::seconds_since_epoch;
 use super::{Phase, Supervisor, VAIN};
-use crate::messages::{Address, Cause, Level, Side, ToLogger};
+use crate::messages::{Address, Cause, Level, Side, ToLogger, Unserved};
 use crate::parent::pair::{Half, Pair, Present};
 use crate::parent::socket;
 
@@ -92,16 +91,13 @@ impl Supervisor<'_> {
             }
             _ => Cause::Reset(side),
         };
-        let number = self.next_session;
-        self.next_session += 1;
-        self.roles.backlog.given();
-        let (client, server) = (self.place(&pair, Side::Client), self.place(&pair, Side::Server));
-        self.tell(ToLogger::Unserved { number, client, server, started: seconds_since_epoch(), cause });
+        let opening = self.opening(&pair);
+        self.tell(ToLogger::Unserved { opening, end: Unserved::Left(cause) });
         pair.refuse();
     }
 
     /// Address of a peer, or the address it was expected at.
-    fn place(&self, pair: &Pair, side: Side) -> Address {
+    pub(super) fn place(&self, pair: &Pair, side: Side) -> Address {
         let (listener, addresses) = match side {
             Side::Client => (&self.client_listener, &self.client_addresses),
             Side::Server => (&self.server_listener, &self.server_addresses),

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use privsep::channel::{ChannelError, Wait};
@@ -11,7 +11,7 @@ use super::bursts::Kind;
 use super::{CROWD, Phase, RECOVERY, Session, Supervisor, TURN, VAIN};
 use crate::config::Approach;
 use crate::exit::{Failure, Status};
-use crate::messages::{Address, Level, Side, ToLogger, ToWorker};
+use crate::messages::{Address, Level, Opening, Side, ToLogger, ToWorker, Unserved};
 use crate::parent::address::label;
 use crate::parent::dial::{Dial, Refusal};
 use crate::parent::listener::Listener;
@@ -175,10 +175,45 @@ impl Supervisor<'_> {
                 // A complete pair may have to wait for a worker.
                 Outcome::NotYet | Outcome::Complete => index += 1,
                 Outcome::Failed(side, refusals) => {
-                    self.pairs.remove(index).refuse();
+                    let pair = self.pairs.remove(index);
+                    self.record_refusal(&pair, side, &refusals);
+                    pair.refuse();
                     self.unreached(side, &refusals);
                 }
             }
+        }
+    }
+
+    /// A client whose server was not reached is in the records that have room for it.
+    fn record_refusal(&mut self, pair: &Pair, side: Side, refusals: &[(Address, Refusal)]) {
+        let has_room = self.config.outputs.iter().any(|output| output.view.format.has_refused());
+        if side == Side::Client || !matches!(pair.client, Half::There(_)) || !has_room {
+            return;
+        }
+        let errno = match refusals.last() {
+            Some((_, Refusal::System(errno))) => *errno as i32,
+            Some((_, Refusal::OwnListener)) => Errno::ELOOP as i32,
+            None => Errno::EADDRNOTAVAIL as i32,
+        };
+        let mut opening = self.opening(pair);
+        if let Some((address, _)) = refusals.last() {
+            opening.peers[1] = address.clone();
+        }
+        self.tell(ToLogger::Unserved { opening, end: Unserved::Refused { errno } });
+    }
+
+    /// A pair becomes a session, or will never be one.
+    pub(super) fn opening(&mut self, pair: &Pair) -> Opening {
+        let number = self.next_session;
+        self.next_session += 1;
+        self.roles.backlog.given();
+        let peers = [Side::Client, Side::Server].map(|side| self.place(pair, side));
+        Opening {
+            number,
+            peers,
+            locals: pair.locals(),
+            accepted: pair.since(),
+            started: crate::messages::now(),
         }
     }
 
@@ -226,13 +261,12 @@ impl Supervisor<'_> {
                 Wait::No,
             ) {
                 Ok(()) => {
-                    let number = self.next_session;
-                    self.next_session += 1;
-                    self.roles.backlog.given();
-                    self.running.insert(worker.pid, Session { number, client: client.address.ip() });
-                    let (client, server, started) = (client.address, server.address, seconds_since_epoch());
-                    let bytes = self.config.bytes;
-                    let message = ToLogger::Session { number, client, server, started, bytes };
+                    let ip = client.address.ip();
+                    let started = client.since.max(server.since);
+                    let pair = Pair { client: Half::There(client), server: Half::There(server) };
+                    let opening = Opening { started, ..self.opening(&pair) };
+                    self.running.insert(worker.pid, Session { number: opening.number, client: ip });
+                    let message = ToLogger::Session { opening, bytes: self.config.bytes };
                     self.outbox.push_back((message, Some(worker.channel.into_socket())));
                     return;
                 }
@@ -257,9 +291,4 @@ impl Supervisor<'_> {
             self.lose(pair, side);
         }
     }
-}
-
-/// Before 1970 counts as 1970.
-pub(super) fn seconds_since_epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::sessions::Sessions;
 use super::{LONGEST_TEXT, Sink, Stop};
 use crate::messages::{Address, Side};
-use crate::record::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
+use crate::record::address::unix_path;
+use crate::record::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 
 /// What an object may hold. A key that is missing has a value that its event refuses, or does without.
 #[derive(Debug, Deserialize)]
@@ -162,9 +163,13 @@ impl<'a> Object<'a> {
             named(client, &self.client_name, &self.client_local)?,
             named(server, &self.server_name, &self.server_local)?,
         ];
-        let is_served = State::by_name(&self.state) != Some(State::Refused);
+        let meeting = match (&*self.state, &*self.conn_state) {
+            ("refused", _) => Meeting::Refused,
+            (_, "S0") => Meeting::One,
+            _ => Meeting::Both,
+        };
         let run = bounded(&self.run)?.into();
-        Some(SessionInfo { number: self.session, run, accepted, started, peers, is_served })
+        Some(SessionInfo { number: self.session, run, accepted, started, peers, meeting })
     }
 
     pub(super) fn end(&self) -> Option<End> {
@@ -210,7 +215,7 @@ fn bounded(text: &str) -> Option<String> {
 
 fn peer(ip: &str, port: u16, unix: &str) -> Option<Address> {
     match ip {
-        "" => bounded(unix).map(|path| Address::Unix(path.into_bytes())),
+        "" => unix_path(&bounded(unix)?).map(Address::Unix),
         ip => internet(ip, port),
     }
 }
@@ -238,7 +243,7 @@ fn named(address: Address, name: &str, local: &str) -> Option<Peer> {
 /// `192.0.2.1:7000`, `[2001:db8::1]:51122`, `unix:/run/socket`
 fn local_address(text: &str) -> Option<Address> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return bounded(path).map(|path| Address::Unix(path.into_bytes()));
+        return unix_path(&bounded(path)?).map(Address::Unix);
     }
     let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

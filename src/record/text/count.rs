@@ -15,7 +15,7 @@ pub(super) fn quantity(bytes: u64, out: &mut Vec<u8>) {
 }
 
 /// `number` in decimal, with blanks before it up to `width`.
-pub(super) fn decimal(mut number: u64, width: usize, out: &mut Vec<u8>) {
+pub(in crate::record) fn decimal(mut number: u64, width: usize, out: &mut Vec<u8>) {
     const DIGITS: usize = 20; // of u64::MAX
     let mut text = [b' '; DIGITS];
     let mut at = DIGITS;

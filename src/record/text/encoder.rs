@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::SessionText;
 use crate::messages::{Side, View};
 use crate::record::encoder::{Encoder, FileStart, Purpose};
-use crate::record::event::{End, Event, Kind, Peer, SessionInfo, State};
+use crate::record::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State};
 
 /// The encoder of all text formats.
 pub(crate) struct TextEncoder {
@@ -30,7 +30,7 @@ impl TextEncoder {
 
     /// The frame of text has no words for a server that is not reached, and 1.4.4 had none.
     fn start(&mut self, session: u64, info: &SessionInfo, out: &mut Vec<u8>) {
-        if !info.is_served {
+        if info.meeting == Meeting::Refused {
             return;
         }
         let label = self.purpose.labelled.then_some(info.number);

@@ -15,6 +15,7 @@ use crate::sniff::Watch;
 
 use super::visible;
 pub(in crate::record) use c::octal;
+pub(in crate::record) use count::decimal;
 use count::quantity;
 pub(super) use encoder::TextEncoder;
 
@@ -28,6 +29,8 @@ pub(crate) struct SessionText {
     body: Body,
     /// The one side whose traffic is shown here: `--only`, and files of one direction (`%d`).
     only: Option<Side>,
+    /// The last line has no end yet: what comes next begins one.
+    in_line: bool,
 }
 
 /// What becomes of a record. `password` alone has no frame around it and looks at more than one
@@ -59,6 +62,8 @@ impl Body {
             Format::Raw => Body::Raw,
             Format::Strip => Body::Strip,
             Format::Password(finds) => Body::Password(Box::new(Watch::new(label, finds))),
+            // Have encoders of their own.
+            Format::Json | Format::Pcapng => Body::Null,
         }
     }
 }
@@ -69,7 +74,7 @@ impl SessionText {
     pub(crate) fn new(format: Format, label: Option<u64>, terminal: bool) -> Self {
         let label = label.map(|number| format!("[{number}] ")).unwrap_or_default().into_bytes();
         let body = Body::new(format, &label, terminal);
-        SessionText { label: label.into(), body, only: None }
+        SessionText { label: label.into(), body, only: None, in_line: false }
     }
 
     /// Restricts it to one direction, if `side` says so. `raw` becomes the bytes and nothing else; the other
@@ -121,9 +126,9 @@ impl SessionText {
             Body::Bytes if bytes.len() >= LONG => return bytes,
             Body::Raw => plain::raw(start, bytes, out),
             Body::Bytes => out.extend_from_slice(bytes),
-            Body::Visible => plain::visible(start, bytes, out),
+            Body::Visible => on_a_line(&mut self.in_line, out, |out| plain::visible(start, bytes, out)),
             Body::VisibleBytes => plain::harmless(bytes, out),
-            Body::Strip => plain::strip(start, bytes, out),
+            Body::Strip => on_a_line(&mut self.in_line, out, |out| plain::strip(start, bytes, out)),
             // An urgent byte is no part of the stream that the peer reads its commands from.
             Body::Password(_) if urgent => {}
             Body::Password(watch) => watch.piece(from, bytes, out),
@@ -170,7 +175,7 @@ impl SessionText {
         self.frame(out, |out| out.extend_from_slice(b"End of transmission."));
     }
 
-    fn peer(&self, head: &str, (node, service): (&str, &str), out: &mut Vec<u8>) {
+    fn peer(&mut self, head: &str, (node, service): (&str, &str), out: &mut Vec<u8>) {
         self.frame(out, |out| {
             out.extend_from_slice(head.as_bytes());
             visible::append(node.as_bytes(), false, out);
@@ -179,14 +184,26 @@ impl SessionText {
         });
     }
 
-    fn frame(&self, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
+    fn frame(&mut self, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
         if matches!(self.body, Body::Password(_) | Body::Bytes | Body::VisibleBytes) {
             return;
         }
-        out.extend_from_slice(&self.label);
-        text(out);
+        on_a_line(&mut self.in_line, out, |out| {
+            out.extend_from_slice(&self.label);
+            text(out);
+            out.push(b'\n');
+        });
+    }
+}
+
+/// Has `text` begin on a line of its own. Pieces that are put together on a line look like one, and a frame behind
+/// them like traffic.
+fn on_a_line(in_line: &mut bool, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
+    if *in_line {
         out.push(b'\n');
     }
+    text(out);
+    *in_line = out.last() != Some(&b'\n');
 }
 
 /// How a record starts.
@@ -263,8 +280,8 @@ mod tests {
         let counted = "<<< 4 bytes\n(OOB)>>> 1 byte\n>>> 3 bytes\n";
         assert_eq!(session(Format::Count, None, false), format!("{HEAD}{counted}{TAIL}"));
         assert_eq!(session(Format::Raw, None, false), format!("{HEAD}<<< a\r\nb(OOB)>>> !{TAIL}"));
-        assert_eq!(session(Format::Raw, None, true), format!("{HEAD}<<< a\nb(OOB)>>> !{TAIL}"));
-        assert_eq!(session(Format::Strip, None, false), format!("{HEAD}<<< a\nb(OOB)>>> !{TAIL}"));
+        assert_eq!(session(Format::Raw, None, true), format!("{HEAD}<<< a\nb\n(OOB)>>> !\n{TAIL}"));
+        assert_eq!(session(Format::Strip, None, false), format!("{HEAD}<<< a\nb\n(OOB)>>> !\n{TAIL}"));
     }
 
     #[test]

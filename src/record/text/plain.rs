@@ -23,7 +23,7 @@ pub(super) fn strip(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
     record(start, bytes, out, stripped);
 }
 
-/// Alone in its output, a record is one run, as in the original. Where sessions share the output,
+/// Alone in its output, a record is one run, as in the original, and the next begins a line. Where sessions share the output,
 /// each line starts as the record does, or a peer could forge lines of another session or of the
 /// frame; and the last line is ended, as the next may be another session's.
 fn record(start: Start, bytes: &[u8], out: &mut Vec<u8>, show: fn(&[u8], &mut Vec<u8>)) {

@@ -1,0 +1,61 @@
+//! `json`: an object a line, for programs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::encoder::{Encoder, FileStart};
+use super::event::{Event, Kind, SessionInfo};
+use super::object::{self, Progress};
+use crate::messages::Side;
+
+pub(crate) struct NdjsonEncoder {
+    /// Payload of this side alone.
+    only: Option<Side>,
+    /// In the order of their numbers, in which a file repeats them.
+    sessions: BTreeMap<u64, Open>,
+}
+
+struct Open {
+    info: Arc<SessionInfo>,
+    progress: Progress,
+}
+
+impl NdjsonEncoder {
+    pub(crate) fn new(only: Option<Side>) -> NdjsonEncoder {
+        NdjsonEncoder { only, sessions: BTreeMap::new() }
+    }
+
+    fn write(&self, event: &Event, payload: &[u8], out: &mut Vec<u8>) {
+        let Some(open) = self.sessions.get(&event.session) else { return };
+        object::write(event, payload, &open.info, out);
+        out.push(b'\n');
+    }
+}
+
+impl Encoder for NdjsonEncoder {
+    fn begin_file(&mut self, _: &FileStart, out: &mut Vec<u8>) {
+        for open in self.sessions.values() {
+            object::write_continue(&open.info, &open.progress, out);
+            out.push(b'\n');
+        }
+    }
+
+    fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        if let Kind::Start(info) = &event.kind {
+            let open = Open { info: Arc::clone(info), progress: Progress::default() };
+            self.sessions.insert(event.session, open);
+        }
+        let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };
+        open.progress.add(event);
+        match event.kind {
+            Kind::Data { from, .. } if self.only.is_some_and(|only| only != from) => {}
+            _ => self.write(event, payload, out),
+        }
+        if let Kind::End(_) = event.kind {
+            self.sessions.remove(&event.session);
+        }
+        b""
+    }
+
+    fn end_file(&mut self, _: &mut Vec<u8>) {}
+}

@@ -1,0 +1,88 @@
+//! `pcapng`: sessions as packets, for Wireshark and its kind.
+//!
+//! Every session is one TCP connection between the real addresses of its peers, as if recorded at the client's and the
+//! server's ends at once; sequence numbers are positions in the streams. What packets cannot say is in comments, which
+//! hold the objects of `json`: of start (on the SYN), note, end, an end of stream that follows a gap, and of sessions
+//! that go on from an earlier file or behind a gap (`continue`, with the totals from which they go on).
+
+mod block;
+mod connection;
+mod names;
+mod packet;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::encoder::{Encoder, FileStart};
+use super::event::{Event, Kind, SessionInfo, Time};
+use crate::messages::Side;
+use connection::Connection;
+use names::Names;
+
+pub(crate) struct PcapngEncoder {
+    /// Payload of this side alone.
+    only: Option<Side>,
+    /// In the order of their numbers, in which a file repeats them.
+    connections: BTreeMap<u64, Connection>,
+    names: Names,
+    packets: Packets,
+}
+
+/// The packets of a file.
+#[derive(Default)]
+struct Packets {
+    count: u64,
+    /// Of the last one.
+    time: Time,
+}
+
+impl PcapngEncoder {
+    pub(crate) fn new(only: Option<Side>) -> PcapngEncoder {
+        PcapngEncoder {
+            only,
+            connections: BTreeMap::new(),
+            names: Names::default(),
+            packets: Packets::default(),
+        }
+    }
+
+    fn start(&mut self, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
+        let ends = self.names.ends(info);
+        self.names.write(info, &ends, out);
+        let mut connection = Connection::new(Arc::clone(info), ends);
+        connection.start(&mut self.packets, out);
+        self.connections.insert(info.number, connection);
+    }
+}
+
+impl Encoder for PcapngEncoder {
+    fn begin_file(&mut self, file: &FileStart, out: &mut Vec<u8>) {
+        block::section(file.part, out);
+        self.packets = Packets { count: 0, time: file.time };
+        self.names.forget_written();
+        for connection in self.connections.values_mut() {
+            self.names.write(&connection.info, &connection.ends, out);
+            connection.go_on(&mut self.packets, out);
+        }
+    }
+
+    fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        if let Kind::Start(info) = &event.kind {
+            self.start(info, out);
+            return b"";
+        }
+        let Some(connection) = self.connections.get_mut(&event.session) else { return b"" };
+        match event.kind {
+            Kind::Data { from, .. } if self.only.is_some_and(|only| only != from) => {}
+            _ => connection.event(event, payload, &mut self.packets, out),
+        }
+        if let Kind::End(_) = event.kind {
+            self.connections.remove(&event.session);
+        }
+        b""
+    }
+
+    fn end_file(&mut self, out: &mut Vec<u8>) {
+        block::statistics(self.packets.time, self.packets.count, out);
+    }
+}
