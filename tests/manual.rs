@@ -9,6 +9,9 @@ use std::process::Command;
 use crate::support::skip::{Need, needs};
 use crate::support::under_test::binary;
 
+/// Has the map of the code.
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+
 const MANUAL: &str = "man/tcpreen.1";
 
 type Words = BTreeSet<String>;
@@ -183,8 +186,8 @@ struct Entry {
 }
 
 fn layout() -> Vec<Entry> {
-    let readme = read("README.md");
-    let (_, layout) = readme.split_once("\n## Layout\n").expect("a section about the layout");
+    let architecture = read(ARCHITECTURE);
+    let (_, layout) = architecture.split_once("\n## Layout\n").expect("a section about the layout");
     let fenced = layout.split("```").nth(1).expect("a fenced list");
     let mut entries: Vec<Entry> = Vec::new();
     for line in fenced.lines().skip(1).filter(|line| !line.is_empty()) {
@@ -200,7 +203,7 @@ fn layout() -> Vec<Entry> {
 }
 
 #[test]
-fn the_readme_names_every_source_file() {
+fn the_layout_names_every_source_file() {
     let entries = layout();
     let is_named = |file: &Path| {
         let path = file.to_string_lossy();
@@ -212,11 +215,11 @@ fn the_readme_names_every_source_file() {
     };
     let mut files = [files_below("src"), files_below("privsep/src")].concat();
     files.retain(|file| file.extension() == Some(OsStr::new("rs")) && !is_named(file));
-    assert!(files.is_empty(), "not in the layout of README.md: {files:?}");
+    assert!(files.is_empty(), "not in the section Layout of {ARCHITECTURE}: {files:?}");
 }
 
 #[test]
-fn the_readme_names_no_source_file_that_is_gone() {
+fn the_layout_names_no_missing_source_file() {
     let entries = layout();
     let named = entries.iter().flat_map(|entry| {
         let in_folder = entry.about.ends_with('/').then_some(entry.about.as_str());
@@ -226,18 +229,18 @@ fn the_readme_names_no_source_file_that_is_gone() {
         })
     });
     let gone: Vec<PathBuf> = named.filter(|path| !path.exists()).collect();
-    assert!(gone.is_empty(), "{gone:?}");
+    assert!(gone.is_empty(), "in the section Layout of {ARCHITECTURE}, but not in the tree: {gone:?}");
 }
 
 #[test]
-fn the_readme_names_every_script_and_unit_of_contrib() {
+fn the_layout_names_every_script_and_unit_of_contrib() {
     const KINDS: [&str; 8] = ["sh", "service", "socket", "timer", "target", "path", "mount", "slice"];
-    let readme = read("README.md");
+    let architecture = read(ARCHITECTURE);
     let mut files = files_below("contrib");
     files.retain(|file| {
         let kind = file.extension().and_then(OsStr::to_str);
         let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        kind.is_some_and(|kind| KINDS.contains(&kind)) && !readme.contains(name)
+        kind.is_some_and(|kind| KINDS.contains(&kind)) && !architecture.contains(name)
     });
-    assert!(files.is_empty(), "not in README.md: {files:?}");
+    assert!(files.is_empty(), "not in the section Layout of {ARCHITECTURE}: {files:?}");
 }

@@ -43,7 +43,7 @@ fn the_copyright_file_names_every_crate_that_is_linked_and_no_others() {
 
 #[test]
 fn the_package_has_everything_in_contrib_that_is_not_for_developers() {
-    const FOR_DEVELOPERS: [&str; 3] = ["bench", "deb", "fuzz"];
+    const FOR_DEVELOPERS: [&str; 4] = ["bench", "deb", "fuzz", "style"];
     let manifest = read("Cargo.toml");
     for folder in fs::read_dir(root().join("contrib")).expect("a folder") {
         let folder = folder.expect("an entry").file_name().into_string().expect("UTF-8");

@@ -173,7 +173,7 @@
 //! | 37 | tests/relay/dialling.rs | a_server_that_does_not_answer_is_given_up_after_the_time_out |
 //! | 37 | tests/bursts.rs | clients_beyond_max_per_client_are_rejected_with_one_notice |
 //! | 38 every promise has its test | tests/promises.rs | every_promise_has_a_test_and_every_test_named_exists |
-//! | 38 | tests/promises.rs | every_test_that_the_readme_names_exists |
+//! | 38 | tests/promises.rs | every_test_in_the_security_paper_exists |
 //! | 40 no process waits on a descriptor of another | tests/attack/on_the_logger.rs | a_lingering_socket_from_a_worker_delays_no_record |
 //! | 40 | tests/attack/on_the_logger.rs | a_lingering_socket_from_the_resolver_delays_no_record |
 //! | 40 | tests/attack/on_the_logger.rs | a_lost_workers_connection_delays_no_other_session |
@@ -234,8 +234,8 @@ fn every_promise_has_a_test_and_every_test_named_exists() {
 }
 
 #[test]
-fn every_test_that_the_readme_names_exists() {
-    let named: Vec<(u32, &str)> = table::rows(include_str!("../README.md"), "| ")
+fn every_test_in_the_security_paper_exists() {
+    let named: Vec<(u32, &str)> = table::rows(include_str!("../SECURITY.md"), "| ")
         .into_iter()
         .filter_map(|row| match row[..] {
             [_, promise, test] => Some((promise.parse().ok()?, test.trim_matches('`'))),
