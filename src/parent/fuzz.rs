@@ -82,7 +82,14 @@ fn play(data: &[u8], config: &Config) {
         None,
         Hangup::Ends,
         peers,
-        Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(8), outputs_wait: false },
+        Roles {
+            resolver: Some(resolver),
+            logger,
+            zygote,
+            worker: None,
+            backlog: Backlog::new(8),
+            outputs_wait: false,
+        },
         &signals,
         &locked,
     );

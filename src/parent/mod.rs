@@ -31,10 +31,13 @@ mod supervisor;
 
 use std::io::Write as _;
 use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::poll;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Uid};
 use privsep::confine::{Cage, Identity};
 use privsep::seccomp::Violation;
@@ -114,7 +117,26 @@ pub(crate) fn run<H: Hooks>(
             Part::Daemon(foreground) => Some(foreground),
         },
     };
-    bridge::<H>(config, surroundings, descriptors, foreground).or_else(Stop::status)
+    let result = bridge::<H>(config, surroundings, descriptors, foreground);
+    // A process of ours that has not been executed yet holds what we listened on.
+    if result.is_err() {
+        wait_for_children();
+    }
+    result.or_else(Stop::status)
+}
+
+/// How long a failed start waits for its processes, whose channels are closed.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+fn wait_for_children() {
+    let until = Instant::now() + LAST_WAIT;
+    while Instant::now() < until {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => drop(poll(&mut [], 5u8)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// Starts up in the only order that works, then serves.
@@ -163,6 +185,7 @@ fn bridge<H: Hooks>(
     let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
     cages.push((Role::Logger, cage));
     cages.push((Role::Zygote, zygote.ready(&signals)?));
+    let worker = Some(zygote.first_worker(&signals)?);
 
     // Before the filter forbids reading the accounts.
     let who = who(target.identity);
@@ -178,8 +201,14 @@ fn bridge<H: Hooks>(
         foreground.listening()?;
     }
 
-    let roles =
-        Roles { resolver: Some(resolver), logger, zygote, backlog: Backlog::new(backlog), outputs_wait };
+    let roles = Roles {
+        resolver: Some(resolver),
+        logger,
+        zygote,
+        worker,
+        backlog: Backlog::new(backlog),
+        outputs_wait,
+    };
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {

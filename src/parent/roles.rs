@@ -12,7 +12,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use privsep::channel::{Channel, ChannelError, Incoming, Wait};
+use privsep::channel::{Channel, ChannelError, Incoming, Wait, one_fd};
 use privsep::confine::{Cage, Identity};
 use privsep::spawn::{Program, Streams};
 use privsep::sys::Fds;
@@ -24,6 +24,7 @@ use super::limits;
 use super::parts::Part;
 use super::signals_of;
 use super::stop::Stop;
+use super::supervisor::Idle;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
@@ -219,6 +220,24 @@ fn notices(config: &Config) -> Notices {
     Notices { ear, told }
 }
 
+impl Running<ToZygote> {
+    /// The first worker: a start after which no session could be served fails.
+    pub(super) fn first_worker(&self, signals: &SignalFd) -> Result<Idle, Stop> {
+        self.send(&ToZygote::Fork(1))?;
+        match self.wait_with_fds(signals)? {
+            (ToParent::Born { pid }, fds) => {
+                let channel = one_fd(fds).and_then(Channel::adopt).map_err(|_| self.nonsense())?;
+                Ok(Idle { pid, channel })
+            }
+            (ToParent::Stillborn { errno }, [None, None]) => {
+                let text = format!("Process creation: {} (worker)", limits::shortage(errno));
+                Err(Failure::new(Status::Os, text).into())
+            }
+            _ => Err(self.nonsense().into()),
+        }
+    }
+}
+
 impl<Out: Serialize> Running<Out> {
     pub(super) fn send(&self, message: &Out) -> Result<(), Failure> {
         self.send_with(message, &[])
@@ -267,8 +286,15 @@ impl<Out: Serialize> Running<Out> {
         Failure::new(Status::Software, text)
     }
 
-    /// Waits for the next message, or for a signal that ends the program.
+    /// Waits for the next message, which has no descriptors, or for a signal that ends the program.
     pub(super) fn wait(&self, signals: &SignalFd) -> Result<ToParent, Stop> {
+        match self.wait_with_fds(signals)? {
+            (message, [None, None]) => Ok(message),
+            _ => Err(self.nonsense().into()),
+        }
+    }
+
+    fn wait_with_fds(&self, signals: &SignalFd) -> Result<(ToParent, Fds), Stop> {
         loop {
             let mut fds = [
                 PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
@@ -278,11 +304,8 @@ impl<Out: Serialize> Running<Out> {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32)).into()),
             }
-            if let Some((message, fds)) = self.receive()? {
-                return match fds {
-                    [None, None] => Ok(message),
-                    _ => Err(self.nonsense().into()),
-                };
+            if let Some(received) = self.receive()? {
+                return Ok(received);
             }
             if let Some(signal) = signals_of(signals).find(|signal| *signal != Signal::SIGCHLD) {
                 return Err(Stop::Interrupted(signal));

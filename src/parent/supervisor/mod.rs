@@ -71,6 +71,8 @@ pub(super) struct Roles {
     pub(super) resolver: Option<Running<ToResolver>>,
     pub(super) logger: Running<ToLogger>,
     pub(super) zygote: Running<ToZygote>,
+    /// For the first session.
+    pub(super) worker: Option<Idle>,
     /// Of the logger.
     pub(super) backlog: Backlog,
     /// An output waits for its reader, before which no session begins.
@@ -78,9 +80,9 @@ pub(super) struct Roles {
 }
 
 /// A worker without a session.
-struct Idle {
-    pid: i32,
-    channel: Channel<ToWorker, ()>,
+pub(super) struct Idle {
+    pub(super) pid: i32,
+    pub(super) channel: Channel<ToWorker, ()>,
 }
 
 /// A running session.
@@ -163,12 +165,13 @@ impl<'a> Supervisor<'a> {
         service: Option<Service>,
         hangup: Hangup,
         peers: Peers,
-        roles: Roles,
+        mut roles: Roles,
         signals: &'a SignalFd,
         locked: &'a Locked,
     ) -> Supervisor<'a> {
         let own = OwnListeners::of(peers.client_listener.iter().chain(&peers.server_listener));
         let (timeout, keepalive) = (config.connect_timeout, config.keepalive);
+        let idle = roles.worker.take().into_iter().collect();
         let need =
             config.outputs.iter().map(|output| output.view.format.need()).max().unwrap_or(Need::Totals);
         Supervisor {
@@ -195,7 +198,7 @@ impl<'a> Supervisor<'a> {
             running: HashMap::new(),
             bursts: Vec::new(),
             next_session: 1,
-            idle: VecDeque::new(),
+            idle,
             ordered: 0,
             outbox: VecDeque::new(),
             starved: None,
