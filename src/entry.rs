@@ -1,7 +1,7 @@
 //! Selects the role of this process, and prints the error with which it ends.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::cli::{self, Action, Circumstances};
@@ -38,6 +38,7 @@ fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, F
         may_select_user: surroundings.start == Start::Root,
         stdout_is_a_peers: streams.stdout,
         stderr_is_a_peers: streams.stderr,
+        stdout_is_a_terminal: std::io::stdout().is_terminal(),
         has_sockets: !surroundings.sockets.is_empty(),
         is_secure: privsep::sys::is_secure_start(),
     };

@@ -21,8 +21,9 @@ use clap::ArgMatches;
 use clap::error::ErrorKind;
 use privsep::seccomp::Violation;
 
-use crate::config::{Approach, Config, Endpoint, Family, Port, Task, Verbosity};
+use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Task, Verbosity};
 use crate::exit::{Failure, Status};
+use crate::format::Format;
 use crate::messages::{Beginning, Rotation, Sandbox};
 
 pub(crate) use command::command;
@@ -62,6 +63,8 @@ pub(crate) struct Circumstances {
     pub(crate) stdout_is_a_peers: bool,
     /// Likewise standard error.
     pub(crate) stderr_is_a_peers: bool,
+    /// Standard output is a terminal.
+    pub(crate) stdout_is_a_terminal: bool,
     /// A service manager has passed sockets.
     pub(crate) has_sockets: bool,
     /// A set-uid bit or a file capability gave the program more power than its caller has.
@@ -117,7 +120,10 @@ impl Line {
             false => (self.verbosity(), self.verbosity()),
         };
         let outputs = self.outputs(display, daemon, bridges)?;
-        let remarks = self.remarks(&outputs);
+        let mut remarks = self.remarks(&outputs);
+        if bridges {
+            remarks.extend(self.hint_about_data(&outputs));
+        }
         Ok(Config {
             server: if bridges { self.server()? } else { NOWHERE },
             client: if bridges { self.client()? } else { NOWHERE },
@@ -169,6 +175,14 @@ impl Line {
             is_host && values::decimal::<u16>(port).is_some() && self.value::<String>("server").is_none();
         let host = shown(host.as_ref());
         is_meant.then(|| format!("\nThe server's host is {host}:{port}, or -s {host}."))
+    }
+
+    /// Reports a display that shows no data by default.
+    fn hint_about_data(&self, outputs: &[Output]) -> Option<String> {
+        let shows_nothing = outputs.iter().all(|output| output.view.format == Format::Null);
+        let is_asked_for = self.indices("format").next().is_some();
+        (self.circumstances.stdout_is_a_terminal && !outputs.is_empty() && shows_nothing && !is_asked_for)
+            .then(|| "Only who connects is shown: add -v to see the data.".to_owned())
     }
 
     /// Decides whether inetd started the program, from its streams and options.

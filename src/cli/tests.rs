@@ -146,6 +146,23 @@ fn all_secrets_are_found_if_they_are_asked_for() {
     );
 }
 
+#[test]
+fn a_person_who_sees_no_data_is_told_of_v_once() {
+    let remarks = |line: &str, stdout_is_a_terminal: bool| {
+        let circumstances = Circumstances { stdout_is_a_terminal, ..Circumstances::default() };
+        let args = [OsString::from("tcpreen")].into_iter().chain(words(line));
+        match parse(args, circumstances) {
+            Ok(Action::Run(config)) => config.remarks,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    assert_eq!(remarks("80 8080", true), ["Only who connects is shown: add -v to see the data."]);
+    assert_eq!(remarks("80 8080", false), [""; 0], "no person reads it");
+    for asked in ["-v 80", "-q 80", "-f null 80", "-f hex 80", "-o x 80", "-q -o x 80", "-d 80", "-o - 80"] {
+        assert_eq!(remarks(asked, true), [""; 0], "{asked}");
+    }
+}
+
 /// Parses as if started by inetd, with the client on all three streams.
 fn by_inetd(line: &str) -> Result<Action, Failure> {
     let circumstances =

@@ -1,5 +1,6 @@
 //! Waiting: for names, and for what must come within a time.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollTimeout;
@@ -14,12 +15,22 @@ impl Reader<'_> {
         let id = LISTENING + self.listening.len() as u64;
         match self.names.ask(id, &address) {
             (_, Some(until)) => self.listening.push((id, address, until)),
-            (name, None) => self.tell_listening(&name),
+            (name, None) => self.tell_listening(&name, &address),
         }
     }
 
-    pub(super) fn tell_listening(&mut self, name: &Name) {
+    fn tell_listening(&mut self, name: &Name, address: &Address) {
         self.notes.tell(Level::Normal, &format!("Listening on: {name}"));
+        if let Some(ip) = address.ip().filter(IpAddr::is_unspecified) {
+            let (every, local) = match ip {
+                IpAddr::V4(_) => ("every IPv4 address", "127.0.0.1"),
+                IpAddr::V6(_) => ("every address", "::1"),
+            };
+            let text = format!(
+                "{ip} is {every} of this host, where others can connect, too (only this host: {local})"
+            );
+            self.notes.tell(Level::Normal, &text);
+        }
     }
 
     pub(super) fn hear_resolver(&mut self) -> Result<(), Trouble> {
@@ -35,8 +46,8 @@ impl Reader<'_> {
             };
             if id >= LISTENING {
                 if let Some(index) = self.listening.iter().position(|(asked, ..)| *asked == id) {
-                    self.listening.remove(index);
-                    self.tell_listening(&name);
+                    let (_, address, _) = self.listening.remove(index);
+                    self.tell_listening(&name, &address);
                 }
                 continue;
             }
@@ -100,7 +111,7 @@ impl Reader<'_> {
         while let Some(index) = self.listening.iter().position(|(.., until)| no_names || *until <= now) {
             let (_, address, _) = self.listening.remove(index);
             self.names.overdue();
-            self.tell_listening(&address.numeric());
+            self.tell_listening(&address.numeric(), &address);
         }
     }
 }
