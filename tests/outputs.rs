@@ -3,5 +3,6 @@
 mod contents;
 mod descriptors;
 mod direction;
+mod faults;
 mod fifo;
 mod start;

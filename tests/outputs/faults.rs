@@ -1,0 +1,74 @@
+//! Outputs that fail in the middle: what the disk or the network file system says is told, and the exit status
+//! remembers it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::scratch::Scratch;
+use crate::support::skip::{Need, needs};
+use crate::support::wait::until;
+use crate::support::{Bridged, bridge};
+
+/// `errno` from the second write to the file on. A call that strace makes fail has no number any more when the filter
+/// sees it, so that the filter has to let it pass.
+fn failing(errno: &str, path: &Path) -> String {
+    format!(
+        "exec strace -f -qq -o /dev/null -P {} -e trace=write -e inject=write:error={errno}:when=2+ \"$0\" \"$@\"",
+        path.display()
+    )
+}
+
+#[test]
+fn what_the_disk_says_is_told_once_and_remembered() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("strace")]) {
+        return;
+    }
+    let errors =
+        [("EIO", "Input/output error"), ("ESTALE", "Stale file handle"), ("EDQUOT", "Disk quota exceeded")];
+    for (errno, text) in errors {
+        let scratch = Scratch::new();
+        let path = scratch.path("record");
+        let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
+            it.args(["--sandbox=log"])
+                .output(&path)
+                .output(scratch.path("other"))
+                .by_shell(&failing(errno, &path), "")
+        });
+        until("the first write", || scratch.record("record").contains("Transmission follows").then_some(()));
+        client.send("words");
+        server.expect_hang_up();
+        client.expect_hang_up();
+        let outcome = tcpreen.finish();
+        let told = format!("Log file error: {text} ({})", path.display());
+        assert_eq!(outcome.stderr.matches(&told).count(), 1, "{errno}: {outcome:?}");
+        assert_eq!(outcome.code(), 74, "{errno}: {outcome:?}");
+        let other = scratch.record("other");
+        assert!(other.contains("<<< words\n"), "{errno}: {other}");
+        assert!(
+            other.ends_with("an output cannot be written any more.\nEnd of transmission.\n"),
+            "{errno}: {other}"
+        );
+    }
+}
+
+/// The file has no name any more, and takes what comes.
+#[test]
+fn a_directory_that_is_removed_meanwhile_is_no_error_of_a_file_that_is_open() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let directory = scratch.path("directory");
+    fs::create_dir(&directory).expect("mkdir");
+    fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+    let Bridged { mut client, mut server, tcpreen } =
+        bridge(|it| it.output(directory.join("record")).output(scratch.path("other")).sessions(1));
+    fs::remove_dir_all(&directory).expect("rm -r");
+    client.send("words");
+    server.expect("words");
+    drop((client, server));
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert!(!outcome.stderr.contains("Log file error"), "{outcome:?}");
+    assert!(scratch.record("other").contains("<<< words\n"));
+}
