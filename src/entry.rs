@@ -43,15 +43,10 @@ fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, F
         is_secure: privsep::sys::is_secure_start(),
     };
     let action = cli::parse(arguments, circumstances)?;
-    let outputs = match &action {
-        Action::Run(config) => config.outputs.as_slice(),
-        Action::Help(_) | Action::Version(_) | Action::Demo => &[],
-    };
-    let descriptors = surroundings.settle(outputs)?;
     match action {
         Action::Run(config) => {
             config.remarks.iter().for_each(|remark| streams.tell(remark));
-            parent::run::<H>(*config, surroundings, descriptors)
+            parent::run::<H>(*config, surroundings)
         }
         Action::Help(text) | Action::Version(text) => show(&text),
         Action::Demo => demo::run(surroundings.start),

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use privsep::confine::{Cage, Kept, Locked};
 use privsep::landlock;
+use privsep::memory::Memory;
+use privsep::seccomp::Violation;
 
 pub use crate::logger::fuzz::fuzz as logger;
 pub use crate::logger::session::fuzz::fuzz as session;
@@ -68,5 +70,12 @@ pub(crate) fn descriptors() -> usize {
 
 /// Stands for the proof of confinement that the loops ask for; a fuzz target is not confined.
 pub(crate) fn unlocked() -> Locked {
-    Locked { cage: Cage { landlock: landlock::Status::None, kept: Kept::default() } }
+    Locked {
+        cage: Cage {
+            landlock: landlock::Status::None,
+            seccomp: Violation::Kill,
+            kept: Kept::default(),
+            memory: Memory::default(),
+        },
+    }
 }

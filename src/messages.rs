@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use privsep::channel::Channel;
 use privsep::confine::{Cage, Identity};
 use privsep::seccomp::Violation;
+use privsep::text::Text;
 use privsep::wire;
 use serde::{Deserialize, Serialize};
 
@@ -165,7 +166,7 @@ pub enum ToParent {
     /// Resolver: the answer to [`ToResolver::Find`], best first.
     Found(Vec<Address>),
     /// Resolver: likewise, with the words of `gai_strerror(3)`.
-    NotFound { reason: String },
+    NotFound { reason: Text },
     /// Resolver: the process of a lookup was killed, or ended without an answer.
     LookupLost { pid: i32, end: End },
     /// Zygote: a worker is ready; the descriptor is the other end of its channel.
@@ -229,13 +230,13 @@ pub enum End {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Problem {
     /// Confinement: the step and why.
-    Confine(String),
+    Confine(Text),
     /// An output cannot be opened.
     Output { errno: i32, name: Vec<u8> },
     /// Another program holds the lock of this output's file.
     InUse { name: Vec<u8> },
     /// The name of an output is wrong in itself.
-    Template { reason: String },
+    Template { reason: Text },
     /// The system has no thread for it.
     Threads { errno: i32 },
 }

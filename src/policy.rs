@@ -91,7 +91,10 @@ impl Role {
             Role::Parent => {
                 "removes files in the directories of its sockets and of its PID file; TCP to anywhere, no bind"
             }
-            Role::Resolver => "reads beneath /etc /usr /lib /lib64 /run /var/run; TCP to port 53, no bind",
+            Role::Resolver => {
+                "reads beneath /etc /usr /lib /lib64 /run /var/run; TCP to port 53, no bind; from Linux 7.1 on, Unix \
+                 sockets of NSS daemons alone"
+            }
             Role::Logger => {
                 "makes and writes files in the directories of outputs that make files later, and removes them in those \
                  of outputs in parts; no TCP"
@@ -197,6 +200,12 @@ pub const WAITING_PIPE: i32 =
 /// The lock on a file of an output.
 const LOCK: i32 = libc::LOCK_EX | libc::LOCK_NB;
 
+/// The mode of a file, of which the umask takes its part.
+pub(crate) const PUBLIC: u32 = 0o666;
+
+/// Set-uid, set-gid and sticky: of a mode the kernel takes only these and the permissions.
+const SET_ID_BITS: u32 = 0o7000;
+
 /// The mode of a file with secrets.
 pub const PRIVATE: u32 = 0o600;
 
@@ -222,6 +231,7 @@ const NULL: Is = Is::Long(0);
 const RUNTIME: &[Allowed] = allow![
     SYS_exit_group => "the end",
     SYS_exit => "the end of a thread",
+    SYS_prctl(0 is int(libc::PR_GET_SECCOMP)) => "is the filter on, before Ready",
     SYS_restart_syscall => seldom "the kernel itself, after a stop in a call with a time-out",
     SYS_rt_sigreturn => seldom "return from the handler of a stack overflow",
     SYS_rt_sigaction => seldom "abort: default action of SIGABRT; stack overflow handler",
@@ -332,13 +342,15 @@ const LOGGER: &[Allowed] = allow![
 
 /// Where a file is made cannot be seen here: Landlock keeps it to the directories that were opened at the start.
 const SESSION_FILES: &[Allowed] = allow![
-    SYS_openat(2 is int(NEW_FILE)) => "a session's own file",
+    SYS_openat(2 is int(NEW_FILE), 3 is Is::Int(PUBLIC)) => "a session's own file, without set-id bits",
+    SYS_openat(2 is int(NEW_FILE), 3 is Is::Int(PRIVATE)) => seldom "likewise, with secrets",
     SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
 ];
 
 /// Likewise. Without `O_TRUNC`: no file can be emptied.
 const ROTATION: &[Allowed] = allow![
-    SYS_openat(2 is int(ROTATED_FILE)) => "the new file of an output",
+    SYS_openat(2 is int(ROTATED_FILE), 3 is Is::Int(PUBLIC)) => "the new file of an output, without set-id bits",
+    SYS_openat(2 is int(ROTATED_FILE), 3 is Is::Int(PRIVATE)) => seldom "likewise, with secrets",
     SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
     SYS_fstat => seldom "is it a regular one, and another than before",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
@@ -352,7 +364,7 @@ const PARTS: &[Allowed] = allow![
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
     SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "has the name still the file that we know",
     SYS_renameat2(4 is Is::Int(libc::RENAME_NOREPLACE)) => "it gets its name",
-    SYS_openat(2 is int(NEW_FILE)) => "the file after it",
+    SYS_openat(2 is int(NEW_FILE), 3 is Is::Without(SET_ID_BITS)) => "the file after it, with the mode of the last one",
     SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
     SYS_unlinkat(2 is int(0)) => "the oldest goes",
 ];
@@ -376,6 +388,16 @@ const SYSLOG: &[Allowed] = allow![
 
 /// What NSS reads: its configuration and libraries, and the sockets of its daemons.
 pub const NSS_FILES: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run"];
+
+/// Directories of the sockets of NSS daemons: nscd, avahi, nslcd, winbindd, sssd, systemd-resolved.
+pub(crate) const NSS_SOCKETS: [&str; 6] = [
+    "/var/run/nscd",
+    "/var/run/avahi-daemon",
+    "/var/run/nslcd",
+    "/var/run/samba/winbindd",
+    "/var/lib/sss/pipes",
+    "/run/systemd/resolve",
+];
 
 /// Where name servers are reached by TCP.
 pub const NAME_SERVERS: &[u16] = &[53];
@@ -555,9 +577,10 @@ const ZYGOTE: &[Allowed] = allow![
 ];
 
 /// A worker inherits the zygote's filter, which knows no process but the zygote: allowed, abort would be a way
-/// to end the zygote or another worker. libc goes on to crash where it cannot send itself the signal.
+/// to end the zygote or another worker. libc goes on to crash where it cannot send itself the signal. The error is
+/// that of the probe: another one would be another filter, which each call of a session would pass through.
 const ZYGOTE_REFUSED: &[Refused] = refuse![
-    SYS_tgkill with EPERM => "abort: ends in SIGSEGV",
+    SYS_tgkill with ENOANO => "abort: ends in SIGSEGV",
 ];
 
 /// One session.

@@ -87,7 +87,7 @@ pub(crate) fn threads<T, In, const ROOM: usize>(
 }
 
 fn confine_problem(error: impl fmt::Display) -> Problem {
-    Problem::Confine(error.to_string())
+    Problem::Confine(error.to_string().into())
 }
 
 /// First step: identity, capabilities and limits. This process ends with `parent`.

@@ -216,6 +216,14 @@
 //! | 42 | tests/endurance/shortage.rs | with_few_descriptors_a_crowd_waits_and_nothing_spins |
 //! | 42 | tests/relay/dialling.rs | a_unix_server_with_a_full_queue_serves_every_client_in_the_end |
 //! | 42 | tests/relay/dialling.rs | failed_dialling_is_retried_with_a_delay |
+//! | 40 | tests/probe/trial.rs | a call with other arguments is fatal |
+//! | 45 no text of another process acts | src/parent/roles.rs | the_last_words_of_a_role_act_on_no_terminal |
+//! | 45 | privsep/src/text.rs | nothing_that_acts_is_left_of_any_character |
+//! | 45 | privsep/src/text.rs | lines_of_ours_stay_lines |
+//! | 45 | src/logger/syslog.rs | control_characters_are_escaped |
+//! | 45 | src/record/visible.rs | what_acts_is_spelled_out |
+//! | 46 what is said of the cage was tried | tests/probe/harness.rs | nothing is forwarded if any step of any role fails |
+//! | 46 | tests/probe/harness.rs | a wall that is only said to be up is none |
 
 use std::collections::BTreeSet;
 

@@ -88,6 +88,10 @@ fn root_has_the_whole_sandbox() {
     let tcpreen = Tcpreen::to(echo.port).args(["--require-sandbox=full", "-v", "-v"]).start();
     serves(&tcpreen);
     assert!(!tcpreen.stderr().contains("without"), "{}", tcpreen.stderr());
+    for role in ["resolver", "logger", "zygote", "parent"] {
+        let line = tcpreen.stderr_line(&format!("{role}: "));
+        assert!(line.contains(", MDWE on, mseal on, seccomp on, Landlock full (ABI "), "{line}");
+    }
 }
 
 #[test]

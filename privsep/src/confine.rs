@@ -18,8 +18,9 @@ use nix::unistd::{
 use serde::{Deserialize, Serialize};
 
 use crate::landlock::{self, Landlock};
-use crate::seccomp::{self, Filter};
-use crate::sys;
+use crate::memory::{self, Memory};
+use crate::seccomp::{self, Filter, Violation};
+use crate::sys::{self, Alone};
 use crate::userns::Namespace;
 
 /// Identity that a process assumes.
@@ -85,38 +86,47 @@ pub struct Kept {
     pub groups: bool,
 }
 
-/// Strength of a sandbox.
+/// Strength of a sandbox, as the process itself found it to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cage {
     pub landlock: landlock::Status,
+    /// What the filter does about a call that it does not have; that there is one was tried.
+    pub seccomp: Violation,
     pub kept: Kept,
+    pub memory: Memory,
 }
 
 impl Cage {
     /// Lists the restrictions that a full sandbox has and this one lacks, with what each one requires.
     pub fn missing(self) -> Vec<&'static str> {
         let landlock = match self.landlock {
-            landlock::Status::Full => None,
-            landlock::Status::Partial => Some("Landlock in part (Linux 6.12 has all of it)"),
+            landlock::Status::Full { .. } => None,
+            landlock::Status::Partial { .. } => Some("Landlock in part (Linux 6.12 has all of it)"),
             landlock::Status::None => Some("Landlock (Linux 5.13 or newer, and lsm=landlock)"),
         };
-        let kept = [
+        let missing = [
+            (!self.memory.mdwe, "memory that never becomes executable (Linux 6.3)"),
+            (!self.memory.sealed, "sealed code and constants (Linux 6.10)"),
             (self.kept.root, "an empty root directory (CAP_SYS_CHROOT, and /proc or /var/empty)"),
             (self.kept.bounding_set, "an empty capability bounding set (CAP_SETPCAP)"),
             (self.kept.groups, "a life without supplementary groups (CAP_SETGID)"),
         ];
-        landlock.into_iter().chain(kept.into_iter().filter_map(|(kept, what)| kept.then_some(what))).collect()
+        landlock.into_iter().chain(missing.into_iter().filter_map(|(is, what)| is.then_some(what))).collect()
     }
 }
 
 /// Proof that a process holds no privilege and cannot regain any.
 pub struct Dropped {
     kept: Kept,
+    memory: Memory,
+    probe: landlock::Probe,
 }
 
 /// Proof that a process has dropped its privileges and is inside Landlock.
 pub struct Fenced {
-    cage: Cage,
+    landlock: landlock::Status,
+    kept: Kept,
+    memory: Memory,
 }
 
 /// Proof that Landlock (as far as the kernel has it) and seccomp are on.
@@ -128,14 +138,17 @@ pub struct Locked {
 pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError> {
     // First of all: from here on no exec grants privileges.
     nix::sys::prctl::set_no_new_privs().step("no_new_privs")?;
+    verify(nix::sys::prctl::get_no_new_privs(), true).step("no_new_privs")?;
     // While still privileged, because a hard limit may have to be raised to the exact value. Prevents core
     // dumps of monitored data.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step("core limit")?;
     for &(resource, value) in privileges.limits {
         lower_limit(resource, value).step("resource limit")?;
     }
-    // Before the root directory, and /proc with it, is given up.
+    // Before the root directory, with /proc and /dev, is given up.
     let here = Namespace::find();
+    let probe = landlock::Probe::new();
+    let memory = memory::protect();
     let kept = match privileges.identity {
         Identity::Become { uid, gid } => {
             become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root, here)?
@@ -149,6 +162,7 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
     // After the change of user, which clears it.
     if let Some((parent, signal)) = privileges.parent {
         nix::sys::prctl::set_pdeathsig(signal).step("parent death signal")?;
+        verify(nix::sys::prctl::get_pdeathsig(), Some(signal)).step("parent death signal")?;
         // The parent may have died before the signal was set.
         if sys::parent() != parent {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).step("parent is gone");
@@ -157,7 +171,8 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
     // Prevents processes of the same user from tracing this one and reading its memory. After exec and the
     // change of user, which both reset it.
     nix::sys::prctl::set_dumpable(false).step("dumpable")?;
-    Ok(Dropped { kept })
+    verify(nix::sys::prctl::get_dumpable(), false).step("dumpable")?;
+    Ok(Dropped { kept, memory, probe })
 }
 
 /// Sets a soft and hard limit to `value`, unless the limit is lower already.
@@ -191,11 +206,12 @@ fn give_up(root: Root) -> Result<Kept, StepError> {
         }
     }
     if has(Capability::CAP_SETPCAP)? {
-        for capability in 0.. {
+        for capability in 0..CAPABILITIES {
             if !sys::drop_bounding(capability).step("capability bounding set")? {
                 break;
             }
         }
+        verify(Ok::<_, io::Error>(bounding_set_is_left()?), false).step("capability bounding set")?;
     }
     kept.bounding_set = bounding_set_is_left()?;
     Ok(kept)
@@ -217,6 +233,17 @@ fn drop_groups_in(here: Namespace) -> nix::Result<()> {
 fn has_groups() -> Result<bool, StepError> {
     Ok(getgroups().step("getgroups")?.iter().any(|group| *group != getegid()))
 }
+
+/// Capabilities are bits of two 32-bit words (capability.h), so there are no more than this.
+const CAPABILITIES: u32 = 64;
+
+/// Compares what the system says now with what it was just told to do: an outer filter may answer in its place.
+fn verify<T: PartialEq, E: Into<io::Error>>(found: Result<T, E>, expected: T) -> io::Result<()> {
+    if found.map_err(Into::into)? == expected { Ok(()) } else { Err(still_privileged(UNDONE)) }
+}
+
+/// How a step fails that was claimed to be done.
+const UNDONE: &str = "the system says that it is done, and it is not";
 
 fn has(capability: Capability) -> Result<bool, StepError> {
     caps::has_cap(None, CapSet::Effective, capability).map_err(io::Error::other).step("read capabilities")
@@ -241,7 +268,7 @@ const EMPTY_PLACES: [&str; 2] = ["/proc/self/fdinfo", "/var/empty"];
 
 /// Makes an empty directory the root of the file system. Returns `false` if there is none.
 fn enter_nothing() -> io::Result<bool> {
-    let child = match sys::fork_with_common_root()? {
+    let child = match sys::fork_with_common_root(&Alone::check()?)? {
         ForkResult::Child => sys::exit_now(change_root()),
         ForkResult::Parent { child } => child,
     };
@@ -331,16 +358,16 @@ fn still_privileged(what: &str) -> io::Error {
 impl Dropped {
     /// Applies Landlock. Threads created from here on inherit it.
     pub fn fence(self, landlock: &Landlock<'_>) -> Result<Fenced, StepError> {
-        let landlock = landlock::restrict(landlock).step("landlock")?;
-        Ok(Fenced { cage: Cage { landlock, kept: self.kept } })
+        let landlock = landlock::restrict(landlock, self.probe).step("landlock")?;
+        Ok(Fenced { landlock, kept: self.kept, memory: self.memory })
     }
 }
 
 impl Fenced {
     /// Installs the filter for all threads. It excludes the calls of all earlier steps.
     pub fn lock(self, filter: &Filter) -> Result<Locked, StepError> {
-        filter.install().step("seccomp")?;
-        Ok(Locked { cage: self.cage })
+        let seccomp = filter.install().step("seccomp")?;
+        Ok(Locked { cage: Cage { landlock: self.landlock, seccomp, kept: self.kept, memory: self.memory } })
     }
 }
 

@@ -1,17 +1,26 @@
 //! Landlock, the second line of defence. Best effort, because kernels differ; the resulting status is
 //! reported, never assumed.
 
+use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, NetPort, PathBeneath,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-/// Newest ABI that the rules cover (Linux 6.12).
-const ABI_KNOWN: ABI = ABI::V6;
+/// Newest ABI that the rules cover (Linux 7.1). What the kernel lacks of it is left out.
+const ABI_KNOWN: ABI = ABI::V9;
+
+/// Oldest ABI with all that is counted on (Linux 6.12). Newer ones restrict Unix sockets.
+const ABI_FULL: ABI = ABI::V6;
 
 /// Access that a role keeps. Everything else in the file system is out of reach.
 #[derive(Default)]
@@ -25,6 +34,8 @@ pub struct Landlock<'a> {
     /// Files beneath these may be removed.
     pub remove: &'a [BorrowedFd<'a>],
     pub connect: Connect<'a>,
+    /// Allows connections to Unix sockets in the file system beneath these alone, from Linux 7.1 on; `None` allows all.
+    pub sockets: Option<&'a [BorrowedFd<'a>]>,
     /// Allows connections to abstract Unix sockets of processes outside.
     pub abstract_sockets: bool,
     /// Allows signals to processes outside. The signal that the kernel sends to children when their parent
@@ -41,31 +52,59 @@ pub enum Connect<'a> {
     Anywhere,
 }
 
-/// Extent to which this kernel enforces the rules.
+/// Extent to which this kernel enforces the rules, and the ABI version by which it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    Full,
-    Partial,
+    Full { abi: u8 },
+    Partial { abi: u8 },
     None,
 }
 
-impl Status {
-    pub fn name(self) -> &'static str {
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Status::Full => "full",
-            Status::Partial => "partial",
-            Status::None => "none",
+            Status::Full { abi } => write!(f, "full (ABI {abi})"),
+            Status::Partial { abi } => write!(f, "partial (ABI {abi})"),
+            Status::None => f.write_str("none"),
         }
     }
 }
 
-/// Restricts the calling thread, and the threads and processes that it creates later.
-pub fn restrict(rules: &Landlock<'_>) -> io::Result<Status> {
-    match apply(rules) {
-        // A container profile that forbids one of the calls disables Landlock altogether.
-        Err(error) if matches!(errno_of(&error), Some(libc::EPERM | libc::ENOSYS)) => Ok(Status::None),
-        result => result.map_err(io::Error::other),
+/// A file that no role may read and that any process can: `/dev/null`. Opening it is a test of Landlock that needs
+/// neither trust in what `landlock_restrict_self` returned nor a root directory with something in it.
+#[derive(Debug)]
+pub struct Probe(Option<File>);
+
+impl Probe {
+    /// Opens `/dev`. To be called while the root directory is that of the system.
+    pub fn new() -> Probe {
+        Probe(File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open("/dev").ok())
     }
+
+    /// The result of opening the file for reading.
+    fn open(&self) -> nix::Result<()> {
+        let Some(directory) = &self.0 else { return Err(Errno::ENOENT) };
+        openat(directory, "null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(drop)
+    }
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe::new()
+    }
+}
+
+/// Restricts the calling thread, and the threads and processes it makes later. Returns what was found to be enforced:
+/// [`Status::None`] where the probe could not be opened before, or can still be opened.
+pub fn restrict(rules: &Landlock<'_>, probe: Probe) -> io::Result<Status> {
+    let before = probe.open();
+    let claimed = match apply(rules) {
+        // A profile of a container that forbids a part of Landlock leaves none of it.
+        Err(error) if matches!(errno_of(&error), Some(libc::EPERM | libc::ENOSYS)) => Status::None,
+        result => result.map_err(io::Error::other)?,
+    };
+    let enforced = before.is_ok() && probe.open() == Err(Errno::EACCES);
+    Ok(if enforced { claimed } else { Status::None })
 }
 
 /// Returns the errno value if the error came from the system.
@@ -85,6 +124,10 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
         Connect::Anywhere => AccessNet::BindTcp.into(),
         Connect::Nowhere | Connect::Ports(_) => AccessNet::from_all(ABI_KNOWN),
     };
+    let mut files = AccessFs::from_all(ABI_KNOWN);
+    if rules.sockets.is_none() {
+        files.remove(AccessFs::ResolveUnix);
+    }
     let mut scope = Scope::from_all(ABI_KNOWN);
     if rules.abstract_sockets {
         scope.remove(Scope::AbstractUnixSocket);
@@ -94,7 +137,7 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
     }
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(ABI_KNOWN))?
+        .handle_access(files)?
         .handle_access(net)?;
     // The crate rejects an empty set of scopes.
     let ruleset = if scope.is_empty() { ruleset } else { ruleset.scope(scope)? };
@@ -107,6 +150,7 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
         (rules.write, write),
         (rules.write_files, AccessFs::WriteFile.into()),
         (rules.remove, remove.into()),
+        (rules.sockets.unwrap_or_default(), AccessFs::ResolveUnix.into()),
     ];
     for (places, access) in places {
         for place in places {
@@ -118,9 +162,18 @@ fn apply(rules: &Landlock<'_>) -> Result<Status, landlock::RulesetError> {
             ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
         }
     }
-    Ok(match ruleset.restrict_self()?.ruleset {
-        RulesetStatus::FullyEnforced => Status::Full,
-        RulesetStatus::PartiallyEnforced => Status::Partial,
+    Ok(status(&ruleset.restrict_self()?))
+}
+
+fn status(restriction: &RestrictionStatus) -> Status {
+    let LandlockStatus::Available { effective_abi, .. } = restriction.landlock else { return Status::None };
+    let abi = effective_abi.min(ABI_KNOWN);
+    let number = abi as u8;
+    match restriction.ruleset {
         RulesetStatus::NotEnforced => Status::None,
-    })
+        RulesetStatus::FullyEnforced => Status::Full { abi: number },
+        // What is missing is newer than what is counted on.
+        RulesetStatus::PartiallyEnforced if abi >= ABI_FULL => Status::Full { abi: number },
+        RulesetStatus::PartiallyEnforced => Status::Partial { abi: number },
+    }
 }

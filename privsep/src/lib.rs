@@ -18,10 +18,12 @@
 pub mod channel;
 pub mod confine;
 pub mod landlock;
+pub mod memory;
 pub mod role;
 pub mod seccomp;
 pub mod spawn;
 pub mod sys;
+pub mod text;
 pub mod userns;
 pub mod wire;
 

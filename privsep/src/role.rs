@@ -48,9 +48,8 @@ impl Entry {
         self,
         name: &std::ffi::CStr,
     ) -> io::Result<Channel<Out, In, ROOM>> {
-        sys::close_from(CHANNEL_FD + 1)?;
+        drop(sys::inherited_descriptors()?);
         sys::set_name(name)?;
-        nix::fcntl::fcntl(&self.socket, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
         Ok(Channel::from_socket(self.socket))
     }
 }

@@ -10,6 +10,8 @@ use seccompiler::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sys;
+
 /// Result of `PR_GET_SECCOMP` under a filter.
 pub const MODE_FILTER: i32 = 2;
 
@@ -57,6 +59,16 @@ pub struct Refused {
     pub otherwise: bool,
     pub reason: &'static str,
 }
+
+/// A call that every filter refuses, and which nothing needs: with it a process finds out that its filter is on,
+/// whatever the system says. The error is one that the kernel itself never gives for it.
+pub const PROBE: Refused = Refused {
+    name: "SYS_getpgid",
+    number: libc::SYS_getpgid,
+    errno: libc::ENOANO,
+    otherwise: false,
+    reason: "called once the filter is on, to find out whether it is",
+};
 
 /// Writes a table of [`Allowed`] calls: `SYS_read => "reason"`, or `SYS_ioctl(1 is Int(5)) => "…"`, with
 /// `seldom` before the reason if ordinary sessions do not make the call.
@@ -131,6 +143,7 @@ pub struct Filter {
     /// calls.
     refuse: Vec<BpfProgram>,
     kill: BpfProgram,
+    violation: Violation,
 }
 
 impl Filter {
@@ -156,7 +169,7 @@ impl Filter {
         };
         let rows = allowed.iter().copied().flatten().filter(|row| !(elsewhere && row.only_here));
         let allowed: Vec<Allowed> = rows.map(renumbered).collect::<io::Result<_>>()?;
-        let refused = refused.iter().map(|row| match number(row.name, row.number) {
+        let refused = refused.iter().chain([&PROBE]).map(|row| match number(row.name, row.number) {
             Some(number) => Ok(Refused { number, ..*row }),
             None => Err(io::Error::other(format!("{} is not there on {architecture}", row.name))),
         });
@@ -174,11 +187,11 @@ impl Filter {
         for row in &refused {
             rules.insert(row.number, Vec::new());
         }
-        let violation = match violation {
+        let action = match violation {
             Violation::Kill => SeccompAction::KillProcess,
             Violation::Log => SeccompAction::Log,
         };
-        let kill = program(rules, violation, SeccompAction::Allow, architecture)?;
+        let kill = program(rules, action, SeccompAction::Allow, architecture)?;
         let mut by_errno: BTreeMap<i32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
         for row in &refused {
             let spared = allowed.iter().filter(|other| row.otherwise && other.number == row.number);
@@ -199,15 +212,20 @@ impl Filter {
                 program(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), architecture)
             })
             .collect::<io::Result<_>>()?;
-        Ok(Filter { refuse, kill })
+        Ok(Filter { refuse, kill, violation })
     }
 
-    /// Installs the filter for every thread of this process.
-    pub fn install(&self) -> io::Result<()> {
+    /// Installs the filter for every thread of this process, and checks that it is in force: an outer filter can
+    /// make the system call return a false success.
+    pub fn install(&self) -> io::Result<Violation> {
         for program in self.refuse.iter().chain([&self.kill]) {
             seccompiler::apply_filter_all_threads(program).map_err(io::Error::other)?;
         }
-        Ok(())
+        let answer = sys::probe(PROBE.number).err().and_then(|error| error.raw_os_error());
+        if sys::seccomp_mode()? != MODE_FILTER || answer != Some(PROBE.errno) {
+            return Err(io::Error::other("the system says that the filter is on, and it is not"));
+        }
+        Ok(self.violation)
     }
 }
 

@@ -12,7 +12,7 @@ use nix::unistd::{ForkResult, Pid, Uid, getresuid, setresuid};
 
 use crate::channel::Channel;
 use crate::role;
-use crate::sys;
+use crate::sys::{self, Alone};
 
 /// Lowest descriptor number for the open program file.
 const BINARY_FD: i32 = 10;
@@ -38,8 +38,7 @@ impl Program {
     pub fn current(name: &str) -> io::Result<Program> {
         let binary = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/proc/self/exe")?;
         // Above the low numbers, onto which a child moves its standard streams and its channel.
-        let binary = nix::fcntl::fcntl(&binary, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(BINARY_FD))?;
-        let binary = sys::inherited(binary)?;
+        let binary = sys::duplicate_above(binary.as_fd(), BINARY_FD)?;
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = null.map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
         Ok(Program { binary, name: CString::new(name)?, null })
@@ -56,7 +55,7 @@ impl Program {
     ) -> io::Result<(Pid, Channel<Out, In>)> {
         let (ours, theirs) = Channel::<Out, In>::pair()?;
         let arguments = [self.name.clone(), CString::new(role::argument(role))?];
-        match sys::fork()? {
+        match sys::fork(&Alone::check()?)? {
             ForkResult::Parent { child } => Ok((child, ours)),
             ForkResult::Child => {
                 let error = self.become_role(theirs.into_socket(), streams, &arguments, environment);

@@ -2,10 +2,12 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::io;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
@@ -205,51 +207,21 @@ pub fn send(
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Takes over a descriptor that the process was started with.
+/// Takes over a descriptor that the process was started with, and none that anything here owns already.
 ///
-/// Call it once per number, at the start, before anything else can have used the number.
+/// exec leaves no descriptor open that is close-on-exec, and all that this program opens is: so the flag tells one
+/// kind from the other. It is set here, so that a number can be taken over once. The standard streams, which
+/// belong to the whole program, are refused.
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_GETFD reads a flag; it fails on a closed descriptor.
-    check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
-    // SAFETY: it is open, and by the contract above nothing else owns it.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    if fd <= 2 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a descriptor that has an owner"));
+    }
+    // SAFETY: sets a flag of a descriptor that is open.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and nothing owns it, as the flag said.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Takes over a descriptor that the process was started with under another number, replacing the descriptor
-/// there.
-///
-/// The conditions of [`inherited`] apply to both numbers.
-pub fn moved(from: RawFd, to: RawFd) -> io::Result<OwnedFd> {
-    let old = inherited(from)?;
-    if from == to {
-        // SAFETY: sets the close-on-exec flag of an open descriptor.
-        check(unsafe { libc::fcntl(from, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        return Ok(old);
-    }
-    // SAFETY: dup3 is safe for memory, and by the contract above nothing owns `to`.
-    check(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) })?;
-    // SAFETY: it was just made for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(to) })
-}
-
-/// Closes every descriptor from `first` on.
-pub fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: closing is safe for memory; the callers do it before they own any descriptor.
-    check(unsafe { libc::close_range(first as libc::c_uint, libc::c_uint::MAX, 0) })
-        .map(drop)
-        // Linux before 5.9 lacks the call (ENOSYS); older container profiles forbid it (EPERM).
-        .or_else(|_| close_each_from(first))
-}
-
-fn close_each_from(first: RawFd) -> io::Result<()> {
-    let names = std::fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name()));
-    let names = names.collect::<io::Result<Vec<_>>>()?;
-    let numbers = names.iter().filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
-    for fd in numbers.filter(|fd| *fd >= first) {
-        // SAFETY: as above. The descriptor of the listing itself is closed already, which is no failure.
-        unsafe { libc::close(fd) };
-    }
-    Ok(())
 }
 
 /// Checks whether an outer filter answers clone3 with EPERM. libc falls back to clone only after ENOSYS.
@@ -259,8 +231,25 @@ pub fn forbids_clone3() -> bool {
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Makes descriptor `to` a copy of `from` that survives exec.
-pub fn move_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+/// Takes over every descriptor that the process was started with, but for the standard streams. Dropping what is not
+/// wanted closes it.
+pub fn inherited_descriptors() -> io::Result<BTreeMap<RawFd, OwnedFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    // What has an owner, as the listing itself has, is left out.
+    Ok(numbers.filter_map(|number| Some((number, inherited(number).ok()?))).collect())
+}
+
+/// A copy of a descriptor, with a number that is not lower than `least`, and close-on-exec.
+pub fn duplicate_above(fd: BorrowedFd<'_>, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes a number and makes a new descriptor.
+    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) })?;
+    // SAFETY: the kernel just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Makes descriptor `to` a copy of `from` that survives exec. Nothing may own `to`.
+pub(crate) fn move_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     if from.as_raw_fd() == to {
         // SAFETY: clears the close-on-exec flag of an open descriptor.
         return check(unsafe { libc::fcntl(to, libc::F_SETFD, 0) }).map(drop);
@@ -277,18 +266,31 @@ pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> 
     streams.into_iter().try_for_each(|stream| move_to(null, stream))
 }
 
-/// Forks. Only for single-threaded processes.
+/// Proof that the process has one thread. It cannot be sent to another one; whoever holds it makes none.
+pub struct Alone(PhantomData<*const ()>);
+
+impl Alone {
+    /// Counts the threads. For a process that can still look into `/proc`.
+    pub fn check() -> io::Result<Alone> {
+        match std::fs::read_dir("/proc/self/task")?.count() {
+            1 => Ok(Alone(PhantomData)),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "there is more than one thread")),
+        }
+    }
+}
+
+/// Forks a single-threaded process.
 ///
 /// Makes the bare system call, without libc's handling of threads, locks and fork handlers, which touches
 /// four pages of memory that would be copied for every child. In the child, libc keeps the parent's thread
 /// id, which it uses in `raise` only.
-pub fn fork() -> io::Result<ForkResult> {
+pub fn fork(_alone: &Alone) -> io::Result<ForkResult> {
     fork_with(0)
 }
 
 /// Forks a child that shares root directory, working directory and umask with this process, so that changes
-/// made in the child apply here. Only for single-threaded processes.
-pub(crate) fn fork_with_common_root() -> io::Result<ForkResult> {
+/// made in the child apply here.
+pub(crate) fn fork_with_common_root(_alone: &Alone) -> io::Result<ForkResult> {
     fork_with(libc::CLONE_FS)
 }
 
@@ -334,8 +336,8 @@ pub fn is_secure_start() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Removes variables from the environment. Only for processes of one thread.
-pub fn forget_variables(names: &[&str]) {
+/// Removes variables from the environment of a process of one thread.
+pub fn forget_variables(_alone: &Alone, names: &[&str]) {
     for name in names {
         // SAFETY: in a single-threaded process nothing reads the environment at the same time.
         unsafe { std::env::remove_var(name) };
@@ -452,6 +454,35 @@ pub fn rename_new(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Resu
 pub fn seccomp_mode() -> io::Result<i32> {
     // SAFETY: PR_GET_SECCOMP takes no argument.
     check(unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) })
+}
+
+/// Makes the kernel refuse executable memory that is or was writable, for this process and those that it forks.
+/// Returns whether it does, as read back; false before Linux 6.3.
+pub(crate) fn refuse_exec_gain() -> bool {
+    // Not in the libc crate for every target: linux/prctl.h, `PR_MDWE_REFUSE_EXEC_GAIN`.
+    const REFUSE: libc::c_ulong = 1;
+    // SAFETY: PR_SET_MDWE takes a number, and only restricts.
+    unsafe { libc::prctl(libc::PR_SET_MDWE, REFUSE, 0, 0, 0) };
+    // SAFETY: PR_GET_MDWE takes no argument.
+    let found = unsafe { libc::prctl(libc::PR_GET_MDWE, 0, 0, 0, 0) };
+    found >= 0 && found as libc::c_ulong & REFUSE != 0
+}
+
+/// Seals a mapping that is not writable: nothing can unmap, move or replace it, or change its protection. Returns
+/// whether it is sealed, as tried; false before Linux 6.10. `executable` is its protection, which stays as it is.
+pub(crate) fn seal(range: &Range<usize>, executable: bool) -> bool {
+    // SAFETY: sealing changes no memory.
+    unsafe { libc::syscall(libc::SYS_mseal, range.start, range.len(), 0) };
+    let protection = libc::PROT_READ | if executable { libc::PROT_EXEC } else { 0 };
+    // SAFETY: fails if the range is sealed; otherwise the first page gets the protection that it has.
+    let result = unsafe { libc::mprotect(range.start as *mut libc::c_void, 1, protection) };
+    result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Makes a call that takes a process id, for this process.
+pub(crate) fn probe(number: libc::c_long) -> io::Result<()> {
+    // SAFETY: the one call that this is used for, getpgid, takes and returns a number.
+    check_size(unsafe { libc::syscall(number, 0) } as isize).map(drop)
 }
 
 /// Checks whether the next byte of the socket is the urgent one (`sockatmark(3)`).

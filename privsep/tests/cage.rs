@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 
+use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Uid, setresuid};
 use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds, one_fd};
@@ -42,6 +43,7 @@ const ALLOWED: &[Allowed] = allow![
     SYS_getpid => "abort",
     SYS_tgkill(2 is Is::Int(libc::SIGABRT as u32)) => "abort",
     SYS_prctl(0 is Is::Int(libc::PR_GET_SECCOMP as u32)) => "the probe that asks for it",
+    SYS_mprotect => "the probe that asks for it",
     SYS_getppid(0 is Is::Int(1), 1 is Is::Int(1)) => "never true: the row below is what counts",
     SYS_getppid => "the probe that asks for it",
 ];
@@ -49,24 +51,26 @@ const ALLOWED: &[Allowed] = allow![
 const REFUSED: &[Refused] = refuse![SYS_getcwd with ENOSYS => "the probe that asks for it"];
 
 /// Action of a probe once it is locked; `true` if it returned with the right result.
-type Probe = fn(&Channel<u32, u32>) -> bool;
+type Probe = fn(&Channel<u32, u32>, &Locked) -> bool;
 
 const PROBES: &[(&str, Probe, Expected)] = &[
     ("sends and receives", answers, Expected::Fine),
-    ("is under a filter", |_| privsep::confine::filtered().is_ok_and(|on| on), Expected::Fine),
-    ("is refused softly", |_| std::env::current_dir().is_err(), Expected::Fine),
+    ("is under a filter", |_, _| privsep::confine::filtered().is_ok_and(|on| on), Expected::Fine),
+    ("is refused softly", |_, _| std::env::current_dir().is_err(), Expected::Fine),
     (
         "calls what one row allows and another restricts",
-        |_| privsep::sys::parent().as_raw() > 0,
+        |_, _| privsep::sys::parent().as_raw() > 0,
         Expected::Fine,
     ),
-    ("opens a file", |_| File::open("/dev/null").is_ok(), Expected::Killed),
-    ("makes a socket", |_| std::net::UdpSocket::bind("127.0.0.1:0").is_ok(), Expected::Killed),
-    ("makes a process", |_| Command::new("/bin/true").spawn().is_ok(), Expected::Killed),
-    ("makes a thread", |_| std::thread::Builder::new().spawn(|| ()).is_ok(), Expected::Killed),
-    ("kills", |_| nix::sys::signal::kill(nix::unistd::Pid::this(), None).is_ok(), Expected::Killed),
-    ("calls with a forbidden argument", |_| nix::sys::prctl::get_dumpable().is_ok(), Expected::Killed),
-    ("aborts", |_| std::process::abort(), Expected::Aborted),
+    ("opens a file", |_, _| File::open("/dev/null").is_ok(), Expected::Killed),
+    ("makes a socket", |_, _| std::net::UdpSocket::bind("127.0.0.1:0").is_ok(), Expected::Killed),
+    ("makes a process", |_, _| Command::new("/bin/true").spawn().is_ok(), Expected::Killed),
+    ("makes a thread", |_, _| std::thread::Builder::new().spawn(|| ()).is_ok(), Expected::Killed),
+    ("kills", |_, _| nix::sys::signal::kill(nix::unistd::Pid::this(), None).is_ok(), Expected::Killed),
+    ("calls with a forbidden argument", |_, _| nix::sys::prctl::get_dumpable().is_ok(), Expected::Killed),
+    ("has writable memory made executable", memory_stays_data, Expected::Fine),
+    ("has its own code made writable", code_stays_code, Expected::Fine),
+    ("aborts", |_, _| std::process::abort(), Expected::Aborted),
 ];
 
 /// Required end of a probe.
@@ -77,8 +81,42 @@ enum Expected {
     Aborted,
 }
 
-fn answers(channel: &Channel<u32, u32>) -> bool {
+fn answers(channel: &Channel<u32, u32>, _locked: &Locked) -> bool {
     matches!(channel.receive(Wait::Yes), Ok(Incoming::Message(7, _))) && channel.send(&8).is_ok()
+}
+
+/// With a filter that does not mind; the kernel refuses where the role says so.
+fn memory_stays_data(_channel: &Channel<u32, u32>, locked: &Locked) -> bool {
+    let page = vec![0u8; 3 * raw::PAGE];
+    let start = (page.as_ptr() as usize).next_multiple_of(raw::PAGE);
+    let refused = raw::protect(start, libc::PROT_READ | libc::PROT_EXEC) == Err(Errno::EACCES);
+    refused == locked.cage.memory.mdwe
+}
+
+fn code_stays_code(_channel: &Channel<u32, u32>, locked: &Locked) -> bool {
+    let start = code_stays_code as *const () as usize / raw::PAGE * raw::PAGE;
+    // The protection that it has: harmless where it is not refused.
+    let refused = raw::protect(start, libc::PROT_READ | libc::PROT_EXEC) == Err(Errno::EPERM);
+    refused == locked.cage.memory.sealed
+}
+
+/// Calls with arguments that no safe function takes.
+#[allow(unsafe_code)]
+mod raw {
+    use nix::errno::Errno;
+
+    pub(super) const PAGE: usize = 4096;
+
+    pub(super) fn protect(page: usize, protection: i32) -> Result<(), Errno> {
+        // SAFETY: the pages that are given stay readable, and nothing writes to them afterwards.
+        let result = unsafe { libc::mprotect(page as *mut libc::c_void, PAGE, protection) };
+        Errno::result(result).map(drop)
+    }
+
+    pub(super) fn set_inheritable(fd: i32) {
+        // SAFETY: clears a flag.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+    }
 }
 
 fn main() -> ExitCode {
@@ -219,13 +257,12 @@ fn be(name: &str) -> ExitCode {
         let _ = started.1.recv();
     }
     let locked: Locked = lock().unwrap_or_else(|error| panic!("{error}"));
-    let _ = locked;
     if let Some(thread) = thread {
         drop(in_time.0);
         return ExitCode::from(u8::from(thread.join().is_err()) + 1);
     }
     let probe = PROBES.iter().find(|(probe, ..)| *probe == name).expect("a known probe").1;
-    ExitCode::from(u8::from(!probe(&channel)))
+    ExitCode::from(u8::from(!probe(&channel, &locked)))
 }
 
 fn privileges() -> Privileges<'static> {
@@ -249,6 +286,11 @@ const TESTS: &[(&str, Test)] = &[
     ("descriptors beyond the permitted two are closed, and the message is refused", too_many_descriptors),
     ("an oversized message is refused", too_long),
     ("messages of a peer that has ended are still received", last_words),
+    ("every number of descriptors with every fit of the message is received without a leak", all_messages),
+    ("a descriptor is taken over once, and none that has an owner", taken_over_once),
+    ("a process of several threads is not alone", not_alone),
+    ("only standard streams are replaced", only_streams),
+    ("a message carries no more descriptors than it may", only_two_sent),
 ];
 
 fn role_by_hand() -> Ending {
@@ -297,6 +339,81 @@ fn too_many_descriptors() -> Ending {
         }
         assert_eq!(open_descriptors(), before, "{count} descriptors: some stayed open");
     }
+    Ending::Passed
+}
+
+/// All that `receive` keeps account of: each number of descriptors that the kernel passes (`SCM_MAX_FD` is 253), with
+/// a message that is empty, fits exactly, and is cut off, into either buffer for control data.
+fn all_messages() -> Ending {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use privsep::sys::{receive, receive_from_parent};
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    type Receive = fn(BorrowedFd<'_>, &mut [u8], libc::c_int) -> std::io::Result<privsep::sys::Received>;
+    let before = open_descriptors();
+    for (receive, room) in [(receive as Receive, 253), (receive_from_parent as Receive, 4)] {
+        for (count, length) in (0..=253).flat_map(|count| [1, 8, 9].map(|length| (count, length))) {
+            let (one, other) = Channel::<u32, u32>::pair().expect("a pair");
+            let fds = vec![one.as_fd().as_raw_fd(); count];
+            let part = [std::io::IoSlice::new(&[7u8; 9][..length])];
+            let control = [ControlMessage::ScmRights(&fds)];
+            let control = if count == 0 { &control[..0] } else { &control };
+            let sender = one.as_fd().as_raw_fd();
+            sendmsg::<()>(sender, &part, control, MsgFlags::empty(), None).expect("sent");
+            let mut buffer = [0; 8];
+            let received = receive(other.as_fd(), &mut buffer, 0).expect("received");
+            let came = received.fds.iter().flatten().count();
+            assert_eq!(received.bytes, length.min(8), "{count}, {length}");
+            assert_eq!(came, count.min(2), "{count}, {length}");
+            assert_eq!(received.intact, count <= 2 && length <= 8, "{count} of {room}, {length}");
+            assert!(buffer[..length.min(8)].iter().all(|byte| *byte == 7));
+        }
+        assert_eq!(open_descriptors(), before, "some stayed open");
+    }
+    Ending::Passed
+}
+
+fn taken_over_once() -> Ending {
+    use privsep::sys::inherited;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    for owned in [File::open("/dev/null").expect("null"), File::open("/proc/self/stat").expect("stat")] {
+        assert!(inherited(owned.as_raw_fd()).is_err(), "it has an owner");
+        let number = owned.into_raw_fd();
+        raw::set_inheritable(number);
+        let taken = inherited(number).expect("nothing owns it now");
+        assert_eq!(taken.as_raw_fd(), number);
+        assert!(inherited(number).is_err(), "it was taken over already");
+        drop(taken);
+        assert!(inherited(number).is_err(), "it is closed");
+    }
+    for number in [-1, 0, 1, 2, i32::MAX] {
+        assert!(inherited(number).is_err(), "{number}");
+    }
+    Ending::Passed
+}
+
+fn not_alone() -> Ending {
+    assert!(privsep::sys::Alone::check().is_ok());
+    let (stop, stopped) = mpsc::channel::<()>();
+    let other = std::thread::spawn(move || stopped.recv().is_err());
+    assert!(privsep::sys::Alone::check().is_err());
+    drop(stop);
+    other.join().expect("its end");
+    Ending::Passed
+}
+
+fn only_streams() -> Ending {
+    let null = File::open("/dev/null").expect("null");
+    for streams in [-1..=2, 0..=3, 3..=3] {
+        let tried = std::panic::catch_unwind(|| privsep::sys::replace_streams(null.as_fd(), streams));
+        assert!(tried.is_err());
+    }
+    Ending::Passed
+}
+
+fn only_two_sent() -> Ending {
+    let (one, _other) = Channel::<u32, u32>::pair().expect("a pair");
+    let tried = std::panic::catch_unwind(|| privsep::sys::send(one.as_fd(), b"7", &[one.as_fd(); 3], 0));
+    assert!(tried.is_err());
     Ending::Passed
 }
 

@@ -16,7 +16,6 @@
 
 mod batch;
 mod claim;
-mod escape;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod home;

@@ -7,9 +7,8 @@ use std::os::fd::AsFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::UnixAddr;
 use nix::unistd::Pid;
-use privsep::sys;
+use privsep::{sys, text};
 
-use super::escape::push_escaped;
 use super::syslog::{Severity, Syslog};
 use crate::messages::{Ear, Level, Name, Notices, Told};
 use crate::policy::{JOURNAL_PATH, SYSLOG_PATH};
@@ -169,10 +168,11 @@ fn writable() -> bool {
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-fn line(text: &str) {
-    let mut line = String::with_capacity(text.len() + 1);
-    for character in text.chars() {
-        push_escaped(&mut line, character);
+fn line(said: &str) {
+    let mut line = String::with_capacity(said.len() + 1);
+    for character in said.chars() {
+        // Writing to a string does not fail.
+        let _ = text::write_escaped(&mut line, character);
         if line.len() >= LINE - 16 {
             break;
         }

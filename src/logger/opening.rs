@@ -27,7 +27,7 @@ use super::sheet::{Sheet, Sink};
 use super::template::{Name, Template};
 use crate::format::Format;
 use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
-use crate::policy::PRIVATE;
+use crate::policy::{PRIVATE, PUBLIC};
 use crate::record::{Purpose, encoder};
 
 /// An output whose name makes sense and that is not open yet.
@@ -93,7 +93,7 @@ pub(super) fn open_all(plans: Vec<Plan>, renewal: &Renewal) -> Result<Vec<Output
     refuse_twice(&opened)?;
     let is_regular = |opened: &Opened| matches!(opened.kind, Kind::Regular(_));
     if renewal.rotation.is_wanted() && !opened.iter().any(is_regular) {
-        let reason = "nothing to rotate: no output is a file that all sessions share".to_owned();
+        let reason = "nothing to rotate: no output is a file that all sessions share".into();
         return Err(Problem::Template { reason });
     }
     opened.iter().try_for_each(Opened::lock)?;
@@ -113,7 +113,7 @@ fn refuse_twice(opened: &[Opened]) -> Result<(), Problem> {
         };
         if let Some(first) = opened[..index].iter().find(clash) {
             let reason = format!("{}: given for two outputs: it is the same as {}", second.name, first.name);
-            return Err(Problem::Template { reason });
+            return Err(Problem::Template { reason: reason.into() });
         }
     }
     Ok(())
@@ -137,7 +137,9 @@ impl Plan {
                 let to = match Name::parse(&typed) {
                     Ok(Name::Plain(path)) => To::File(OsString::from_vec(path).into()),
                     Ok(Name::Template(template)) => To::Series(template),
-                    Err(mistake) => return Err(Problem::Template { reason: format!("{name}: {mistake}") }),
+                    Err(mistake) => {
+                        return Err(Problem::Template { reason: format!("{name}: {mistake}").into() });
+                    }
                 };
                 (to, name)
             }
@@ -153,7 +155,7 @@ impl Plan {
                     let format = view.format.names()[0];
                     let reason =
                         format!("{name}: a terminal cannot show {format}; write it to a file (-o FILE)");
-                    return Err(Problem::Template { reason });
+                    return Err(Problem::Template { reason: reason.into() });
                 }
                 result => result.map(Kind::Stream),
             },
@@ -166,7 +168,7 @@ impl Plan {
             Ok(kind) => Ok(Opened { kind, view, name }),
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) && renewal.rotation.is_wanted() => {
                 let reason = format!("{name}: a symbolic link has no parts; name the file that it leads to");
-                Err(Problem::Template { reason })
+                Err(Problem::Template { reason: reason.into() })
             }
             Err(error) => Err(problem(name, &error)),
         }
@@ -274,7 +276,7 @@ fn problem(name: String, error: &io::Error) -> Problem {
 
 /// Before the umask.
 fn mode(format: Format) -> Mode {
-    Mode::from_bits_truncate(if format.is_private() { PRIVATE } else { 0o666 })
+    Mode::from_bits_truncate(if format.is_private() { PRIVATE } else { PUBLIC })
 }
 
 /// A descriptor that was handed over, if it can be written at all.

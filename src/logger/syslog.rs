@@ -11,8 +11,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, UnixAddr, connect, send, socket,
 };
 use nix::unistd::Pid;
-
-use super::escape::push_escaped;
+use privsep::text::write_escaped;
 
 /// The name that syslogd files us under.
 const IDENT: &str = "tcpreen";
@@ -151,7 +150,8 @@ fn pieces(text: &str) -> Vec<String> {
         if piece.len() > LONGEST - LONGEST_ESCAPE {
             pieces.push(std::mem::replace(&mut piece, "(continued) ".to_owned()));
         }
-        push_escaped(&mut piece, character);
+        // Writing to a string does not fail.
+        let _ = write_escaped(&mut piece, character);
     }
     pieces.push(piece);
     pieces
@@ -199,6 +199,7 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(pieces("a\nb\u{1b}[2J\tc\0"), ["a\\nb\\u{1b}[2J c\\u{0}"]);
+        assert_eq!(pieces("a\u{200b}\u{202e}"), ["a\\u{200b}\\u{202e}"]);
     }
 
     #[test]

@@ -94,10 +94,11 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
         wire::encode(&message, &mut [0; wire::SHORT]).expect("it fits");
     }
     let kept = Kept { root: true, bounding_set: true, groups: true };
-    let cage = Cage { landlock: landlock::Status::None, kept };
+    let memory = privsep::memory::Memory::default();
+    let cage = Cage { landlock: landlock::Status::None, seccomp: Violation::Kill, kept, memory };
     let step =
         StepError { step: "--require-sandbox=full", error: io::Error::other(cage.missing().join(", nor ")) };
-    fits(ToParent::Failed(Problem::Confine(format!("{step} {}", "x".repeat(100)))));
+    fits(ToParent::Failed(Problem::Confine(format!("{step} {}", "x".repeat(100)).into())));
     let sandbox = Sandbox { violation: Violation::Kill, full: true };
     let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };
     let prepare = Prepare { version: VERSION, parent: i32::MAX, identity, sandbox };

@@ -202,7 +202,7 @@ fn ask(
         match resolver.wait(signals)? {
             ToParent::Found(addresses) => return Ok(addresses),
             ToParent::NotFound { reason } => {
-                let mut failure = failure(endpoint, Status::NoHost, &reason);
+                let mut failure = failure(endpoint, Status::NoHost, &reason.to_string());
                 failure.text.extend(lost.map(|lost| format!("\n{lost}")));
                 return Err(failure.into());
             }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use nix::unistd::{getgid, getgroups, getuid};
 use privsep::confine::{Identity, Root};
-use privsep::seccomp::{Allowed, Argument, Is, Refused, Violation};
+use privsep::seccomp::{Allowed, Argument, Is, PROBE, Refused, Violation};
 
 use super::identity::{Start, Target};
 use super::{hangup, limits};
@@ -99,13 +99,17 @@ fn section(role: Role, identity: Identity, extras: &[Extra]) -> String {
     line("user", user(identity));
     line("capabilities", "none, and no_new_privs".into());
     line("limits", limits_of(role));
+    line(
+        "memory",
+        "never executable once writable (Linux 6.3); code and constants sealed (Linux 6.10)".into(),
+    );
     line("root", root(role, identity));
     line("Landlock", role.reach().into());
     let rows = role.allowed().iter().copied().chain(extras.iter().map(|extra| extra.allowed())).flatten();
     for row in rows {
         let _ = writeln!(text, "  {}", call(row));
     }
-    for row in role.refused() {
+    for row in role.refused().iter().chain([&PROBE]) {
         let _ = writeln!(text, "  {}", refusal(row));
     }
     text

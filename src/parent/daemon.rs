@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, pipe2, read, setsid};
-use privsep::sys;
+use privsep::sys::{self, Alone};
 
 use crate::config::{Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
@@ -38,7 +38,8 @@ pub(super) fn split(config: &mut Config) -> Result<Part, Failure> {
         *pidfile = std::path::absolute(&*pidfile).map_err(failure)?;
     }
     let (news, teller) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failure(errno.into()))?;
-    match sys::fork().map_err(failure)? {
+    let alone = Alone::check().map_err(failure)?;
+    match sys::fork(&alone).map_err(failure)? {
         ForkResult::Parent { child } => {
             drop(teller);
             wait_for(child, &news).map(Part::Foreground)

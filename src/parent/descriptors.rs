@@ -1,10 +1,10 @@
 //! Inherited descriptors that are outputs: `/dev/fd/N`, as shells write `>(command)`.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::STDERR_FILENO;
-use privsep::sys;
 
 use crate::config::{Output, Target};
 use crate::exit::{Failure, Status};
@@ -29,26 +29,24 @@ fn handed_over(number: RawFd) -> Failure {
 }
 
 impl Descriptors {
-    /// Takes over the descriptors that outputs name, and closes all others from `first` on.
-    pub(super) fn keep(outputs: &[Output], first: RawFd) -> Result<Descriptors, Failure> {
+    /// Keeps the descriptors that outputs name, and closes all others. `handed` are the numbers of sockets that the
+    /// service manager gave for peers.
+    pub(super) fn keep(
+        outputs: &[Output],
+        mut inherited: BTreeMap<RawFd, OwnedFd>,
+        handed: &[RawFd],
+    ) -> Result<Descriptors, Failure> {
         let mut numbers: Vec<RawFd> = outputs.iter().filter_map(number).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let has_stderr = numbers.first() == Some(&STDERR_FILENO);
         let mut kept = Vec::new();
-        // In ascending order, so that each moves to a number not above its own.
-        for (number, place) in numbers.into_iter().filter(|number| *number != STDERR_FILENO).zip(first..) {
-            if number < first {
-                return Err(handed_over(number));
-            }
-            kept.push((number, sys::moved(number, place).map_err(|error| failure(number, &error))?));
-        }
-        let strays = first + i32::try_from(kept.len()).unwrap_or(i32::MAX - first);
-        sys::close_from(strays)
-            .map_err(|error| Failure::new(Status::Os, format!("inherited descriptors: {error}")))?;
-        if has_stderr {
-            let copy = std::io::stderr().as_fd().try_clone_to_owned();
-            kept.push((STDERR_FILENO, copy.map_err(|error| failure(STDERR_FILENO, &error))?));
+        for number in numbers {
+            let fd = match number {
+                STDERR_FILENO => std::io::stderr().as_fd().try_clone_to_owned(),
+                _ if handed.contains(&number) => return Err(handed_over(number)),
+                _ => inherited.remove(&number).ok_or_else(|| Errno::EBADF.into()),
+            };
+            kept.push((number, fd.map_err(|error| failure(number, &error))?));
         }
         Ok(Descriptors(kept))
     }

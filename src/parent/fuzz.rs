@@ -145,9 +145,9 @@ fn anything(argument: u8, script: &mut Script<'_>) -> ToParent {
     let errno = i32::from(script.byte());
     match argument % 8 {
         0 => ToParent::Ready { cage: unlocked().cage },
-        1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into_owned())),
+        1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into())),
         2 => ToParent::Found(Vec::new()),
-        3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into_owned() },
+        3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into() },
         4 => ToParent::Born { pid: errno },
         5 => ToParent::Stillborn { errno },
         6 => ToParent::OutputLost,

@@ -1,6 +1,7 @@
 //! Inherited sockets: inetd's on descriptor 0, a service manager's from descriptor 3 on. Each is checked
 //! before use.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -46,14 +47,22 @@ pub(super) struct Doors {
 }
 
 impl Handed {
-    /// Takes over the service manager's descriptors. Nothing else owns these numbers.
-    pub(super) fn adopt(sockets: Vec<(RawFd, String)>) -> std::io::Result<Vec<Handed>> {
-        let adopt = |(number, name)| {
-            let fd = sys::inherited(number)?;
+    /// Takes over the service manager's descriptors, by the numbers and names that it gave.
+    pub(super) fn adopt(
+        sockets: Vec<(RawFd, String)>,
+        inherited: &mut BTreeMap<RawFd, OwnedFd>,
+    ) -> std::io::Result<Vec<Handed>> {
+        let mut adopt = |(number, name)| {
+            let fd = inherited.remove(&number).ok_or(std::io::ErrorKind::NotFound)?;
             never_linger(&fd);
             Ok(Handed { fd, name, number })
         };
-        sockets.into_iter().map(adopt).collect()
+        sockets.into_iter().map(&mut adopt).collect()
+    }
+
+    /// The descriptor that it was handed over as.
+    pub(super) fn number(&self) -> RawFd {
+        self.number
     }
 
     /// Takes over inetd's socket from the standard streams, none of which keeps it.

@@ -29,8 +29,9 @@ mod stop;
 mod streams;
 mod supervisor;
 
-use std::io::Write as _;
-use std::os::fd::RawFd;
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -42,7 +43,7 @@ use nix::unistd::{Gid, Uid};
 use privsep::confine::{Cage, Identity};
 use privsep::seccomp::Violation;
 use privsep::spawn::Program;
-use privsep::sys;
+use privsep::sys::{self, Alone};
 
 use crate::config::{Config, Output, Task, Verbosity};
 use crate::exit::{Failure, Status};
@@ -53,7 +54,7 @@ use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
 use address::Addresses;
 use daemon::{Foreground, Part};
-pub(crate) use descriptors::Descriptors;
+use descriptors::Descriptors;
 use handed::{Door, Handed};
 pub(crate) use identity::Start;
 use identity::Target;
@@ -71,12 +72,17 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     if sys::forbids_clone3() {
         privsep::seccomp::hide_clone3().map_err(|error| os("clone3", error))?;
     }
+    // Before the service manager's are looked for, which marks them as ours.
+    let mut strays = sys::inherited_descriptors();
     let sockets = manager::sockets()?;
-    let strays = 3 + i32::try_from(sockets.len()).unwrap_or(i32::MAX - 3);
-    let sockets = Handed::adopt(sockets).map_err(|error| os("inherited sockets", error))?;
+    let sockets = Handed::adopt(sockets, strays.as_mut().unwrap_or(&mut BTreeMap::new()))
+        .map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
-    // Printing a backtrace opens files, which the filter kills.
-    sys::forget_variables(&["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"]);
+    // Printing a backtrace opens files, which the filter kills. Without /proc, in which threads are counted, no role
+    // is started.
+    if let Ok(alone) = Alone::check() {
+        sys::forget_variables(&alone, &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"]);
+    }
     Ok(Surroundings { start: Start::find()?, sockets, strays })
 }
 
@@ -85,30 +91,36 @@ pub(crate) struct Surroundings {
     pub(crate) start: Start,
     /// Passed by a service manager.
     pub(crate) sockets: Vec<Handed>,
-    /// First of the caller's descriptors, which are closed unless they are outputs.
-    strays: RawFd,
+    /// All other descriptors of the caller's, closed unless they are outputs.
+    strays: io::Result<BTreeMap<RawFd, OwnedFd>>,
 }
 
 impl Surroundings {
-    /// Takes over the descriptors that are outputs, and closes all others. Must be called before the program
-    /// opens a descriptor.
-    pub(crate) fn settle(&self, outputs: &[Output]) -> Result<Descriptors, Failure> {
-        Descriptors::keep(outputs, self.strays)
+    /// Keeps the descriptors that are outputs, and closes all others.
+    fn settle(self, outputs: &[Output]) -> Result<Inheritance, Failure> {
+        let handed: Vec<RawFd> = self.sockets.iter().map(Handed::number).collect();
+        let strays = self.strays.map_err(|error| no_proc(&error))?;
+        let descriptors = Descriptors::keep(outputs, strays, &handed)?;
+        Ok(Inheritance { start: self.start, sockets: self.sockets, descriptors })
     }
 }
 
-/// Runs the bridge to its end, or, as the foreground process of a daemon, until it listens. Returns the exit
-/// status.
-pub(crate) fn run<H: Hooks>(
-    mut config: Config,
-    surroundings: Surroundings,
+/// What the bridge takes over from what started it.
+struct Inheritance {
+    start: Start,
+    sockets: Vec<Handed>,
     descriptors: Descriptors,
-) -> Result<u8, Failure> {
+}
+
+/// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
+pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> Result<u8, Failure> {
     if config.print_policy {
         return audit::print(&config, surroundings.start);
     }
+    let inheritance = surroundings.settle(&config.outputs)?;
     if let Task::Read(reading) = config.task.clone() {
-        return reading::run::<H>(config, &reading, surroundings.start, descriptors).or_else(Stop::status);
+        let Inheritance { start, descriptors, .. } = inheritance;
+        return reading::run::<H>(config, &reading, start, descriptors).or_else(Stop::status);
     }
     let foreground = match config.daemon {
         false => None,
@@ -117,7 +129,7 @@ pub(crate) fn run<H: Hooks>(
             Part::Daemon(foreground) => Some(foreground),
         },
     };
-    let result = bridge::<H>(config, surroundings, descriptors, foreground);
+    let result = bridge::<H>(config, inheritance, foreground);
     // A process of ours that has not been executed yet holds what we listened on.
     if result.is_err() {
         wait_for_children();
@@ -142,11 +154,10 @@ fn wait_for_children() {
 /// Starts up in the only order that works, then serves.
 fn bridge<H: Hooks>(
     mut config: Config,
-    surroundings: Surroundings,
-    descriptors: Descriptors,
+    inheritance: Inheritance,
     foreground: Option<Foreground>,
 ) -> Result<u8, Stop> {
-    let Surroundings { start, sockets, .. } = surroundings;
+    let Inheritance { start, sockets, descriptors } = inheritance;
     let doors = handed::open(sockets, &config)?;
     match doors.client {
         Some(Door::Gone) => return Err(Stop::NobodyThere),
@@ -155,7 +166,7 @@ fn bridge<H: Hooks>(
     }
     refuse_open_cage(&config)?;
     let signals = block_signals()?;
-    let program = Program::current("tcpreen").map_err(|error| no_program(&error))?;
+    let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
     let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
@@ -221,8 +232,8 @@ fn bridge<H: Hooks>(
     Ok(supervisor.run()?)
 }
 
-/// Error if the program's own file, from which it starts its roles, cannot be opened.
-fn no_program(error: &std::io::Error) -> Failure {
+/// Error if the program cannot find its own file, from which it starts its roles, or its descriptors.
+fn no_proc(error: &std::io::Error) -> Failure {
     let text = match std::path::Path::new("/proc/self").exists() {
         true => error.to_string(),
         false => {
@@ -288,7 +299,13 @@ const OPEN_CAGE: &str = "--sandbox=log: the cages are open: what a process may n
                          noted in the kernel's log";
 
 fn tightness(role: Role, who: &str, cage: Cage) -> String {
-    let mut text = format!("{}: {who}, seccomp on, Landlock {}", role.name(), cage.landlock.name());
+    let seccomp = match cage.seccomp {
+        Violation::Kill => "on",
+        Violation::Log => "open",
+    };
+    let walls = [(cage.memory.mdwe, "MDWE on, "), (cage.memory.sealed, "mseal on, ")];
+    let walls: String = walls.into_iter().filter_map(|(is_up, wall)| is_up.then_some(wall)).collect();
+    let mut text = format!("{}: {who}, {walls}seccomp {seccomp}, Landlock {}", role.name(), cage.landlock);
     let missing = cage.missing();
     if !missing.is_empty() {
         text += &format!("; without {}", missing.join(", "));

@@ -14,7 +14,7 @@ use privsep::spawn::Program;
 use super::parts::Part;
 use super::roles::{Running, Starter};
 use super::stop::Stop;
-use super::{Descriptors, Start, Target, cage, interrupted, limits, no_program, signals_of};
+use super::{Descriptors, Start, Target, cage, interrupted, limits, no_proc, signals_of};
 use super::{announce_user, block_signals, first_words, hangup, refuse_open_cage, who};
 use crate::config::{Config, Reading};
 use crate::exit::{Failure, Status};
@@ -34,7 +34,7 @@ pub(super) fn run<H: Hooks>(
     // A FIFO waits for its writer here, while signals still end the program.
     let parts = Part::open_all(&reading.inputs, &config, &start.actor())?;
     let signals = block_signals()?;
-    let program = Program::current("tcpreen").map_err(|error| no_program(&error))?;
+    let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
     let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;

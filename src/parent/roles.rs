@@ -16,6 +16,7 @@ use privsep::channel::{Channel, ChannelError, Incoming, Wait, one_fd};
 use privsep::confine::{Cage, Identity};
 use privsep::spawn::{Program, Streams};
 use privsep::sys::Fds;
+use privsep::text::Text;
 use serde::Serialize;
 
 use super::denied::Actor;
@@ -344,7 +345,7 @@ impl<Out: Serialize> Running<Out> {
             Problem::Output { errno, name } => {
                 let error = std::io::Error::from_raw_os_error(errno);
                 let advice = self.actor.denied(&error, Path::new(OsStr::from_bytes(&name)));
-                let name = String::from_utf8_lossy(&name);
+                let name = Text::from(String::from_utf8_lossy(&name));
                 let reason = reason(errno);
                 Failure::new(Status::CannotCreate, format!("Log file error: {reason} ({name}){advice}"))
             }
@@ -356,7 +357,7 @@ impl<Out: Serialize> Running<Out> {
                 Status::CannotCreate,
                 format!(
                     "Log file error: another program, likely a tcpreen, writes it ({})",
-                    String::from_utf8_lossy(&name)
+                    Text::from(String::from_utf8_lossy(&name))
                 ),
             ),
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
@@ -400,5 +401,31 @@ impl<Out: Serialize> Running<Out> {
             }
         }
         Ok(WaitStatus::StillAlive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_role_act_on_no_terminal() {
+        let words =
+            "\u{1b}]0;x\u{7}\nListening on: elsewhere\u{9b}2J\u{202e}\u{200b}\u{2060}\u{feff}\u{ad}\r";
+        let problems = [
+            Problem::Confine(words.into()),
+            Problem::Template { reason: words.into() },
+            Problem::Output { errno: 2, name: words.into() },
+            Problem::InUse { name: words.into() },
+        ];
+        for problem in problems {
+            let (channel, other) = Channel::<ToZygote, ToParent>::pair().expect("a pair");
+            let actor = Actor::new(nix::unistd::getuid(), nix::unistd::getgid(), String::new());
+            let zygote = Running { role: Role::Zygote, pid: Pid::this(), channel, actor };
+            other.send(&ToParent::Failed(problem)).expect("room");
+            drop(other);
+            let told = zygote.lost().text;
+            assert!(told.contains("]0;x") && !told.chars().any(privsep::text::acts), "{told:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 use nix::sys::stat::{SFlag, fstat};
-use privsep::sys;
+use privsep::{sys, text};
 
 use crate::logger;
 
@@ -39,7 +39,7 @@ impl Streams {
             logger::tell_syslog(text);
         } else {
             // With stderr closed, the exit status remains.
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", text::lines(text));
         }
     }
 }

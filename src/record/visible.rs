@@ -1,9 +1,11 @@
 //! Text from strangers, made fit for the eyes: names, passwords, and `raw` on a terminal.
 
+pub(super) use privsep::text::acts;
+
 use super::text::octal;
 
 /// Appends `bytes`: printable characters as they are; whatever could move a cursor, end a line, turn
-/// the direction of writing, or is no UTF-8, in octal. A tab may pass where it does no harm.
+/// the direction of writing, takes no place, or is no UTF-8, in octal. A tab may pass where it does no harm.
 pub(crate) fn append(bytes: &[u8], tabs: bool, out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
         text(chunk.valid(), tabs, out);
@@ -29,18 +31,6 @@ fn spell(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a character does something instead of being seen.
-pub(super) fn acts(character: char) -> bool {
-    match character {
-        ' '..='~' => false,
-        // Direction marks, embeddings, overrides and isolates; line and paragraph separators.
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => true,
-        // Interlinear annotations, and tags: unseen copies of ASCII.
-        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
-        other => other.is_control(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +52,7 @@ mod tests {
         assert_eq!(shown(b"a\x1b]0;x\x07\n\r\t", false), "a\\033]0;x\\007\\012\\015\\011");
         assert_eq!(shown(b"\ta", true), "\ta");
         assert_eq!(shown("\u{85}\u{2028}\u{202e}\u{e0041}".as_bytes(), true).matches('\\').count(), 12);
+        assert_eq!(shown("\u{200b}\u{2060}\u{feff}\u{ad}".as_bytes(), true).matches('\\').count(), 11);
         assert_eq!(shown(b"\xff\xc3", true), "\\377\\303");
     }
 }

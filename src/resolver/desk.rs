@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use privsep::channel::{Channel, Incoming, Wait, no_fds};
 use privsep::confine::Locked;
-use privsep::sys;
+use privsep::sys::{self, Alone};
 
 use super::lookup::{self, NO_ANSWER};
 use super::process::Lookup;
@@ -61,11 +61,12 @@ pub(super) struct Desk {
     logger: Option<Logger>,
     waiting: VecDeque<Question>,
     running: Vec<Running>,
+    alone: Alone,
 }
 
 impl Desk {
-    pub(super) fn new(parent: Parent, logger: Option<Logger>) -> Desk {
-        Desk { parent, logger, waiting: VecDeque::new(), running: Vec::new() }
+    pub(super) fn new(parent: Parent, logger: Option<Logger>, alone: Alone) -> Desk {
+        Desk { parent, logger, waiting: VecDeque::new(), running: Vec::new(), alone }
     }
 
     /// Serves until the parent closes its end; returns the lookup in a child.
@@ -137,7 +138,7 @@ impl Desk {
             let resolver = Pid::this();
             // Taken before the lookup sets its timer, so that the deadline is never early.
             let started = Instant::now();
-            match sys::fork() {
+            match sys::fork(&self.alone) {
                 Ok(ForkResult::Child) => return Ok(Some(Lookup::new(question, theirs, resolver))),
                 Ok(ForkResult::Parent { child }) => {
                     self.running.push(Running { pid: child, answer: ours, question, started });
@@ -187,7 +188,7 @@ impl Desk {
                 let answer = match answer {
                     Some(LookupAnswer::Found(addresses)) => ToParent::Found(addresses),
                     Some(LookupAnswer::NotFound { code, errno }) => {
-                        ToParent::NotFound { reason: lookup::reason(code, errno) }
+                        ToParent::NotFound { reason: lookup::reason(code, errno).into() }
                     }
                     Some(LookupAnswer::Named(_)) | None => ToParent::NotFound { reason: NO_ANSWER.into() },
                 };

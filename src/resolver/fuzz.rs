@@ -40,7 +40,8 @@ fn play(script: &mut Script<'_>) {
         cast.act(what, script);
     }
     cast.parent.finish_sending().expect("a channel");
-    let mut desk = Desk::new(parent, has_logger.then_some(logger));
+    let mut desk =
+        Desk::new(parent, has_logger.then_some(logger), privsep::sys::Alone::check().expect("one thread"));
     let ended = listen(&mut desk);
     cast.judge(ended.is_ok(), has_logger);
     while let Some(question) = desk.next() {

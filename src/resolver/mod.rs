@@ -27,7 +27,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use privsep::channel::Channel;
 use privsep::landlock::{Connect, Landlock};
 use privsep::role::Entry;
-use privsep::sys::Title;
+use privsep::sys::{Alone, Title};
 
 use crate::hooks::Hooks;
 use crate::messages::{NameAnswer, NameQuestion, ToParent, ToResolver};
@@ -49,25 +49,31 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
         _ => return Err(Trouble::Protocol),
     };
     let title = Title::find().ok();
+    let alone = Alone::check()?;
     let children = child_signals()?;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Resolver, &prepare, &parent)?;
     let extras: &[Extra] = if nsswitch::asks_a_daemon() { &[Extra::NssDaemons] } else { &[] };
-    let places = readable_places();
-    let read: Vec<_> = places.iter().map(File::as_fd).collect();
-    let landlock =
-        Landlock { read: &read, connect: Connect::Ports(policy::NAME_SERVERS), ..Landlock::default() };
+    let places = [&policy::NSS_FILES[..], &policy::NSS_SOCKETS[..]].map(open_all);
+    let [read, sockets] = places.each_ref().map(|all| all.iter().map(File::as_fd).collect::<Vec<_>>());
+    let landlock = Landlock {
+        read: &read,
+        connect: Connect::Ports(policy::NAME_SERVERS),
+        sockets: Some(&sockets),
+        ..Landlock::default()
+    };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     drop(places);
     let locked = role::lock_and_tell::<H, _, _>(Role::Resolver, extras, fenced, prepare.sandbox, &parent)?;
-    let mut desk = Desk::new(parent, logger);
+    let mut desk = Desk::new(parent, logger, alone);
     let Some(lookup) = desk.serve(&children, &locked)? else { return Ok(()) };
     drop((desk, children));
     lookup.live(title, &locked)
 }
 
-fn readable_places() -> Vec<File> {
+/// Those of the places that are there.
+fn open_all(places: &[&str]) -> Vec<File> {
     let open = |path| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
-    policy::NSS_FILES.into_iter().filter_map(|path| open(path).ok()).collect()
+    places.iter().filter_map(|path| open(path).ok()).collect()
 }
 
 fn child_signals() -> Result<SignalFd, Trouble> {

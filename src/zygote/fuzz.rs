@@ -49,10 +49,11 @@ fn play(data: &[u8]) {
     let children = children.expect("signals");
     let reaping = if data.len() & 1 == 0 { Reaping::AtOnce } else { Reaping::InTurns };
     let script = data.to_vec();
+    let alone = privsep::sys::Alone::check().expect("one thread");
     // Before there is a second thread, which could hold the heap's lock during a fork.
     let buffers = [Buffer::new(4096), Buffer::new(4096)];
     let cast = thread::spawn(move || Cast::new(ours).play(&mut Script::new(&script)));
-    let ended = match serve(&parent, &children, reaping, &unlocked()) {
+    let ended = match serve(&parent, &children, reaping, &alone, &unlocked()) {
         Ok(Some(newborn)) => {
             drop((parent, children));
             newborn.live::<crate::hooks::None>(buffers, &unlocked())

@@ -21,7 +21,7 @@ use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds};
 use privsep::confine::Locked;
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
-use privsep::sys::{self, Title};
+use privsep::sys::{self, Alone, Title};
 use privsep::wire;
 
 use crate::hooks::Hooks;
@@ -60,6 +60,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
         return Err(Trouble::Protocol);
     };
     let title = Title::find().ok();
+    let alone = Alone::check()?;
     let children = SigSet::from(Signal::SIGCHLD);
     children.thread_block()?;
     let children = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -69,7 +70,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let dropped = role::drop_and_tell::<H, _, _>(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
     let locked = role::lock_and_tell::<H, _, _>(Role::Zygote, &[], fenced, prepare.sandbox, &parent)?;
-    let Some(newborn) = serve(&parent, &children, reaping, &locked)? else { return Ok(()) };
+    let Some(newborn) = serve(&parent, &children, reaping, &alone, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
         title.set(WORKER_TITLE);
@@ -113,6 +114,7 @@ fn serve(
     parent: &Parent,
     children: &SignalFd,
     reaping: Reaping,
+    alone: &Alone,
     _locked: &Locked,
 ) -> Result<Option<Newborn>, Trouble> {
     let mut resting = false;
@@ -131,7 +133,7 @@ fn serve(
             match parent.receive(Wait::No)? {
                 Incoming::Message(ToZygote::Fork(count), fds) => {
                     no_fds(fds)?;
-                    if let Some(newborn) = bear_all(parent, count)? {
+                    if let Some(newborn) = bear_all(parent, alone, count)? {
                         return Ok(Some(newborn));
                     }
                 }
@@ -151,12 +153,12 @@ fn serve(
 }
 
 /// Forks workers, two before each report, so that the parent wakes up half as often.
-fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
+fn bear_all(parent: &Parent, alone: &Alone, count: u32) -> Result<Option<Newborn>, Trouble> {
     for first in (0..count).step_by(2) {
         let mut births = [None, None];
         for birth in births.iter_mut().take((count - first) as usize) {
             // In the child, the parent's end of the sibling's channel is dropped with `births`.
-            match bear()? {
+            match bear(alone)? {
                 ControlFlow::Break(newborn) => return Ok(Some(newborn)),
                 ControlFlow::Continue(outcome) => *birth = Some(outcome),
             }
@@ -170,10 +172,10 @@ fn bear_all(parent: &Parent, count: u32) -> Result<Option<Newborn>, Trouble> {
 type Birth = Result<(Pid, OthersEnd), i32>;
 
 /// Forks a worker. Returns `Continue` in the zygote and `Break` in the child.
-fn bear() -> Result<ControlFlow<Newborn, Birth>, Trouble> {
+fn bear(alone: &Alone) -> Result<ControlFlow<Newborn, Birth>, Trouble> {
     let (theirs, ours) = workers_channel()?;
     let zygote = Pid::this();
-    Ok(match sys::fork() {
+    Ok(match sys::fork(alone) {
         Ok(ForkResult::Child) => ControlFlow::Break(Newborn { channel: theirs, zygote }),
         Ok(ForkResult::Parent { child }) => ControlFlow::Continue(Ok((child, ours))),
         Err(error) => ControlFlow::Continue(Err(error.raw_os_error().unwrap_or(0))),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use privsep::channel::Channel;
 use privsep::confine::{Cage, Kept};
+use privsep::seccomp::Violation;
 
 use super::NONSENSE;
 use crate::support::hostile::{self, Lingering, MOST, WrongKinds};
@@ -29,7 +30,12 @@ fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
 
 /// One message of each kind that this role may not send once it serves.
 fn out_of_order(role: &str) -> Vec<ToParent> {
-    let cage = Cage { landlock: privsep::landlock::Status::Full, kept: Kept::default() };
+    let cage = Cage {
+        landlock: privsep::landlock::Status::Full { abi: 7 },
+        seccomp: Violation::Kill,
+        kept: Kept::default(),
+        memory: privsep::memory::Memory::default(),
+    };
     let mut messages = vec![
         ToParent::Ready { cage },
         ToParent::Failed(Problem::Confine("no".into())),

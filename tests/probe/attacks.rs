@@ -13,7 +13,8 @@ type Attack = (&'static str, &'static str, fn() -> bool, Expected);
 
 pub(crate) fn of(role: &str) -> Vec<Attack> {
     let own: &[Attack] = if role == "worker" { WORKER } else { &[] };
-    OF_ALL.iter().chain(own).copied().collect()
+    let sealed: &[Attack] = if raw::has_mseal() { SEALED } else { &[] };
+    OF_ALL.iter().chain(sealed).chain(own).copied().collect()
 }
 
 /// Crashes and attacks that apply to every role.
@@ -24,6 +25,14 @@ const OF_ALL: &[Attack] = &[
     (NUMBERS_DIE, "uretprobe by hand", || call(UNSEEN[0], [u64::MAX; 6]).is_err(), Expected::InVain),
     (NUMBERS_DIE, "uprobe by hand", || call(UNSEEN[1], [u64::MAX; 6]).is_err(), Expected::InVain),
     (BUGS, "no memory", || vec![1u8; std::hint::black_box(1 << 46)].len() > 1, Expected::Crashes),
+];
+
+const MEMORY: &str = "its memory stays what it is";
+
+/// From Linux 6.10 on. The filters allow both calls, for the heap.
+const SEALED: &[Attack] = &[
+    (MEMORY, "a constant becomes writable", constant_becomes_writable, Expected::Holds),
+    (MEMORY, "code gives way to data", code_gives_way, Expected::Holds),
 ];
 
 const CONNECTS: &str = "a worker makes no connection";
@@ -49,6 +58,25 @@ const WORKER: &[Attack] = &[
 fn panics() -> bool {
     let _ = catch_unwind(|| panic!("on trial"));
     std::process::abort()
+}
+
+const PAGE: u64 = 4096;
+
+fn is_sealed(number: i64, arguments: [u64; 6]) -> bool {
+    call(number, arguments).is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+}
+
+fn constant_becomes_writable() -> bool {
+    let page = MEMORY.as_ptr() as u64 / PAGE * PAGE;
+    is_sealed(libc::SYS_mprotect, [page, PAGE, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0, 0, 0])
+}
+
+/// A new page in the place of code that is never called here.
+fn code_gives_way() -> bool {
+    let page = crate::harness::run as *const () as u64 / PAGE * PAGE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    is_sealed(libc::SYS_mmap, [page, PAGE, protection as u64, flags as u64, u64::MAX, 0])
 }
 
 /// Includes every descriptor of a worker.
@@ -135,7 +163,7 @@ fn aborts_the_zygote() -> bool {
     let zygote = nix::unistd::getppid().as_raw() as u64;
     let signal = libc::SIGABRT as u64;
     let refused = call(libc::SYS_tgkill, [zygote, zygote, signal, 0, 0, 0]);
-    refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
+    refused.is_err_and(|error| error.raw_os_error() == Some(libc::ENOANO))
 }
 
 fn forks() -> bool {

@@ -1,6 +1,7 @@
 //! Injects faults into single steps of the confinement, one role at a time. A seccomp filter plays the
 //! kernel, with an error or a false success; the code that has to notice is the real one.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
@@ -53,6 +54,7 @@ const LIE: i32 = 0;
 /// Step, roles that take it, and the injected fault.
 const STEPS: &[(&str, &[&str], Fault)] = &[
     ("no_new_privs", ALL, with(libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS as u32, libc::EINVAL)),
+    ("no_new_privs", &["parent"], with(libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS as u32, LIE)),
     ("core limit", ALL, with(libc::SYS_prlimit64, 1, libc::RLIMIT_CORE, libc::EPERM)),
     ("resource limit", &["resolver"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_NOFILE, libc::EPERM)),
     ("resource limit", &["zygote", "converter"], with(libc::SYS_prlimit64, 1, libc::RLIMIT_AS, libc::EPERM)),
@@ -60,6 +62,7 @@ const STEPS: &[(&str, &[&str], Fault)] = &[
     ("chroot", &["zygote", "converter"], call(libc::SYS_chroot, libc::ENOSYS)),
     ("chroot", &["zygote", "converter"], call(libc::SYS_chroot, LIE)),
     ("capability bounding set", ALL, with(libc::SYS_prctl, 0, libc::PR_CAPBSET_DROP as u32, libc::EPERM)),
+    ("capability bounding set", ALL, with(libc::SYS_prctl, 0, libc::PR_CAPBSET_DROP as u32, LIE)),
     ("setgroups", ALL, call(libc::SYS_setgroups, libc::EPERM)),
     ("setresgid", ALL, call(libc::SYS_setresgid, libc::EAGAIN)),
     ("setresuid", ALL, call(libc::SYS_setresuid, libc::EAGAIN)),
@@ -67,9 +70,12 @@ const STEPS: &[(&str, &[&str], Fault)] = &[
     ("verify identity", ALL, call(libc::SYS_setresuid, LIE)),
     ("capabilities", ALL, call(libc::SYS_capset, libc::EPERM)),
     ("parent death signal", EXECUTED, with(libc::SYS_prctl, 0, libc::PR_SET_PDEATHSIG as u32, libc::EINVAL)),
+    ("parent death signal", EXECUTED, with(libc::SYS_prctl, 0, libc::PR_SET_PDEATHSIG as u32, LIE)),
     ("dumpable", ALL, with(libc::SYS_prctl, 0, libc::PR_SET_DUMPABLE as u32, libc::EINVAL)),
     ("seccomp", ALL, call(libc::SYS_seccomp, libc::ENOSYS)),
     ("seccomp", ALL, call(libc::SYS_seccomp, libc::EINVAL)),
+    ("seccomp", ALL, call(libc::SYS_seccomp, LIE)),
+    ("seccomp", ALL, with(libc::SYS_prctl, 0, libc::PR_GET_SECCOMP as u32, LIE)),
 ];
 
 const ALL: &[&str] = &["parent", "resolver", "logger", "zygote", "converter"];
@@ -82,17 +88,39 @@ pub(crate) fn every_step_is_needed() -> Vec<String> {
     cases.filter_map(|(step, role, fault)| start(step, role, *fault)).collect()
 }
 
-fn start(step: &str, role: &str, fault: Fault) -> Option<String> {
+/// Walls without which a role runs: what it says of each when the system only claims that it stands, and never says.
+pub(crate) const WALLS: [(Fault, &str, &str); 3] = [
+    (call(libc::SYS_landlock_restrict_self, LIE), "Landlock none", "Landlock full"),
+    (with(libc::SYS_prctl, 0, libc::PR_SET_MDWE as u32, LIE), "without memory that never", "MDWE on"),
+    (call(libc::SYS_mseal, LIE), "sealed code", "mseal on"),
+];
+
+/// Runs a role in which the wall is only claimed to stand.
+pub(crate) fn false_wall(role: &str, (fault, truth, lie): (Fault, &str, &str)) -> Option<String> {
+    let mut command = command(role, fault);
+    let mut child = command.args(["-v", "-v"]).stderr(Stdio::piped()).spawn().expect("tcpreen");
+    let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let said: Vec<String> = lines.take_while(|line| !line.starts_with("Listening")).collect();
+    child.kill().expect("kill");
+    child.wait().expect("its end");
+    let honest =
+        |line: &String| line.starts_with(&format!("{role}: ")) && line.contains(truth) && !line.contains(lie);
+    (!said.iter().any(honest)).then(|| format!("{role}: {said:?}"))
+}
+
+fn command(role: &str, fault: Fault) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("us"));
+    command.env(VARIABLE, format!("fault {role} {}", fault.word()));
     let arguments: &[&str] = match role {
         "converter" => &["--read", "/dev/null"],
         _ => &["-n", "-s", "127.0.0.1", "9", "127.0.0.1:0"],
     };
-    let output = Command::new(std::env::current_exe().expect("us"))
-        .env(VARIABLE, format!("fault {role} {}", fault.word()))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("tcpreen");
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn start(step: &str, role: &str, fault: Fault) -> Option<String> {
+    let output = command(role, fault).output().expect("tcpreen");
     let said = String::from_utf8_lossy(&output.stderr);
     let named = format!("the {role} cannot be confined: {step}: ");
     let right = output.status.code() == Some(71)

@@ -22,7 +22,7 @@ use super::assignment::VARIABLE;
 use super::board::{Board, Verdict};
 use super::trial;
 use super::{attacks, fault, list};
-use privsep::seccomp::{Filter, Violation};
+use privsep::seccomp::{Filter, PROBE, Violation};
 use tcpreen::policy::{Extra, Role};
 
 /// Sessions at a time.
@@ -105,6 +105,7 @@ const TESTS: &[(&str, Test)] = &[
     ("every row of a table has a reason", every_row_has_a_reason),
     ("the tables compile for aarch64 and riscv64", for_other_architectures),
     ("nothing is forwarded if any step of any role fails", without_a_step),
+    ("a wall that is only said to be up is none", a_false_wall),
 ];
 
 const EXTRAS: [Extra; 10] = [
@@ -161,11 +162,17 @@ fn without_a_step() -> Result<Vec<String>, Lack> {
     Ok(fault::every_step_is_needed())
 }
 
+fn a_false_wall() -> Result<Vec<String>, Lack> {
+    let cases = ["parent", "resolver", "logger", "zygote"].into_iter();
+    let cases = cases.flat_map(|role| fault::WALLS.map(|wall| fault::false_wall(role, wall)));
+    Ok(cases.flatten().collect())
+}
+
 fn same_calls() -> Result<Vec<String>, Lack> {
     let mut complaints = Vec::new();
     for role in Role::ALL {
         let tables = role.allowed().iter().copied().flatten().map(|row| row.name);
-        let table = tables.chain(role.refused().iter().map(|row| row.name));
+        let table = tables.chain(role.refused().iter().chain([&PROBE]).map(|row| row.name));
         complaints.extend(compared(role.name(), table, list::of(role.name()).iter()));
     }
     for extra in EXTRAS {

@@ -6,7 +6,7 @@ use privsep::sys;
 use tcpreen::hooks::{Hooks, Lock};
 use tcpreen::policy::Role;
 
-use super::assignment;
+use super::{assignment, raw};
 
 pub(crate) enum Probe {}
 
@@ -26,7 +26,7 @@ impl Hooks for Probe {
             return Ok(fenced);
         };
         for (index, trial) in assignment.plan().iter().enumerate() {
-            match sys::fork() {
+            match raw::fork() {
                 Ok(ForkResult::Parent { child }) => assignment.board().ended(index, child),
                 Ok(ForkResult::Child) => {
                     let Ok(_locked) = lock(fenced) else { sys::exit_now(1) };

@@ -76,7 +76,7 @@ pub(crate) fn of(role: &str) -> Vec<Entry> {
         "converter" => &[CONVERTER, ARRIVALS, ITSELF],
         _ => panic!("no role {role}"),
     };
-    [EVERYBODY, EVERYBODY_WHEN].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
+    [EVERYBODY, EVERYBODY_WHEN, PROBE].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
 }
 
 /// Returns the additions for an optional permission.
@@ -102,6 +102,9 @@ const ARRIVALS: &[Entry] = when![
     SYS_connect passes [] dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110], [-1, -1, 3], [-1, -1, 0]]
 ];
 
+/// With what a process finds out that its filter is on.
+const PROBE: &[Entry] = refused!(SYS_getpgid ENOANO);
+
 const EVERYBODY: &[Entry] = always![
     SYS_exit SYS_exit_group SYS_restart_syscall SYS_rt_sigreturn SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack
     SYS_gettid SYS_getpid SYS_clock_gettime SYS_getrandom
@@ -110,6 +113,9 @@ const EVERYBODY: &[Entry] = always![
 ];
 
 const EVERYBODY_WHEN: &[Entry] = when![
+    SYS_prctl
+        // PR_GET_SECCOMP; not PR_SET_SECCOMP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_MDWE
+        passes [[21]] dies [[22, 2], [4, 1], [38, 1], [65, 0]]
     SYS_connect
         // The family alone, which AF_UNSPEC needs
         passes [[-1, -1, 2]]
@@ -287,9 +293,10 @@ const LOGGER: &[Entry] = always![SYS_epoll_wait SYS_epoll_ctl SYS_read SYS_getpp
 const SESSION_FILES: &[Entry] = when![
     SYS_openat
         // O_WRONLY, O_CREAT, O_EXCL, O_NOCTTY, O_APPEND, O_NOFOLLOW, O_CLOEXEC
-        passes [[-1, -1, 0xA05C1]]
-        // to read; without O_EXCL; without O_NOFOLLOW; to read and write; emptied
-        dies [[-1, -1, 0], [-1, -1, 0xA0541], [-1, -1, 0x805C1], [-1, -1, 0xA05C2], [-1, -1, 0xA07C1]]
+        passes [[-1, -1, 0xA05C1, 0o666], [-1, -1, 0xA05C1, 0o600]]
+        // to read; without O_EXCL; without O_NOFOLLOW; to read and write; emptied; set-uid; set-gid
+        dies [[-1, -1, 0, 0o666], [-1, -1, 0xA0541, 0o666], [-1, -1, 0x805C1, 0o666], [-1, -1, 0xA05C2, 0o666],
+              [-1, -1, 0xA07C1, 0o666], [-1, -1, 0xA05C1, 0o4666], [-1, -1, 0xA05C1, 0o2666]]
     SYS_flock
         passes [[-1, 6]]
         // one that waits, a shared one, the end of a lock
@@ -318,8 +325,17 @@ const ROTATION: &[Entry] = &[
     Entry {
         name: "SYS_openat",
         number: libc::SYS_openat,
-        // O_WRONLY, O_CREAT, O_NOCTTY, O_APPEND, O_NONBLOCK, O_CLOEXEC; not to read, and not emptied
-        rule: Rule::When(&[&[-1, -1, 0x80D41]], &[&[-1, -1, 0], &[-1, -1, 0x80D42], &[-1, -1, 0x80F41]]),
+        // O_WRONLY, O_CREAT, O_NOCTTY, O_APPEND, O_NONBLOCK, O_CLOEXEC; not to read, not emptied, no set-id bits
+        rule: Rule::When(
+            &[&[-1, -1, 0x80D41, 0o666], &[-1, -1, 0x80D41, 0o600]],
+            &[
+                &[-1, -1, 0, 0o666],
+                &[-1, -1, 0x80D42, 0o666],
+                &[-1, -1, 0x80F41, 0o666],
+                &[-1, -1, 0x80D41, 0o4666],
+                &[-1, -1, 0x80D41, 0o2600],
+            ],
+        ),
     },
     Entry {
         name: "SYS_newfstatat",
@@ -346,7 +362,17 @@ const PARTS: &[Entry] = &[
     Entry {
         name: "SYS_openat",
         number: libc::SYS_openat,
-        rule: Rule::When(&[&[-1, -1, 0xA05C1]], &[&[-1, -1, 0xA0541], &[-1, -1, 0x805C1]]),
+        rule: Rule::When(
+            // any permissions; set-uid, set-gid, sticky
+            &[&[-1, -1, 0xA05C1, 0o666], &[-1, -1, 0xA05C1, 0o640], &[-1, -1, 0xA05C1, 0o777]],
+            &[
+                &[-1, -1, 0xA0541, 0o666],
+                &[-1, -1, 0x805C1, 0o666],
+                &[-1, -1, 0xA05C1, 0o4644],
+                &[-1, -1, 0xA05C1, 0o2644],
+                &[-1, -1, 0xA05C1, 0o1644],
+            ],
+        ),
     },
     Entry {
         name: "SYS_renameat2",
@@ -419,4 +445,4 @@ const ZYGOTE_WHEN: &[Entry] = when![
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
 ];
 
-const ZYGOTE_REFUSED: &[Entry] = refused![SYS_tgkill EPERM];
+const ZYGOTE_REFUSED: &[Entry] = refused![SYS_tgkill ENOANO];

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
+use nix::unistd::{ForkResult, Pid};
 
 /// The bit of a system call number that means the x32 ABI.
 pub(crate) const X32: i64 = 0x4000_0000;
@@ -19,6 +20,22 @@ pub(crate) fn call(number: i64, arguments: [u64; 6]) -> io::Result<i64> {
     match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
+    }
+}
+
+/// Whether the kernel can seal memory.
+pub(crate) fn has_mseal() -> bool {
+    let nothing = call(libc::SYS_mseal, [0; 6]);
+    !nothing.is_err_and(|error| matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)))
+}
+
+/// Forks a role that may have threads; the child has one, and does no more than a trial.
+pub(crate) fn fork() -> io::Result<ForkResult> {
+    // SAFETY: with no stack and no flags this is fork(2); what the child uses is its own.
+    match unsafe { libc::syscall(libc::SYS_clone, i64::from(libc::SIGCHLD), 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(ForkResult::Child),
+        child => Ok(ForkResult::Parent { child: Pid::from_raw(child as i32) }),
     }
 }
 

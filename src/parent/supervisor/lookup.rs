@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use privsep::text::Text;
+
 use super::{Phase, Supervisor};
 use crate::config::Endpoint;
 use crate::messages::{Address, Level, Side, ToResolver};
@@ -60,7 +62,7 @@ impl Supervisor<'_> {
     }
 
     /// Applies the resolver's answer; returns `false` if it was not asked for or does not match.
-    pub(super) fn found(&mut self, answer: Result<Vec<Address>, String>) -> bool {
+    pub(super) fn found(&mut self, answer: Result<Vec<Address>, Text>) -> bool {
         let Some(side) = self.lookup.asked.take() else { return false };
         let label = label(self.endpoint(side));
         let known = match side {
