@@ -108,8 +108,11 @@ fn starting_creates_no_name_in_any_directory() {
     serves(&tcpreen);
     drop(tcpreen);
     let calls = std::fs::read_to_string(&calls).expect("what was called");
-    let lines: Vec<&str> =
-        calls.lines().filter(|line| !line.contains("+++") && !line.contains("---")).collect();
+    // strace shows calls that it does not know, such as mseal, in every set.
+    let lines: Vec<&str> = calls
+        .lines()
+        .filter(|line| !["+++", "---", "syscall_0x"].iter().any(|it| line.contains(it)))
+        .collect();
     assert!(lines.len() == 1 && lines[0].contains("chroot(\".\")"), "{calls}");
 }
 
