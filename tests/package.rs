@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::skip::{Need, PYTHON, needs};
+
 type Names = BTreeSet<String>;
 
 fn root() -> &'static Path {
@@ -41,9 +43,39 @@ fn the_copyright_file_names_every_crate_that_is_linked_and_no_others() {
     );
 }
 
+/// `contrib/release/sbom` lists what is linked, with the versions and checksums of Cargo.lock.
+#[test]
+fn the_bill_of_materials_has_every_crate_that_is_linked_as_the_lock_file_has_it() {
+    if !needs(&[Need::File(PYTHON, "python3")]) {
+        return;
+    }
+    let mut script = Command::new(PYTHON);
+    let output = script.arg(root().join("contrib/release/sbom")).output().expect("Python");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bill: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    assert_eq!(text(&bill["metadata"]["component"]["version"]), env!("CARGO_PKG_VERSION"));
+    let lock = read("Cargo.lock");
+    let mut listed = Names::new();
+    for component in bill["components"].as_array().expect("a list") {
+        let [name, version] = ["name", "version"].map(|key| text(&component[key]));
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        let entry = lock.split("[[package]]\n").find(|found| found.starts_with(&entry));
+        let entry = entry.unwrap_or_else(|| panic!("{name} {version} is not in Cargo.lock"));
+        assert!(!text(&component["licenses"][0]["expression"]).is_empty(), "{name}");
+        // Ours has no checksum.
+        if name != "privsep" {
+            let checksum = text(&component["hashes"][0]["content"]);
+            assert!(entry.contains(&format!("checksum = \"{checksum}\"")), "{name}: {checksum}");
+            listed.insert(name);
+        }
+    }
+    assert_eq!(listed, linked_crates(), "left: listed; right: linked");
+}
+
 #[test]
 fn the_package_has_everything_in_contrib_that_is_not_for_developers() {
-    const FOR_DEVELOPERS: [&str; 4] = ["bench", "deb", "fuzz", "style"];
+    const FOR_DEVELOPERS: [&str; 5] = ["bench", "deb", "fuzz", "release", "style"];
     let manifest = read("Cargo.toml");
     for folder in fs::read_dir(root().join("contrib")).expect("a folder") {
         let folder = folder.expect("an entry").file_name().into_string().expect("UTF-8");
