@@ -8,19 +8,14 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Phase, Roles, Supervisor};
+use super::phase::{Left, Phase, Reaction, Step};
+use super::{Roles, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{End, Hangup, Level, Side, ToLogger};
 use crate::parent::pair::Pair;
 use crate::parent::socket;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
-
-/// Time for sessions to end in order.
-const ENDING: Duration = Duration::from_secs(5);
-
-/// Time for the logger to write the rest.
-const WRITE_OUT: Duration = Duration::from_secs(20);
 
 /// Time for roles to exit at the end: a little more than the second that the logger allows itself.
 const FAREWELL: Duration = Duration::from_millis(1200);
@@ -29,33 +24,34 @@ impl Supervisor<'_> {
     /// Advances the phase; returns a status when the program is done.
     pub(super) fn progress(&mut self) -> Result<Option<u8>, Failure> {
         let now = Instant::now();
-        if self.phase == Phase::Serving && self.remaining() == 0 {
-            // All requested sessions have begun: the port is free for others.
-            self.close_listeners();
-            if self.pairs.is_empty() && self.running.is_empty() {
+        let left = Left {
+            to_come: self.remaining() > 0,
+            pairs: !self.pairs.is_empty(),
+            running: !self.running.is_empty(),
+        };
+        match self.phase.step(now, left) {
+            Step::Wait => {}
+            // The port is free for others.
+            Step::CloseListeners => self.close_listeners(),
+            Step::AllServed => {
+                self.close_listeners();
                 self.say_stopping();
                 let status = self.failed.map_or(0, |status| status as u8);
                 self.write_out(now, status);
             }
-        }
-        match self.phase {
-            Phase::Draining { status, .. } if self.running.is_empty() && self.pairs.is_empty() => {
-                self.write_out(now, status);
-            }
-            Phase::Draining { status, until } if until <= now => {
+            Step::EndSessions(status) => {
                 let text = format!("Time to finish is over; sessions left: {}", self.running.len());
                 self.notice(Level::Normal, text);
                 self.end_sessions(status);
             }
-            Phase::Ending { status, .. } if self.running.is_empty() => self.write_out(now, status),
-            Phase::Ending { status, until } if until <= now => {
+            Step::GiveUpWorkers(status) => {
                 self.give_up_workers();
                 self.write_out(now, status);
             }
-            Phase::WritingOut { until, .. } if until <= now => {
+            Step::WriteOut(status) => self.write_out(now, status),
+            Step::GiveUpLogger => {
                 return Err(Failure::new(Status::Io, "the logger does not finish: records may be missing"));
             }
-            _ => {}
         }
         Ok(None)
     }
@@ -90,7 +86,7 @@ impl Supervisor<'_> {
         self.end_bursts(|_| true);
         // Its end also kills every remaining worker (PR_SET_PDEATHSIG, SIGKILL).
         let _ = self.roles.zygote.channel.finish_sending();
-        self.phase = Phase::WritingOut { until: now + WRITE_OUT, status };
+        self.phase = Phase::writing_out(now, status);
         self.tell(ToLogger::Finish);
         // It is sent in the next iteration; nothing else would wake the loop.
         self.idle.clear();
@@ -113,7 +109,7 @@ impl Supervisor<'_> {
         for number in sessions {
             self.tell(ToLogger::Stop { number });
         }
-        self.phase = Phase::Ending { until: Instant::now() + ENDING, status };
+        self.phase = Phase::ending(Instant::now(), status);
     }
 
     fn refuse_queued(&mut self) {
@@ -130,16 +126,16 @@ impl Supervisor<'_> {
         self.pairs = begun;
         alone.into_iter().for_each(Pair::refuse);
         self.refuse_queued();
-        self.phase = Phase::Draining { until: Instant::now() + patience, status };
+        self.phase = Phase::draining(Instant::now(), patience, status);
     }
 
     /// Ends the program: nothing may be forwarded that an output does not get.
     pub(super) fn output_lost(&mut self) {
         let failed = Status::Io as u8;
-        match &mut self.phase {
-            Phase::Serving => self.stop(failed),
-            Phase::Draining { .. } => self.end_sessions(failed),
-            Phase::Ending { status, .. } | Phase::WritingOut { status, .. } => *status = failed,
+        match self.phase.with_status(failed) {
+            Some(phase) => self.phase = phase,
+            None if self.phase == Phase::Serving => self.stop(failed),
+            None => self.end_sessions(failed),
         }
     }
 
@@ -191,19 +187,19 @@ impl Supervisor<'_> {
         Ok(None)
     }
 
-    /// The first signal drains, if configured; the next one ends the sessions in order; the third ends the
-    /// program. Records are written in every case.
+    /// Carries out [`Phase::on_signal`]; returns a status if this is the end.
     fn heed_end(&mut self, signal: Signal) -> Option<u8> {
         let status = interrupted(signal);
         let patient = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
-        if matches!(self.phase, Phase::Ending { .. } | Phase::WritingOut { .. }) {
+        let reaction = self.phase.on_signal(self.config.drain_timeout.filter(|_| patient));
+        if reaction == Reaction::Exit {
             return Some(status);
         }
         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
-        match (self.phase, self.config.drain_timeout.filter(|_| patient)) {
-            (Phase::Serving, Some(patience)) => self.drain(status, patience),
-            (Phase::Serving, None) => self.stop(status),
-            _ => self.end_sessions(status),
+        match reaction {
+            Reaction::Drain(patience) => self.drain(status, patience),
+            Reaction::Stop => self.stop(status),
+            Reaction::EndSessions | Reaction::Exit => self.end_sessions(status),
         }
         None
     }

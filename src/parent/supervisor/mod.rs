@@ -8,6 +8,7 @@ mod events;
 mod lookup;
 mod names;
 mod pairs;
+mod phase;
 mod service;
 mod workers;
 
@@ -41,6 +42,7 @@ pub(super) use early::MOST_QUEUED;
 use events::Found;
 use lookup::Lookup;
 pub(super) use names::lost_lookup;
+use phase::Phase;
 pub(super) use service::Service;
 
 /// Maximum length of a notice, in bytes.
@@ -90,27 +92,6 @@ struct Session {
     number: u64,
     /// `None` for Unix clients, which all count as one.
     client: Option<IpAddr>,
-}
-
-/// Phase of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    /// No new sessions; running ones continue for a limited time (`--drain-timeout`).
-    Draining {
-        until: Instant,
-        status: u8,
-    },
-    /// Sessions are ended in order.
-    Ending {
-        until: Instant,
-        status: u8,
-    },
-    /// The logger writes the rest.
-    WritingOut {
-        until: Instant,
-        status: u8,
-    },
 }
 
 pub(super) struct Supervisor<'a> {

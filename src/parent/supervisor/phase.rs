@@ -1,0 +1,372 @@
+//! The way to the end as a state machine: what follows from a phase, a deadline, a signal, a lost output. The
+//! supervisor carries it out. Nothing here acts, so that a test can go through every state.
+
+use std::time::{Duration, Instant};
+
+/// Maximum time for sessions to end in order.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// Maximum time for the logger to write the rest.
+const WRITE_OUT: Duration = Duration::from_secs(20);
+
+/// Stage on the way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Phase {
+    Serving,
+    /// No new sessions; running ones continue for a limited time (`--drain-timeout`).
+    Draining {
+        until: Instant,
+        status: u8,
+    },
+    /// Sessions are ended in order.
+    Ending {
+        until: Instant,
+        status: u8,
+    },
+    /// The logger writes the rest.
+    WritingOut {
+        until: Instant,
+        status: u8,
+    },
+}
+
+/// Sessions that are not over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// Sessions that may still begin.
+    pub(super) to_come: bool,
+    /// Pairs of peers on their way to be sessions.
+    pub(super) pairs: bool,
+    pub(super) running: bool,
+}
+
+/// Action that is due in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Wait,
+    /// All sessions that were asked for have begun.
+    CloseListeners,
+    /// All sessions that were asked for are over.
+    AllServed,
+    /// The time to finish is over.
+    EndSessions(u8),
+    /// Workers have not ended in time.
+    GiveUpWorkers(u8),
+    WriteOut(u8),
+    /// The logger has not finished in time.
+    GiveUpLogger,
+}
+
+/// Effect of a signal to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaction {
+    Drain(Duration),
+    Stop,
+    EndSessions,
+    Exit,
+}
+
+impl Phase {
+    pub(super) fn draining(now: Instant, patience: Duration, status: u8) -> Phase {
+        Phase::Draining { until: now + patience, status }
+    }
+
+    pub(super) fn ending(now: Instant, status: u8) -> Phase {
+        Phase::Ending { until: now + ENDING, status }
+    }
+
+    pub(super) fn writing_out(now: Instant, status: u8) -> Phase {
+        Phase::WritingOut { until: now + WRITE_OUT, status }
+    }
+
+    pub(super) fn step(self, now: Instant, left: Left) -> Step {
+        let is_empty = !left.pairs && !left.running;
+        match self {
+            Phase::Serving if left.to_come => Step::Wait,
+            Phase::Serving if is_empty => Step::AllServed,
+            Phase::Serving => Step::CloseListeners,
+            Phase::Draining { status, .. } if is_empty => Step::WriteOut(status),
+            Phase::Draining { until, status } if until <= now => Step::EndSessions(status),
+            Phase::Ending { status, .. } if !left.running => Step::WriteOut(status),
+            Phase::Ending { until, status } if until <= now => Step::GiveUpWorkers(status),
+            Phase::WritingOut { until, .. } if until <= now => Step::GiveUpLogger,
+            Phase::Draining { .. } | Phase::Ending { .. } | Phase::WritingOut { .. } => Step::Wait,
+        }
+    }
+
+    /// The first signal lets sessions finish, if `patience` is given, the next one ends them in order, and the one
+    /// after that us: what is recorded is written all the same.
+    pub(super) fn on_signal(self, patience: Option<Duration>) -> Reaction {
+        match (self, patience) {
+            (Phase::Ending { .. } | Phase::WritingOut { .. }, _) => Reaction::Exit,
+            (Phase::Draining { .. }, _) => Reaction::EndSessions,
+            (Phase::Serving, Some(patience)) => Reaction::Drain(patience),
+            (Phase::Serving, None) => Reaction::Stop,
+        }
+    }
+
+    /// The same phase with another status; `None` where sessions have to be ended first.
+    pub(super) fn with_status(self, status: u8) -> Option<Phase> {
+        match self {
+            Phase::Serving | Phase::Draining { .. } => None,
+            Phase::Ending { until, .. } => Some(Phase::Ending { until, status }),
+            Phase::WritingOut { until, .. } => Some(Phase::WritingOut { until, status }),
+        }
+    }
+}
+
+/// Goes through every state that the phases can reach with a few sessions, whatever happens in whatever order.
+#[cfg(test)]
+mod model {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const SIGNALLED: u8 = 143;
+    const OUTPUT_LOST: u8 = 74;
+
+    /// The bridge as far as its end depends on it. Deadlines are relative: `now` never moves, and a deadline that is
+    /// over is `now`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    struct State {
+        phase: Phase,
+        to_come: u8,
+        pairs: u8,
+        running: u8,
+        signalled: bool,
+        output_lost: bool,
+        /// The status of the program, once it has ended.
+        exited: Option<u8>,
+        workers_given_up: bool,
+        logger_given_up: bool,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Event {
+        /// A client comes.
+        Client,
+        /// A pair becomes a session.
+        Begin,
+        /// A pair comes to nothing.
+        Fail,
+        /// A session is over.
+        End,
+        Signal,
+        OutputLost,
+        /// The logger has written everything.
+        Finished,
+        /// The deadline of the phase passes, if it has one.
+        Time,
+    }
+
+    const EVENTS: [Event; 8] = [
+        Event::Client,
+        Event::Begin,
+        Event::Fail,
+        Event::End,
+        Event::Signal,
+        Event::OutputLost,
+        Event::Finished,
+        Event::Time,
+    ];
+
+    struct Model {
+        now: Instant,
+        patience: Option<Duration>,
+    }
+
+    impl Model {
+        fn start(&self) -> State {
+            let phase = Phase::Serving;
+            let [to_come, pairs, running] = [2, 0, 0];
+            let [signalled, output_lost, workers_given_up, logger_given_up] = [false; 4];
+            State {
+                phase,
+                to_come,
+                pairs,
+                running,
+                signalled,
+                output_lost,
+                exited: None,
+                workers_given_up,
+                logger_given_up,
+            }
+        }
+
+        /// The state after an event and all that is due then; `None` where the event cannot happen.
+        fn after(&self, mut state: State, event: Event) -> Option<State> {
+            let serving = state.phase == Phase::Serving;
+            match event {
+                _ if state.exited.is_some() => return None,
+                Event::Client if serving && state.to_come > 0 => {
+                    (state.to_come, state.pairs) = (state.to_come - 1, state.pairs + 1);
+                }
+                Event::Begin if state.pairs > 0 => {
+                    (state.pairs, state.running) = (state.pairs - 1, state.running + 1);
+                }
+                Event::Fail if state.pairs > 0 => state.pairs -= 1,
+                Event::End if state.running > 0 => state.running -= 1,
+                Event::Signal => self.signal(&mut state),
+                Event::OutputLost if !state.output_lost => {
+                    state.output_lost = true;
+                    match state.phase.with_status(OUTPUT_LOST) {
+                        Some(phase) => state.phase = phase,
+                        None => self.end_sessions(&mut state, OUTPUT_LOST),
+                    }
+                }
+                Event::Finished => match state.phase {
+                    Phase::WritingOut { status, .. } => state.exited = Some(status),
+                    _ => return None,
+                },
+                Event::Time => state.phase = self.passed(state.phase)?,
+                _ => return None,
+            }
+            self.carry_out(&mut state);
+            Some(state)
+        }
+
+        /// As `Supervisor::heed_end`.
+        fn signal(&self, state: &mut State) {
+            match state.phase.on_signal(self.patience) {
+                Reaction::Drain(patience) => state.phase = Phase::draining(self.now, patience, SIGNALLED),
+                Reaction::Stop | Reaction::EndSessions => self.end_sessions(state, SIGNALLED),
+                Reaction::Exit => state.exited = Some(SIGNALLED),
+            }
+            state.signalled = true;
+        }
+
+        /// As `Supervisor::progress`.
+        fn carry_out(&self, state: &mut State) {
+            let [to_come, pairs, running] = [state.to_come, state.pairs, state.running].map(|it| it > 0);
+            match state.phase.step(self.now, Left { to_come, pairs, running }) {
+                Step::Wait | Step::CloseListeners => {}
+                Step::AllServed => state.phase = Phase::writing_out(self.now, 0),
+                Step::EndSessions(status) => self.end_sessions(state, status),
+                Step::GiveUpWorkers(status) => {
+                    (state.running, state.workers_given_up) = (0, true);
+                    state.phase = Phase::writing_out(self.now, status);
+                }
+                Step::WriteOut(status) => state.phase = Phase::writing_out(self.now, status),
+                Step::GiveUpLogger => (state.exited, state.logger_given_up) = (Some(OUTPUT_LOST), true),
+            }
+        }
+
+        fn end_sessions(&self, state: &mut State, status: u8) {
+            state.pairs = 0;
+            state.phase = Phase::ending(self.now, status);
+        }
+
+        fn passed(&self, phase: Phase) -> Option<Phase> {
+            let until = self.now;
+            Some(match phase {
+                Phase::Serving => return None,
+                Phase::Draining { status, .. } => Phase::Draining { until, status },
+                Phase::Ending { status, .. } => Phase::Ending { until, status },
+                Phase::WritingOut { status, .. } => Phase::WritingOut { until, status },
+            })
+        }
+
+        /// The phases in order, and the time that is left in one.
+        fn rank(&self, state: &State) -> (u8, Duration) {
+            match (state.exited, state.phase) {
+                (Some(_), _) => (0, Duration::ZERO),
+                (None, Phase::WritingOut { until, .. }) => (1, until - self.now),
+                (None, Phase::Ending { until, .. }) => (2, until - self.now),
+                (None, Phase::Draining { until, .. }) => (3, until - self.now),
+                (None, Phase::Serving) => (4, Duration::MAX),
+            }
+        }
+
+        /// Every state that can be reached, and every step between two.
+        fn explore(&self) -> Vec<(State, Event, State)> {
+            let mut seen = HashSet::from([self.start()]);
+            let mut new = vec![self.start()];
+            let mut steps = Vec::new();
+            while let Some(state) = new.pop() {
+                let after = |event| Some((state, event, self.after(state, event)?));
+                for step in EVENTS.into_iter().filter_map(after) {
+                    new.extend(seen.insert(step.2).then_some(step.2));
+                    steps.push(step);
+                }
+            }
+            steps
+        }
+    }
+
+    fn models() -> [Model; 2] {
+        [None, Some(PATIENCE)].map(|patience| Model { now: Instant::now(), patience })
+    }
+
+    #[test]
+    fn no_step_leads_back_or_gives_more_time() {
+        for model in models() {
+            let steps = model.explore();
+            assert!(steps.len() > 100, "{}", steps.len());
+            for (before, event, after) in steps {
+                assert!(model.rank(&after) <= model.rank(&before), "{before:?} {event:?} {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn once_it_ends_time_alone_brings_it_to_an_end() {
+        for model in models() {
+            for (_, _, mut state) in model.explore() {
+                if state.phase == Phase::Serving {
+                    continue;
+                }
+                let mut time = Duration::ZERO;
+                // As many deadlines as there are phases.
+                for _ in 0..3 {
+                    time += model.rank(&state).1;
+                    state = model.after(state, Event::Time).unwrap_or(state);
+                }
+                assert!(state.exited.is_some(), "{state:?}");
+                assert!(time <= PATIENCE + ENDING + WRITE_OUT, "{time:?} {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn three_signals_end_it_from_every_state() {
+        for model in models() {
+            for (_, _, mut state) in model.explore() {
+                for _ in 0..3 {
+                    state = model.after(state, Event::Signal).unwrap_or(state);
+                }
+                assert!(state.exited.is_some(), "{state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_status_names_the_cause_and_no_one_is_given_up_before_its_time() {
+        for model in models() {
+            for (before, event, after) in model.explore() {
+                let given_up = |state: &State| (state.workers_given_up, state.logger_given_up);
+                let in_time = given_up(&before) == given_up(&after) || event == Event::Time;
+                assert!(in_time, "{before:?} {event:?} {after:?}");
+                let Some(status) = after.exited else { continue };
+                let expected = match (after.output_lost, after.signalled) {
+                    _ if event == Event::Signal => SIGNALLED,
+                    _ if after.logger_given_up => OUTPUT_LOST,
+                    (true, _) => OUTPUT_LOST,
+                    (false, true) => SIGNALLED,
+                    (false, false) => 0,
+                };
+                assert_eq!(status, expected, "{before:?} {event:?} {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_session_begins_after_the_sessions_were_ended() {
+        for model in models() {
+            for (before, event, after) in model.explore() {
+                let late = matches!(before.phase, Phase::Ending { .. } | Phase::WritingOut { .. });
+                assert!(!late || after.running <= before.running, "{before:?} {event:?} {after:?}");
+            }
+        }
+    }
+}
