@@ -210,6 +210,9 @@
 //! | 41 | tests/shutdown.rs | with_the_resolver_stopped_it_ends_in_time |
 //! | 41 | tests/shutdown.rs | with_the_zygote_stopped_it_ends_in_time |
 //! | 41 | tests/shutdown.rs | with_the_logger_stopped_it_ends_in_time_and_nothing_is_left |
+//! | 41 | src/parent/supervisor/phase.rs | once_it_ends_time_alone_brings_it_to_an_end |
+//! | 41 | src/parent/supervisor/phase.rs | no_step_leads_back_or_gives_more_time |
+//! | 41 | src/parent/supervisor/phase.rs | three_signals_end_it_from_every_state |
 //! | 42 every retry has a delay | tests/endurance/shortage.rs | with_too_many_descriptors_in_flight_retries_are_delayed |
 //! | 42 | tests/endurance/shortage.rs | killed_idle_workers_are_replaced_after_a_delay |
 //! | 42 | tests/endurance/shortage.rs | with_few_processes_a_crowd_waits_and_nothing_spins |
@@ -222,6 +225,7 @@
 //! | 45 | privsep/src/text.rs | lines_of_ours_stay_lines |
 //! | 45 | src/logger/syslog.rs | control_characters_are_escaped |
 //! | 45 | src/record/visible.rs | what_acts_is_spelled_out |
+//! | 35 | tests/probe/attacks.rs | a constant becomes writable |
 //! | 46 what is said of the cage was tried | tests/probe/harness.rs | nothing is forwarded if any step of any role fails |
 //! | 46 | tests/probe/harness.rs | a wall that is only said to be up is none |
 

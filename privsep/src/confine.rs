@@ -90,7 +90,7 @@ pub struct Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cage {
     pub landlock: landlock::Status,
-    /// What the filter does about a call that it does not have; that there is one was tried.
+    /// Action of the filter on a call that is in no table; that the filter is in force was tried.
     pub seccomp: Violation,
     pub kept: Kept,
     pub memory: Memory,
@@ -237,12 +237,13 @@ fn has_groups() -> Result<bool, StepError> {
 /// Capabilities are bits of two 32-bit words (capability.h), so there are no more than this.
 const CAPABILITIES: u32 = 64;
 
-/// Compares what the system says now with what it was just told to do: an outer filter may answer in its place.
+/// Compares the state that the system reports with the one that was requested: an outer filter can make a call
+/// return a false success.
 fn verify<T: PartialEq, E: Into<io::Error>>(found: Result<T, E>, expected: T) -> io::Result<()> {
     if found.map_err(Into::into)? == expected { Ok(()) } else { Err(still_privileged(UNDONE)) }
 }
 
-/// How a step fails that was claimed to be done.
+/// Error of a step that the system only claims to have taken.
 const UNDONE: &str = "the system says that it is done, and it is not";
 
 fn has(capability: Capability) -> Result<bool, StepError> {

@@ -172,7 +172,7 @@ fn status(restriction: &RestrictionStatus) -> Status {
     match restriction.ruleset {
         RulesetStatus::NotEnforced => Status::None,
         RulesetStatus::FullyEnforced => Status::Full { abi: number },
-        // What is missing is newer than what is counted on.
+        // Only newer parts are missing.
         RulesetStatus::PartiallyEnforced if abi >= ABI_FULL => Status::Full { abi: number },
         RulesetStatus::PartiallyEnforced => Status::Partial { abi: number },
     }

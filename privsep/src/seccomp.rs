@@ -61,7 +61,7 @@ pub struct Refused {
 }
 
 /// A call that every filter refuses, and which nothing needs: with it a process finds out that its filter is on,
-/// whatever the system says. The error is one that the kernel itself never gives for it.
+/// independently of what the system reports. The error is one that the kernel itself never gives for it.
 pub const PROBE: Refused = Refused {
     name: "SYS_getpgid",
     number: libc::SYS_getpgid,

@@ -209,8 +209,8 @@ pub fn send(
 
 /// Takes over a descriptor that the process was started with, and none that anything here owns already.
 ///
-/// exec leaves no descriptor open that is close-on-exec, and all that this program opens is: so the flag tells one
-/// kind from the other. It is set here, so that a number can be taken over once. The standard streams, which
+/// exec leaves no descriptor open that is close-on-exec, and all that this program opens is: the flag separates the
+/// two kinds. It is set here, so that a number can be taken over once. The standard streams, which
 /// belong to the whole program, are refused.
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_GETFD reads a flag; it fails on a closed descriptor.
@@ -236,7 +236,7 @@ pub fn forbids_clone3() -> bool {
 pub fn inherited_descriptors() -> io::Result<BTreeMap<RawFd, OwnedFd>> {
     let entries = std::fs::read_dir("/proc/self/fd")?;
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
-    // What has an owner, as the listing itself has, is left out.
+    // Descriptors that have an owner, such as that of the listing itself, are left out.
     Ok(numbers.filter_map(|number| Some((number, inherited(number).ok()?))).collect())
 }
 
@@ -266,7 +266,7 @@ pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> 
     streams.into_iter().try_for_each(|stream| move_to(null, stream))
 }
 
-/// Proof that the process has one thread. It cannot be sent to another one; whoever holds it makes none.
+/// Proof that the process has one thread. Its holder must not start another.
 pub struct Alone(PhantomData<*const ()>);
 
 impl Alone {

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 
 /// Text of another process. Its only way out is `Display`, which spells out every character that does something
-/// instead of being seen, line ends included: whoever wrote it forges no line and commands no terminal.
+/// instead of being seen, line ends included, so that it forges no line and controls no terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text(String);
@@ -58,7 +58,7 @@ pub fn lines(text: &str) -> String {
     shown
 }
 
-/// Whether a character does something instead of being seen: controls, Unicode's line ends and directions, and all
+/// Returns true for a character that does something instead of being seen: controls, Unicode's line ends and directions, and all
 /// that Unicode calls ignorable (`Default_Ignorable_Code_Point` in DerivedCoreProperties.txt, Unicode 16).
 pub fn acts(character: char) -> bool {
     match character {

@@ -85,7 +85,7 @@ fn answers(channel: &Channel<u32, u32>, _locked: &Locked) -> bool {
     matches!(channel.receive(Wait::Yes), Ok(Incoming::Message(7, _))) && channel.send(&8).is_ok()
 }
 
-/// With a filter that does not mind; the kernel refuses where the role says so.
+/// The filter allows the call; the kernel refuses it where the role reported MDWE.
 fn memory_stays_data(_channel: &Channel<u32, u32>, locked: &Locked) -> bool {
     let page = vec![0u8; 3 * raw::PAGE];
     let start = (page.as_ptr() as usize).next_multiple_of(raw::PAGE);

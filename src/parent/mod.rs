@@ -112,7 +112,8 @@ struct Inheritance {
     descriptors: Descriptors,
 }
 
-/// Runs the bridge to its end, or, as the foreground of a daemon, until it listens; says with which status.
+/// Runs the bridge to its end, or, as the foreground process of a daemon, until it listens. Returns the exit
+/// status.
 pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> Result<u8, Failure> {
     if config.print_policy {
         return audit::print(&config, surroundings.start);

@@ -88,7 +88,8 @@ pub(crate) fn every_step_is_needed() -> Vec<String> {
     cases.filter_map(|(step, role, fault)| start(step, role, *fault)).collect()
 }
 
-/// Walls without which a role runs: what it says of each when the system only claims that it stands, and never says.
+/// Restrictions without which a role runs: its report of each when the system only claims to apply it, and the words
+/// that the report must not contain.
 pub(crate) const WALLS: [(Fault, &str, &str); 3] = [
     (call(libc::SYS_landlock_restrict_self, LIE), "Landlock none", "Landlock full"),
     (with(libc::SYS_prctl, 0, libc::PR_SET_MDWE as u32, LIE), "without memory that never", "MDWE on"),

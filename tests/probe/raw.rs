@@ -23,7 +23,7 @@ pub(crate) fn call(number: i64, arguments: [u64; 6]) -> io::Result<i64> {
     }
 }
 
-/// Whether the kernel can seal memory.
+/// Returns true if the kernel can seal memory.
 pub(crate) fn has_mseal() -> bool {
     let nothing = call(libc::SYS_mseal, [0; 6]);
     !nothing.is_err_and(|error| matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)))
