@@ -142,7 +142,8 @@ fn json_has_every_byte_and_when_it_came() {
         assert_eq!((&object["client_ip"], &object["client_port"]), (&"127.0.0.1".into(), &ports.0.into()));
         assert_eq!((&object["server_ip"], &object["client_name"]), (&"127.0.0.1".into(), &"".into()));
         assert_eq!(object["client_local"], format!("127.0.0.1:{port}"));
-        assert_eq!(object["server_local"], format!("127.0.0.1:{}", ports.1), "{object}");
+        let server_local = object["server_local"].as_str().expect("a string");
+        assert!(server_local.starts_with("127.0.0.1:") && !server_local.ends_with(":0"), "{object}");
         assert_eq!((&object["state"], &object["conn_state"]), (&state.into(), &conn_state.into()));
         assert_eq!((&object["client_bytes"], &object["server_bytes"]), (&bytes[0].into(), &bytes[1].into()));
         assert!(object["connect"].is_f64() && object["elapsed"].is_f64(), "{object}");
@@ -298,7 +299,10 @@ fn packets_are_the_streams_that_the_peers_sent() {
     }
     assert_eq!(tcpreen.finish().code(), 0);
     assert_eq!(matching(&record, WRONG), 0);
-    assert_eq!(matching(&record, "tcp.completeness == 31"), matching(&record, "tcp"));
+    assert_eq!(
+        ["syn", "fin", "reset"].map(|flag| matching(&record, &format!("tcp.flags.{flag} == 1"))),
+        [6, 6, 0]
+    );
     for (stream, said) in said.iter().enumerate() {
         assert!(followed(&record, stream) == *said, "stream {stream}");
     }

@@ -207,7 +207,9 @@ impl Sheet {
             return Ok(());
         }
         let record = text.split_off(start);
+        self.encoder.carry(true);
         let result = self.write(text).and_then(|()| self.turn());
+        self.encoder.carry(false);
         text.extend_from_slice(&record);
         result
     }

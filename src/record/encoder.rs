@@ -17,6 +17,10 @@ pub(crate) trait Encoder: Send {
     /// is the last part of the payload: it is to be written after `out`, as it is, and saves a copy.
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8];
 
+    /// Until this is called again, the last event belongs into the next file, although it has been encoded: it did not
+    /// fit into this one.
+    fn carry(&mut self, _carries: bool) {}
+
     /// The file ends. More may follow in it all the same, where a rotation fails.
     fn end_file(&mut self, out: &mut Vec<u8>);
 }

@@ -13,8 +13,13 @@ pub(crate) struct NdjsonEncoder {
     only: Option<Side>,
     /// In the order of their numbers, in which a file repeats them.
     sessions: BTreeMap<u64, Open>,
+    /// The session of the last event, as it was before.
+    before: Option<(u64, Option<Open>)>,
+    /// The last event belongs into the next file.
+    carries: bool,
 }
 
+#[derive(Clone)]
 struct Open {
     info: Arc<SessionInfo>,
     progress: Progress,
@@ -22,7 +27,7 @@ struct Open {
 
 impl NdjsonEncoder {
     pub(crate) fn new(only: Option<Side>) -> NdjsonEncoder {
-        NdjsonEncoder { only, sessions: BTreeMap::new() }
+        NdjsonEncoder { only, sessions: BTreeMap::new(), before: None, carries: false }
     }
 
     fn write(&self, event: &Event, payload: &[u8], out: &mut Vec<u8>) {
@@ -34,13 +39,22 @@ impl NdjsonEncoder {
 
 impl Encoder for NdjsonEncoder {
     fn begin_file(&mut self, _: &FileStart, out: &mut Vec<u8>) {
-        for open in self.sessions.values() {
+        let mut sessions: BTreeMap<u64, &Open> =
+            self.sessions.iter().map(|(&number, open)| (number, open)).collect();
+        if let Some((number, before)) = self.before.as_ref().filter(|_| self.carries) {
+            match before {
+                Some(open) => sessions.insert(*number, open),
+                None => sessions.remove(number),
+            };
+        }
+        for open in sessions.values() {
             object::write_continue(&open.info, &open.progress, out);
             out.push(b'\n');
         }
     }
 
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        self.before = Some((event.session, self.sessions.get(&event.session).cloned()));
         if let Kind::Start(info) = &event.kind {
             let open = Open { info: Arc::clone(info), progress: Progress::default() };
             self.sessions.insert(event.session, open);
@@ -55,6 +69,10 @@ impl Encoder for NdjsonEncoder {
             self.sessions.remove(&event.session);
         }
         b""
+    }
+
+    fn carry(&mut self, carries: bool) {
+        self.carries = carries;
     }
 
     fn end_file(&mut self, _: &mut Vec<u8>) {}

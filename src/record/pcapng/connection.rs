@@ -15,6 +15,7 @@ const UNCONFIRMED: u64 = 16 * 1024;
 /// Most bytes of an event that are packets although only their number is known.
 const MOST_MISSING: u64 = 16 << 20;
 
+#[derive(Clone)]
 pub(super) struct Connection {
     pub(super) info: Arc<SessionInfo>,
     /// Client and server.

@@ -26,10 +26,21 @@ pub(crate) struct PcapngEncoder {
     connections: BTreeMap<u64, Connection>,
     names: Names,
     packets: Packets,
+    before: Before,
+    /// The last event belongs into the next file.
+    carries: bool,
+}
+
+/// What was before the last event.
+#[derive(Default)]
+struct Before {
+    session: u64,
+    connection: Option<Connection>,
+    packets: Packets,
 }
 
 /// The packets of a file.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Packets {
     count: u64,
     /// Of the last one.
@@ -43,32 +54,42 @@ impl PcapngEncoder {
             connections: BTreeMap::new(),
             names: Names::default(),
             packets: Packets::default(),
+            before: Before::default(),
+            carries: false,
         }
     }
 
-    fn start(&mut self, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
+    fn start(&mut self, session: u64, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
         let ends = self.names.ends(info);
         self.names.write(info, &ends, out);
         let mut connection = Connection::new(Arc::clone(info), ends);
         connection.start(&mut self.packets, out);
-        self.connections.insert(info.number, connection);
+        self.connections.insert(session, connection);
     }
 }
 
 impl Encoder for PcapngEncoder {
     fn begin_file(&mut self, file: &FileStart, out: &mut Vec<u8>) {
         block::section(file.part, out);
-        self.packets = Packets { count: 0, time: file.time };
+        let carried = if self.carries { self.packets.count - self.before.packets.count } else { 0 };
+        self.packets = Packets { count: carried, time: file.time };
         self.names.forget_written();
-        for connection in self.connections.values_mut() {
+        let mut open = self.connections.clone();
+        if self.carries {
+            open.remove(&self.before.session);
+            open.extend(self.before.connection.take().map(|before| (self.before.session, before)));
+        }
+        for connection in open.values_mut() {
             self.names.write(&connection.info, &connection.ends, out);
             connection.go_on(&mut self.packets, out);
         }
     }
 
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        let connection = self.connections.get(&event.session).cloned();
+        self.before = Before { session: event.session, connection, packets: self.packets };
         if let Kind::Start(info) = &event.kind {
-            self.start(info, out);
+            self.start(event.session, info, out);
             return b"";
         }
         let Some(connection) = self.connections.get_mut(&event.session) else { return b"" };
@@ -82,7 +103,12 @@ impl Encoder for PcapngEncoder {
         b""
     }
 
+    fn carry(&mut self, carries: bool) {
+        self.carries = carries;
+    }
+
     fn end_file(&mut self, out: &mut Vec<u8>) {
-        block::statistics(self.packets.time, self.packets.count, out);
+        let Packets { count, time } = if self.carries { self.before.packets } else { self.packets };
+        block::statistics(time, count, out);
     }
 }
