@@ -1,4 +1,4 @@
-//! One running bridge, or none where the direct connection is measured.
+//! A running bridge, or a direct connection for comparison.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,20 +15,20 @@ use crate::{Result, signals, tree};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Only one of these is alive at a time (see `tree`).
+/// Only one of these exists at a time (see `tree`).
 pub(crate) struct Bridge {
     child: Option<Child>,
-    /// Where a client is to connect.
+    /// Port for clients.
     pub(crate) port: u16,
 }
 
 impl Bridge {
-    /// No bridge at all: what the machine and our own load generator can do.
+    /// No bridge: the limit of the machine and the load generator.
     pub(crate) fn direct(port: u16) -> Self {
         Self { child: None, port }
     }
 
-    /// Starts it and waits until it listens; what it says goes into a file of its run's directory.
+    /// Starts it and waits until it listens; its output goes into a file of the run's directory.
     pub(crate) fn start(mut command: Command, port: u16, dir: &Path) -> Result<Self> {
         let stderr = dir.join("stderr");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&stderr)?);
@@ -47,7 +47,7 @@ impl Bridge {
         Ok(bridge)
     }
 
-    /// Takes care of the end of a program that was started elsewhere.
+    /// Takes over the end of a program that was started elsewhere.
     pub(crate) fn adopt(child: Child, port: u16) -> Self {
         Self { child: Some(child), port }
     }
@@ -67,7 +67,7 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         let Some(child) = &mut self.child else { return };
-        // Not a process that has been waited for already: its number may be another's by now.
+        // Not for a process that has been waited for: its id may have been reused.
         if matches!(child.try_wait(), Ok(None)) {
             let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
             let deadline = Instant::now() + PATIENCE;
@@ -77,7 +77,7 @@ impl Drop for Bridge {
         }
         let _ = child.kill();
         let _ = child.wait();
-        // Orphans: workers of a bridge that forgets about them.
+        // Orphans: workers that a bridge leaves behind.
         loop {
             let orphans = tree::children();
             if orphans.is_empty() {

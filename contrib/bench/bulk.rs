@@ -48,19 +48,20 @@ fn run(workshop: &Workshop, contender: &Contender, total: u64) -> Result<Vec<f64
     let server = load::listen()?;
     let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
     let (client, server) = load::session(bridge.port, &server)?;
-    // The session stands before and after, so nobody's start or end is counted, and no process has gone unseen.
+    // The session exists before and after, so that the cost of starts and ends is excluded and every process
+    // is counted.
     let cpu = tree::cpu_seconds()?;
     let elapsed = load::pour(&client, &server, &workshop.payload, total)?;
     let cpu = tree::cpu_seconds()? - cpu;
     Ok(vec![total as f64 / 1e6 / elapsed.as_secs_f64(), cpu / (total as f64 / 1e9)])
 }
 
-/// The direct connection has no bridge that could cost anything.
+/// A direct connection has no bridge that could cost anything.
 fn bridged(contenders: &[Contender], at: usize) -> Option<()> {
     (contenders[at].program != Program::Direct).then_some(())
 }
 
-/// Against the best of the peers in each round, whichever that is.
+/// Compares with the best of the peers in each round.
 fn verdicts(contenders: &[Contender], results: &Results) -> Vec<Verdict> {
     let peers: Vec<_> = (0..contenders.len())
         .filter(|at| !matches!(contenders[*at].program, Program::Ours | Program::Direct))

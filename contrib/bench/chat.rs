@@ -1,5 +1,5 @@
-//! Clients that ask and wait for the answer, all served by one thread, as `redis-benchmark` does it; and a server of
-//! one thread that echoes.
+//! Clients that send requests and wait for the answers, served by one thread, like `redis-benchmark`; and a
+//! single-threaded echo server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,10 +17,10 @@ pub(crate) const MESSAGE: usize = 64;
 /// Milliseconds in which at least one answer must come.
 const PATIENCE: u16 = 20_000;
 
-/// Milliseconds after which the server looks whether it is to end.
+/// Milliseconds between the server's checks for its end.
 const LOOK: u16 = 20;
 
-/// Sessions that stand.
+/// Established sessions.
 pub(crate) struct Chat {
     clients: Vec<TcpStream>,
     servers: Vec<TcpStream>,
@@ -50,7 +50,7 @@ impl Latencies {
 }
 
 impl Chat {
-    /// Opens sessions, one after the other: how fast they come is measured elsewhere.
+    /// Opens sessions one after the other; their rate is measured elsewhere.
     pub(crate) fn open(port: u16, server: &TcpListener, sessions: usize) -> Result<Self> {
         let pairs = (0..sessions).map(|_| load::session(port, server)).collect::<Result<Vec<_>>>()?;
         let (clients, servers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -79,7 +79,7 @@ fn watch(streams: &[TcpStream]) -> Result<Epoll> {
     Ok(epoll)
 }
 
-/// Reads what is there; nothing, if that is not yet so.
+/// Reads available data; returns 0 if there is none.
 fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> Result<usize> {
     match stream.read(buffer) {
         Ok(0) => Err("a session ended".into()),
@@ -98,14 +98,14 @@ fn echo(servers: &[TcpStream], done: &AtomicBool) -> Result<()> {
         for event in &events[..ready] {
             let mut stream = &servers[usize::try_from(event.data())?];
             let length = read(stream, &mut buffer)?;
-            // What is under way at one time fits into the socket's buffer.
+            // Data in flight fits into the socket's buffer.
             stream.write_all(&buffer[..length])?;
         }
     }
     Ok(())
 }
 
-/// One session as the client sees it.
+/// A session, seen by the client.
 #[derive(Clone, Copy)]
 struct Exchange {
     since: Instant,

@@ -1,5 +1,5 @@
-//! Connect, one byte there and back again, reset: what a session costs that carries nothing. Without sslsplit, where the
-//! first byte gets stuck now and then if it comes while the server is still being connected.
+//! Connect, one byte in each direction, reset: the cost of an empty session. Without sslsplit, which
+//! sometimes loses a first byte that comes while the server is still being connected.
 
 use std::io::{Read, Write};
 use std::time::Instant;
@@ -19,7 +19,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         Contender::new(Program::Ours, "-q -F 64 -f null -o DIR/null"),
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Original, "-q -F 16 -f null"),
-        // A file for each connection, as it has no other way.
+        // A file for each connection: it has no other mode.
         Contender::new(Program::Original, "-q -F 16 -f null -o DIR/null"),
         Contender::new(Program::Socat, "").many().label("socat `fork`"),
         Contender::new(Program::Haproxy, ""),
@@ -57,7 +57,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
             Column::new("CPU, ours ÷ it", 2, |at| bridged(at).and(results.ratio(0, at, COST))),
         ],
     );
-    // Of the original's two rows the first, the faster one.
+    // Of the original's two rows the first, which is faster.
     let verdict = |program: Program, target| {
         let other = contenders.iter().position(|contender| contender.program == program);
         let measured = other.and_then(|other| results.ratio(0, other, RATE));

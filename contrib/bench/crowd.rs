@@ -1,4 +1,4 @@
-//! A thousand sessions at once, all busy, beside a single one that moves the same number of bytes.
+//! A thousand busy sessions at once, compared with a single one that moves the same number of bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use crate::{Result, load, tree};
 
 const SESSIONS: usize = 1000;
 const CHUNK: usize = 256 << 10;
-/// Milliseconds in which at least one of the sessions should get on.
+/// Milliseconds in which at least one session must progress.
 const PATIENCE: u16 = 30_000;
 
 const THROUGHPUT: usize = 0;
@@ -64,7 +64,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     )])
 }
 
-/// Both ends of all sessions are ours.
+/// Both ends of all sessions belong to this process.
 fn allow_files(needed: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if hard < needed {
@@ -80,7 +80,7 @@ fn run(workshop: &Workshop, contender: &Contender, sessions: usize, each: u64) -
     let dir = workshop.run_dir()?;
     let server = load::listen()?;
     let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
-    // One at a time: what is measured is how they run, not how fast they come.
+    // One at a time: the rate of connections is not measured here.
     let ends: Vec<_> = (0..sessions).map(|_| load::session(bridge.port, &server)).collect::<Result<_>>()?;
     let (clients, servers): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
@@ -99,7 +99,7 @@ fn run(workshop: &Workshop, contender: &Contender, sessions: usize, each: u64) -
 }
 
 fn send(clients: &[TcpStream], payload: &[u8], each: u64) -> Result<()> {
-    // Each at its own place in the payload.
+    // Each at its own position in the payload.
     drive(clients, EpollFlags::EPOLLOUT, each, |mut client, left| {
         let at = usize::try_from(left)? % (payload.len() - CHUNK);
         Ok(client.write(&payload[at..at + CHUNK.min(usize::try_from(left)?)]))
@@ -111,7 +111,7 @@ fn drain(servers: &[TcpStream], each: u64) -> Result<()> {
     drive(servers, EpollFlags::EPOLLIN, each, |mut server, _| Ok(server.read(&mut buffer)))
 }
 
-/// Moves so many bytes on each of the streams, whichever is ready; `step` is told how many are left.
+/// Moves `each` bytes on every stream as it becomes ready; `step` gets the number of remaining bytes.
 fn drive(
     streams: &[TcpStream],
     readiness: EpollFlags,

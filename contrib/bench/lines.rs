@@ -1,4 +1,4 @@
-//! A stream of small writes one way, as a log shipper sends: lines of 100 bytes, one write each, as fast as they go.
+//! A stream of small writes in one direction, like a log shipper's: lines of 100 bytes, one write each.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! The two ends of the sessions: our own client and our own server.
+//! The two ends of the sessions: client and server.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use nix::sys::time::TimeVal;
 
 use crate::{Error, Result};
 
-/// Nothing here takes as long as this unless it hangs.
+/// Maximum duration of any operation.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server socket whose `accept` gives up after a while.
@@ -39,27 +39,27 @@ pub(crate) fn connect(port: u16) -> Result<TcpStream> {
     prepared(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?)
 }
 
-/// Both ends of a session that stands: a byte has passed, so whoever serves it is there.
+/// Opens a session and passes a byte, after which every process of the session exists.
 pub(crate) fn session(port: u16, server: &TcpListener) -> Result<(TcpStream, TcpStream)> {
     let mut client = connect(port)?;
     let (accepted, _) = server.accept().map_err(|error| format!("no connection at the server: {error}"))?;
     let mut server = prepared(accepted)?;
     client.write_all(b"x")?;
-    // Who hasn't passed a lone byte on by then never will.
+    // A bridge that has not forwarded a single byte by then never will.
     server.set_read_timeout(Some(Duration::from_secs(3)))?;
     server.read_exact(&mut [0]).map_err(|error| format!("the first byte doesn't arrive: {error}"))?;
     server.set_read_timeout(Some(PATIENCE))?;
     Ok((client, server))
 }
 
-/// Sends so many bytes, and returns how long it took until the last had arrived.
+/// Sends `total` bytes, and returns the time until the last one has arrived.
 pub(crate) fn pour(client: &TcpStream, server: &TcpStream, payload: &[u8], total: u64) -> Result<Duration> {
     let start = Instant::now();
     thread::scope(|scope| {
         let sender = scope.spawn(|| send(client, payload, total));
         let received = drain(server, total);
         if received.is_err() {
-            // The sender would wait for its time-out.
+            // Otherwise the sender would wait for its time-out.
             let _ = client.shutdown(Shutdown::Both);
         }
         let sent = sender.join().map_err(|_| "the sender panicked")?;
@@ -93,13 +93,13 @@ fn drain(mut server: &TcpStream, total: u64) -> Result<()> {
     Ok(())
 }
 
-/// Makes the end of this connection a reset.
+/// Closes this connection with a reset.
 pub(crate) fn reset(stream: TcpStream) -> Result<()> {
     setsockopt(&stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
     Ok(())
 }
 
-/// A server for many short connections, that echoes.
+/// An echo server for many short connections.
 pub(crate) struct EchoServer {
     pub(crate) port: u16,
     stop: Arc<AtomicBool>,
@@ -107,8 +107,8 @@ pub(crate) struct EchoServer {
 }
 
 impl EchoServer {
-    /// One connection per thread at a time. There are so many that the next client never waits until a bridge has
-    /// made an end of the session before.
+    /// One connection per thread. There are enough threads that the next client never waits until a bridge
+    /// has ended the previous session.
     pub(crate) fn start() -> Result<Self> {
         const THREADS: usize = 32;
         let listener = listen_for(Duration::from_millis(100))?;
@@ -117,7 +117,7 @@ impl EchoServer {
         let serve = |listener: TcpListener, stop: Arc<AtomicBool>| {
             while !stop.load(Ordering::Relaxed) {
                 if let Ok((stream, _)) = listener.accept() {
-                    // How a connection ends is the client's affair: mostly by a reset.
+                    // The client ends the connection, mostly by a reset.
                     let _ = prepared(stream).and_then(|stream| echo(&stream));
                 }
             }
@@ -141,7 +141,7 @@ impl Drop for EchoServer {
     }
 }
 
-/// Sends back whatever comes, until the connection ends.
+/// Echoes until the connection ends.
 pub(crate) fn echo(mut stream: &TcpStream) -> Result<()> {
     let mut buffer = [0; 64];
     loop {

@@ -1,13 +1,13 @@
 //! `cargo bench`: our bridge and its peers, side by side, on the loopback of this machine.
 //!
-//! All programs take turns within each round and every ratio is taken inside a round, so that a machine that is
-//! slow for a minute is slow for all of them. The first round is thrown away: it pays for memory and caches that
-//! nobody has touched before. What is printed is Markdown.
+//! All programs run in turn within each round, and every ratio is computed within a round, so that a slow
+//! minute of the machine affects all of them. The first round is discarded: it fills memory and caches. The
+//! output is Markdown.
 //!
 //!     cargo bench --bench peers -- [--quick] [--rounds N] [--only NAME]...
 //!
-//! `TCPREEN_UNDER_TEST` names another binary to measure in the place of the one just built. Peers that are not
-//! installed are left out and named.
+//! `TCPREEN_UNDER_TEST` selects another binary than the one just built. Peers that are not installed are
+//! listed and skipped.
 
 mod bridge;
 mod bulk;
@@ -41,7 +41,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 type Measurement = fn(&Workshop) -> Result<Vec<Verdict>>;
 
-/// What can be measured: the name for `--only`, and how. The crowd comes last, for it raises a limit of ours that
+/// The measurements, with their names for `--only`. The crowd comes last, because it raises a limit that
 /// every program started later would inherit.
 const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("bulk", bulk::measure),
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says whether all measurements could be made. A program that fails is a SKIP below its table, a target that is missed
-/// stands in the last one: neither makes the figures of the others wrong.
+/// Returns whether all measurements could be made. A failed program is a SKIP below its table, and a missed
+/// target is listed in the last table; neither invalidates the other figures.
 fn run() -> Result<bool> {
     let names = MEASUREMENTS.map(|(name, _)| name);
     let Some(options) = Options::from_args(std::env::args().skip(1), &names)? else {

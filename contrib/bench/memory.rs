@@ -1,5 +1,5 @@
-//! What an idle session keeps in memory: proportional set size of all processes, with and without 64 of them. sslsplit
-//! doesn't get so many to stand (see `connections`).
+//! Memory of an idle session: proportional set size of all processes, with and without 64 sessions. Without
+//! sslsplit, which cannot hold that number (see `connections`).
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{Result, load, tree};
 
 const SESSIONS: usize = 64;
 
-/// A program under its sessions, and, if that isn't the same, how it is called to measure what it needs without any.
+/// A program with sessions and, if different, its command line for the measurement without sessions.
 struct Row {
     contender: Contender,
     without: Option<Contender>,
@@ -22,8 +22,8 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     let row = |contender| Row { contender, without: None };
     let mut rows = vec![
         row(Contender::new(Program::Ours, "-q -F 64 -f null")),
-        // The original forks a process for each session ahead and keeps it: its price is part of a session's. What
-        // it needs without any session is what it needs with the least of them.
+        // The original forks a process per session in advance and keeps it, which counts as part of a
+        // session. Its memory without sessions is that with the minimum number of processes.
         Row {
             contender: Contender::new(Program::Original, "-q -F 64 -f null")
                 .label("tcpreen 1.4.4, session and its preforked twin"),
@@ -65,7 +65,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     )])
 }
 
-/// Before any session, and with so many of them.
+/// Before any session, and with the given number.
 fn pss(workshop: &Workshop, contender: &Contender, sessions: usize) -> Result<(f64, f64)> {
     let dir = workshop.run_dir()?;
     let server = load::listen()?;
@@ -75,7 +75,7 @@ fn pss(workshop: &Workshop, contender: &Contender, sessions: usize) -> Result<(f
     Ok((before, settled_pss()?))
 }
 
-/// Who preforks is still at it when the first question comes: ask until the answer stays the same.
+/// A preforking program may still be forking: measures until the result is stable.
 fn settled_pss() -> Result<f64> {
     let mut last = tree::pss_kib()?;
     for _ in 0..50 {

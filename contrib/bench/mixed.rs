@@ -1,4 +1,4 @@
-//! A mixed crowd: one bulk transfer beside fifty sessions that ask and wait. Measured is how long those wait.
+//! One bulk transfer beside fifty sessions of requests; measures the latency of the requests.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

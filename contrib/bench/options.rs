@@ -1,20 +1,20 @@
-//! What was asked for after `cargo bench --bench peers --`.
+//! Arguments of `cargo bench --bench peers --`.
 
 use crate::Result;
 
 const USAGE: &str = "usage: cargo bench --bench peers -- [--quick] [--rounds N] [--only NAME]...";
 
 pub(crate) struct Options {
-    /// Rounds that count; one more is run ahead of them and thrown away.
+    /// Measured rounds; one more is run before them and discarded.
     pub(crate) rounds: usize,
-    /// A look rather than a measurement: few rounds, an eighth of the work.
+    /// A quick check instead of a measurement: few rounds, an eighth of the work.
     pub(crate) quick: bool,
     only: Vec<String>,
 }
 
 impl Options {
-    /// Nothing, if there is nothing to do: cargo passes `--bench` when benchmarks are wanted, and leaves it out
-    /// when `cargo test --all-targets` only wants to know that they start.
+    /// `None` if there is nothing to do: cargo passes `--bench` for benchmarks, and omits it when `cargo test
+    /// --all-targets` only checks that they start.
     pub(crate) fn from_args(args: impl Iterator<Item = String>, names: &[&str]) -> Result<Option<Self>> {
         let mut args = args;
         let (mut bench, mut quick, mut rounds, mut only) = (false, false, None, Vec::new());
@@ -30,7 +30,7 @@ impl Options {
                     }
                     only.push(name);
                 }
-                // Meant for libtest, as are all the arguments of `cargo test`.
+                // Meant for libtest, like all arguments of `cargo test`.
                 _ if !bench => {}
                 _ => return Err(format!("{arg}: unknown\n{USAGE}").into()),
             }

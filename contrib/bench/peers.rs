@@ -1,4 +1,4 @@
-//! The programs beside which we are measured, and how each of them is called.
+//! The compared programs, and their command lines.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::Result;
 use crate::bridge::{Bridge, free_port};
 
-/// What the tables call ours.
+/// Our program's label in the tables.
 pub(crate) const OURS: &str = "**tcpreen, ours**";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Programs {
             found.extend(directories().find_map(|dir| {
                 let path = dir.join(program.executable());
                 let version = ask_version(&path, program)?;
-                // Where ours is installed, it has the original's name.
+                // An installed tcpreen may be our own program instead of the original.
                 (program != Program::Original || version.contains(" 1.4.")).then_some(Found {
                     program,
                     path,
@@ -109,38 +109,38 @@ impl Programs {
         program == Program::Direct || self.get(program).is_some()
     }
 
-    /// Those of the contenders that can be had on this machine.
+    /// Contenders that are installed on this machine.
     pub(crate) fn present(&self, mut contenders: Vec<Contender>) -> Vec<Contender> {
         contenders.retain(|contender| self.has(contender.program));
         contenders
     }
 }
 
-/// PATH, and where daemons are, which is not in the PATH of everybody.
+/// PATH and the directories of daemons, which PATH may lack.
 fn directories() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let daemons = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).collect::<Vec<_>>().into_iter().chain(daemons)
 }
 
-/// The first line with a number of what it says about itself, on whichever stream.
+/// The first line of its version output that contains a digit, from either stream.
 fn ask_version(path: &Path, program: Program) -> Option<String> {
     let output = Command::new(path).arg(program.version_flag()).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit())).map(|line| line.trim().to_owned())
 }
 
-/// A program with its options: one row of a table.
+/// A program with its options: a row of a table.
 pub(crate) struct Contender {
     pub(crate) program: Program,
     pub(crate) label: String,
-    /// Whether more than one session is to be served; tcpreen has `-F` for it among its options.
+    /// Serves more than one session; tcpreen has `-F` among its options.
     many: bool,
     options: String,
 }
 
 impl Contender {
-    /// In the options, which are separated by blanks, `DIR` stands for the run's directory.
+    /// `DIR` in the options, which are separated by blanks, stands for the run's directory.
     pub(crate) fn new(program: Program, options: &str) -> Self {
         let shown = options.replace("DIR/", "");
         let label = match shown.as_str() {
@@ -182,7 +182,7 @@ impl Contender {
         command.current_dir(dir).args(options.split_whitespace());
         let (from, to) = (format!("127.0.0.1:{listen}"), format!("127.0.0.1:{server}"));
         match self.program {
-            // By address on both sides, so that nobody asks for names and nobody else gets in.
+            // By address on both sides, to avoid lookups and connections from outside.
             Program::Direct | Program::Ours | Program::Original => command
                 .args(["-n", "-a", "127.0.0.1", "-s", "127.0.0.1"])
                 .args([server.to_string(), listen.to_string()]),
@@ -216,7 +216,8 @@ fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Splicing, on one core like everybody else; room for connections stated, for it is allocated ahead.
+/// With splicing, on one core like the others; with an explicit number of connections, which haproxy
+/// allocates in advance.
 fn haproxy(from: &str, to: &str) -> String {
     format!(
         "global\n  nbthread 1\n  maxconn 2000\n\

@@ -1,4 +1,4 @@
-//! 16 bytes there and back again, one after the other: what a bridge adds to every round trip.
+//! 16 bytes in each direction, repeatedly: latency added by a bridge.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -42,7 +42,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         let bridge = contenders[at].start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
         let (client, server) = load::session(bridge.port, &server)?;
         let times = thread::scope(|scope| {
-            // Its end is the end of the connection, however that comes about.
+            // It ends with the connection, in whatever way.
             scope.spawn(|| load::echo(&server));
             let times = round_trips(&client, trips / 10).and_then(|_| round_trips(&client, trips));
             client.shutdown(Shutdown::Both)?;
@@ -54,7 +54,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     });
 
     let added = |at| results.median(|round| Some(round.get(at, P50)? - round.get(DIRECT, P50)?));
-    // Both sides of the fraction may be next to nothing; then it says nothing either.
+    // If both sides of the fraction are close to zero, it has no meaning.
     let ours_to = |at: usize| {
         results.median(|round| {
             let direct = round.get(DIRECT, P50)?;
@@ -85,7 +85,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     )])
 }
 
-/// The times of so many round trips, in microseconds.
+/// Times of round trips, in microseconds.
 fn round_trips(mut client: &TcpStream, trips: usize) -> Result<Vec<f64>> {
     let mut message = *b"sixteen bytes...";
     let mut times = Vec::with_capacity(trips);

@@ -1,5 +1,5 @@
-//! One session, one direction, as fast as it goes, every byte into a file. The time runs until the record is complete:
-//! whoever records behind the session's back has to catch up first.
+//! One session, one direction, every byte recorded in a file. The time includes the completion of the record,
+//! so that a program that records asynchronously has to catch up.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -18,27 +18,28 @@ const COST: usize = 1;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a complete record is told.
+/// Criterion for a complete record.
 #[derive(Clone, Copy)]
 enum Complete {
-    /// tcpreen closes its records with a line, after the session.
+    /// tcpreen ends its records with a line, after the session.
     EndLine,
-    /// The others' hold the bytes; the last few may wait in a buffer of theirs.
+    /// Records of others contain the bytes, the last of which may still be buffered.
     AllBytes,
 }
 
 struct Row {
     contender: Contender,
-    /// The records it makes: beginnings of file names.
+    /// Its records: prefixes of file names.
     files: Vec<&'static str>,
     complete: Complete,
-    /// How much to send: what is written of it differs by a factor of a million.
+    /// Number of bytes to send: the size of the record differs by a factor of a million.
     total: u64,
-    /// Which of our rows it is to be compared with.
+    /// Index of our row to compare with.
     beside: usize,
 }
 
-/// Formats of both tcpreens in the order of their rows, the MiB to send, and the target against the original.
+/// Formats of both tcpreens in the order of their rows, with the MiB to send and the target against the
+/// original.
 const FORMATS: [(&str, u64, f64); 5] =
     [("raw", 256, 2.0), ("C", 128, 4.0), ("strip", 128, 4.0), ("hex", 64, 4.0), ("count", 512, 1.5)];
 const RAW: usize = 0;
@@ -154,7 +155,7 @@ fn is_complete(dir: &Path, name: &str, row: &Row) -> Result<bool> {
     }
 }
 
-/// The file of a record: as it was asked for, or with the original's suffix of address and port.
+/// The file of a record: with the given name, or with the original's suffix of address and port.
 fn record(dir: &Path, name: &str) -> Result<PathBuf> {
     let suffixed = format!("{name}-");
     for entry in fs::read_dir(dir)? {

@@ -1,4 +1,4 @@
-//! What is printed: the header, tables in Markdown, and what became of the targets.
+//! Output: the header, tables in Markdown, and the results for the targets.
 
 use std::fs;
 use std::thread::available_parallelism;
@@ -45,7 +45,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// A row for each contender; below, who failed, and how.
+/// A row for each contender; failures below the table.
 pub(crate) fn table(title: &str, labels: &[String], results: &Results, columns: &[Column<'_>]) {
     println!("\n## {title}\n");
     let headings: Vec<_> = columns.iter().map(|column| column.heading).collect();
@@ -73,7 +73,7 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or("–".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
-/// What we promised of a figure.
+/// Target of a figure.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     /// Ratios.
@@ -83,7 +83,7 @@ pub(crate) enum Target {
     MoreMilliseconds(f64),
 }
 
-/// One promise and what was measured of it.
+/// A target and its measurement.
 pub(crate) struct Verdict {
     work: String,
     against: String,

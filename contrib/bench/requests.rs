@@ -1,5 +1,5 @@
-//! Requests and their answers, 64 bytes each: the most common traffic of all. Rates, tails and costs, since a median
-//! hides a pause that every thousandth request meets.
+//! Requests and answers of 64 bytes: the most common kind of traffic. Rates, tails and costs, because a
+//! median hides a pause that affects one request in a thousand.
 
 use crate::chat::{Chat, Latencies};
 use crate::peers::{Contender, Program};

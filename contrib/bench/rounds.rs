@@ -1,17 +1,17 @@
-//! Rounds in which all contenders take their turns, and what can be said of them afterwards.
+//! Rounds in which all contenders run in turn, and their evaluation.
 
 use std::io::{IsTerminal, Write, stderr};
 
 use crate::Result;
 use crate::options::Options;
 
-/// The figures of one contender in one round; how many there are and what they mean is the measurement's affair.
+/// Figures of one contender in one round; the measurement defines their number and meaning.
 type Figures = Vec<f64>;
 
 pub(crate) struct Results {
-    /// By round, then by contender; nothing for a contender that failed in that round.
+    /// By round, then by contender; `None` for a contender that failed in that round.
     rounds: Vec<Vec<Option<Figures>>>,
-    /// By contender, how it failed, each time.
+    /// Failures by contender.
     failures: Vec<Vec<String>>,
 }
 
@@ -38,7 +38,7 @@ impl Round<'_> {
     }
 }
 
-/// So often a contender may fail until it is asked no more.
+/// Number of failures after which a contender is skipped.
 const PATIENCE: usize = 3;
 
 /// Runs all contenders in each round, by their numbers.
@@ -52,7 +52,7 @@ pub(crate) fn run(
     for round in 0..=options.rounds {
         let mut figures = vec![None; contenders];
         for turn in 0..contenders {
-            // There and back again: a drift of the machine favours nobody.
+            // In alternating order, so that a drift of the machine affects all contenders alike.
             let contender = if round % 2 == 0 { turn } else { contenders - 1 - turn };
             progress(format_args!("{name}: round {round} of {}, {}/{contenders}", options.rounds, turn + 1));
             if results.failures[contender].len() < PATIENCE {
@@ -70,7 +70,7 @@ pub(crate) fn run(
     results
 }
 
-/// Something to look at while it runs; a log needs none of it.
+/// Progress on a terminal; omitted in logs.
 fn progress(text: std::fmt::Arguments<'_>) {
     let mut stderr = stderr();
     if stderr.is_terminal() {
@@ -87,7 +87,7 @@ impl Results {
         self.rounds.iter().any(|round| round[contender].is_some())
     }
 
-    /// The median over the rounds of anything that can be said of one round.
+    /// Median over the rounds of a value derived from one round.
     pub(crate) fn median(&self, of: impl Fn(&Round<'_>) -> Option<f64>) -> Option<f64> {
         median(self.rounds.iter().filter_map(|round| of(&Round(round))).collect())
     }

@@ -1,4 +1,4 @@
-//! However we end, no bridge survives us: not a panic, not Ctrl-C, not the time-out of a CI job.
+//! Ends every bridge with the benchmark: after a panic, Ctrl-C, or the time-out of a CI job.
 
 use std::fs;
 use std::panic;
@@ -15,9 +15,9 @@ fn deadly() -> SigSet {
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM].into_iter().collect()
 }
 
-/// To be called before there is any other thread, for all of them inherit the blocked signals.
+/// Must be called before there are other threads, because all of them inherit the blocked signals.
 pub(crate) fn end_bridges_with_us(scratch: &Path) -> Result<()> {
-    // What a killed bridge leaves behind comes to us instead of init, where it could be found no more.
+    // Adopts the orphans of a killed bridge, which init would hide.
     set_child_subreaper(true)?;
 
     let report = panic::take_hook();
@@ -38,7 +38,7 @@ pub(crate) fn end_bridges_with_us(scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts a program that is to see signals as usual: a mask, unlike a handler, would outlive the exec.
+/// Starts a program with default signal handling: a mask, unlike a handler, would survive the exec.
 pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
     deadly().thread_unblock()?;
     let child = command.spawn();

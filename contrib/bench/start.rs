@@ -1,4 +1,4 @@
-//! From the start of the program to the line that says that it listens.
+//! Time from the start of a program until it reports that it listens.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -47,7 +47,7 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     )])
 }
 
-/// Milliseconds. The line counts and not the port: it is the promise that all processes are ready.
+/// In milliseconds. Measures the line, not the port: the line promises that all processes are ready.
 fn start(workshop: &Workshop, contender: &Contender) -> Result<f64> {
     let dir = workshop.run_dir()?;
     let server = load::listen()?.local_addr()?.port();
@@ -59,7 +59,7 @@ fn start(workshop: &Workshop, contender: &Contender) -> Result<f64> {
     let mut bridge = Bridge::adopt(signals::spawn(&mut command)?, port);
     let stderr = bridge.child().and_then(|child| child.stderr.take()).ok_or("no stderr")?;
     let (told, tell) = mpsc::channel();
-    // Reads on until the end, so that nobody ever writes into a closed pipe.
+    // Reads to the end, so that no program writes into a closed pipe.
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(|line| line.ok()) {
             if line.starts_with("Listening on") {

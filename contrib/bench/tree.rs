@@ -1,7 +1,7 @@
-//! What /proc knows of the processes below us, and of listening ports.
+//! Process data in /proc, and listening ports.
 //!
-//! Only one bridge runs at a time, and we are the subreaper of whatever it leaves behind: so everything below us is
-//! the bridge, whole.
+//! Only one bridge runs at a time, and this process is the subreaper of its orphans, so that all its
+//! descendants belong to the bridge.
 
 use std::fs;
 use std::process;
@@ -19,16 +19,16 @@ struct Process {
     pid: i32,
     parent: i32,
     zombie: bool,
-    /// User and system time of the process alone, in ticks.
+    /// User and system time of the process itself, in ticks.
     ticks: f64,
-    /// The same of all children that it has waited for, and theirs.
+    /// The same of its terminated and waited-for children.
     ticks_of_children: f64,
 }
 
 impl Process {
     fn read(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name before it may hold anything, brackets and blanks too.
+        // The name before it may contain brackets and blanks.
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
         Some(Self {
@@ -40,7 +40,7 @@ impl Process {
         })
     }
 
-    /// Nanoseconds where the kernel keeps them, summed over the threads; ticks are mostly 10 ms.
+    /// Nanoseconds if the kernel keeps them, summed over the threads; ticks are mostly 10 ms.
     fn cpu_seconds(&self, ticks_per_second: f64) -> f64 {
         self.nanoseconds().unwrap_or(self.ticks * 1e9 / ticks_per_second) / 1e9
             + self.ticks_of_children / ticks_per_second
@@ -81,7 +81,7 @@ fn ourselves() -> i32 {
     process::id().cast_signed()
 }
 
-/// The CPU time of all processes below us, gone ones included if somebody waited for them.
+/// CPU time of all descendants, including terminated ones that were waited for.
 pub(crate) fn cpu_seconds() -> Result<f64> {
     let ticks = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
@@ -94,7 +94,7 @@ pub(crate) fn cpu_seconds() -> Result<f64> {
     Ok(reaped + alive)
 }
 
-/// The proportional set size of all processes below us.
+/// Proportional set size of all descendants.
 pub(crate) fn pss_kib() -> Result<f64> {
     let all = all();
     let mut sum = 0.0;
@@ -109,20 +109,20 @@ pub(crate) fn pss_kib() -> Result<f64> {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 return Err("a process that isn't dumpable shows its memory to root only".into());
             }
-            // A process that is just ending has no memory any more.
+            // A process that is ending has no memory left.
             Err(_) => {}
         }
     }
     Ok(sum)
 }
 
-/// Whose parent we are.
+/// Children of this process.
 pub(crate) fn children() -> Vec<Pid> {
     let own = ourselves();
     all().iter().filter(|process| process.parent == own).map(|process| Pid::from_raw(process.pid)).collect()
 }
 
-/// Kills whatever runs below us, and what it forks meanwhile. For the moment when there is no time for order.
+/// Kills all descendants, and the processes that they fork meanwhile. For an immediate end.
 pub(crate) fn kill_all() {
     for _ in 0..100 {
         let all = all();
@@ -141,8 +141,8 @@ pub(crate) fn kill_all() {
     }
 }
 
-/// Whether somebody listens on this TCP port. Asking the kernel, not the port: a connection made to find out would be a
-/// session for bridges that count them.
+/// Checks for a listener on this TCP port in the kernel's tables: a connection would count as a session of
+/// the bridge.
 pub(crate) fn listening(port: u16) -> bool {
     const LISTEN: &str = "0A";
     let port = format!(":{port:04X}");

@@ -1,4 +1,4 @@
-//! What every measurement works with: the options, the programs, the bytes to send, a place for files.
+//! Context of every measurement: options, programs, payload, and a directory for files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ pub(crate) struct Workshop {
 impl Workshop {
     pub(crate) fn open(options: Options) -> Result<Self> {
         let scratch = tempfile::Builder::new().prefix("tcpreen-bench-").tempdir()?;
-        // Started as root, a bridge that gives root up still has to reach its run's directory.
+        // A bridge that drops root must still reach its run's directory.
         fs::set_permissions(scratch.path(), Permissions::from_mode(0o711))?;
         Ok(Self { options, programs: Programs::find()?, payload: payload(), scratch })
     }
@@ -30,19 +30,19 @@ impl Workshop {
         self.scratch.path()
     }
 
-    /// A directory for one run of one program, which goes with all that was recorded into it.
+    /// A directory for one run of one program, removed with its records.
     pub(crate) fn run_dir(&self) -> Result<TempDir> {
         let dir = TempDir::new_in(self.path())?;
         if geteuid().is_root() {
-            // Whom the bridge becomes is its own affair; it may be anyone.
+            // The bridge may change to any user.
             fs::set_permissions(dir.path(), Permissions::from_mode(0o777))?;
         }
         Ok(dir)
     }
 }
 
-/// 1 MiB that is the same on every machine: lines of printable text, and every fourth block of 256 bytes
-/// pseudo-random, so that formats which escape have both the easy and the hard case to deal with.
+/// 1 MiB that is identical on every machine: lines of printable text, with every fourth block of 256 bytes
+/// pseudo-random, so that escaping formats have easy and hard cases.
 fn payload() -> Vec<u8> {
     const TEXT: &[u8; 64] = b"etaoin shrdlu cmfwyp vbgkqjxz ETAOIN SHRDLU 0123456789 .,:;-()!?";
     let mut state = 0x2545_f491_4f6c_dd1d_u64;

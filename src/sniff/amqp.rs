@@ -121,7 +121,7 @@ impl Conversation for Amqp {
     }
 }
 
-/// What Start-Ok tells; Some(None) is one that cannot be read.
+/// Parses Start-Ok; `Some(None)` if it is unreadable.
 fn start_ok(head: &[u8], body: &[u8]) -> Option<Option<Found>> {
     let mut cursor = Cursor(body);
     let is = head[0] == 1 && cursor.u16() == Some(CONNECTION) && cursor.u16() == Some(START_OK);
@@ -151,7 +151,7 @@ fn amqplain(table: &[u8]) -> Option<Found> {
     Some(Found::password(user?, password?))
 }
 
-/// What 1.0's sasl-init tells; Some(None) is one that cannot be read.
+/// Parses 1.0's sasl-init; `Some(None)` if it is unreadable.
 fn init(body: &[u8]) -> Option<Option<Found>> {
     let mut cursor = list(body.strip_prefix(INIT)?);
     Some(cursor.as_mut().and_then(|cursor| {

@@ -1,5 +1,5 @@
-//! Finding out which protocol a session speaks, from the first bytes of either side or from the first line that
-//! belongs to one protocol alone.
+//! Recognises the protocol of a session, from the first bytes of either side or from the first line that
+//! belongs to a single protocol.
 
 use super::amqp::Amqp;
 use super::http::{self, Http};
@@ -23,9 +23,9 @@ use super::words::after;
 use super::xmpp::{self, Xmpp};
 use crate::messages::Side;
 
-/// The reader of a protocol that is known.
+/// The reader of a known protocol.
 pub(super) trait Conversation: Send {
-    /// How the two directions are cut where the conversation begins, the client's first.
+    /// Initial cutting of the two directions, the client's first.
     fn start(&self) -> [Next; 2] {
         [Next::Line; 2]
     }
@@ -34,23 +34,23 @@ pub(super) trait Conversation: Send {
 
     fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next;
 
-    /// How the client's stream goes on, where the server's last words have changed that; asked once.
+    /// New cutting of the client's stream, if the server's last message changed it; asked once.
     fn redirect_client(&mut self) -> Option<Next> {
         None
     }
 
-    /// Whether the client's stream, which has been read as lines, is cut anew ([`Self::redirect_client`]).
+    /// Requests that the client's stream, read as lines, is cut anew ([`Self::redirect_client`]).
     fn takes_over(&self) -> bool {
         false
     }
 
-    /// What follows this protocol on the connection after the server's last words; asked once.
+    /// Protocol that follows on the connection after the server's last message; asked once.
     fn gives_way(&mut self) -> Option<Switch> {
         None
     }
 }
 
-/// What follows a protocol on its connection.
+/// Successor of a protocol on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Switch {
     /// Any other protocol.
@@ -62,7 +62,7 @@ pub(super) enum Switch {
 #[derive(Default)]
 pub(super) struct Dialogue {
     speaking: Speaking,
-    /// How the client's stream goes on.
+    /// New cutting of the client's stream.
     redirected: Option<Next>,
     /// Of client and server: the stream began as text.
     text: [bool; 2],
@@ -82,7 +82,7 @@ impl Default for Speaking {
     }
 }
 
-/// What the first bytes of a stream are.
+/// Classification of a stream's first bytes.
 enum Opening {
     Undecided,
     Text,
@@ -91,7 +91,7 @@ enum Opening {
 }
 
 impl Dialogue {
-    /// How a direction is cut that begins with `prefix`.
+    /// Cutting of a direction that begins with `prefix`.
     pub(super) fn peek(&mut self, side: Side, prefix: &[u8]) -> Option<Next> {
         if let Speaking::Open(_) = &self.speaking {
             let opening = match side {
@@ -105,7 +105,7 @@ impl Dialogue {
                     return Some(Next::Line);
                 }
                 Opening::Known(conversation) => {
-                    // Where one side speaks in lines, the other speaks no binary protocol.
+                    // If one side sends lines, the other sends no binary protocol.
                     let lines = self.text[1 - side as usize] && !conversation.takes_over();
                     self.speaking = if lines { Speaking::Opaque } else { Speaking::Known(conversation) };
                 }
@@ -156,7 +156,7 @@ impl Dialogue {
         }
     }
 
-    /// How the client's stream goes on after what the server has said; asked once.
+    /// New cutting of the client's stream after the server's message; asked once.
     pub(super) fn redirect_client(&mut self) -> Option<Next> {
         self.redirected.take().or_else(|| match &mut self.speaking {
             Speaking::Known(conversation) => conversation.redirect_client(),
@@ -164,7 +164,7 @@ impl Dialogue {
         })
     }
 
-    /// Nothing more will be said.
+    /// The stream is complete.
     pub(super) fn close(&mut self, ledger: &mut Ledger) {
         if let Speaking::Open(lockstep) = &self.speaking {
             lockstep.close(ledger);
@@ -196,7 +196,7 @@ impl Dialogue {
         ledger.restart(out);
     }
 
-    /// How the server's stream goes on behind a protocol that has ended.
+    /// New cutting of the server's stream after a protocol that has ended.
     fn give_way(&mut self, switch: Switch, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
         ledger.restart(out);
         match switch {
@@ -215,7 +215,7 @@ impl Dialogue {
     }
 }
 
-/// A line that belongs to one protocol alone.
+/// A line that belongs to a single protocol.
 enum Recognised {
     Opaque,
     Irc,
@@ -227,7 +227,7 @@ fn known(conversation: impl Conversation + 'static) -> Recognised {
     Recognised::Known(Box::new(conversation))
 }
 
-/// What a client shows after a greeting like `200 ready`.
+/// Recognises a client's line after a greeting like `200 ready`.
 fn after_code(item: Item<'_>) -> Option<Recognised> {
     nntp::is_login(item.bytes).then(|| known(Nntp::default()))
 }
@@ -280,7 +280,7 @@ fn is_opaque(line: &[u8]) -> bool {
     line.starts_with(b"SSH-") || after(b"PRI * HTTP/2", line).is_some()
 }
 
-/// Tells what a client speaks from its first bytes. No decision is taken back with more of them.
+/// Classifies a client's first bytes. More bytes never change a decision.
 fn client_opening(prefix: &[u8]) -> Opening {
     match prefix {
         [] => Opening::Undecided,
@@ -303,7 +303,7 @@ fn client_opening(prefix: &[u8]) -> Opening {
     }
 }
 
-/// Tells what a server that speaks first speaks.
+/// Classifies the first bytes of a server that sends first.
 fn server_opening(prefix: &[u8]) -> Opening {
     match prefix {
         [] => Opening::Undecided,

@@ -2,7 +2,7 @@
 
 use super::lines::{Item, LIMIT, Next};
 
-/// What a header tells.
+/// Content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
     /// This many more bytes belong to the header.
@@ -49,7 +49,8 @@ impl Frames {
         Next::Take(self.header)
     }
 
-    /// Takes the next piece: a message that it completes, or how the stream goes on until one is complete.
+    /// Takes the next piece: returns a message that it completes, or the cutting of the stream until one is
+    /// complete.
     pub(super) fn read<'a>(
         &mut self,
         item: Item<'a>,
@@ -71,7 +72,7 @@ impl Frames {
         }
     }
 
-    /// How the stream goes on behind a message of which `rest` has not been read.
+    /// Cutting of the stream after a message of which `rest` has not been read.
     pub(super) fn after(&self, rest: u64) -> Next {
         match rest {
             0 => Next::Take(self.header),

@@ -1,4 +1,4 @@
-//! `password`, which reads everything that two strangers say to each other.
+//! `password` with arbitrary dialogues.
 //!
 //! An input is a dialogue: `<` is the client, `>` the server, a line feed before one of them begins the next
 //! piece, and an empty piece is the end of that side.
@@ -7,7 +7,7 @@ use crate::format::{Finds, Format};
 use crate::messages::Side;
 use crate::record::text::SessionText;
 
-/// What is kept of a line, or of an argument.
+/// Maximum length read of a line, or of an argument.
 const FIELD: usize = 4096;
 /// One line of output: label, protocol, name, password, verdict, reply code. A byte becomes four characters at most,
 /// and two bytes of UTF-16 three of UTF-8 before.

@@ -9,7 +9,7 @@ use super::words::{number, unquote, word, words};
 
 const IMAP: Protocol = Protocol::Named("IMAP");
 
-/// Longer ones are refused everywhere.
+/// Maximum length of a tag; servers refuse longer ones.
 const TAG: usize = 64;
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Imap {
     refused: bool,
 }
 
-/// What comes next from the client.
+/// Next input from the client.
 #[derive(Default)]
 enum Stage {
     #[default]
@@ -62,7 +62,7 @@ impl Conversation for Imap {
         if matches!(tag, b"*" | b"+") || (verdict.is_some() && tag == self.tag) {
             ledger.prove();
         } else if !ledger.is_proven() {
-            // No server of IMAP speaks like this.
+            // Not a reply of an IMAP server.
             ledger.discard();
         }
         if let Some(verdict) = verdict {
@@ -151,7 +151,7 @@ pub(super) fn is_greeting(line: &[u8]) -> bool {
     star == b"*" && [b"OK".as_slice(), b"PREAUTH", b"BYE"].contains(&word(rest).0)
 }
 
-/// A login that can be told even before the server has said a word.
+/// Recognises a login by itself, before the server has sent anything.
 pub(super) fn is_login(line: &[u8]) -> bool {
     let mut words = words(line);
     let tag = words.next().filter(|tag| tag.iter().all(u8::is_ascii_alphanumeric));
@@ -160,7 +160,7 @@ pub(super) fn is_login(line: &[u8]) -> bool {
         || verb.eq_ignore_ascii_case(b"AUTHENTICATE") && matches!(words.count(), 1 | 2)
 }
 
-/// How a line with arguments ends.
+/// End of a line with arguments.
 enum End {
     Line,
     Literal(usize),

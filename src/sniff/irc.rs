@@ -8,7 +8,7 @@ use super::words::{word, words};
 
 const IRC: Protocol = Protocol::Named("IRC");
 
-/// Tags of what waits.
+/// Tags of pending findings.
 const PASS: &[u8] = b"pass";
 const OPER: &[u8] = b"oper";
 const SASL: &[u8] = b"sasl";
@@ -174,7 +174,7 @@ impl Conversation for Irc {
         if is_server(item.bytes) {
             ledger.prove();
         } else if !ledger.is_proven() && !item.bytes.is_empty() && !is_common(&message) {
-            // No server of IRC speaks like this.
+            // Not a line of an IRC server.
             ledger.discard();
         }
         if refuses_connection(&message) {
@@ -215,7 +215,7 @@ fn is_nickserv(name: &[u8]) -> bool {
     name[..end].eq_ignore_ascii_case(b"NickServ")
 }
 
-/// What servers say before a client is registered, and others may say as well.
+/// Messages of servers before registration, and of other protocols as well.
 fn is_common(message: &Message<'_>) -> bool {
     ["PING", "NOTICE", "ERROR", "AUTHENTICATE"].iter().any(|command| message.is(command))
 }
@@ -226,7 +226,7 @@ fn refuses_connection(message: &Message<'_>) -> bool {
     message.is("ERROR") && reason.is_some_and(|reason| reason.contains("password"))
 }
 
-/// What the usual services say; there is no code.
+/// Verdict in a reply of the usual services, which have no code.
 fn service_verdict(text: &[u8]) -> Option<Verdict> {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));

@@ -33,7 +33,7 @@ impl Default for Ldap {
     }
 }
 
-/// Whether a stream that begins like this carries LDAP: a sequence of an integer and an operation. None asks for more.
+/// Checks for the start of LDAP: a sequence of an integer and an operation. `None` asks for more bytes.
 pub(super) fn is_opening(prefix: &[u8]) -> Option<bool> {
     let start = match prefix {
         [_] => return None,
@@ -108,7 +108,7 @@ fn operation(body: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     Some((message, tag, &rest[length..]))
 }
 
-/// What a bind tells; Some(None) is an anonymous one, None one that cannot be read.
+/// Parses a bind; `Some(None)` is an anonymous one, `None` an unreadable one.
 fn bind(content: &[u8]) -> Option<Option<Found>> {
     let (INTEGER, _, rest) = element(content)? else { return Some(None) };
     let (OCTETS, name, rest) = element(rest)? else { return Some(None) };
@@ -135,7 +135,7 @@ fn by_sasl(name: &[u8], mechanism: &[u8], response: &[u8]) -> Option<Found> {
     (!found.user.is_empty() || mechanism == b"GSSAPI" || mechanism == b"GSS-SPNEGO").then_some(found)
 }
 
-/// Tag, content and what follows of the first element.
+/// Tag, content and rest of the first element.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, start) = header(bytes)?;
     let length = match bytes[1] {

@@ -1,22 +1,23 @@
-//! Findings that wait for the server's answer, and how they are written.
+//! Findings that wait for the server's answer, and their output.
 
 use std::collections::VecDeque;
 
 use crate::format::Finds;
 use crate::record::visible;
 
-/// Findings that may wait at a time. The oldest is written without a verdict when one more comes.
+/// Maximum number of pending findings. Another one makes the oldest be written without a verdict.
 const WAITING: usize = 16;
 
 /// Bytes of a reply code that are shown.
 const CODE: usize = 32;
 
-/// Passwords for one user name after which the name is shown only in part, and the size of that part in bytes.
-/// Without it, a long name and many short passwords would make thousands of times as much output as input.
+/// Number of passwords for one user name after which the name is shortened, and the shortened length in
+/// bytes. Otherwise a long name and many short passwords would produce thousands of times as much output as
+/// input.
 const TRIES: u32 = 8;
 const SHORT_NAME: usize = 64;
 
-/// A name, and what stood for it.
+/// A name, and its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) user: Vec<u8>,
@@ -28,13 +29,13 @@ pub(super) struct Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     Password(Vec<u8>),
-    /// A scheme that keeps the secret secret, with what else is known.
+    /// A scheme that does not send the secret, with other known details.
     Scheme(Vec<u8>),
-    /// FTP's ACCT, which some servers want after the password.
+    /// FTP's ACCT, which some servers require after the password.
     Account(Vec<u8>),
     /// A password that was typed at a prompt, so that its meaning is a guess.
     Typed(Vec<u8>),
-    /// A secret that needs no name, and what kind of secret it is.
+    /// A secret without a name, and its kind.
     Token {
         kind: Vec<u8>,
         token: Vec<u8>,
@@ -76,11 +77,12 @@ impl Found {
 pub(super) enum Verdict {
     Accepted,
     Refused,
-    /// There was an answer, and it does not tell.
+    /// The answer does not decide.
     Undecided,
 }
 
-/// How a server speaks in which commands and replies alternate: all that tells some protocols apart.
+/// Reply syntax of a server in which commands and replies alternate: the only difference between some
+/// protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speech {
     Unheard,
@@ -92,7 +94,7 @@ pub(super) enum Speech {
     Other,
 }
 
-/// The protocol that a finding belongs to. With some commands, only the server's speech will tell.
+/// Protocol of a finding. For some commands only the server's replies identify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// USER and PASS.
@@ -118,7 +120,7 @@ impl Protocol {
     }
 }
 
-/// What selects the server's answer that decides.
+/// Selector of the server's answer that decides.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     /// The one to the command of this number.
@@ -186,8 +188,8 @@ impl Ledger {
         self.asked
     }
 
-    /// The answer to the oldest command that has none: that command's number. An answer without a command is
-    /// none. `code` is what stands beside the verdict.
+    /// Applies an answer to the oldest command without one, and returns that command's number. An answer
+    /// without a command is ignored. `code` is shown beside the verdict.
     pub(super) fn answer(
         &mut self,
         verdict: impl Fn(Protocol) -> Verdict,
@@ -237,7 +239,7 @@ impl Ledger {
         self.answer_all(Verdict::Undecided, b"", out);
     }
 
-    /// What waits was found in something that only looked like the protocol.
+    /// The pending findings were no findings: the protocol is a different one.
     pub(super) fn discard(&mut self) {
         self.waiting.clear();
     }

@@ -12,7 +12,7 @@ pub(super) const TAIL: usize = 16;
 /// Bytes at the start of a stream that must be enough to tell text from each binary protocol.
 pub(super) const PEEK: usize = 16;
 
-/// How the next bytes of a direction are cut.
+/// Cutting of the next bytes of a direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Next {
     /// A stream whose protocol is not known: its first bytes are shown to [`Reader::peek`] and read afterwards.
@@ -54,10 +54,10 @@ impl<'a> Item<'a> {
 
 /// Consumer of a direction.
 pub(super) trait Reader {
-    /// Says how the stream that begins with `prefix` is cut; None asks for one more byte. With [`PEEK`] bytes
+    /// Cutting of the stream that begins with `prefix`; `None` asks for one more byte. With [`PEEK`] bytes
     /// there must be a decision, which may depend on nothing but `prefix`.
     fn peek(&mut self, prefix: &[u8]) -> Option<Next>;
-    /// Reads a piece and says how the stream goes on.
+    /// Reads a piece and returns the cutting of the stream after it.
     fn read(&mut self, item: Item<'_>) -> Next;
 }
 
@@ -178,7 +178,7 @@ fn hand_on(item: Item<'_>, reader: &mut impl Reader) -> Next {
     })
 }
 
-/// Tells what is no line of any protocol that has lines: a TLS handshake, or a long line with NULs in it.
+/// Recognises binary data: a TLS handshake, or a long line with NULs in it.
 fn is_binary(item: Item<'_>) -> bool {
     item.bytes.starts_with(b"\x16\x03") || (item.bytes.len() == LIMIT && item.bytes.contains(&0))
 }

@@ -1,5 +1,5 @@
-//! FTP, POP3 and SMTP: a greeting, then one reply for each command. They share so many words that
-//! they are read by one state machine; the server's speech tells which of them it is.
+//! FTP, POP3 and SMTP: a greeting, then one reply for each command. They share most of their words and are
+//! read by one state machine; the server's replies identify the protocol.
 
 use super::ledger::{Found, Ledger, Protocol, Speech, Verdict};
 use super::lines::{Item, Next};
@@ -104,18 +104,18 @@ impl Lockstep {
         }
     }
 
-    /// Whether the client is where a command may come.
+    /// Checks whether a command may come next from the client.
     pub(super) fn takes_commands(&self) -> bool {
         matches!(self.stage, Stage::Command)
     }
 
-    /// The password of a PASS that had no USER before it.
+    /// Password of a PASS without a USER before it.
     pub(super) fn password(&self) -> Option<Vec<u8>> {
         self.password.clone()
     }
 
-    /// Nothing more will come, or another protocol has been recognised. A login of no known protocol counts only
-    /// if nothing speaks against it.
+    /// The stream is complete, or another protocol has been recognised. A login of an unknown protocol counts
+    /// only if there is no evidence against it.
     pub(super) fn close(&self, ledger: &mut Ledger) {
         if self.doubtful && matches!(ledger.speech, Speech::Unheard | Speech::Other) {
             ledger.discard();
@@ -202,7 +202,7 @@ impl Lockstep {
     /// A line of the server that is neither sign nor code.
     fn uncoded(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
         match ledger.speech {
-            // It answers all the same, and does not tell.
+            // An answer that does not decide.
             Speech::Codes if self.unfinished.is_none() => {
                 self.replied(None, ledger, out);
             }
@@ -249,7 +249,7 @@ impl Lockstep {
         }
     }
 
-    /// Whether this is no answer yet. FTP, where AUTH has no lines after it, uses the code otherwise.
+    /// Checks for an intermediate reply. FTP, where AUTH has no lines after it, uses the code otherwise.
     fn is_challenge(&self, code: [u8; 3]) -> bool {
         &code == b"334" && (self.mail || matches!(self.stage, Stage::Sasl(..)))
     }
@@ -273,7 +273,7 @@ impl Lockstep {
     }
 }
 
-/// What a reply says of a login: RFC 959 and RFC 2228 for PASS and ACCT, RFC 4954 for AUTH.
+/// Verdict of a reply on a login: RFC 959 and RFC 2228 for PASS and ACCT, RFC 4954 for AUTH.
 fn verdict(protocol: Protocol, code: [u8; 3]) -> Verdict {
     match (protocol, &code) {
         (Protocol::Auth, b"235") | (Protocol::Login, b"202" | b"230" | b"232") => Verdict::Accepted,
@@ -297,7 +297,7 @@ fn sign(line: &[u8]) -> Option<bool> {
     }
 }
 
-/// `250-` or `250 `, and whether it is the reply's last line.
+/// `250-` or `250 `; `true` for the last line of the reply.
 fn code(line: &[u8]) -> Option<([u8; 3], bool)> {
     let (code, rest) = line.split_first_chunk::<3>()?;
     if !(matches!(code[0], b'1'..=b'5') && code.iter().all(u8::is_ascii_digit)) {

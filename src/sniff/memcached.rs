@@ -32,7 +32,7 @@ impl Default for Memcached {
     }
 }
 
-/// Whether a stream that begins like this carries requests: the operation is one, and no data type is ever used.
+/// Checks for the start of requests: the operation is valid, and the data type unused.
 pub(super) fn is_opening(prefix: &[u8]) -> Option<bool> {
     match prefix {
         [_, operation, _, _, _, data_type, ..] => Some(*operation <= 0x4a && *data_type == 0),

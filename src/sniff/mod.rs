@@ -1,9 +1,8 @@
-//! `password`: one line for each name and password that passes, and nothing else.
+//! `password`: one line for each name and password that passes.
 //!
-//! Both directions are read: the client's for what it claims, the server's for which protocol this
-//! is and whether the claim was believed. A finding therefore waits for its answer; see `ledger`.
-//! Nothing here trusts either peer, and a session keeps no more than a line of each direction and a
-//! few findings.
+//! Both directions are read: the client's for the credentials, the server's for the protocol and the verdict.
+//! A finding therefore waits for its answer; see `ledger`. Nothing here trusts either peer, and a session
+//! keeps no more than a line of each direction and a few findings.
 
 mod amqp;
 mod dialogue;
@@ -38,7 +37,7 @@ use dialogue::Dialogue;
 use ledger::Ledger;
 use lines::{Item, Lines, Next, Reader};
 
-/// Someone who looks over the shoulder of one session.
+/// Observer of one session.
 pub(crate) struct Watch {
     client: Lines,
     server: Lines,
@@ -72,7 +71,7 @@ impl Watch {
     }
 
     pub(crate) fn ended(&mut self, from: Side, out: &mut Vec<u8>) {
-        // A client that has said its last may still be answered.
+        // A client that has finished may still get answers.
         if from == Side::Server {
             self.close(out);
         }
@@ -84,7 +83,7 @@ impl Watch {
     }
 }
 
-/// One direction's way to the dialogue.
+/// Reader of one direction.
 struct Listener<'a> {
     from: Side,
     dialogue: &'a mut Dialogue,
@@ -105,7 +104,7 @@ impl Reader for Listener<'_> {
     }
 }
 
-/// What is written about a session in which the client (`<`) and the server (`>`) say these things.
+/// Output for a session with these messages of the client (`<`) and the server (`>`).
 #[cfg(test)]
 fn overheard(said: &[&str]) -> String {
     let said: Vec<_> = said.iter().map(|text| (text.as_bytes()[0], &text.as_bytes()[1..])).collect();
@@ -119,7 +118,7 @@ fn overheard_all(said: &[&str]) -> String {
     overheard_of(&said, Finds::All)
 }
 
-/// The same for what is no text.
+/// Same, for binary data.
 #[cfg(test)]
 fn overheard_bytes(said: &[(u8, &[u8])]) -> String {
     overheard_of(said, Finds::Logins)

@@ -28,7 +28,7 @@ impl Default for Mqtt {
     }
 }
 
-/// Whether a stream that begins like this carries MQTT: the protocol's name is near the front. None asks for more.
+/// Checks for the start of MQTT: the protocol's name is near the front. `None` asks for more bytes.
 pub(super) fn is_opening(prefix: &[u8]) -> Option<bool> {
     let length = prefix[1..].iter().take(4).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
     if prefix.len() <= length {
@@ -105,7 +105,7 @@ fn verdict(version: u8, code: u8) -> Verdict {
     }
 }
 
-/// The version, and who connects, if the packet says so.
+/// Version and, if present, user of the packet.
 fn connect(body: &[u8]) -> Option<(u8, Option<Found>)> {
     let mut cursor = Cursor(body);
     cursor.string16()?;

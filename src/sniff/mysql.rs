@@ -1,4 +1,4 @@
-//! MySQL and MariaDB: the server greets first; the client's answer has the user, and a hash or, with
+//! MySQL and MariaDB: the server greets first; the client's answer contains the user, and a hash or, with
 //! `mysql_clear_password`, the password.
 
 use super::dialogue::{Conversation, Switch};
@@ -37,7 +37,7 @@ pub(super) struct MySql {
     stage: Stage,
     user: Vec<u8>,
     plugin: Vec<u8>,
-    /// What the client has answered with is known.
+    /// The credentials of the client's answer.
     found: Option<Found>,
     encrypted: bool,
 }
@@ -56,7 +56,7 @@ impl Default for MySql {
     }
 }
 
-/// Whether a stream that begins like this is a server's: a packet of some 80 bytes with number 0 and version 10.
+/// Checks for the start of a server's stream: a packet of about 80 bytes with number 0 and version 10.
 pub(super) fn is_greeting(prefix: &[u8]) -> Option<bool> {
     const HEAD: [fn(u8) -> bool; 6] = [
         |length| length >= 30,

@@ -32,7 +32,7 @@ pub(super) fn is_greeting(line: &[u8]) -> bool {
     verb == b"INFO" && rest.starts_with(b"{")
 }
 
-/// A payload of as many bytes as the last word says.
+/// A payload whose length is the last word.
 fn payload(line: &[u8]) -> Next {
     words(line).last().and_then(number).map_or(Next::Line, Next::Skip)
 }
@@ -84,7 +84,7 @@ impl Conversation for Nats {
                 ledger.answer_all(verdict, verb, out);
             }
             b"MSG" | b"HMSG" => return payload(rest),
-            // No server of NATS speaks like this.
+            // Not a line of a NATS server.
             [_, ..] if !ledger.is_proven() => ledger.discard(),
             _ => {}
         }

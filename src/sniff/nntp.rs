@@ -16,7 +16,7 @@ pub(super) struct Nntp {
     awaited: bool,
 }
 
-/// Whether a client that says this speaks NNTP.
+/// Recognises the login of an NNTP client.
 pub(super) fn is_login(line: &[u8]) -> bool {
     let (verb, rest) = word(line);
     let kinds = [b"USER".as_slice(), b"PASS", b"SASL"];
@@ -73,7 +73,7 @@ impl Conversation for Nntp {
             b"281" | b"283" => Verdict::Accepted,
             b"481" | b"482" | b"502" => Verdict::Refused,
             [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] => Verdict::Undecided,
-            // No server of NNTP speaks like this.
+            // Not a line of an NNTP server.
             _ => {
                 ledger.discard();
                 return Next::Line;

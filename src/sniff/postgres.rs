@@ -47,7 +47,7 @@ impl Default for Postgres {
     }
 }
 
-/// Whether a stream that begins like this is a client's: a length, and a version or one of the codes.
+/// Checks for the start of a client's stream: a length, and a version or one of the codes.
 pub(super) fn is_opening(prefix: &[u8]) -> Option<bool> {
     if prefix.len() < 8 {
         return None;

@@ -27,7 +27,7 @@ struct Command {
     /// Arguments that have not been announced yet.
     left: u64,
     arguments: Vec<Vec<u8>>,
-    /// Whether it can still be one that matters; only then are its arguments kept.
+    /// Can still become a relevant command; otherwise its arguments are not kept.
     matters: bool,
     /// An argument has been announced and comes next; this many bytes of it are not read.
     awaited: Option<u64>,
@@ -36,7 +36,7 @@ struct Command {
 }
 
 impl Command {
-    /// Whether an argument of this length can be the next in a command that matters.
+    /// Checks whether the next argument of a relevant command can have this length.
     fn expects(&self, length: u64) -> bool {
         match self.arguments.len() {
             0 => matches!(length, 4 | 5), // AUTH, HELLO
@@ -72,14 +72,14 @@ impl Conversation for Redis {
     fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
         let Some((&kind, rest)) = item.bytes.split_first() else { return Next::Line };
         if self.elements == 0 && !is_kind(kind) {
-            // No server of Redis speaks like this.
+            // Not a reply of a Redis server.
             if !ledger.is_proven() {
                 ledger.discard();
             }
             return Next::Line;
         }
         ledger.prove();
-        // What is pushed answers nothing, and attributes come before the answer that they describe.
+        // Pushed messages answer no command, and attributes precede the answer that they describe.
         if self.elements == 0 && !matches!(kind, b'>' | b'|') {
             let refused = matches!(kind, b'-' | b'!');
             let (verdict, code) = match (refused, kind) {
@@ -168,8 +168,8 @@ fn login_among<'a>(mut options: &[&'a [u8]]) -> Option<(&'a [u8], &'a [u8])> {
     }
 }
 
-/// The words of an inline command, of which quoted ones may hold blanks: in double quotes `\n`, `\r`, `\t`, `\b`,
-/// `\a` and `\xHH` stand for bytes, in single quotes only `\'` for a quote.
+/// Splits an inline command into words, of which quoted ones may contain blanks: in double quotes `\n`, `\r`,
+/// `\t`, `\b`, `\a` and `\xHH` stand for bytes, in single quotes only `\'` for a quote.
 fn split(line: &[u8]) -> Vec<Vec<u8>> {
     let mut arguments = Vec::new();
     let mut rest = line.trim_ascii_start();
@@ -190,7 +190,7 @@ fn split(line: &[u8]) -> Vec<Vec<u8>> {
     arguments
 }
 
-/// Appends the text up to the closing quote; says what follows.
+/// Appends the text up to the closing quote; returns the rest.
 fn quoted<'a>(quote: u8, mut rest: &'a [u8], text: &mut Vec<u8>) -> &'a [u8] {
     loop {
         let (byte, after) = match rest {
@@ -237,7 +237,7 @@ pub(super) fn is_command(line: &[u8]) -> bool {
     is(b"HELLO", verb) && number(word(rest).0).is_some() || is(b"AUTH", verb) && are_credentials(rest)
 }
 
-/// Whether these are not the arguments of some other protocol's AUTH.
+/// Excludes arguments of another protocol's AUTH.
 fn are_credentials(arguments: &[u8]) -> bool {
     let first = word(arguments).0;
     let tls = is(b"TLS", first) || is(b"SSL", first);

@@ -19,7 +19,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
-/// What the client's next line is.
+/// Expected content of the client's next line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sasl {
     /// All in one.
@@ -30,11 +30,11 @@ pub(super) enum Sasl {
     Password(Vec<u8>),
     /// An answer, with a name in it perhaps, but no secret.
     Response { mechanism: Vec<u8> },
-    /// Nothing of interest any more.
+    /// Nothing relevant.
     Rest,
 }
 
-/// What an exchange has become after a line, and what the line told.
+/// State of an exchange after a line, and the finding in the line.
 pub(super) type Step = (Option<Sasl>, Option<Found>);
 
 impl Sasl {
@@ -53,7 +53,7 @@ impl Sasl {
         }
     }
 
-    /// The client's next line; `*` gives up.
+    /// The client's next line; `*` cancels.
     pub(super) fn line(self, line: &[u8]) -> Step {
         match decode(line.trim_ascii()) {
             _ if line == b"*" => (None, None),
@@ -67,7 +67,7 @@ impl Sasl {
             Sasl::Plain => (None, plain(&response)),
             Sasl::Name => (Some(Sasl::Password(response)), None),
             Sasl::Password(user) => (None, Some(Found::password(&user, &response))),
-            // The first of NTLM's two messages only says hello.
+            // The first of NTLM's two messages has no name.
             Sasl::Response { mechanism } if response.starts_with(b"NTLMSSP\0\x01") => {
                 (Some(Sasl::Response { mechanism }), None)
             }
@@ -80,7 +80,7 @@ impl Sasl {
     }
 }
 
-/// The mechanisms that AUTH is followed by where nothing else says that it is SASL's AUTH.
+/// Mechanisms that identify SASL's AUTH by themselves.
 pub(super) fn is_mechanism(word: &[u8]) -> bool {
     const KNOWN: [&[u8]; 7] =
         [b"PLAIN", b"LOGIN", b"CRAM-MD5", b"DIGEST-MD5", b"NTLM", b"XOAUTH2", b"OAUTHBEARER"];
@@ -94,7 +94,7 @@ pub(super) fn plain(response: &[u8]) -> Option<Found> {
     Some(Found::password(if user.is_empty() { actor } else { user }, password))
 }
 
-/// What the first response of a mechanism tells, where it comes without base64.
+/// Finding in the first response of a mechanism, without base64.
 pub(super) fn response(mechanism: &[u8], response: &[u8]) -> Option<Found> {
     match mechanism {
         b"PLAIN" => plain(response),

@@ -15,7 +15,7 @@ pub(super) struct Sieve {
     literal: bool,
 }
 
-/// Whether a client that says this speaks ManageSieve: IMAP has a tag before the verb, IRC no quotes.
+/// Recognises the login of a ManageSieve client: IMAP has a tag before the verb, IRC no quotes.
 pub(super) fn is_login(line: &[u8]) -> bool {
     let (verb, rest) = word(line);
     verb.eq_ignore_ascii_case(b"AUTHENTICATE") && rest.starts_with(b"\"")
@@ -54,7 +54,7 @@ impl Sieve {
                 initial => self.response(initial, ledger, out),
             };
         }
-        // The script of PUTSCRIPT, for one.
+        // For example the script of PUTSCRIPT.
         let start = line.iter().rposition(|&byte| byte == b'{');
         match start.and_then(|start| Text::read(&line[start..])) {
             Some(Text::Literal(length)) => Next::Skip(length),
@@ -110,7 +110,7 @@ impl Conversation for Sieve {
             b"NO" | b"BYE" => Verdict::Refused,
             _ => {
                 if !ledger.is_proven() && !item.bytes.starts_with(b"\"") && !item.bytes.is_empty() {
-                    // No server of ManageSieve speaks like this.
+                    // Not a line of a ManageSieve server.
                     ledger.discard();
                 }
                 return Next::Line;

@@ -1,4 +1,4 @@
-//! SOCKS5 (RFC 1928) with user name and password (RFC 1929), and what comes behind it.
+//! SOCKS5 (RFC 1928) with user name and password (RFC 1929), and the tunnelled protocol.
 
 use super::dialogue::{Conversation, Switch};
 use super::frames::{Cursor, Frames, Measure};
@@ -13,7 +13,7 @@ pub(super) const VERSION: u8 = 5;
 const PASSWORD: u8 = 2;
 const LOGIN: u8 = 1;
 
-/// What comes next in a direction.
+/// Next message of a direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Methods,
@@ -35,7 +35,7 @@ impl Default for Socks {
     }
 }
 
-/// Whether a stream that begins like this is a client's: a few methods, all of them assigned or private.
+/// Checks for the start of a client's stream: a few methods, all of them assigned or private.
 pub(super) fn is_opening(prefix: &[u8]) -> Option<bool> {
     match prefix {
         [_] => None,

@@ -1,5 +1,5 @@
-//! Telnet: what is typed at prompts for a name and a password. The prompts are the only clue, so that every finding is
-//! a guess and is marked as one.
+//! Telnet: answers to prompts for a name and a password. The prompts are the only evidence, so that every
+//! finding is marked as a guess.
 
 use super::dialogue::Conversation;
 use super::ledger::{Found, Ledger, Protocol, Verdict};
@@ -65,7 +65,7 @@ impl Commands {
     }
 }
 
-/// What the server has asked for last.
+/// The server's last prompt.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Asked {
     #[default]
@@ -110,7 +110,7 @@ impl Telnet {
         } else {
             return;
         };
-        // Asked again, for whatever reason: that was not it.
+        // A repeated prompt means that the login failed.
         ledger.answer_all(Verdict::Refused, b"", out);
         self.asked = asked;
         self.typed.clear();
@@ -141,7 +141,7 @@ impl Telnet {
     fn entered(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
         let typed = std::mem::take(&mut self.typed);
         match std::mem::take(&mut self.asked) {
-            // The line feed behind a carriage return comes here, too.
+            // Includes the line feed after a carriage return.
             Asked::Nothing => {}
             Asked::Name => self.name = typed,
             Asked::Password => {
@@ -180,7 +180,7 @@ impl Conversation for Telnet {
         true
     }
 
-    /// A client that has begun with commands of its own was taken for one that sends lines.
+    /// A client that begins with Telnet commands was taken for one that sends lines.
     fn redirect_client(&mut self) -> Option<Next> {
         (!std::mem::replace(&mut self.started, true)).then_some(Next::Raw)
     }

@@ -1,4 +1,4 @@
-//! Cutting lines of commands into words.
+//! Splits command lines into words.
 
 /// The first word and the rest, without the blanks around the word.
 pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
@@ -7,7 +7,7 @@ pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
     (&line[..end], line[end..].trim_ascii_start())
 }
 
-/// What follows the first word and one blank behind it, with all other blanks.
+/// The rest after the first word and one blank, other blanks included.
 pub(super) fn argument(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii_start();
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
@@ -23,7 +23,7 @@ pub(super) fn words(mut line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// What follows `prefix`, which may be written in capitals or not.
+/// The rest after `prefix`, in upper or lower case.
 pub(super) fn after<'a>(prefix: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
     let (start, rest) = line.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)

@@ -1,4 +1,4 @@
-//! The header that says who asks.
+//! Headers with credentials.
 
 use super::super::ledger::{Found, Protocol};
 use super::super::sasl::{decode, ntlm_user};
@@ -12,7 +12,7 @@ pub(super) fn is_name(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(ORIGIN) || name.eq_ignore_ascii_case(PROXY)
 }
 
-/// What a header tells of a protocol's user; `all` asks for tokens as well.
+/// Credentials in a header; `all` includes tokens.
 pub(super) fn credentials(name: &'static str, header: &Header<'_>, all: bool) -> Option<(Protocol, Found)> {
     let protocol = match header.name {
         name_ if name_.eq_ignore_ascii_case(ORIGIN) => Protocol::Named(name),
@@ -21,7 +21,7 @@ pub(super) fn credentials(name: &'static str, header: &Header<'_>, all: bool) ->
     };
     let (scheme, credentials) = word(header.value);
     let credentials = credentials.trim_ascii_end();
-    // A scheme that is not known is a token, which has no name in it.
+    // An unknown scheme is a token without a name.
     let token =
         || (all && !is_known(scheme) && !credentials.is_empty()).then(|| Found::token(scheme, credentials));
     Some((protocol, found(scheme, credentials).or_else(token)?))
@@ -32,7 +32,7 @@ fn is_known(scheme: &[u8]) -> bool {
     KNOWN.iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
-/// What the credentials of a known scheme tell.
+/// Credentials of a known scheme.
 fn found(scheme: &[u8], credentials: &[u8]) -> Option<Found> {
     let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
     if is(b"Basic") {

@@ -1,5 +1,5 @@
-//! `--password=all`: what a client says of itself where no protocol defines it, in a form, in the address of a request,
-//! in an object of JSON, or as a token. Names of fields are a habit, no rule, so that this is asked for.
+//! `--password=all`: credentials that no protocol defines, in a form, in the address of a request, in a JSON
+//! object, or as a token. Field names follow habits, not rules, so that this is optional.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::super::ledger::Found;
 use super::super::words::word;
 use super::message::Header;
 
-/// What a body is.
+/// Kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `application/x-www-form-urlencoded`
@@ -17,7 +17,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Of a body with this Content-Type.
+    /// Kind of a body with this Content-Type.
     pub(super) fn of(content_type: &[u8]) -> Option<Kind> {
         let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// What a whole body tells.
+/// Credentials in a complete body.
 pub(super) fn in_body(kind: Kind, body: &[u8]) -> Option<Found> {
     match kind {
         Kind::Form => in_fields(&fields(body)),
@@ -41,7 +41,7 @@ pub(super) fn in_body(kind: Kind, body: &[u8]) -> Option<Found> {
     }
 }
 
-/// What the address in a request line tells, if the line is whole.
+/// Credentials in the address of a complete request line.
 pub(super) fn in_request(line: &[u8]) -> Option<Found> {
     let (target, _) = word(word(line).1);
     let query = target.iter().position(|&byte| byte == b'?')?;

@@ -1,5 +1,5 @@
-//! One direction of HTTP/1 (RFC 9112), RTSP (RFC 7826) or SIP (RFC 3261): lines become headers, and bodies are passed
-//! over, so that nothing in them is taken for a header.
+//! One direction of HTTP/1 (RFC 9112), RTSP (RFC 7826) or SIP (RFC 3261): lines become headers, and bodies
+//! are skipped, so that nothing in them is taken for a header.
 
 use super::super::lines::{Item, LIMIT, Next};
 use super::super::words::number;

@@ -56,7 +56,7 @@ pub(super) struct Http {
     sip: Sip,
     /// The body of the request that is being read, where it is looked into.
     body: Option<form::Kind>,
-    /// What the response that is being read will lead to.
+    /// Successor of the response that is being read.
     leads_to: Option<Switch>,
     switched: Option<Switch>,
 }
@@ -69,7 +69,7 @@ struct Sip {
     response: Vec<u8>,
 }
 
-/// What `--password=all` finds beyond the headers that HTTP defines.
+/// Findings of `--password=all` outside the headers that HTTP defines.
 const FORM: Protocol = Protocol::Named("HTTP form");
 
 /// Credentials of one SIP request that are read.
@@ -106,7 +106,7 @@ impl Http {
         }
     }
 
-    /// How the stream goes on behind the headers: a form is read whole, any other body is passed over.
+    /// Cutting of the stream after the headers: a form is read completely, any other body is skipped.
     fn body(&mut self, next: Next, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
         let Next::Skip(length @ 1..) = next else { return next };
         if self.body.is_none() {
@@ -243,11 +243,11 @@ impl Conversation for Http {
     }
 }
 
-/// 401 is the origin's refusal and 407 the proxy's, which else has let the request pass. Any other
-/// error may have been found before the credentials were looked at.
+/// 401 is the origin's refusal and 407 the proxy's, which otherwise has forwarded the request. Any other
+/// error may precede the check of the credentials.
 fn verdict(protocol: Protocol, status: u16) -> Verdict {
     match (protocol, status) {
-        // The page that answers a form may say anything.
+        // The answer to a form may be any page.
         (FORM, 401 | 403) => Verdict::Refused,
         (FORM, _) => Verdict::Undecided,
         (Protocol::Proxy(_), 407) | (Protocol::Named(_), 401) => Verdict::Refused,
@@ -290,7 +290,7 @@ fn kind_of_request(item: Item<'_>) -> Option<Kind> {
     Kind::ALL.into_iter().find(version)
 }
 
-/// Whether this is a header with credentials.
+/// Recognises a header with credentials.
 pub(super) fn is_authorization(line: &[u8]) -> bool {
     message::split(line).is_some_and(|(name, _)| credentials::is_name(name))
 }
