@@ -66,7 +66,7 @@ impl Format {
         }
     }
 
-    /// Whether it shows credentials alone, and takes `--password`.
+    /// Checks whether it shows credentials only, and accepts `--password`.
     pub const fn has_secrets(self) -> bool {
         matches!(self, Format::Password(_))
     }
@@ -90,17 +90,17 @@ impl Format {
         }
     }
 
-    /// Whether files in this format are for their owner alone: they are easily searched for secrets.
+    /// Checks whether files in this format are private: they are easily searched for secrets.
     pub const fn is_private(self) -> bool {
         matches!(self, Format::Password(_) | Format::Json | Format::Pcapng)
     }
 
-    /// Whether it has room for sessions whose server was not reached.
+    /// Checks whether it can represent sessions whose server was not reached.
     pub const fn has_refused(self) -> bool {
         matches!(self, Format::Json | Format::Pcapng)
     }
 
-    /// Whether it is no text: nothing for a terminal, and no lines.
+    /// Checks for a binary format: not for terminals, and without lines.
     pub const fn is_binary(self) -> bool {
         matches!(self, Format::Pcapng)
     }

@@ -88,8 +88,8 @@ impl Address {
         }
     }
 
-    /// Whether its port may be that of a service. Linux takes those of clients from 32768 on (ip_local_port_range),
-    /// where the name of a service would be chance.
+    /// Checks whether its port may be that of a service. Linux takes clients' ports from 32768 on
+    /// (ip_local_port_range), where the name of a service would be coincidence.
     pub fn may_be_a_service(&self) -> bool {
         match self {
             Address::V4 { port, .. } | Address::V6 { port, .. } => *port < 32768,
@@ -139,7 +139,7 @@ pub struct Prepare {
     pub sandbox: Sandbox,
 }
 
-/// What the command line says of the cages.
+/// Sandbox options of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
     /// `--sandbox`
@@ -156,7 +156,7 @@ enum IdentityOnTheWire {
     Become { uid: u32, gid: u32 },
 }
 
-/// What a role tells the parent. The parent refuses what this role, or this moment, does not allow.
+/// Messages of the roles to the parent, which rejects those that the role may not send, or not in its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToParent {
     /// Any role: confined.
@@ -175,7 +175,7 @@ pub enum ToParent {
     Stillborn { errno: i32 },
     /// Zygote: a worker ended.
     Exited { pid: i32, end: End },
-    /// Logger: an output can no longer be written. The operator has been told.
+    /// Logger: an output can no longer be written. It has been reported.
     OutputLost,
     /// Logger: this number of sessions is recorded to the end, besides those reported before.
     Recorded { sessions: u32 },
@@ -202,7 +202,7 @@ pub enum Flaw {
     Foreign,
     /// It ends within the event that begins at this byte.
     Cut { at: u64 },
-    /// What begins at this byte is no event that can come here.
+    /// The data at this byte is not a valid event.
     Damaged { at: u64 },
     /// It cannot be read.
     Read { errno: i32 },
@@ -219,7 +219,7 @@ pub enum ToConverter {
     Convert { sessions: Vec<u64> },
 }
 
-/// How a process ended.
+/// End of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     Status(i32),
@@ -274,13 +274,13 @@ pub enum ToZygote {
         prepare: Prepare,
         reaping: Reaping,
     },
-    /// So many more workers.
+    /// Number of additional workers.
     Fork(u32),
     /// Are you there?
     Ping,
 }
 
-/// How soon the zygote looks after workers that have ended.
+/// Delay with which the zygote reaps workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reaping {
     /// The next session may be waiting for the place of this one.
@@ -306,7 +306,7 @@ pub enum ToWorker {
     Recorded { steps: u64 },
 }
 
-/// What a worker waits for before it passes bytes on.
+/// Condition for forwarding bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Acknowledge {
     /// The logger's channel has the bytes.
@@ -324,7 +324,7 @@ pub struct Recording {
     pub taken: Taken,
 }
 
-/// What makes a record one that an output has.
+/// Condition for a record to count as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
     /// The system has taken it, and loses it when it crashes.
@@ -401,7 +401,7 @@ pub enum ToLogger {
     Finish,
 }
 
-/// What the parent knows of a session when it begins.
+/// Description of a session at its start, from the parent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     pub number: u64,
@@ -424,7 +424,7 @@ pub enum Unserved {
     Refused { errno: i32 },
 }
 
-/// How sessions share an output.
+/// Sharing of an output by sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sharing {
     /// One after the other.
@@ -440,7 +440,7 @@ pub struct Notices {
     pub told: Told,
 }
 
-/// Who hears the notices.
+/// Destination of the notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ear {
     Stderr,
@@ -473,7 +473,7 @@ impl Rotation {
     }
 }
 
-/// What becomes of the contents that a file has at the start.
+/// Treatment of a file's existing contents at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Beginning {
     /// Lost; where the file is rotated by us, it becomes the first part.
@@ -482,7 +482,7 @@ pub enum Beginning {
     Append,
 }
 
-/// What an output shows of the traffic, and how.
+/// An output's format and selection of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     pub format: Format,
@@ -490,7 +490,7 @@ pub struct View {
     pub only: Option<Side>,
 }
 
-/// What SIGHUP means.
+/// Effect of SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hangup {
     /// The terminal has gone.
@@ -499,17 +499,17 @@ pub enum Hangup {
     Reopens,
 }
 
-/// How much a notice matters.
+/// Importance of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Level {
-    /// Told even with `-q`.
+    /// Printed even with `-q`.
     Error,
     Normal,
     /// Something went wrong, for one session.
     Warning,
-    /// What the operator asked for just now: told even with `-q`.
+    /// Requested by the operator: printed even with `-q`.
     Asked,
-    /// Told with `-v -v`.
+    /// Printed with `-v -v`.
     Detail,
 }
 
@@ -547,7 +547,7 @@ pub enum LookupAnswer {
     Named(Name),
 }
 
-/// What a worker has: the way to the logger, on which its session came.
+/// A worker's end of its channel to the logger, on which its session arrives.
 pub type WorkersEnd = Channel<Record, ToWorker, { wire::SHORT }>;
 
 /// The time in nanoseconds since 1970; a clock that stands before that is taken for 1970. The vDSO answers: no system
@@ -562,9 +562,9 @@ pub fn now() -> u64 {
 pub enum Record {
     /// The bytes that follow in the same message came from this side. The time is that of the end of the read.
     Data { from: Side, urgent: bool, time: u64 },
-    /// So many bytes passed, which no output wants to see.
+    /// Number of bytes passed, whose contents no output needs.
     Passed { from: Side, bytes: u64, time: u64 },
-    /// This side sends no more; so many bytes came from it.
+    /// End of this side, with the total number of bytes from it.
     Ended { from: Side, total: u64, time: u64 },
     /// The session is over. The totals of the sides that have not ended yet: how many bytes came from client and
     /// server. The last record.
@@ -592,7 +592,7 @@ impl Record {
 /// Converter to logger: an event of a saved record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Tells the sessions apart that are open.
+    /// Number of the session among the open ones.
     pub session: u64,
     /// Nanoseconds since the epoch.
     pub time: u64,
@@ -636,7 +636,7 @@ pub struct SavedEnd {
     pub totals: [u64; 2],
 }
 
-/// Whether the peers of a session met.
+/// State of the peers at the start of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Meeting {
     /// Both were connected.

@@ -1,4 +1,4 @@
-//! What each role may do. The page an auditor reads first.
+//! Permissions of each role. The first page for an audit.
 //!
 //! | role     | does                                      | never                                       |
 //! |----------|-------------------------------------------|---------------------------------------------|
@@ -46,7 +46,7 @@ impl Role {
         }
     }
 
-    /// What it sees of the file system when it was started with root's power. Without it, Landlock has to do.
+    /// Root directory after a start with root's power. Without it, only Landlock restricts files.
     pub const fn root(self) -> Root {
         match self {
             Role::Zygote | Role::Converter => Root::Nothing,
@@ -68,7 +68,7 @@ impl Role {
         }
     }
 
-    /// What it gets when the parent dies, besides the end of its channel.
+    /// Signal on the death of the parent, in addition to the end of its channel.
     pub const fn parent_death_signal(self) -> Signal {
         match self {
             // The logger that serves replaces it by a signal that lets it write what has been recorded.
@@ -76,7 +76,7 @@ impl Role {
         }
     }
 
-    /// Whether it lets others go first: nobody waits for a record to be written or for a worker to spare.
+    /// Runs under `SCHED_BATCH`: neither records nor spare workers are latency-critical.
     pub const fn patient(self) -> bool {
         match self {
             Role::Logger | Role::Zygote => true,
@@ -84,8 +84,8 @@ impl Role {
         }
     }
 
-    /// What Landlock leaves it of the file system and of the network, in words; the rules are where the role sets
-    /// itself up, with the directories of that start.
+    /// Access to the file system and the network that Landlock leaves, in words; the rules are in the role's
+    /// set-up, with the directories of that start.
     pub const fn reach(self) -> &'static str {
         match self {
             Role::Parent => {
@@ -130,7 +130,7 @@ impl Role {
     }
 }
 
-/// What a role may do only in a run that needs it.
+/// Permissions that a role has only in runs that need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
     /// Logger: an output has files of its own for each session.
@@ -147,7 +147,7 @@ pub enum Extra {
     Syslog,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
     NssDaemons,
-    /// Parent: somebody waits in the foreground until it listens.
+    /// Parent: a process waits in the foreground until it listens.
     Background,
     /// Parent: `--pidfile`.
     PidFile,
@@ -172,7 +172,7 @@ impl Extra {
     }
 }
 
-/// How a session's file is opened: a new one, never one that is there, never through a link.
+/// Flags for a session's file: new, never an existing file, never through a link.
 pub const NEW_FILE: i32 = libc::O_WRONLY
     | libc::O_CREAT
     | libc::O_EXCL
@@ -183,8 +183,7 @@ pub const NEW_FILE: i32 = libc::O_WRONLY
     // Which some libcs add unasked.
     | libc::O_LARGEFILE;
 
-/// How a file is opened that has been rotated away: what is there now stays as it is, and a pipe that nobody
-/// reads is an error.
+/// Flags for a file after its rotation: existing contents stay, and a pipe without a reader is an error.
 pub const ROTATED_FILE: i32 = libc::O_WRONLY
     | libc::O_CREAT
     | libc::O_APPEND
@@ -193,7 +192,8 @@ pub const ROTATED_FILE: i32 = libc::O_WRONLY
     | libc::O_CLOEXEC
     | libc::O_LARGEFILE;
 
-/// How a FIFO is opened again and again until it has a reader. Through a name in `/proc`, which is a link.
+/// Flags for a FIFO that is tried repeatedly until it has a reader, through a name in `/proc`, which is a
+/// link.
 pub const WAITING_PIPE: i32 =
     libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_LARGEFILE;
 
@@ -227,7 +227,7 @@ const fn int(value: i32) -> Is {
 /// No address: the datagram goes where the socket is connected.
 const NULL: Is = Is::Long(0);
 
-/// What Rust and libc need in every process, whatever it does.
+/// Calls of Rust and libc in every process.
 const RUNTIME: &[Allowed] = allow![
     SYS_exit_group => "the end",
     SYS_exit => "the end of a thread",
@@ -386,7 +386,7 @@ const SYSLOG: &[Allowed] = allow![
     SYS_connect(2 is Is::Int(address_size(JOURNAL_PATH))) => seldom "likewise, where journald alone is there",
 ];
 
-/// What NSS reads: its configuration and libraries, and the sockets of its daemons.
+/// Files of NSS: configuration, libraries, and the sockets of its daemons.
 pub const NSS_FILES: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run"];
 
 /// Directories of the sockets of NSS daemons: nscd, avahi, nslcd, winbindd, sssd, systemd-resolved.
@@ -419,9 +419,9 @@ const BACKGROUND: &[Allowed] = allow![
     SYS_dup3(1 is int(libc::STDERR_FILENO), 2 is int(0)) => "/dev/null takes the place of stderr",
 ];
 
-/// What glibc's resolver and NSS modules can do, read from their sources and tried with every module that Debian
-/// packages; not only what they are seen to do on a good day. The resolver itself needs few of these calls: they are
-/// for the lookups, which inherit its filter.
+/// Calls of glibc's resolver and NSS modules, from their sources and tested with every module that Debian
+/// packages, including rare ones. The resolver itself needs few of these calls: they are for the lookups,
+/// which inherit its filter.
 ///
 /// No file to write, no program to start, no memory that is or was writable to execute.
 const RESOLVER: &[Allowed] = allow![

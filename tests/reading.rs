@@ -70,7 +70,7 @@ fn written(scratch: &Scratch, name: &str, contents: impl AsRef<[u8]>) -> PathBuf
     path
 }
 
-/// What is told, aside from whom root becomes.
+/// Output without the notice about the target user.
 fn told(outcome: &Outcome) -> String {
     outcome.stderr.split_inclusive('\n').filter(|line| !line.starts_with("Started as root")).collect()
 }

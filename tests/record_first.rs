@@ -23,7 +23,7 @@ use crate::support::{Bridged, bridge};
 
 const RECORD_FIRST: &str = "--record-first";
 
-/// What may be missing without the option, as the manual has it: for all sessions, and for each.
+/// Maximum loss without the option, as documented: for all sessions, and for each.
 const LOST_AT_MOST: usize = (8 + 3) << 20;
 
 /// A client that sends as fast as it can, and all that its server has got so far.
@@ -55,7 +55,7 @@ impl Load {
         until("bytes at the server", || (self.received.load(Ordering::Relaxed) >= bytes).then_some(()));
     }
 
-    /// What the server has, once its connection has ended.
+    /// Data received by the server, at the end of its connection.
     fn received(self) -> (Vec<u8>, Running) {
         let received = self.server.join().expect("the server");
         self.client.join().expect("the client");
@@ -314,8 +314,8 @@ fn with_sync_nothing_passes_that_is_not_on_the_disk() {
     assert_eq!((outcome.0, outcome.1.code()), (5000, 0), "{:?}", outcome.1);
 }
 
-/// How many of 5000 bytes passed, and the end. A call that strace makes fail has no number any more when the filter sees
-/// it, so that the filter has to let it pass.
+/// Number of forwarded bytes out of 5000, and the end. A call that strace makes fail has no number when the
+/// filter sees it, so that the filter has to permit it.
 fn with_failing_fdatasync(option: &str) -> (usize, Outcome) {
     let scratch = Scratch::new();
     let strace =

@@ -38,7 +38,7 @@ fn of<'a>(objects: &'a [Value], event: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["event"] == event).collect()
 }
 
-/// What a side sent, from the data events, whose positions have to be without gaps.
+/// Data sent by a side, from the data events, whose positions must have no gaps.
 #[track_caller]
 fn sent(objects: &[Value], sender: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -66,7 +66,7 @@ fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What the two sides of a TCP stream sent, as tshark puts it together.
+/// Data sent by the two sides of a TCP stream, reassembled by tshark.
 fn followed(path: &Path, stream: usize) -> [Vec<u8>; 2] {
     let follow = format!("follow,tcp,raw,{stream}");
     let text = run("tshark", &["-r", path.to_str().expect("UTF-8"), "-q", "-z", &follow]);
@@ -162,7 +162,7 @@ fn json_has_every_byte_and_when_it_came() {
     }
 }
 
-/// How sessions end, each way with its name for programs.
+/// Every kind of end of a session, with its name in json.
 #[test]
 fn every_end_has_its_state() {
     if !needs(&[Need::Ours]) {

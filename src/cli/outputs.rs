@@ -31,7 +31,7 @@ impl Line {
             outputs.push(Output { target, view: view(format, only)? });
         }
         let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
-        // Who saves a record in another format has seen it, or will.
+        // A conversion need not be displayed as well.
         let is_shown = verbosity > Verbosity::Quiet && (bridges || outputs.is_empty());
         if is_shown && !to_stdout && !self.circumstances.stdout_is_a_peers {
             let is_wanted = !outputs.is_empty() || verbosity >= Verbosity::Verbose || !bridges;

@@ -11,7 +11,7 @@ use crate::record::read::LONGEST_UNIT;
 /// Bytes that one read asks for.
 const READ: usize = 256 << 10;
 
-/// What a fetch brought.
+/// Result of a fetch.
 pub(super) enum More {
     Bytes,
     /// Nothing more comes.
@@ -78,7 +78,7 @@ impl Input {
     }
 }
 
-/// Waits for bytes; says whether the parent has closed its channel instead.
+/// Waits for bytes; returns `true` if the parent has closed its channel instead.
 fn is_closed(input: &OwnedFd, parent: BorrowedFd<'_>) -> Result<bool, Errno> {
     loop {
         let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(parent, PollFlags::POLLIN)];

@@ -23,7 +23,7 @@ pub(super) struct Output {
     sessions: u64,
 }
 
-/// What a message needs in a socket's buffer besides its bytes.
+/// Overhead of a message in a socket's buffer.
 const OVERHEAD: usize = 4096;
 
 impl Output {

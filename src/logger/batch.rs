@@ -63,7 +63,7 @@ impl Batch {
         &self.bytes[self.used..self.used + length]
     }
 
-    /// Keeps the frame just received, whose payload begins at `head`; says where the payload is.
+    /// Keeps the frame just received, whose payload begins at `head`; returns the position of the payload.
     pub(super) fn keep(&mut self, head: usize, length: usize) -> (usize, usize) {
         let (start, end) = (self.used + head, self.used + length);
         self.used = end;

@@ -23,7 +23,7 @@ use crate::messages::{
 
 type Worker = Channel<Record, ToWorker>;
 
-/// The session of a worker that behaves, and what it says.
+/// The session of a well-behaved worker, and its data.
 const GOOD: u64 = 200;
 const WORDS: &[u8] = b"never lost";
 
@@ -50,7 +50,7 @@ pub fn fuzz(data: &[u8]) {
     while let Some(what) = script.next() {
         cast.act(what, &mut script);
     }
-    // Whoever is left leaves, upon which the reader has to come to an end: as for a parent that was killed.
+    // All remaining peers leave, upon which the reader must end, as after the death of the parent.
     let good = cast.workers.remove(0);
     let _ = good.send_with(
         &Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)], time: 0 },
@@ -84,7 +84,7 @@ fn data_of(bytes: &[u8]) -> Vec<u8> {
     [&room[..length], bytes].concat()
 }
 
-/// Whom the reader hears.
+/// The peers of the reader.
 struct Cast {
     parent: Channel<ToLogger, crate::messages::ToParent>,
     answers: Channel<NameAnswer, NameQuestion>,
@@ -130,7 +130,7 @@ impl Cast {
 }
 
 fn said_by_the_parent(argument: u8, script: &mut Script<'_>) -> ToLogger {
-    // Not of the one that behaves, which nobody stops.
+    // Not the well-behaved session, which is never stopped.
     let number = u64::from(script.byte() % 16);
     match argument % 6 {
         0 => ToLogger::Died { number, end: End::Signal(argument.into()) },

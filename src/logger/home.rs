@@ -17,8 +17,8 @@ use crate::policy::{PRIVATE, ROTATED_FILE};
 
 /// The directory of a file and its name there.
 ///
-/// A link is followed as at the start: it is the operator who put it there. But Landlock lets us write only in
-/// these two directories, so that whoever may change the link cannot lead us to any other.
+/// A link is followed as at the start, because the operator created it. But Landlock permits writing in these
+/// two directories only, so that a later change of the link cannot lead to any other.
 pub(super) struct Home {
     /// Held since the start: whatever becomes of its name, the file stays there.
     directory: OwnedFd,
@@ -27,7 +27,7 @@ pub(super) struct Home {
     name: OsString,
     /// Before the umask.
     mode: Mode,
-    /// Whose files we may make private.
+    /// Owner of files that may be made private.
     user: Uid,
 }
 
@@ -50,13 +50,13 @@ impl Home {
         })
     }
 
-    /// What must remain writable.
+    /// Directories that must remain writable.
     pub(super) fn directories(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         [Some(&self.directory), self.behind_link.as_ref()].into_iter().flatten().map(AsFd::as_fd)
     }
 
-    /// Opens what has that name now, or makes it. What is in it stays: whoever rotates may have put it there.
-    /// `None` if that is the `old` file, which holds its own lock.
+    /// Opens or creates the file with that name. Existing contents stay: the rotating program may have
+    /// written them. `None` if it is the `old` file, which holds its own lock.
     pub(super) fn open(&self, old: &File) -> io::Result<Option<File>> {
         let flags = OFlag::from_bits_retain(ROTATED_FILE);
         let file = openat(&self.directory, self.name.as_os_str(), flags, self.mode)?;

@@ -58,8 +58,8 @@ use writer::Writers;
 
 pub(super) type Parent = Channel<ToParent, ToLogger>;
 
-/// What the parent's death sends to a logger that serves: an order to finish. Blocked like SIGTERM, it also makes a
-/// process go on that somebody has stopped.
+/// Signal on the parent's death, which orders a serving logger to finish. It is blocked, like SIGTERM, and
+/// also continues a stopped process.
 const ORPHANED: Signal = Signal::SIGCONT;
 
 /// The whole life of the logger.
@@ -123,13 +123,13 @@ fn run_id() -> Arc<str> {
     (0..8).map(|place| char::from(DIGITS[(random >> (5 * place)) as usize % 32])).collect::<String>().into()
 }
 
-/// What the operator is told of outputs that are FIFOs without a reader.
+/// Notices about outputs that are FIFOs without a reader.
 fn waiting(outputs: &[Output]) -> Vec<String> {
     let names = outputs.iter().filter_map(Output::waiting).map(|(name, _)| name);
     names.map(|name| format!("waiting for a reader of {name}")).collect()
 }
 
-/// Opens the outputs that the parent names, until it says that this was the last one.
+/// Opens the outputs that the parent sends, until its end-of-list message.
 fn receive_and_open(parent: &Parent, renewal: &Renewal) -> Result<Result<Vec<Output>, Problem>, Trouble> {
     let mut plans = Vec::new();
     loop {

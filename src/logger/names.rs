@@ -1,4 +1,4 @@
-//! Names of peers: asked from the resolver, waited for at most so long, and remembered for a while.
+//! Names of peers: requested from the resolver, awaited for a limited time, and cached.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ pub(super) type Resolver = Channel<NameQuestion, NameAnswer>;
 /// delays a name by no more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// So long a name is good for the next sessions of the same peer: a lookup costs more than all the rest of a
-/// short session, and nobody's name changes as fast as sessions may come.
+/// Cache lifetime of a name. A lookup costs more than the rest of a short session, and names rarely change
+/// within a minute.
 const KNOWN: Duration = Duration::from_secs(60);
 
-/// So long it is good to know that there is none: the name server may have had a moment of weakness.
+/// Negative-cache lifetime. Short, because the name server may have failed temporarily.
 const UNKNOWN: Duration = Duration::from_secs(10);
 
 /// Names remembered, and questions under way.
 const MOST: usize = 1024;
 
-/// What numbers are called, as was found lately.
+/// Cache of names by numeric address.
 #[derive(Default)]
 struct Memory(HashMap<String, (String, Instant)>);
 
@@ -36,7 +36,7 @@ impl Memory {
         if self.0.len() >= MOST {
             self.0.retain(|_, (_, until)| *until > now);
         }
-        // With so many peers, rather ask again than grow.
+        // With that many peers, asks again rather than grow.
         if self.0.len() >= MOST {
             self.0.clear();
         }
@@ -45,13 +45,13 @@ impl Memory {
     }
 }
 
-/// Who asks the resolver.
+/// Client of the resolver.
 pub(super) struct Names {
     /// `None` with `-n`.
     resolver: Option<Resolver>,
-    /// An answer was overdue, and none has come since: nobody waits for the next ones.
+    /// An answer was overdue, and none has come since: later names are not awaited.
     silent: bool,
-    /// What was asked and is not answered yet, in numbers, by the id of the question.
+    /// Unanswered questions by their id, with the numeric address.
     asked: VecDeque<(u64, Name)>,
     nodes: Memory,
     services: Memory,
@@ -63,8 +63,8 @@ impl Names {
         Names { resolver, silent: false, asked: VecDeque::new(), nodes, services }
     }
 
-    /// What an address is called, as far as we know; and if the resolver had to be asked, until when it is worth
-    /// waiting for a better answer.
+    /// Returns the known name of an address and, if the resolver had to be asked, the deadline for a better
+    /// answer.
     pub(super) fn ask(&mut self, id: u64, address: &Address) -> (Name, Option<Instant>) {
         let (number, now) = (address.numeric(), Instant::now());
         let Some(resolver) = self.resolver.as_ref().filter(|_| address.ip().is_some()) else {
@@ -78,7 +78,7 @@ impl Names {
         if resolver.send_with(&question, &[], Wait::No).is_err() {
             return (number, None);
         }
-        // The oldest question of so many will not be answered any more.
+        // The oldest of the maximum number of questions will not be answered.
         if self.asked.len() >= MOST {
             self.asked.pop_front();
         }
@@ -131,7 +131,7 @@ impl Names {
         }
     }
 
-    /// Nobody is there who could answer.
+    /// Checks whether the resolver is gone.
     pub(super) fn are_lost(&self) -> bool {
         self.resolver.is_none()
     }

@@ -1,4 +1,4 @@
-//! Notices: what the operator is told, on stderr or in syslog.
+//! Notices to the operator, on stderr or in syslog.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use crate::reason::reason;
 /// The most bytes that a pipe which poll(2) calls writable takes without blocking (`PIPE_BUF`).
 const LINE: usize = 4096;
 
-/// What is told, and to whom.
+/// Selection and destination of the notices.
 pub(super) struct Notes {
     told: Told,
     listener: Listener,
@@ -31,8 +31,8 @@ enum Listener {
 }
 
 impl Notes {
-    /// Before the filter is on. `parent` is the process that the operator knows; the `first` lines are told in
-    /// any case, and by a daemon also to whoever starts it.
+    /// Opens the destination, before the filter is installed. `parent` is the process id shown to the
+    /// operator; the `first` lines are printed in any case, by a daemon also on its caller's stderr.
     pub(super) fn open(notices: Notices, parent: Pid, first: &[String]) -> io::Result<Notes> {
         if notices.ear == Ear::SyslogAlone {
             first.iter().for_each(|text| Stderr::default().tell(text));
@@ -54,7 +54,7 @@ impl Notes {
         Ok(notes)
     }
 
-    /// Tells a line, if it is wanted.
+    /// Prints a line, if its level is selected.
     pub(super) fn tell(&mut self, level: Level, text: &str) {
         let least = match level {
             Level::Error | Level::Asked => Told::Errors,
@@ -77,7 +77,7 @@ impl Notes {
         }
     }
 
-    /// Says whom we serve, in syslog alone: who reads stderr may have a display for that.
+    /// Logs the peers of a session to syslog only: stderr may be accompanied by a display.
     pub(super) fn session(&mut self, client: &Name, server: &Name) {
         if self.told == Told::Errors {
             return;
@@ -116,8 +116,8 @@ fn to_syslog(parent: Pid) -> io::Result<Syslog> {
     Ok(syslog)
 }
 
-/// Whether a daemon goes on holding standard error: a file keeps nobody waiting for its end, and may be the only
-/// place where a failure can be told.
+/// Checks whether a daemon keeps stderr: a file blocks no reader that waits for its end, and may be the only
+/// place for an error.
 pub(crate) fn keeps_stderr() -> bool {
     let found = nix::sys::stat::fstat(io::stderr());
     found.is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
@@ -147,8 +147,8 @@ struct Stderr {
 }
 
 impl Stderr {
-    /// A stderr that nobody reads delays nothing: lines are counted instead, and the number is told when it
-    /// takes some again.
+    /// Never blocks on stderr: lines that it does not accept are counted, and the number is printed when it
+    /// accepts some again.
     fn tell(&mut self, text: &str) {
         if !writable() {
             self.missed += 1;
@@ -178,6 +178,6 @@ fn line(said: &str) {
         }
     }
     line.push('\n');
-    // Whoever closed stderr does not want to know.
+    // stderr may be closed on purpose.
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -80,7 +80,7 @@ struct Regular {
     parts: Option<Parts>,
 }
 
-/// What two outputs may not have in common.
+/// Identity that two outputs may not share.
 #[derive(PartialEq)]
 enum Place<'a> {
     File(FileId),
@@ -194,8 +194,8 @@ impl Opened {
         }
     }
 
-    /// Refuses a file that another program has locked. Streams are not locked: whoever opened them goes on
-    /// holding the lock after we have ended.
+    /// Rejects a file that another program has locked. Streams are not locked: the lock would outlive this
+    /// program in the process that opened them.
     fn lock(&self) -> Result<(), Problem> {
         match &self.kind {
             Kind::Regular(Regular { file, .. }) => {
@@ -297,7 +297,7 @@ fn open_file(path: PathBuf, format: Format, renewal: &Renewal) -> io::Result<Kin
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let file = match open(&path, flags | links | OFlag::O_CLOEXEC, mode(format)) {
         Ok(file) => File::from(file),
-        // What both a socket and a FIFO without a reader answer.
+        // Error of both a socket and a FIFO without a reader.
         Err(Errno::ENXIO) => return waiting(&path),
         Err(errno) => return Err(errno.into()),
     };

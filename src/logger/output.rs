@@ -30,7 +30,7 @@ pub(super) struct OneFile {
 }
 
 impl Output {
-    /// What it wants to know of the traffic.
+    /// Traffic data that the output needs.
     pub(super) fn need(&self) -> Need {
         match self {
             Output::OneFile(one) => one.view.format.need(),
@@ -53,7 +53,7 @@ impl Output {
         self.rotation().map(Rotation::directory)
     }
 
-    /// What it takes to make files later on.
+    /// Permissions to create files later on.
     pub(super) fn extras(&self) -> impl Iterator<Item = Extra> {
         let (rotated, own) = match self {
             Output::OneFile(file) => (file.home.is_some(), false),
@@ -170,7 +170,7 @@ impl OneFile {
                     result = result.and(self.sheet.add(event, batch.payload(*payload), text));
                 }
                 (Item::Reopen, Some(home)) => {
-                    // What came before it belongs into the old file.
+                    // Earlier data belongs to the old file.
                     result = result.and(self.sheet.write(text)).and(self.sheet.settle());
                     if let Err(trouble) = self.sheet.reopen(home) {
                         news(News::Kept(trouble));

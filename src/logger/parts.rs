@@ -1,5 +1,5 @@
-//! Finished parts of a file: `FILE.1`, `FILE.2` and so on, the oldest first. A part keeps its name until it is
-//! removed, so that whoever takes parts away need not hurry.
+//! Rotated files: `FILE.1`, `FILE.2` and so on, the oldest first. A rotated file keeps its name until it is
+//! removed, so that there is no hurry to move it elsewhere.
 
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr};
@@ -26,7 +26,7 @@ const LONGEST: usize = 255;
 /// No part has a higher number.
 const LAST: u64 = 9_999_999_999;
 
-/// Numbers tried for one part, so that whoever takes them all does not keep us at it for ever.
+/// Maximum number of names tried for one rotation, which bounds the work if other files have taken them.
 const TRIED: u64 = 10_000;
 
 struct Part {
@@ -38,14 +38,14 @@ pub(super) struct Parts {
     /// Held since the start: whatever becomes of its name, the parts stay together.
     directory: OwnedFd,
     name: CString,
-    /// How many are kept; `None` is all.
+    /// Maximum number of rotated files; `None` is unlimited.
     keep: Option<u32>,
     /// Those that count, the oldest first.
     finished: VecDeque<Part>,
     next: u64,
 }
 
-/// What [`Parts::turn`] has made.
+/// Result of [`Parts::turn`].
 pub(super) struct Turned {
     /// The new file.
     pub(super) file: File,
@@ -92,7 +92,7 @@ impl Parts {
     pub(super) fn turn(&mut self, file: &File) -> io::Result<Turned> {
         let found = fstat(file)?;
         let id = FileId::from(found);
-        // Somebody else may have rotated: then the file has a name already.
+        // Another program may have rotated: then the file has a name already.
         let number = if self.is(&self.name, id) { Some(self.rename()?) } else { None };
         let flags = OFlag::from_bits_retain(NEW_FILE);
         // The mode that it has now, which may not be the one that it was made with.
@@ -144,7 +144,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Whether this name is the file's.
+    /// Checks whether this name belongs to the file.
     fn is(&self, name: &CString, id: FileId) -> bool {
         let found = fstatat(&self.directory, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| FileId::from(found) == id)

@@ -10,7 +10,7 @@ use nix::sys::stat::fstat;
 use super::parts::{Parts, Turned};
 use crate::messages;
 
-/// What stood in the way is looked at again no more often.
+/// Minimum interval of attempts after an error.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// When it is time.
@@ -49,7 +49,7 @@ impl Schedule {
         self.owed && self.may_try(now)
     }
 
-    /// Whether `more` does not fit any more. What is larger than a part is one of its own.
+    /// Checks whether `more` exceeds the size. A larger record gets a file of its own.
     fn is_full(&self, written: u64, more: u64) -> bool {
         written > 0 && self.size.is_some_and(|size| written.saturating_add(more) > size)
     }
@@ -80,11 +80,11 @@ pub(super) struct Rotation {
     written: u64,
     /// Length of what every file begins with, which is nothing that was recorded.
     head: u64,
-    /// That the file goes on has been told.
+    /// A failed rotation has been reported.
     told: bool,
 }
 
-/// What the operator should know of.
+/// Events to report to the operator.
 pub(super) enum Hitch {
     /// The file cannot be finished, and goes on.
     Kept(io::Error),
@@ -118,7 +118,7 @@ impl Rotation {
         self.written = self.written.saturating_add(bytes as u64);
     }
 
-    /// Somebody else has rotated: `file` is what we go on with.
+    /// Another program has rotated: `file` is the new file.
     pub(super) fn reopened(&mut self, file: &File) {
         self.written = length(file).unwrap_or(0);
     }
@@ -136,7 +136,7 @@ impl Rotation {
         self.schedule.is_time(now)
     }
 
-    /// Whether a record of this length, after so much that is not written yet, belongs into the next part.
+    /// Checks whether a record of this length, after `pending` unwritten bytes, belongs to the next file.
     pub(super) fn is_full(&mut self, file: &File, pending: usize, record: usize) -> bool {
         let full = |written: u64| {
             written + pending as u64 > self.head
@@ -145,15 +145,15 @@ impl Rotation {
         if !full(self.written) || !self.schedule.may_try(Instant::now()) {
             return false;
         }
-        // Somebody may have emptied it.
+        // Another program may have truncated it.
         let found = length(file).unwrap_or(self.written);
         let is_full = full(found);
         self.written = found;
         is_full
     }
 
-    /// Makes a finished part of the file; what comes back is the new one, if there is one, and what is to be
-    /// told. An error is one of the file: what was written to it is lost.
+    /// Rotates the file; returns the new one, if there is one, and an event to report. An error is one of the
+    /// file: written data was lost.
     pub(super) fn turn(&mut self, file: &File) -> io::Result<(Option<File>, Option<Hitch>)> {
         // A part gets its name when it is complete, and that is when it is on the disk.
         match file.sync_data() {

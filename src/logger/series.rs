@@ -19,8 +19,8 @@ use crate::messages::{Side, Taken, View};
 use crate::policy::NEW_FILE;
 use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, encoder};
 
-/// Names tried with `-1`, `-2` and so on: enough for names that only sometimes meet, few enough that a
-/// client who comes again and again does not slow the logger down.
+/// Number of names tried with `-1`, `-2` and so on: enough for occasional collisions, few enough that a
+/// client that reconnects repeatedly does not slow the logger down.
 const NUMBERED: u32 = 99;
 
 pub(super) struct Series {
@@ -30,7 +30,7 @@ pub(super) struct Series {
     view: View,
     mode: Mode,
     taken: Taken,
-    /// What is open of each session: one file, or one for each direction.
+    /// Open files of each session: one, or one for each direction.
     open: HashMap<u64, Vec<Sheet>>,
     /// Session and place of the events in a batch; here for its memory.
     order: Vec<(u64, usize)>,
@@ -95,7 +95,7 @@ impl Series {
             })
             .collect();
         let end = happened.iter().position(|(event, _)| matches!(event.kind, Kind::End(_)));
-        // What comes behind the end is nobody's.
+        // Events after the end belong to no session.
         let shown = &happened[..end.map_or(happened.len(), |at| at + 1)];
         for sheet in self.open.get_mut(&session).into_iter().flatten() {
             for (event, payload) in shown {
@@ -135,13 +135,13 @@ impl Series {
         result
     }
 
-    /// What a session's files show: everything, or one direction each.
+    /// Contents of a session's files: everything, or one direction each.
     fn views(&self) -> &'static [Option<Side>] {
         match (self.template.is_one_way(), self.view.format, self.view.only) {
             (false, _, None) => &[None],
             (_, _, Some(Side::Client)) => &[Some(Side::Client)],
             (_, _, Some(Side::Server)) => &[Some(Side::Server)],
-            // What is found is always the client's, and what the server says about it stands beside it.
+            // Credentials are the client's, and the server's verdict is shown beside them.
             (true, Format::Password(_), None) => &[Some(Side::Client)],
             (true, _, None) => &[Some(Side::Client), Some(Side::Server)],
         }

@@ -14,7 +14,7 @@ use crate::reason::reason;
 use crate::record::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::signals;
 
-/// How long we wait for the parent to tell why a worker vanished.
+/// Time for the parent to report why a worker vanished.
 const OBITUARY: Duration = Duration::from_secs(2);
 
 /// A record that waits for the names.
@@ -32,7 +32,7 @@ struct Pending {
     size: usize,
 }
 
-/// How far the worker is.
+/// State of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worker {
     Running,
@@ -57,7 +57,7 @@ pub(super) struct Session {
     last: Time,
     pending: Option<Pending>,
     ended: [bool; 2],
-    /// What has come from client and server, as far as it is counted.
+    /// Bytes from client and server, as far as they are counted.
     bytes: [u64; 2],
     /// `-b`
     limit: Option<u64>,
@@ -109,12 +109,12 @@ impl Session {
         self.bytes
     }
 
-    /// How long nothing has been told.
+    /// Time since the last record.
     pub(super) fn idle(&self) -> Duration {
         self.heard.elapsed()
     }
 
-    /// Counts what a record tells.
+    /// Adds a record to the counts.
     pub(super) fn count(&mut self, record: &Record, payload: usize) {
         self.heard = Instant::now();
         match *record {
@@ -156,14 +156,14 @@ impl Session {
         });
     }
 
-    /// Nobody waits for the names any more; what was held back is still held until the session begins.
+    /// Stops waiting for names; held records are kept until the session begins.
     pub(super) fn stop_waiting(&mut self) {
         if let Some(pending) = &mut self.pending {
             pending.missing = [false; 2];
         }
     }
 
-    /// A name has come; says whether it was the last one missing.
+    /// Applies a name; returns whether it was the last one missing.
     pub(super) fn named(&mut self, side: Side, name: Name) -> bool {
         let Some(pending) = &mut self.pending else { return false };
         let index = side as usize;
@@ -222,7 +222,7 @@ impl Session {
         self.event(time, Kind::End(record::End { state, conn_state, errno, totals: self.bytes }))
     }
 
-    /// Whether the worker may say this now.
+    /// Checks whether the worker may send this record in its state.
     pub(super) fn allows(&mut self, record: &Record, payload: usize) -> bool {
         let running = self.worker == Worker::Running;
         match *record {
@@ -240,7 +240,7 @@ impl Session {
         }
     }
 
-    /// Whether more may come from this side. The record that reaches the limit is the last one.
+    /// Checks whether more may come from this side. The record that reaches the limit is the last one.
     fn may_grow(&self, from: Side) -> bool {
         let [client, server] = self.bytes;
         !self.ended[from as usize] && self.limit.is_none_or(|limit| client.saturating_add(server) < limit)
@@ -251,7 +251,7 @@ impl Session {
         self.worker = Worker::Closed;
     }
 
-    /// The channel has ended; says why, if that is abnormal and known already.
+    /// The channel has ended. Returns a note if that is abnormal and its cause known.
     pub(super) fn hung_up(&mut self, now: Instant) -> Option<String> {
         match (self.worker, self.died) {
             (Worker::Running, Some(end)) => {
@@ -269,7 +269,7 @@ impl Session {
         }
     }
 
-    /// The parent says how the worker ended; says what to note if we waited for that.
+    /// The parent reports the end of the worker. Returns a note if it was awaited.
     pub(super) fn died(&mut self, end: End) -> Option<String> {
         self.died = Some(end);
         match self.worker {
@@ -281,7 +281,7 @@ impl Session {
         }
     }
 
-    /// Nobody tells us any more why the worker vanished.
+    /// Stops waiting for the cause of a lost worker.
     pub(super) fn give_up(&mut self) {
         self.worker = Worker::Gone;
     }
@@ -290,7 +290,7 @@ impl Session {
         self.worker == Worker::Gone
     }
 
-    /// Whether something is waited for, but not for ever.
+    /// Checks for a wait with a deadline.
     pub(super) fn has_deadline(&self) -> bool {
         let (names, death) = self.deadlines();
         names.is_some() || death.is_some()
@@ -316,7 +316,7 @@ fn obituary(end: End) -> String {
     }
 }
 
-/// What the record says about a cause, if it is worth a line: an orderly end needs none.
+/// Note in the record about a cause; `None` for an orderly end.
 pub(super) fn epitaph(cause: Cause) -> Option<String> {
     let why = match cause {
         Cause::Done => return None,

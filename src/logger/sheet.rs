@@ -17,7 +17,7 @@ use crate::record::{Encoder, Event, FileStart, Time};
 /// Formatted text is written when there is this much of it, and at the end of every batch.
 pub(super) const FLUSH: usize = 1 << 20;
 
-/// What went wrong with an output, and which one.
+/// An error and its output.
 pub(super) struct Trouble {
     pub(super) output: String,
     pub(super) error: io::Error,
@@ -48,7 +48,7 @@ pub(super) struct Sheet {
     name: String,
     /// Of a file that is finished in parts.
     pub(super) rotation: Option<Rotation>,
-    /// What the operator has not been told yet.
+    /// Events that have not been reported yet.
     hitches: Vec<News>,
     /// Nothing more can be written.
     lost: bool,
@@ -194,7 +194,7 @@ impl Sheet {
         Ok(())
     }
 
-    /// What did not work since it was last asked, and has not stopped us.
+    /// Takes the events since the last call, none of which ended the output.
     pub(super) fn hitches(&mut self) -> impl Iterator<Item = News> {
         self.hitches.drain(..)
     }
@@ -254,7 +254,7 @@ impl Sheet {
     }
 }
 
-/// Writes everything, also where somebody made the file non-blocking: stdout is often shared.
+/// Writes everything, even if another process made the file non-blocking: stdout is often shared.
 fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

@@ -1,4 +1,4 @@
-//! What SIGUSR1 asks for: a line for each running session, and the totals.
+//! Output for SIGUSR1: a line for each running session, and the totals.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ pub(super) struct Statistics {
 impl Statistics {
     /// A session is over.
     pub(super) fn add(&mut self, session: &Session) {
-        // A server that was not reached is told of when that happens.
+        // An unreachable server is reported when that happens.
         if session.meeting() == Meeting::Refused {
             return;
         }
@@ -48,7 +48,7 @@ impl Statistics {
             let [client, server] = session.names();
             let seconds = now.saturating_sub(session.started());
             let bytes = session.bytes();
-            // Where nothing is told before the end of a side, nobody knows whether it is idle.
+            // If totals are only known at the end of a side, idleness is unknown.
             let idle =
                 if counted { format!(", idle for {} s", session.idle().as_secs()) } else { String::new() };
             lines.push(format!(

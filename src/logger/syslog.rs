@@ -19,7 +19,7 @@ const IDENT: &str = "tcpreen";
 /// RFC 3164 gives a message 1024 bytes with its header; longer ones are cut by some.
 const LONGEST: usize = 960;
 
-/// What a character becomes at the most, escaped.
+/// Maximum length of an escaped character.
 const LONGEST_ESCAPE: usize = "\\u{10ffff}".len();
 
 /// A syslogd that is not there is asked for no more often.
@@ -31,13 +31,13 @@ pub(super) enum Severity {
     Error,
     Warning,
     Notice,
-    /// Whom we serve.
+    /// Peers of a session.
     Info,
     Debug,
 }
 
-/// A line to syslogd that delays nothing: what it does not take at once is counted, and the number is told
-/// when it takes something again.
+/// A connection to syslogd that never blocks: messages that it does not accept are counted, and the number is
+/// sent when it accepts one again.
 pub(super) struct Syslog {
     address: UnixAddr,
     /// By severity.
@@ -76,7 +76,7 @@ impl Syslog {
         Ok(())
     }
 
-    /// Says whether syslogd has taken it.
+    /// Returns whether syslogd has accepted the message.
     pub(super) fn tell(&mut self, severity: Severity, text: &str) -> bool {
         let told = self.told_of_missed() && self.told(severity, text);
         self.missed += u64::from(!told);
@@ -122,8 +122,8 @@ impl Syslog {
 
 /// What a message begins with.
 ///
-/// The crate stamps messages with UTC, which RFC 3164 cannot say: whoever reads it takes it for local time.
-/// So the stamp goes, and syslogd puts in its own, as journald and rsyslog do in any case.
+/// The crate stamps messages with UTC, which RFC 3164 cannot express, so that readers take it for local time.
+/// The stamp is removed, and syslogd adds its own, as journald and rsyslog do in any case.
 fn header(severity: ::syslog::Severity, process: Pid) -> io::Result<String> {
     let formatter = Formatter3164 {
         facility: Facility::LOG_DAEMON,

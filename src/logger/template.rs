@@ -12,7 +12,7 @@ use crate::record::civil::Civil;
 /// The longest name that file systems take (`NAME_MAX`).
 const LONGEST: usize = 255;
 
-/// What a name is told about a session.
+/// Values for a session's file name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) number: u64,
@@ -28,7 +28,7 @@ impl Facts {
     }
 }
 
-/// What stands behind a `%`, `%%` aside.
+/// A field after `%`, except `%%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     /// `%n`
@@ -94,7 +94,7 @@ enum Piece {
     Field(Field),
 }
 
-/// What the operator typed behind `-o`.
+/// Argument of `-o`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// One file for all sessions; every `%%` has become `%`.
@@ -177,13 +177,13 @@ impl Template {
         &self.directory
     }
 
-    /// Whether each direction has a file of its own.
+    /// Checks whether each direction has a file of its own.
     pub(super) fn is_one_way(&self) -> bool {
         self.pieces.contains(&Piece::Field(Field::Direction))
     }
 
-    /// Whether some session's name could be longer than a file system takes. Asked at the start, for it
-    /// must not turn out at the first client that comes over IPv6.
+    /// Checks whether the name of any session could exceed the file system's limit. Called at the start, not
+    /// when the first IPv6 client connects.
     pub(super) fn is_too_long(&self) -> bool {
         let lengths = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(text) => text.len(),
@@ -206,13 +206,12 @@ impl Template {
     }
 }
 
-/// What is added to a name for the last attempt, when it and all its numbered sisters are there already:
-/// no other session has this.
+/// Suffix of a name for the last attempt, after it and all numbered variants exist: unique to the session.
 pub(super) fn last_resort(facts: &Facts) -> String {
     format!("-{}-{}", utc(facts.started), facts.number)
 }
 
-/// What is wrong with a name.
+/// Error in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mistake {
     /// `%` and something that means nothing.

@@ -14,7 +14,7 @@ use super::output::Output;
 use super::sheet::{FLUSH, Trouble};
 use crate::format::Need;
 
-/// What a writer has to tell.
+/// Reports of a writer.
 pub(super) enum News {
     /// An output that can no longer be written.
     Lost(Trouble),
@@ -53,8 +53,8 @@ impl Writers {
         // Each batch is with the reader, in a queue or on its way back: no queue can ever be longer. On
         // the way back there is one copy per writer.
         let (give_back, returned) = bounded(batch::COUNT * outputs.len().max(1));
-        // No end to it, for a writer must not wait for the reader, who may be waiting for its batch. No more
-        // can be in it than there are events in all batches.
+        // Unbounded, because a writer must not wait for the reader, which may be waiting for its batch. It
+        // holds at most as many entries as there are events in all batches.
         let (report, news) = unbounded();
         let alarm = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         for _ in 0..batch::COUNT {
@@ -65,7 +65,7 @@ impl Writers {
         let (queues, threads) = (Vec::new(), Vec::new());
         let lost = Arc::new(AtomicBool::new(false));
         let mut writers = Writers { queues, threads, returned, count, waiting, give_back, news, alarm, lost };
-        // What a thread does to come up is not in the filter: all of them are up before we lock.
+        // The filter excludes the calls with which a thread starts: all threads run before it is installed.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
             let (queue, batches) = bounded(batch::COUNT);
@@ -89,17 +89,17 @@ impl Writers {
         Ok(writers)
     }
 
-    /// Whether an output cannot be written any more, known before it is told.
+    /// Checks for a failed output, before the failure is reported.
     pub(super) fn have_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// How many there are.
+    /// Number of writers.
     pub(super) fn number(&self) -> usize {
         self.threads.len()
     }
 
-    /// Whether what passes is counted while it does, because an output wants to know.
+    /// Checks whether an output needs counts while bytes pass.
     pub(super) fn count(&self) -> bool {
         self.count
     }
@@ -185,7 +185,7 @@ struct Writer {
     output: Output,
     text: Vec<u8>,
     report: Reporter,
-    /// Something could not be written, and that has been told.
+    /// The failure has been reported.
     reported: bool,
     lost: Arc<AtomicBool>,
 }
@@ -234,10 +234,10 @@ impl Writer {
         }
     }
 
-    /// Tells, once, of what could not be written. The file of a single session counts as much as one that
-    /// all share: what stands in its way (a full disk, no descriptors, a directory that is gone) is in the
-    /// way of the next session, too, and nothing is forwarded that is not recorded. So the parent ends every
-    /// session; those whose files are open are recorded to their end.
+    /// Reports a failed write, once. The file of a single session counts as much as a shared one: its
+    /// obstacle (a full disk, no descriptors, a removed directory) affects the next session, too, and nothing
+    /// is forwarded that is not recorded. So the parent ends every session; those with open files are
+    /// recorded to their end.
     fn tell(&mut self, trouble: Trouble) {
         if !std::mem::replace(&mut self.reported, true) {
             self.lost.store(true, Ordering::Release);

@@ -19,7 +19,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// What is a message is one in exactly one way; says how long it is.
+/// Every message has exactly one encoding; returns its length.
 fn decode<T: Serialize + DeserializeOwned>(data: &[u8]) -> Option<usize> {
     let (message, used) = wire::decode_head::<T>(data).ok()?;
     assert!(used <= wire::LIMIT, "{used} bytes");

@@ -1,4 +1,4 @@
-//! What every decoder must take: its own messages back, and anything else without harm.
+//! Every decoder reads its own messages back, and rejects everything else without harm.
 
 use std::io;
 

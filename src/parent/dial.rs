@@ -24,7 +24,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(5);
 /// Longest such delay.
 const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
-/// What all connection attempts of a run have in common.
+/// Settings of all connection attempts of a run.
 pub(super) struct DialOptions {
     /// `--connect-timeout`
     pub(super) timeout: Duration,
@@ -83,7 +83,7 @@ pub(super) enum Progress {
     Failed(Vec<(Address, Refusal)>),
 }
 
-/// What an attempt has come to.
+/// Result of an attempt.
 enum Verdict {
     Pending,
     Connected(OwnedFd, Address),
@@ -166,7 +166,7 @@ impl Dial {
         None
     }
 
-    /// Starts on the next address if its time has come; says whether it did.
+    /// Starts on the next address if its time has come; returns whether it did.
     fn start_next(&mut self, now: Instant) -> bool {
         let Some(address) = self.addresses.get(self.next) else { return false };
         if now < self.next_start && !self.attempts.is_empty() {

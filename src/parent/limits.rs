@@ -110,7 +110,7 @@ fn backlog(at_once: u32, files: u64, limit: u64) -> u32 {
     (left / (1 + files)).clamp(1, MOST_BACKLOG) as u32
 }
 
-/// What a worker waits for. A session whose files cannot be made passes nothing on.
+/// Condition for forwarding. A session whose files cannot be created forwards nothing.
 pub(super) fn acknowledge(config: &Config) -> Acknowledge {
     let has_own_files = config.outputs.iter().any(|output| own_files(&output.target) > 0);
     match (config.record_first, has_own_files) {

@@ -105,7 +105,7 @@ impl Surroundings {
     }
 }
 
-/// What the bridge takes over from what started it.
+/// State inherited from the caller.
 struct Inheritance {
     start: Start,
     sockets: Vec<Handed>,
@@ -138,7 +138,7 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
     result.or_else(Stop::status)
 }
 
-/// How long a failed start waits for its processes, whose channels are closed.
+/// Time for the processes of a failed start to end, after their channels have been closed.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn wait_for_children() {

@@ -67,7 +67,7 @@ struct Conversion<'a> {
     hangup: Hangup,
     /// Of the parts.
     names: Vec<String>,
-    /// What could not be read, in the order of the parts.
+    /// Unreadable places, in the order of the parts.
     flaws: Vec<(u32, Flaw)>,
     /// Why the status is not 0, besides flaws.
     failure: Option<Failure>,
@@ -78,7 +78,7 @@ struct Conversion<'a> {
     _locked: &'a Locked,
 }
 
-/// What poll found.
+/// Events reported by poll.
 struct Found {
     signal: bool,
     logger: bool,
@@ -109,7 +109,7 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    /// Runs to the end of the record; says with which status the program ends.
+    /// Runs to the end of the record; returns the exit status.
     fn run(mut self, saved: OwnedFd, reading: &Reading) -> Result<u8, Failure> {
         self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
         // The logger sees the end of the channel when the converter has ended.
@@ -121,7 +121,7 @@ impl<'a> Conversion<'a> {
         self.status(reading)
     }
 
-    /// Waits for something, and reacts; says whether everything is written.
+    /// Waits for an event and handles it; returns whether everything is written.
     fn is_finished(&mut self) -> Result<bool, Failure> {
         let found = self.wait()?;
         if found.signal {

@@ -1,4 +1,4 @@
-//! What every output format implements.
+//! The interface of all output formats.
 
 use super::event::{Event, Time};
 use super::ndjson::NdjsonEncoder;
@@ -33,7 +33,7 @@ pub(crate) struct FileStart {
     pub(crate) time: Time,
 }
 
-/// How the files of an output are read.
+/// Kind of reader of an output's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Purpose {
     /// Several sessions at a time share a file: lines carry the number of theirs.

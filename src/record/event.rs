@@ -77,7 +77,7 @@ pub(crate) enum Kind {
     End(End),
 }
 
-/// What is known of a session when it begins.
+/// Description of a session at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionInfo {
     pub(crate) number: u64,
@@ -108,7 +108,7 @@ pub(crate) struct Peer {
     pub(crate) name: Name,
 }
 
-/// How a session ended.
+/// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) state: State,

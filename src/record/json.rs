@@ -111,8 +111,8 @@ fn exact(bytes: &[u8]) -> Option<&str> {
     str::from_utf8(bytes).ok()
 }
 
-/// What can be shown of the bytes, with dots for the rest: one for each control character, and for each sequence of
-/// bytes that is no character.
+/// Printable form of the bytes, with a dot for each control character and for each sequence of bytes that is
+/// no character.
 fn shown(bytes: &[u8]) -> String {
     let mut text = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! What happened in the sessions, and how it is written down: the vocabulary of worker, logger and converter, and the
-//! output formats as [`Encoder`]s of it.
+//! Events of sessions, the common vocabulary of worker, logger and converter, and the output formats as
+//! [`Encoder`]s of them.
 
 pub(crate) mod address;
 pub(crate) mod civil;

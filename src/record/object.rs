@@ -7,7 +7,7 @@ use super::event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, Stat
 use super::json::{Object, digits};
 use crate::messages::Side;
 
-/// What has passed in a session so far.
+/// Totals of a session up to now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     /// Of the last event.
@@ -62,7 +62,7 @@ pub(crate) fn write_continue(info: &SessionInfo, progress: &Progress, out: &mut 
     object.end();
 }
 
-/// What start, continue and end say besides who is connected.
+/// Fields of start, continue and end besides the peers.
 struct Summary {
     state: &'static str,
     conn_state: ConnState,

@@ -3,7 +3,7 @@
 
 use super::{Event, Kind, Time};
 
-/// How far a session is.
+/// State of a session.
 #[derive(Debug)]
 pub(crate) struct Order {
     last: Time,
@@ -20,7 +20,7 @@ impl Order {
         in_time.then_some(Order { last: event.time, positions: [0; 2], ended: [false; 2] })
     }
 
-    /// Whether this event, with a payload of this length, may come next. Nothing may after the end.
+    /// Checks whether this event, with a payload of this length, may come next. Nothing may follow the end.
     pub(crate) fn allows(&mut self, event: &Event, payload: usize) -> bool {
         if event.time < self.last {
             return false;

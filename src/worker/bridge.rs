@@ -19,7 +19,7 @@ use super::transport::Peer;
 use crate::format::Need;
 use crate::messages::{self, Cause, Record, Side, WorkersEnd};
 
-/// How long a receiver may take nothing of what a failed peer sent before.
+/// Time for a receiver to accept data that a failed peer sent before.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The longest pause between two looks at what a receiver has acknowledged.
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(40);
 
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
-/// How a session is to go on.
+/// Parameters of a session.
 pub(super) struct Terms {
     pub(super) need: Need,
     /// `-b`
@@ -47,7 +47,7 @@ pub(super) struct Bridge<'a> {
     limit: Option<u64>,
     /// `-b` is reached: nothing more is read, what is held is passed on.
     full: bool,
-    /// Sides whose hang-up has been seen and says nothing new.
+    /// Sides whose POLLHUP has been handled.
     muted: [bool; 2],
     losses: Losses,
     idle: Idle,
@@ -110,8 +110,8 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// Takes acknowledgements; says whether the session is to end. That a record was waited for is not the fault of a
-    /// peer.
+    /// Receives acknowledgements; returns whether the session must end. Waiting for a record does not count
+    /// as a peer's idle time.
     fn hear_logger(&mut self) -> bool {
         let heard = self.receipts.hear(self.channel);
         if heard == Heard::Progress {
@@ -159,8 +159,8 @@ impl<'a> Bridge<'a> {
         PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
     }
 
-    /// A connection failed, and there is something to deliver to a receiver, or nobody to deliver it to. A peer that
-    /// only reads no more (as Unix sockets can say) may go on sending, and is given no time.
+    /// A connection has failed, and there is data to deliver, or no receiver for it. A peer that only stopped
+    /// reading (as Unix sockets can signal) may continue to send, and gets no extra time.
     fn is_delivering(&self) -> bool {
         let pending = self.losses.are_both() || self.flows.iter().any(|flow| !flow.is_empty());
         self.losses.first().is_some() && pending
@@ -184,8 +184,8 @@ impl<'a> Bridge<'a> {
 
     /// Waits for something to do; no events at all is the time-out.
     fn wait(&self, timeout: PollTimeout) -> io::Result<[PollFlags; 3]> {
-        // What has hung up and has nothing to do for us would be reported for ever: it is left out, and
-        // the channel takes its place because poll(2) wants a descriptor there.
+        // A closed connection without pending work would be reported continuously: it is left out, and the
+        // channel takes its place because poll(2) needs a descriptor there.
         let [client, server] = [0, 1].map(|index| self.muted[index] && self.interest(index).is_empty());
         let watched =
             |index: usize, muted| if muted { self.channel.as_fd() } else { self.peers[index].as_fd() };
@@ -206,8 +206,8 @@ impl<'a> Bridge<'a> {
         Ok([events(0), events(1), events(2)])
     }
 
-    /// Whether side `index` is to be read from: its flow can take something, and there is somebody to get it, or it
-    /// is what a lost peer sent last, which belongs into the record in any case.
+    /// Checks whether to read from side `index`: its flow has room, and there is a receiver, or it is the
+    /// last data of a lost peer, which is recorded in any case.
     fn reads(&self, index: usize) -> bool {
         let flow = &self.flows[index];
         let wanted = !flow.is_abandoned() || self.losses.of(flow.from).is_some();
@@ -219,7 +219,7 @@ impl<'a> Bridge<'a> {
         self.reads(index) && self.peers[index].is_tcp() && self.losses.of(SIDES[index]).is_some()
     }
 
-    /// Whether the flow to side `index` holds something that may be passed on.
+    /// Checks whether the flow to side `index` has data that may be forwarded.
     fn writes(&self, index: usize) -> bool {
         let flow = &self.flows[1 - index];
         !flow.is_empty() && !flow.awaits_record(&self.receipts)
@@ -382,7 +382,7 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// Waits; says whether the logger ends the session meanwhile.
+    /// Waits; returns whether the logger ends the session meanwhile.
     fn is_stopped_within(&self, pause: Duration) -> bool {
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
         let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO);

@@ -16,7 +16,7 @@ use super::transport::Peer;
 use crate::format::Need;
 use crate::messages::{self, Record, Side, WorkersEnd};
 
-/// A read that brings this much says that the flow is bulk, for which a pipe pays.
+/// A read of this size marks the flow as bulk, for which a pipe pays off.
 const BULK: usize = 64 * 1024;
 
 /// The size of that pipe.
@@ -29,7 +29,7 @@ const LIMITED_READ: usize = 16 * 1024;
 /// for what it uses.
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
-    /// How long a record may be: what the channel can hold.
+    /// Maximum length of a record: the capacity of the channel.
     record: usize,
 }
 
@@ -136,7 +136,7 @@ impl Flow {
         matches!(self.held, Held::Nothing)
     }
 
-    /// What is held is not recorded yet.
+    /// Checks whether the held data is not yet recorded.
     pub(super) fn awaits_record(&self, receipts: &Receipts) -> bool {
         !self.is_empty() && !receipts.cover(self.place)
     }

@@ -34,13 +34,13 @@ const RECORD: usize = 128 * 1024;
 /// Things that happen in one run.
 const MOST: usize = 64;
 
-/// How long the cast waits for the worker to do something, in milliseconds.
+/// Milliseconds for which the peers wait for the worker.
 const MOMENT: u8 = 2;
 
 static LISTENER: LazyLock<TcpListener> = LazyLock::new(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
 
-/// What Rust's runtime does before `main`, which here is not Rust's: writing to who is gone is no more than an
-/// error. Before there are threads.
+/// Does what Rust's runtime does before `main`, which is not Rust's here: writing to a closed connection is
+/// only an error. Must run before there are threads.
 pub fn prepare() {
     SigSet::from(Signal::SIGPIPE).thread_block().expect("a signal");
 }
@@ -87,7 +87,7 @@ struct Peer {
     over: bool,
 }
 
-/// There may be none for a while, when so many have been made that no port is left.
+/// Fails temporarily when all ports have been used.
 fn connection() -> io::Result<(Option<OwnedFd>, OwnedFd)> {
     let ours = TcpStream::connect(LISTENER.local_addr()?)?;
     Ok((Some(ours.into()), LISTENER.accept()?.0.into()))
@@ -152,7 +152,7 @@ impl Peer {
     }
 }
 
-/// Whom the worker hears.
+/// The peers of the worker.
 struct Cast {
     /// Client and server.
     peers: [Peer; 2],
@@ -171,7 +171,7 @@ struct Cast {
 }
 
 impl Cast {
-    /// Says the one thing that a worker is told.
+    /// Sends the only message that a worker receives.
     fn begin(logger: Logger, script: &mut Script<'_>) -> Cast {
         let (kinds, how) = (script.byte(), script.byte());
         let [(client, its), (server, theirs)] = [peer(kinds), peer(kinds >> 3)];
@@ -250,7 +250,7 @@ impl Cast {
         while self.read_record() {}
     }
 
-    /// Reads one record, if there is one; says whether there was.
+    /// Reads one record; returns `false` if there is none.
     fn read_record(&mut self) -> bool {
         let Some(logger) = &self.logger else { return false };
         let length = match logger.receive_frame(&mut self.room, Wait::No).expect("a record") {
@@ -300,8 +300,7 @@ impl Cast {
         }
     }
 
-    /// Everybody hears what is still to come, and nobody says more. Without its channel a worker ends whatever
-    /// the peers do.
+    /// Receives the rest and sends nothing more. Without its channel a worker ends whatever the peers do.
     fn leave(&mut self) {
         if self.logger.is_some() {
             self.peers.iter().for_each(Peer::end);
@@ -316,7 +315,7 @@ impl Cast {
         let Some(need) = self.need else { return };
         let told = self.closed.is_some();
         assert!(status != 0 || told || self.deserted, "in order, without a last word");
-        // What was urgent has a place of its own, or none.
+        // Urgent data has a separate position, or none.
         if self.urgent {
             return;
         }

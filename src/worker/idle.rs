@@ -14,7 +14,7 @@ pub(super) struct Idle(Option<Watch>);
 struct Watch {
     limit: Duration,
     moved: Instant,
-    /// What was outstanding to client and server at the last look.
+    /// Length of the send queues to client and server at the last check.
     outstanding: [usize; 2],
     looked: Instant,
 }
@@ -39,7 +39,7 @@ impl Idle {
         self.0.as_ref().map(Watch::next_look)
     }
 
-    /// Looks at the send queues; says whether nothing has moved for the whole time.
+    /// Checks the send queues; returns whether nothing has moved for the whole time.
     pub(super) fn is_over(&mut self, now: Instant, outstanding: impl FnOnce() -> [usize; 2]) -> bool {
         self.0.as_mut().is_some_and(|watch| watch.is_over(now, outstanding()))
     }

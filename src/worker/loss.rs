@@ -69,8 +69,8 @@ impl Losses {
         }
     }
 
-    /// The cause of a session that ends for the loss of `side`. `unread` tells whether the other side has sent
-    /// something that was not received.
+    /// Cause of a session that ends for the loss of `side`. `unread` returns whether the other side has sent
+    /// data that was not received.
     pub(super) fn cause(&self, side: Side, tcp: bool, unread: impl FnOnce() -> bool) -> Cause {
         match self.of(side) {
             Some(Loss::Closed) if !unread() => Cause::Done,

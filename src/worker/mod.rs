@@ -1,5 +1,5 @@
-//! A worker serves one session. It is forked by the zygote, already locked; it receives two connected
-//! sockets, forwards between them, and tells the logger everything before it passes it on.
+//! A worker serves one session. The zygote forks it, already confined; it receives two connected sockets and
+//! forwards between them, with a record to the logger before each byte.
 //!
 //! It opens, connects, binds and executes nothing, and uses no heap that it did not inherit.
 
@@ -57,13 +57,13 @@ fn take_session(channel: &WorkersEnd) -> Result<Option<Session>, ChannelError> {
     }
 }
 
-/// Two peers, and what is to be told of them.
+/// Two peers, and the records to make of them.
 pub(crate) struct Session {
     terms: Terms,
     peers: [Peer; 2],
 }
 
-/// What fork does not hand on: the end with our parent, and that we cannot fork in turn.
+/// Applies what fork does not inherit: the end with the parent, and the ban on forks.
 fn settle(zygote: Pid) -> Option<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).ok()?;
     if sys::parent() != zygote {
@@ -87,12 +87,11 @@ pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2]
     sys::exit_now(forward(&mut bridge))
 }
 
-/// Forwards to the end and tells the logger of it; says with what status the worker ends.
+/// Forwards to the end and reports it to the logger; returns the worker's exit status.
 fn forward(bridge: &mut Bridge<'_>) -> i32 {
     match bridge.run() {
         Ok(cause) => bridge.finish(cause).map_or(1, |()| 0),
-        // Only what concerns the channel comes here: the logger is gone, and nobody would see what we
-        // forward from now on.
+        // Only errors of the channel come here: the logger is gone, and nothing may be forwarded unrecorded.
         Err(_) if bridge.logger_lost() => 1,
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(0);

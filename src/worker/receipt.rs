@@ -1,4 +1,4 @@
-//! What the logger has acknowledged: bytes are passed on when their record is covered.
+//! Acknowledgements of the logger: bytes are forwarded when their record is covered.
 
 use std::cell::Cell;
 
@@ -10,7 +10,7 @@ use crate::messages::{Acknowledge, ToWorker, WorkersEnd};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place(u64);
 
-/// What has come from the logger.
+/// Messages received from the logger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Nothing,

@@ -31,13 +31,13 @@ impl Peer {
         recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Whether bytes have arrived that have not been received.
+    /// Checks for bytes that have arrived and have not been received.
     pub(super) fn has_input(&self) -> bool {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
         recv(self.socket.as_raw_fd(), &mut [0], flags).is_ok_and(|length| length > 0)
     }
 
-    /// Whether the next byte is the urgent one.
+    /// Checks whether the next byte is the urgent one.
     pub(super) fn at_mark(&self) -> bool {
         sys::at_mark(self.socket.as_fd()).unwrap_or(false)
     }
@@ -83,7 +83,7 @@ impl Peer {
         if self.is_tcp() { self.send(&[], false).err().filter(|errno| *errno != Errno::EAGAIN) } else { None }
     }
 
-    /// Whether the connection is known to be broken.
+    /// Checks whether the connection is known to be broken.
     pub(super) fn is_broken(&self) -> bool {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
         let events = poll(&mut fds, PollTimeout::ZERO).ok().and_then(|_| fds[0].revents());

@@ -1,5 +1,5 @@
-//! Outputs that fail in the middle: what the disk or the network file system says is told, and the exit status
-//! remembers it.
+//! Outputs that fail during a session: the error of the disk or network file system is reported and sets the
+//! exit status.
 
 use std::fs;
 use std::path::Path;

@@ -30,7 +30,7 @@ impl Backlog {
         (self.recorded > 0 && self.recorded >= self.most / 4).then_some(self.recorded)
     }
 
-    /// Whether this number of sessions may wait for names although they are over: half of the bound.
+    /// Checks whether this number of ended sessions may wait for names: half of the bound.
     fn may_wait_for_names(&self, sessions: usize) -> bool {
         sessions <= self.most as usize / 2
     }

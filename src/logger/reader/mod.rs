@@ -37,7 +37,7 @@ use pace::{Next, Pace};
 use receipts::Receipts;
 use saved::SavedSessions;
 
-/// What epoll calls the descriptors that are not sessions; sessions are numbered from 1.
+/// Epoll ids of descriptors other than sessions, which are numbered from 1.
 const PARENT: u64 = u64::MAX;
 const RESOLVER: u64 = u64::MAX - 1;
 const WRITERS: u64 = u64::MAX - 2;
@@ -47,13 +47,13 @@ const SAVED: u64 = u64::MAX - 4;
 /// Messages of one peer in a row, before others get their turn.
 const TURN: usize = 8;
 
-/// How often we look after the parent while all batches are with the writers.
+/// Interval of checks on the parent while the writers hold all batches.
 const LOOK_UP: Duration = Duration::from_millis(200);
 
 /// Questions about addresses that we listen on have numbers from here; sessions have two each below.
 const LISTENING: u64 = 1 << 62;
 
-/// How sessions are taken in.
+/// Limits of the intake of sessions.
 pub(super) struct Intake {
     pub(super) sharing: Sharing,
     /// Maximum number of sessions that are over and not yet recorded to the end.
@@ -75,7 +75,7 @@ pub(super) struct Reader<'a> {
     /// Those of them that wait for something, but not for ever.
     watched: Vec<u64>,
     statistics: Statistics,
-    /// Whether what passes is counted while it does.
+    /// Bytes are counted while they pass.
     counted: bool,
     /// With `Sharing::Serial`, sessions that begin when the one before them is written. The first is the
     /// one that is read.
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Runs until the parent says that it is over, or is gone.
+    /// Runs until the parent orders the end, or is gone.
     pub(super) fn serve(mut self, _locked: &Locked) -> Result<(), Trouble> {
         let mut events = [EpollEvent::empty(); 64];
         let mut patience = EpollTimeout::ZERO;
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         self.sessions.is_empty() && self.listening.is_empty() && self.saved.is_none()
     }
 
-    /// Waits for events and reacts to them; says how many there were.
+    /// Waits for events and handles them; returns their number.
     fn react(&mut self, events: &mut [EpollEvent], patience: EpollTimeout) -> Result<usize, Trouble> {
         let count = match self.epoll.wait(events, patience) {
             Err(Errno::EINTR) => 0,
@@ -309,7 +309,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Times are what the parent says, but not in the future, and in their order.
+    /// Times come from the parent, but are neither in the future nor out of order.
     fn info(&self, opening: Opening, meeting: Meeting) -> SessionInfo {
         let Opening { number, peers, locals, accepted, started } = opening;
         let started = Time::from_nanos(started).min(Time::now());
@@ -360,7 +360,7 @@ impl<'a> Reader<'a> {
         if self.writers.number() == 0 {
             self.acknowledge();
         }
-        // What an output has not taken, no peer gets: not even what is read until the loss is told.
+        // Bytes that an output did not accept reach no peer, including those read until the loss is reported.
         if self.writers.have_lost() {
             self.stop_all();
         }
@@ -401,7 +401,7 @@ impl<'a> Reader<'a> {
 
     fn look_up(&mut self) -> Result<(), Trouble> {
         while let Some(signal) = self.parent_died.read_signal()? {
-            // From somebody who rotates logs and takes us for the one to be told.
+            // From a log rotation that addresses this process.
             if signal.ssi_signo == Signal::SIGHUP as u32 {
                 self.reopen();
             }
@@ -410,7 +410,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The signal says that somebody may have died; this is whether it was our parent.
+    /// Checks, after a signal for a dead process, whether it was the parent.
     fn orphan_if_alone(&mut self) {
         if sys::parent() != self.parent_pid {
             self.orphan();
@@ -427,11 +427,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Everything is recorded: writes it, and says so.
+    /// Writes the rest of the records, and reports that.
     fn finish(mut self) -> Result<(), Trouble> {
         self.hand_on();
         let Reader { writers, parent, parent_pid, mut notes, mut orphaned, .. } = self;
-        // Nobody reads the signals any more: that the parent is gone has to be looked at.
+        // Signals are no longer read, so that the parent is polled.
         let look_up = || {
             if !orphaned && sys::parent() != parent_pid {
                 orphaned = true;
@@ -455,7 +455,7 @@ fn end_soon() {
     nix::unistd::alarm::set(1);
 }
 
-/// What has become of an output.
+/// State of an output.
 #[derive(PartialEq, Eq)]
 enum Output {
     Lost,

@@ -22,7 +22,7 @@ const COALESCED: u32 = 4;
 /// Bytes in a batch that outweigh waking the writers.
 const WORTHWHILE: usize = 4096;
 
-/// What the reader does when nothing is left to read.
+/// Action of the reader when nothing is left to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Sleeps for [`COALESCE_DELAY`], then looks again.

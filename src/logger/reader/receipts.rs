@@ -117,8 +117,8 @@ impl Reader<'_> {
         while let Some(steps) = self.receipts.complete() {
             for (number, steps) in steps {
                 let channel = self.sessions.get(&number).and_then(|session| session.channel.as_ref());
-                // One that is gone waits for nothing; one that says more than it may, and so has more to hear than its
-                // channel holds, has nothing to expect.
+                // A worker that is gone waits for nothing; one that sends more than it may, and so has more
+                // acknowledgements than its channel holds, gets none.
                 let _ =
                     channel.map(|channel| channel.send_with(&ToWorker::Recorded { steps }, &[], Wait::No));
             }

@@ -68,7 +68,7 @@ impl Reader<'_> {
         self.add(Item::Event { event, payload });
     }
 
-    /// It ends when it finds its channel closed, and the parent tells why nothing more comes.
+    /// The converter ends when its channel is closed, and the parent reports why.
     fn cut_converter_off(&mut self) {
         self.saved = None;
         self.notes.tell(Level::Error, "the converter broke the protocol");

@@ -1,4 +1,4 @@
-//! What workers report, each for its own session, in the order in which it is recorded.
+//! Reports of workers, each for its own session, in the order of recording.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::role::Trouble;
 /// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
 const HELD: usize = 4 << 20;
 
-/// What the other outputs say of a session that ends because one is lost.
+/// Note of the other outputs about a session that ends because one is lost.
 const OUTPUT_LOST: &str = "Session ended: an output cannot be written any more.";
 
 impl Reader<'_> {
@@ -236,7 +236,7 @@ impl Reader<'_> {
     pub(super) fn end_abnormally(&mut self, number: u64, note: String) {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.give_up();
-            // Whatever else comes from there is not heard; a worker that is still alive ends.
+            // Later messages are not received; a worker that is still alive ends.
             if let Some(channel) = &session.channel {
                 let _ = channel.finish_sending();
                 let _ = self.epoll.delete(channel);

@@ -1,5 +1,5 @@
-//! What the logger lets a worker say, whatever it says: nothing of a side that has ended, nothing after the
-//! last word, and one end of the worker.
+//! Checks of a worker's messages: no data of a side that has ended, nothing after the close, and one end of
+//! the worker.
 //!
 //! Each byte of an input is something that happens; the logger's own steps are those of `reader`.
 
@@ -38,7 +38,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-/// What has been allowed so far.
+/// Messages accepted up to now.
 #[derive(Default)]
 struct Seen {
     ended: [bool; 2],

@@ -124,7 +124,7 @@ pub(super) fn statistics(time: Time, packets: u64, out: &mut Vec<u8>) {
     block.end();
 }
 
-/// What a packet has besides its bytes.
+/// Metadata of a packet.
 pub(super) struct Meta<'a> {
     pub(super) time: Time,
     /// 1 from the client, 2 from the server.
@@ -134,7 +134,7 @@ pub(super) struct Meta<'a> {
     pub(super) comments: &'a [Vec<u8>],
 }
 
-/// A packet: `head` and `payload`; or, where `missing` is more than 0, so many bytes that are not recorded.
+/// Writes a packet: `head` and `payload`, or a number of `missing` bytes that are not recorded.
 pub(super) fn packet(meta: &Meta<'_>, head: &[u8], payload: &[u8], missing: usize, out: &mut Vec<u8>) {
     let captured = head.len() + payload.len();
     let mut block = Block::begin(PACKET, out);

@@ -1,7 +1,7 @@
 //! Saved records, decoded: both encodings into the same events. Pure code over bytes that a stranger may have written.
 //!
-//! A decoder is handed the bytes that are there and takes one unit from their front, a line or a block; the caller
-//! fetches more where that is not enough. What it holds is bounded by the limits below, whatever a record says.
+//! A decoder gets the available bytes and takes one unit from their front, a line or a block; the caller
+//! fetches more if that is not enough. Its memory is bounded by the limits below, whatever a record contains.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -38,7 +38,7 @@ pub(crate) enum Stop<E> {
     Sink(E),
 }
 
-/// What became of the bytes at the front.
+/// Result of decoding the bytes at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// This number of them is decoded.
@@ -47,8 +47,8 @@ pub(crate) enum Taken {
     Needs(usize),
 }
 
-/// A receiver of events, each with its payload. [`Event::session`] tells open sessions apart; their numbers may be the
-/// same where runs of the program were appended or merged.
+/// A receiver of events, each with its payload. [`Event::session`] distinguishes open sessions; the numbers
+/// of sessions may repeat where runs of the program were appended or merged.
 pub(crate) type Sink<'s, E> = dyn FnMut(Event, &[u8]) -> Result<(), E> + 's;
 
 /// Decodes the parts of a record, one after the other.
@@ -71,7 +71,7 @@ impl Decoder {
         self.encoding = None;
     }
 
-    /// Decodes the unit at the front of `bytes`. `is_all` tells that nothing follows them.
+    /// Decodes the unit at the front of `bytes`. `is_all` is set if nothing follows them.
     pub(crate) fn take<E>(
         &mut self,
         bytes: &[u8],

@@ -13,7 +13,7 @@ use crate::messages::{Address, Side};
 use crate::record::address::unix_path;
 use crate::record::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 
-/// What an object may hold. A key that is missing has a value that its event refuses, or does without.
+/// Fields of an object. A missing key has a value that its event rejects or ignores.
 #[derive(Debug, Deserialize)]
 pub(super) struct Object<'a> {
     #[serde(borrow)]
@@ -146,7 +146,7 @@ impl<'a> Object<'a> {
         sessions.begin(info, sink).map(drop)
     }
 
-    /// What a start tells. `accepted` is known where packets have times of their own.
+    /// Description of a session from its start. `accepted` is known if packets have their own times.
     pub(super) fn info(&self, name: EventName, accepted: Option<Time>) -> Option<SessionInfo> {
         let time = self.time()?;
         let started = match name {

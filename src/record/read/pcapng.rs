@@ -49,7 +49,7 @@ struct Block<'a> {
     options: &'a [u8],
 }
 
-/// What a packet block tells besides the packet.
+/// Metadata of a packet block.
 pub(super) struct Meta<'a> {
     pub(super) time: Time,
     pub(super) from: Side,

@@ -41,7 +41,7 @@ impl Sessions {
         same.iter().find(|(other, _)| other == run).map(|(_, id)| *id)
     }
 
-    /// Emits the start of a session, and says by which id its other events are emitted.
+    /// Emits the start of a session, and returns the id of its other events.
     pub(super) fn begin<E>(&mut self, info: SessionInfo, sink: &mut Sink<'_, E>) -> Result<u64, Stop<E>> {
         let (number, run) = (info.number, info.run.to_string());
         if self.open.len() >= MOST_SESSIONS || number == 0 || number >= SECOND {

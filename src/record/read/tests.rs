@@ -10,7 +10,7 @@ type Got = (Event, Vec<u8>);
 /// Where a record stops, and why; nothing for one that is cut there.
 type Stopped = (usize, Option<Stop<()>>);
 
-/// Decodes a whole record; says what came, and where and why it stopped.
+/// Decodes a whole record; returns the events, and the position and reason of an early stop.
 fn decoded(record: &[u8]) -> (Vec<Got>, Result<(), Stopped>) {
     let mut decoder = Decoder::default();
     let (mut got, mut at) = (Vec::new(), 0);

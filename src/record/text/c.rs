@@ -7,7 +7,7 @@ const STRETCH: usize = 256;
 /// A byte becomes four characters at most.
 const ROOM: usize = 4 * STRETCH;
 
-/// How each byte is written, and how many of the four characters that takes.
+/// Escaped form of each byte, and its length out of four characters.
 static ESCAPES: [([u8; 4], u8); 256] = escapes();
 
 const fn escapes() -> [([u8; 4], u8); 256] {
@@ -68,7 +68,7 @@ fn escaped(last: u8, bytes: &[u8], text: &mut [u8; ROOM + 4]) -> usize {
             end += 1;
         }
         let (characters, length) = &ESCAPES[usize::from(byte)];
-        // The remainder changes nothing, but tells the compiler that the end is within the text.
+        // The remainder has no effect, but proves to the compiler that the end is within the text.
         text[end % ROOM..][..4].copy_from_slice(characters);
         end += usize::from(*length);
     }
@@ -87,7 +87,7 @@ mod tests {
         out
     }
 
-    /// What a C compiler makes of the body of a string literal; None where it would complain.
+    /// Bytes of a C string literal with this body; `None` if a compiler would reject it.
     fn read(text: &[u8]) -> Option<Vec<u8>> {
         let mut text = trigraphs_replaced(text).into_iter().peekable();
         let mut bytes = Vec::new();

@@ -121,12 +121,12 @@ fn text(out: Vec<u8>) -> String {
     String::from_utf8(out).expect("UTF-8")
 }
 
-/// Whether a terminal would do something instead of showing this.
+/// Checks for a character that a terminal obeys instead of showing it.
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What a C compiler makes of the body of a string literal; None where it would complain.
+/// Bytes of a C string literal with this body; `None` if a compiler would reject it.
 fn c_string(literal: &str) -> Option<Vec<u8>> {
     let mut literal = literal.to_owned();
     for (trigraph, meaning) in

@@ -19,12 +19,12 @@ pub(in crate::record) use count::decimal;
 use count::quantity;
 pub(super) use encoder::TextEncoder;
 
-/// A write of its own costs about as much as copying so many bytes.
+/// Number of bytes whose copy costs about as much as a separate write.
 const LONG: usize = 16 * 1024;
 
 /// One session as one output shows it.
 pub(crate) struct SessionText {
-    /// What every line starts with: `[7] `, or nothing.
+    /// Start of every line: `[7] `, or nothing.
     label: Box<[u8]>,
     body: Body,
     /// The one side whose traffic is shown here: `--only`, and files of one direction (`%d`).
@@ -33,8 +33,7 @@ pub(crate) struct SessionText {
     in_line: bool,
 }
 
-/// What becomes of a record. `password` alone has no frame around it and looks at more than one
-/// record at a time.
+/// Form of a record. `password` has no frame and evaluates more than one record at a time.
 enum Body {
     C,
     Hex,
@@ -69,17 +68,17 @@ impl Body {
 }
 
 impl SessionText {
-    /// `label` is the session's number where several sessions may share the output at one time.
-    /// `terminal` tells that the output is one, so that `raw` must not be taken literally.
+    /// `label` is the session's number if concurrent sessions share the output. `terminal` marks a terminal,
+    /// on which `raw` must not be literal.
     pub(crate) fn new(format: Format, label: Option<u64>, terminal: bool) -> Self {
         let label = label.map(|number| format!("[{number}] ")).unwrap_or_default().into_bytes();
         let body = Body::new(format, &label, terminal);
         SessionText { label: label.into(), body, only: None, in_line: false }
     }
 
-    /// Restricts it to one direction, if `side` says so. `raw` becomes the bytes and nothing else; the other
-    /// formats keep their frame, of which what is about the other direction alone is left out. `password` reads
-    /// both all the same: the server's answer tells whether a login was accepted.
+    /// Restricts the output to one direction, if `side` is given. `raw` becomes exactly the bytes; the other
+    /// formats keep their frame, without lines about the other direction. `password` reads both nevertheless,
+    /// because the server's answer is the verdict on a login.
     pub(crate) fn only(self, side: Option<Side>) -> Self {
         let body = match self.body {
             Body::Raw if side.is_some() => Body::Bytes,
@@ -89,7 +88,7 @@ impl SessionText {
         SessionText { body, only: side, ..self }
     }
 
-    /// Whether this shows, or has to know, what comes from this side.
+    /// Checks whether this format shows, or needs, data from this side.
     fn follows(&self, from: Side) -> bool {
         matches!(self.body, Body::Password(_)) || self.only.is_none_or(|only| only == from)
     }
@@ -162,7 +161,7 @@ impl SessionText {
         });
     }
 
-    /// A line of the frame that says why the session did not end by itself.
+    /// Writes a line of the frame with the reason of an abnormal end.
     pub(crate) fn note(&mut self, text: &str, out: &mut Vec<u8>) {
         self.frame(out, |out| visible::append(text.as_bytes(), false, out));
     }
@@ -206,7 +205,7 @@ fn on_a_line(in_line: &mut bool, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u
     *in_line = out.last() != Some(&b'\n');
 }
 
-/// How a record starts.
+/// Start of a record.
 #[derive(Clone, Copy)]
 struct Start<'a> {
     label: &'a [u8],
@@ -226,7 +225,7 @@ impl Start<'_> {
         });
     }
 
-    /// Whether other sessions write into the same output, so that no record may leave a line open.
+    /// Checks whether other sessions write into the same output, so that no record may leave a line open.
     fn shares_output(self) -> bool {
         !self.label.is_empty()
     }

@@ -12,8 +12,8 @@ pub(super) fn raw(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// What `raw` becomes on a terminal: line ends and tabs do their work, printable text is shown, and
-/// whatever else the terminal might obey is spelled out.
+/// Form of `raw` on a terminal: line ends and tabs are kept, printable text is shown, and everything else
+/// that a terminal might obey is escaped.
 pub(super) fn visible(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
     record(start, bytes, out, harmless);
 }
