@@ -1,9 +1,15 @@
 //! The bridge is transparent: what one peer does to the connection reaches the other unchanged.
 
 mod bulk;
+mod causes;
 mod dialling;
 mod early;
 mod endings;
+mod random;
+mod script;
+mod states;
+mod table;
+mod vanished;
 
 use std::time::{Duration, Instant};
 

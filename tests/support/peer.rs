@@ -126,6 +126,23 @@ impl Peer {
         self.received.add(&buffer);
     }
 
+    /// Reads `length` bytes of any value.
+    #[track_caller]
+    pub fn skip(&mut self, length: usize) {
+        let mut buffer = vec![0; length];
+        self.stream.read_exact(&mut buffer).expect("receive");
+        self.received.add(&buffer);
+    }
+
+    /// Waits; the connection must be open all the time. What arrives is not received.
+    #[track_caller]
+    pub fn expect_no_end(&mut self, duration: Duration) {
+        thread::sleep(duration);
+        let mut byte = [0];
+        let seen = recv(self.stream.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        assert!(!matches!(seen, Ok(0) | Err(Errno::ECONNRESET)), "{seen:?}");
+    }
+
     /// Returns the rest of the stream, which must end with FIN.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {

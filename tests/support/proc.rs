@@ -152,11 +152,25 @@ pub fn owner(pid: Pid) -> u32 {
 
 /// Processor time used by the process.
 pub fn cpu(pid: Pid) -> Duration {
+    ticks(pid, 14)
+}
+
+/// Processor time of the children that a process has waited for, user and system.
+pub fn cpu_of_children(pid: Pid) -> Duration {
+    ticks(pid, 16)
+}
+
+/// The sum of two fields of `/proc/PID/stat` that count hundredths of a second, the first of which has this number
+/// in proc(5).
+fn ticks(pid: Pid, first: usize) -> Duration {
     let stat = fs::read_to_string(file(pid, "stat")).expect("/proc/PID/stat");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
-    // proc(5): utime and stime are fields 14 and 15, in hundredths of a second; the name is field 2.
-    let ticks =
-        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+    // The name is field 2.
+    let ticks = fields
+        .split_whitespace()
+        .skip(first - 3)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().expect("a number"));
     Duration::from_millis(10 * ticks.sum::<u64>())
 }
 

@@ -1,0 +1,308 @@
+//! Scripts of two peers: what they do, one line each, and what each of them observes.
+//!
+//! Steps are separated by `;`. Each names the peer, `a` or `b`, what it does, and a number where one is needed:
+//! `a.send 10; a.finish; b.rest`. The server is accepted when it does something for the first time.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
+use nix::sys::stat::fstat;
+use nix::sys::time::TimeVal;
+use privsep::sys::at_mark;
+
+use crate::support::wait::PATIENCE;
+
+/// Time without progress after which a peer that pushes is stalled.
+const STALL: Duration = Duration::from_millis(300);
+
+/// One peer: its end of the connection, and how much it has sent and received.
+pub struct Actor {
+    socket: Option<OwnedFd>,
+    seed: u64,
+    sent: u64,
+    received: u64,
+    sending: Option<JoinHandle<()>>,
+}
+
+/// Byte `at` of what the peer with this seed sends: none of them needs an escape in a record.
+fn pattern(seed: u64, at: u64) -> u8 {
+    0x60 | (at.wrapping_mul(7) ^ (at >> 6) ^ (at >> 13) ^ seed) as u8 & 0x0f
+}
+
+fn piece(seed: u64, from: u64, length: u64) -> Vec<u8> {
+    (from..from + length).map(|at| pattern(seed, at)).collect()
+}
+
+/// Whether `bytes` are what the peer with this seed sends first.
+pub fn is_prefix(seed: u64, bytes: &[u8]) -> bool {
+    bytes == piece(seed, 0, bytes.len() as u64)
+}
+
+impl Actor {
+    pub fn new(socket: OwnedFd, seed: u64) -> Actor {
+        let _ = setsockopt(&socket, sockopt::TcpNoDelay, &true);
+        setsockopt(&socket, sockopt::OobInline, &true).expect("SO_OOBINLINE");
+        let patience = TimeVal::new(PATIENCE.as_secs().try_into().expect("seconds"), 0);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &patience).expect("SO_RCVTIMEO");
+        setsockopt(&socket, sockopt::SendTimeout, &patience).expect("SO_SNDTIMEO");
+        Actor { socket: Some(socket), seed, sent: 0, received: 0, sending: None }
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("the script has not closed it").as_fd()
+    }
+
+    /// Does one thing; says what it observed, if the direct connection and the bridge are to agree on it. `there`
+    /// is the seed of the other peer, and what it has sent.
+    fn act(&mut self, verb: &str, number: u64, there: (u64, u64)) -> Option<String> {
+        match verb {
+            "send" => self.send(number, MsgFlags::empty()),
+            "bytes" => (0..number).find_map(|_| self.send(1, MsgFlags::empty())),
+            "urgent" => self.send(number, MsgFlags::MSG_OOB),
+            "push" => self.push(number),
+            "stream" => self.stream(number),
+            "get" => Some(self.get(number, there.0)),
+            "all" => {
+                Some(self.get(there.1 - self.received, there.0)).map(|it| it.replace(char::is_numeric, ""))
+            }
+            "rest" => Some(self.rest(there.0)),
+            "ending" => Some(self.rest(there.0).replace(char::is_numeric, "")),
+            "marks" => Some(self.marks(number, there.0)),
+            "fails" => Some(self.fails()),
+            "sees" => self.sees(number),
+            "pause" => {
+                thread::sleep(Duration::from_millis(number));
+                None
+            }
+            "finish" => shutdown(self.socket().as_raw_fd(), Shutdown::Write).err().map(|it| it.to_string()),
+            "deaf" => shutdown(self.socket().as_raw_fd(), Shutdown::Read).err().map(|it| it.to_string()),
+            "close" => {
+                self.socket = None;
+                None
+            }
+            "reset" => {
+                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&self.socket(), sockopt::Linger, &linger).expect("SO_LINGER");
+                self.socket = None;
+                None
+            }
+            other => panic!("no such step: {other}"),
+        }
+    }
+
+    fn send(&mut self, length: u64, flags: MsgFlags) -> Option<String> {
+        let bytes = piece(self.seed, self.sent, length);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            match send(self.socket().as_raw_fd(), rest, flags | MsgFlags::MSG_NOSIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::EAGAIN) => return Some("not taken".into()),
+                Err(_) => return Some("broken".into()),
+            }
+        }
+        self.sent += length;
+        None
+    }
+
+    /// Sends until nothing more is taken. Errors are not compared: their moment varies.
+    fn push(&mut self, most: u64) -> Option<String> {
+        let stall = TimeVal::new(0, STALL.as_micros().try_into().expect("microseconds"));
+        setsockopt(&self.socket(), sockopt::SendTimeout, &stall).expect("SO_SNDTIMEO");
+        let end = self.sent + most;
+        while self.sent < end {
+            let bytes = piece(self.seed, self.sent, (end - self.sent).min(64 * 1024));
+            match send(self.socket().as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL) {
+                Ok(sent) => self.sent += sent as u64,
+                Err(_) => return None,
+            }
+        }
+        Some("everything was taken".into())
+    }
+
+    /// Sends in a thread of its own.
+    fn stream(&mut self, length: u64) -> Option<String> {
+        let (seed, from) = (self.seed, self.sent);
+        let socket = self.socket().try_clone_to_owned().expect("dup");
+        self.sending = Some(thread::spawn(move || {
+            let bytes = piece(seed, from, length);
+            let mut rest = &bytes[..];
+            while let Ok(sent @ 1..) = send(socket.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
+                rest = &rest[sent..];
+            }
+        }));
+        self.sent += length;
+        None
+    }
+
+    /// Receives at most `most` bytes, and judges them.
+    fn receive(&mut self, most: u64, seed: u64) -> Result<u64, &'static str> {
+        let mut buffer = vec![0; most.min(256 * 1024) as usize];
+        let length = match recv(self.socket().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(length) => length as u64,
+            Err(Errno::EAGAIN) => return Err("nothing"),
+            Err(Errno::ECONNRESET) => return Err("reset"),
+            Err(_) => return Err("broken"),
+        };
+        if buffer[..length as usize] != piece(seed, self.received, length) {
+            return Err("other bytes");
+        }
+        self.received += length;
+        Ok(length)
+    }
+
+    fn get(&mut self, length: u64, seed: u64) -> String {
+        let end = self.received + length;
+        while self.received < end {
+            match self.receive(end - self.received, seed) {
+                Ok(0) => return format!("the end at {} of {end}", self.received),
+                Ok(_) => {}
+                Err(what) => return format!("{what} at {} of {end}", self.received),
+            }
+        }
+        format!("{length} bytes")
+    }
+
+    fn rest(&mut self, seed: u64) -> String {
+        let start = self.received;
+        let how = loop {
+            match self.receive(u64::MAX, seed) {
+                Ok(0) => break "end",
+                Ok(_) => {}
+                Err(what) => break what,
+            }
+        };
+        format!("{} bytes, then {how}", self.received - start)
+    }
+
+    /// Receives `length` bytes with an eye on the urgent mark; says where the last one was.
+    fn marks(&mut self, length: u64, seed: u64) -> String {
+        let end = self.received + length;
+        let mut last = None;
+        while self.received < end {
+            let here = self.received;
+            let mark = self.readable() && at_mark(self.socket()).expect("SIOCATMARK");
+            let most = if mark { 1 } else { end - here };
+            match self.receive(most, seed) {
+                Ok(0) => return format!("the end at {here}"),
+                Ok(_) => last = if mark { Some(here) } else { last },
+                Err(what) => return format!("{what} at {here}"),
+            }
+        }
+        format!("{length} bytes, urgent at {last:?}")
+    }
+
+    fn readable(&self) -> bool {
+        let mut fds = [PollFd::new(self.socket(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::from(10_000_u16)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn fails(&mut self) -> String {
+        for _ in 0..2000 {
+            match send(self.socket().as_raw_fd(), &[pattern(self.seed, self.sent)], MsgFlags::MSG_NOSIGNAL) {
+                Ok(_) => self.sent += 1,
+                Err(_) => return "writing fails".into(),
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        "it is still taken".into()
+    }
+
+    /// Bytes that have arrived and were not received. The system has them for TCP; of a Unix socket they can be
+    /// looked at, while an urgent byte would stop that.
+    fn arrived(&self) -> u64 {
+        let inode = fstat(self.socket()).expect("fstat").st_ino.to_string();
+        let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let queues =
+            rows.into_iter().find(|row| row.get(9) == Some(&inode.as_str())).map(|row| row[4].to_owned());
+        if let Some((_, waiting)) = queues.as_deref().and_then(|queues| queues.split_once(':')) {
+            return u64::from_str_radix(waiting, 16).expect("a number");
+        }
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.socket().as_raw_fd(), &mut vec![0; 64 * 1024], flags).map_or(0, |seen| seen as u64)
+    }
+
+    /// Waits until `length` bytes have arrived, without receiving them.
+    fn sees(&mut self, length: u64) -> Option<String> {
+        for _ in 0..5000 {
+            if self.arrived() >= length {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Some(format!("{length} bytes do not arrive"))
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.socket {
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        }
+        let sending = self.sending.take();
+        sending.into_iter().for_each(|sending| drop(sending.join()));
+    }
+}
+
+/// The two peers. The server is made when it is needed.
+pub struct Stage<'a> {
+    actors: [Option<Actor>; 2],
+    accept: &'a dyn Fn() -> OwnedFd,
+    /// `a` is the server.
+    swapped: bool,
+}
+
+const SEEDS: [u64; 2] = [3, 9];
+
+pub fn seed(side: usize) -> u64 {
+    SEEDS[side]
+}
+
+impl<'a> Stage<'a> {
+    pub fn new(client: OwnedFd, accept: &'a dyn Fn() -> OwnedFd, swapped: bool) -> Stage<'a> {
+        Stage { actors: [Some(Actor::new(client, SEEDS[0])), None], accept, swapped }
+    }
+
+    /// Plays a script; what came of each step.
+    pub fn play(&mut self, script: &str) -> Vec<String> {
+        script
+            .split(';')
+            .filter_map(|step| Some(format!("{}: {}", step.trim(), self.step(step.trim())?)))
+            .collect()
+    }
+
+    fn step(&mut self, step: &str) -> Option<String> {
+        let (peer, deed) = step.split_once('.').unwrap_or_else(|| panic!("a peer and a deed, not {step:?}"));
+        let (verb, number) = deed.split_once(' ').unwrap_or((deed, "0"));
+        let number = number.parse().unwrap_or_else(|_| panic!("a number in {step:?}"));
+        let side = usize::from((peer == "b") != self.swapped);
+        let other = self.actors[1 - side].as_ref().map_or(0, Actor::sent);
+        let actor = self.actors[side].get_or_insert_with(|| Actor::new((self.accept)(), SEEDS[side]));
+        actor.act(verb, number, (SEEDS[1 - side], other))
+    }
+
+    /// What client and server have received.
+    pub fn received(&self) -> [u64; 2] {
+        [0, 1].map(|side| self.actors[side].as_ref().map_or(0, Actor::received))
+    }
+}
+
+/// Whether an error of `accept` or `connect` says no more than "not yet".
+pub fn is_early(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::ConnectionRefused | ErrorKind::NotFound)
+}
