@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::messages::{Beginning, Rotation, Sandbox, Taken, View};
+use crate::messages::{Appearance, Beginning, Rotation, Sandbox, Taken, View};
 
 /// Configuration of one run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) rotation: Rotation,
     /// `--append`
     pub(crate) beginning: Beginning,
+    /// `--color`, `--max-shown`
+    pub(crate) appearance: Appearance,
     /// `--record-first`: what makes a record one that is there first.
     pub(crate) record_first: Option<Taken>,
     /// `-F`: sessions at the same time, at least 1.

@@ -4,7 +4,7 @@
 //! not show: it is the status that the roles reported.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -36,9 +36,12 @@ fn perform(start: Start) -> io::Result<String> {
     let serving = thread::spawn(move || serve(&server, &asked));
 
     let arguments = ["-n", "-v", "-v", "-m", "1", "-a", "127.0.0.1", "-s", "127.0.0.1", "-f", "C", "-o"];
+    // The format of the display: what a terminal gets unasked.
+    let display: &[&str] = if io::stdout().is_terminal() { &["-f", "view"] } else { &[] };
     let mut bridge = Command::new("/proc/self/exe")
         .args(arguments)
         .arg(&record)
+        .args(display)
         .arg(port.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -61,13 +64,14 @@ fn perform(start: Start) -> io::Result<String> {
     served?;
 
     Ok(format!(
-        "$ tcpreen {} {} {port}\n\n\
+        "$ tcpreen {} {} {}{port}\n\n\
          What passed, as it is shown on stdout (<<< from the client, >>> from the server):\n\n{}\n\
          Who did it, as the system tells while the session was open:\n\n{HEADING}\n{}\n\
          The client got its {} bytes, the bridge ended with {status}.\n\
          The record is in {}\n",
         arguments.join(" "),
         record.display(),
+        display.iter().map(|word| format!("{word} ")).collect::<String>(),
         indented(shown.lines()),
         indented(table.iter().map(String::as_str)),
         answer.len(),

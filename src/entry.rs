@@ -33,12 +33,14 @@ pub fn run_with<H: Hooks>() -> ExitCode {
 
 /// Runs the action that the command line selects.
 fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
+    let has_colors = has_colors();
     let surroundings = parent::tidy_up()?;
     let circumstances = Circumstances {
         may_select_user: surroundings.start == Start::Root,
         stdout_is_a_peers: streams.stdout,
         stderr_is_a_peers: streams.stderr,
         stdout_is_a_terminal: std::io::stdout().is_terminal(),
+        has_colors,
         has_sockets: !surroundings.sockets.is_empty(),
         is_secure: privsep::sys::is_secure_start(),
     };
@@ -51,6 +53,12 @@ fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, F
         Action::Help(text) | Action::Version(text) => show(&text),
         Action::Demo => demo::run(surroundings.start),
     }
+}
+
+/// Whether the environment does not object to colours: NO_COLOR, and a terminal that has none.
+fn has_colors() -> bool {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
 fn show(text: &str) -> Result<u8, Failure> {

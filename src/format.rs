@@ -15,6 +15,7 @@ pub enum Format {
     Strip,
     Json,
     Pcapng,
+    View,
 }
 
 /// Credentials that `password` lists.
@@ -39,7 +40,7 @@ pub enum Need {
 
 impl Format {
     /// Every format, in the order of `--help`.
-    pub const ALL: [Format; 9] = [
+    pub const ALL: [Format; 10] = [
         Format::C,
         Format::Hex,
         Format::Count,
@@ -49,6 +50,7 @@ impl Format {
         Format::Strip,
         Format::Json,
         Format::Pcapng,
+        Format::View,
     ];
 
     /// The name, then its aliases. Case-sensitive, as in 1.4.4.
@@ -63,6 +65,7 @@ impl Format {
             Format::Strip => &["strip", "stripped"],
             Format::Json => &["json", "ndjson", "jsonl"],
             Format::Pcapng => &["pcapng", "pcap"],
+            Format::View => &["view"],
         }
     }
 
@@ -86,7 +89,8 @@ impl Format {
             | Format::Password(_)
             | Format::Strip
             | Format::Json
-            | Format::Pcapng => Need::Bytes,
+            | Format::Pcapng
+            | Format::View => Need::Bytes,
         }
     }
 
@@ -97,7 +101,7 @@ impl Format {
 
     /// Checks whether it can represent sessions whose server was not reached.
     pub const fn has_refused(self) -> bool {
-        matches!(self, Format::Json | Format::Pcapng)
+        matches!(self, Format::Json | Format::Pcapng | Format::View)
     }
 
     /// Checks for a binary format: not for terminals, and without lines.

@@ -354,6 +354,7 @@ pub enum ToLogger {
         rotation: Rotation,
         beginning: Beginning,
         recording: Recording,
+        appearance: Appearance,
     },
     /// One more output, in the order of the command line. With a descriptor where the target is one.
     Output {
@@ -488,6 +489,23 @@ pub struct View {
     pub format: Format,
     /// `--only`: traffic of this side alone.
     pub only: Option<Side>,
+}
+
+/// Appearance of outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appearance {
+    pub color: Color,
+    /// `--max-shown`: bytes of a piece that `view` shows; `None` is the default of the output.
+    pub max_shown: Option<u64>,
+}
+
+/// `--color`, in the light of the environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Color {
+    Always,
+    OnTerminals,
+    #[default]
+    Never,
 }
 
 /// Effect of SIGHUP.

@@ -143,6 +143,8 @@ pub enum Extra {
     WaitingPipe,
     /// Logger: `--record-first=sync`.
     Sync,
+    /// Logger: an output is a terminal, whose width decides how it looks.
+    TerminalWidth,
     /// Logger: notices go to syslog.
     Syslog,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
@@ -162,6 +164,7 @@ impl Extra {
             Extra::Rotation => ROTATION,
             Extra::Parts => PARTS,
             Extra::WaitingPipe => WAITING,
+            Extra::TerminalWidth => TERMINAL_WIDTH,
             Extra::Sync => SYNC,
             Extra::Syslog => SYSLOG,
             Extra::NssDaemons => NSS_DAEMONS,
@@ -376,6 +379,11 @@ const SYNC: &[Allowed] = allow![
 /// Landlock keeps it to the FIFO itself, which is open already, but not for writing.
 const WAITING: &[Allowed] = allow![
     SYS_openat(2 is int(WAITING_PIPE)) => "has the FIFO a reader by now",
+];
+
+/// It can be resized at any time. No other request: a terminal could be made to type (`TIOCSTI`).
+const TERMINAL_WIDTH: &[Allowed] = allow![
+    SYS_ioctl(1 is Is::Int(libc::TIOCGWINSZ as u32)) => "view: how wide is the terminal",
 ];
 
 /// One kind of socket, and an address as long as one of syslogd's: the filter cannot read a path, and Landlock

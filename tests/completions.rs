@@ -77,6 +77,7 @@ fn expect_completions(mut shell: Shell, scratch: &Scratch) {
         ("--format=pass", "--format=password"),
         ("--only cl", "--only client"),
         ("--sandbox lo", "--sandbox log"),
+        ("--color alw", "--color always"),
         ("--require-sandbox fu", "--require-sandbox full"),
         ("-p uni", "-p unix"),
         ("-u nobod", "-u nobody"),

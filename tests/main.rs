@@ -45,4 +45,5 @@ mod statistics;
 mod support;
 mod templates;
 mod units;
+mod view;
 mod weaknesses;

@@ -28,7 +28,7 @@ _tcpreen() {
 
     case "${cmd}" in
         tcpreen)
-            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --append --record-first --password --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
+            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -63,11 +63,11 @@ _tcpreen() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng view" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng view" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -110,6 +110,17 @@ _tcpreen() {
                     ;;
                 --password)
                     COMPREPLY=($(compgen -W "logins all" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --max-shown)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
                     return 0
                     ;;
                 --bytes)

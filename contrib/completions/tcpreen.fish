@@ -11,7 +11,8 @@ raw\t''
 password\t''
 strip\t''
 json\t''
-pcapng\t''"
+pcapng\t''
+view\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
 complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''
@@ -20,6 +21,10 @@ complete -c tcpreen -l record-first -d 'record, then pass on; sync: to the disk'
 sync\t''"
 complete -c tcpreen -l password -d '-f password: logins, or all secrets' -r -f -a "logins\t''
 all\t''"
+complete -c tcpreen -l color -d 'in colour: auto, always or never [default: auto]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c tcpreen -l max-shown -d 'view: of a piece at most BYTES (k, M, G), or all' -r -f
 complete -c tcpreen -s b -l bytes -d 'end a session after so many (k, M, G)' -r -f
 complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
 complete -c tcpreen -l max-per-client -d 'of these, sessions of one client address' -r -f

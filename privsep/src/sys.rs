@@ -584,3 +584,11 @@ pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut answer) })?;
     Ok(usize::try_from(answer).unwrap_or(0))
 }
+
+/// Width of a terminal (`TIOCGWINSZ`); `None` for one that does not tell, and for what is no terminal.
+pub fn terminal_columns(terminal: BorrowedFd<'_>) -> Option<u16> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
+}

@@ -41,7 +41,7 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 21] = [
+const NEW: [&str; 23] = [
     "password",
     "read",
     "session",
@@ -63,6 +63,8 @@ const NEW: [&str; 21] = [
     "sandbox",
     "require-sandbox",
     "print-policy",
+    "color",
+    "max-shown",
 ];
 
 static GROUPS: [(&str, &[Opt]); 5] = [
@@ -91,7 +93,7 @@ static WHERE: [Opt; 5] = [
     opt('l', &["listen"], Nothing, "wait for the server to connect to SERVERPORT"),
 ];
 
-static SHOWN: [Opt; 9] = [
+static SHOWN: [Opt; 11] = [
     opt(
         'f',
         &["format"],
@@ -122,6 +124,18 @@ static SHOWN: [Opt; 9] = [
         long: &["password"],
         takes: Value("WHAT", || parser(values::finds)),
         help: "-f password: logins, or all secrets",
+    },
+    Opt {
+        short: None,
+        long: &["color"],
+        takes: Value("WHEN", || parser(values::color)),
+        help: "in colour: auto, always or never [default: auto]",
+    },
+    Opt {
+        short: None,
+        long: &["max-shown"],
+        takes: Value("BYTES", || parser(values::max_shown)),
+        help: "view: of a piece at most BYTES (k, M, G), or all",
     },
     opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
     opt('q', &["quiet"], Position, "show nothing, only write the outputs"),

@@ -24,7 +24,7 @@ use privsep::seccomp::Violation;
 use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Task, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::{Beginning, Rotation, Sandbox};
+use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox};
 
 pub(crate) use command::command;
 use place::Given;
@@ -65,6 +65,8 @@ pub(crate) struct Circumstances {
     pub(crate) stderr_is_a_peers: bool,
     /// Standard output is a terminal.
     pub(crate) stdout_is_a_terminal: bool,
+    /// The environment does not object to colours on terminals.
+    pub(crate) has_colors: bool,
     /// A service manager has passed sockets.
     pub(crate) has_sockets: bool,
     /// A set-uid bit or a file capability gave the program more power than its caller has.
@@ -130,6 +132,7 @@ impl Line {
             outputs,
             remarks,
             beginning: if self.flag("append") { Beginning::Append } else { Beginning::Empty },
+            appearance: self.appearance(),
             rotation: self.rotation()?,
             record_first: self.value("record-first"),
             at_once: self.at_once(&task, daemon),
@@ -249,6 +252,14 @@ impl Line {
             2 => Verbosity::Verbose,
             _ => Verbosity::Debug,
         }
+    }
+
+    fn appearance(&self) -> Appearance {
+        let color = match self.value("color") {
+            None | Some(Color::OnTerminals) if !self.circumstances.has_colors => Color::Never,
+            color => color.unwrap_or(Color::OnTerminals),
+        };
+        Appearance { color, max_shown: self.value("max-shown") }
     }
 
     fn rotation(&self) -> Result<Rotation, Failure> {

@@ -26,7 +26,7 @@ impl Line {
         for (index, target) in self.placed::<Target>("output") {
             let target = self.target(target, daemon)?;
             refuse_twice(&target, &outputs)?;
-            let format = before(&formats, index).unwrap_or(Format::C);
+            let format = before(&formats, index).unwrap_or(self.shown_unasked(&target));
             let only = before(&sides, index).flatten();
             outputs.push(Output { target, view: view(format, only)? });
         }
@@ -35,7 +35,7 @@ impl Line {
         let is_shown = verbosity > Verbosity::Quiet && (bridges || outputs.is_empty());
         if is_shown && !to_stdout && !self.circumstances.stdout_is_a_peers {
             let is_wanted = !outputs.is_empty() || verbosity >= Verbosity::Verbose || !bridges;
-            let unasked = if is_wanted { Format::C } else { Format::Null };
+            let unasked = if is_wanted { self.shown_unasked(&Target::Stdout) } else { Format::Null };
             // Beside outputs, the display is for the eyes.
             let is_for_display = |format: &Format| outputs.is_empty() || !format.is_binary();
             let asked = formats.last().map(|&(_, format)| format).filter(is_for_display);
@@ -52,6 +52,14 @@ impl Line {
         let formats = self.placed::<Format>("format").into_iter();
         let meant = |format: Format| if format.has_secrets() { Format::Password(finds) } else { format };
         formats.map(|(at, format)| (at, meant(format))).collect()
+    }
+
+    /// Format of data where no `-f` selects one.
+    fn shown_unasked(&self, target: &Target) -> Format {
+        match target {
+            Target::Stdout if self.circumstances.stdout_is_a_terminal => Format::View,
+            _ => Format::C,
+        }
     }
 
     /// Meaning of an output's name in this start.

@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::exit::{Failure, Status};
 use crate::format::{Finds, Format};
-use crate::messages::{Beginning, Rotation, Sandbox, Taken, View};
+use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox, Taken, View};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -85,6 +85,7 @@ fn nothing_but_a_port() {
         outputs: vec![stdout(Format::Null)],
         rotation: Rotation::default(),
         record_first: None,
+        appearance: Appearance::default(),
         at_once: 1,
         per_client: None,
         sessions: None,
@@ -107,6 +108,40 @@ fn nothing_but_a_port() {
     };
     assert_eq!(config("80"), expected);
     assert_eq!(config("80 0"), expected);
+}
+
+#[test]
+fn outputs_look_as_the_line_and_the_surroundings_say() {
+    let on_terminal = Circumstances { stdout_is_a_terminal: true, has_colors: true, ..by_root() };
+    let parsed = |line: &str, circumstances| match parse(words(&format!("tcpreen {line}")), circumstances) {
+        Ok(Action::Run(config)) => *config,
+        other => panic!("{line}: {other:?}"),
+    };
+    for (line, color) in [
+        ("80", Color::OnTerminals),
+        ("--color=auto 80", Color::OnTerminals),
+        ("--color always 80", Color::Always),
+        ("--color=always --col never 80", Color::Never),
+    ] {
+        assert_eq!(parsed(line, on_terminal).appearance.color, color, "{line}");
+    }
+    assert_eq!(config("80").appearance.color, Color::Never);
+    assert_eq!(config("--color=always 80").appearance.color, Color::Always);
+    for (line, formats) in [
+        ("-v 80", vec![Format::View]),
+        ("80", vec![Format::Null]),
+        ("-f C 80", vec![Format::C]),
+        ("-o file 80", vec![Format::View, Format::C]),
+        ("-o - 80", vec![Format::View]),
+    ] {
+        let found: Vec<Format> = parsed(line, on_terminal).outputs.iter().map(|it| it.view.format).collect();
+        assert_eq!(found, formats, "{line}");
+    }
+    for (value, shown) in [("1", 1), ("2k", 2048), ("all", u64::MAX)] {
+        assert_eq!(config(&format!("--max-shown={value} 80")).appearance.max_shown, Some(shown));
+    }
+    assert_eq!(error("--max-shown=0 80"), "0: invalid number (or capacity exceeded).");
+    assert_eq!(error("--color=sometimes 80"), "sometimes: invalid colour (auto, always or never).");
 }
 
 #[test]

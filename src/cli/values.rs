@@ -12,7 +12,7 @@ use super::usage::{shown, usage};
 use crate::config::{Family, Input, Keepalive, Target};
 use crate::exit::Failure;
 use crate::format::{Finds, Format};
-use crate::messages::{Side, Taken};
+use crate::messages::{Color, Side, Taken};
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
@@ -146,6 +146,21 @@ pub(super) fn part(text: OsString) -> Result<u64, Failure> {
 /// `--rotate-count`
 pub(super) fn parts(text: OsString) -> Result<u32, Failure> {
     text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
+}
+
+/// `--color`, before the environment is looked at.
+pub(super) fn color(text: OsString) -> Result<Color, Failure> {
+    match text.to_str() {
+        Some("auto") => Ok(Color::OnTerminals),
+        Some("always") => Ok(Color::Always),
+        Some("never") => Ok(Color::Never),
+        _ => Err(usage(format!("{}: invalid colour (auto, always or never).", shown(&text)))),
+    }
+}
+
+/// `--max-shown`. 0 is refused, because it could mean nothing as well as everything.
+pub(super) fn max_shown(text: OsString) -> Result<u64, Failure> {
+    if text == "all" { Ok(u64::MAX) } else { part(text) }
 }
 
 /// `-F`

@@ -17,8 +17,9 @@ use super::writer::Writers;
 use crate::format::Format;
 use crate::fuzz::{Script, send, text, unlocked};
 use crate::messages::{
-    Acknowledge, Address, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer, NameQuestion, Notices,
-    Opening, OutputTarget, Record, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
+    Acknowledge, Address, Appearance, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer,
+    NameQuestion, Notices, Opening, OutputTarget, Record, Rotation, Sharing, Side, Taken, ToLogger, ToWorker,
+    Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
@@ -35,8 +36,9 @@ pub fn fuzz(data: &[u8]) {
     let view = View { format: Format::C, only: None };
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
     let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
-    let taken = Taken::Written;
-    let outputs = open_all(vec![plan], &Renewal { hangup, rotation, beginning, sharing, taken }).ok();
+    let (taken, appearance) = (Taken::Written, Appearance::default());
+    let outputs =
+        open_all(vec![plan], &Renewal { hangup, rotation, beginning, sharing, taken, appearance }).ok();
     let outputs = outputs.expect("an output");
     let writers = Writers::start(outputs).expect("writers");
     let (parent, theirs) = Channel::pair().expect("a pair");

@@ -66,8 +66,17 @@ const ORPHANED: Signal = Signal::SIGCONT;
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
     let (message, fds) = role::first(&parent)?;
-    let ToLogger::Prepare { prepare, sharing, backlog, notices, hangup, rotation, beginning, recording } =
-        message
+    let ToLogger::Prepare {
+        prepare,
+        sharing,
+        backlog,
+        notices,
+        hangup,
+        rotation,
+        beginning,
+        recording,
+        appearance,
+    } = message
     else {
         return Err(Trouble::Protocol);
     };
@@ -78,7 +87,8 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let Recording { acknowledge, taken } = recording;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let opened = receive_and_open(&parent, &Renewal { hangup, rotation, beginning, sharing, taken })?;
+    let renewal = Renewal { hangup, rotation, beginning, sharing, taken, appearance };
+    let opened = receive_and_open(&parent, &renewal)?;
     let outputs = role::tell(&parent, opened)?;
     let waiting = waiting(&outputs);
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent), &waiting)?;

@@ -26,7 +26,7 @@ use super::series::Series;
 use super::sheet::{Sheet, Sink};
 use super::template::{Name, Template};
 use crate::format::Format;
-use crate::messages::{self, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
+use crate::messages::{self, Appearance, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
 use crate::policy::{PRIVATE, PUBLIC};
 use crate::record::{Purpose, encoder};
 
@@ -52,6 +52,7 @@ pub(super) struct Renewal {
     pub(super) beginning: Beginning,
     pub(super) sharing: Sharing,
     pub(super) taken: Taken,
+    pub(super) appearance: Appearance,
 }
 
 /// An output that is open and unchanged.
@@ -160,9 +161,11 @@ impl Plan {
                 result => result.map(Kind::Stream),
             },
             To::File(path) => open_file(path, view.format, renewal),
-            To::Series(template) => Series::open(template, view, mode(view.format), renewal.taken)
-                .map(Kind::Series)
-                .map_err(io::Error::from),
+            To::Series(template) => {
+                let Renewal { taken, appearance, .. } = *renewal;
+                let series = Series::open(template, view, mode(view.format), taken, appearance);
+                series.map(Kind::Series).map_err(io::Error::from)
+            }
         };
         match kind {
             Ok(kind) => Ok(Opened { kind, view, name }),
@@ -210,8 +213,9 @@ impl Opened {
         let Opened { kind, view, name } = self;
         let labelled = renewal.sharing == Sharing::Labelled;
         let sheet = |sink: Sink, name| {
-            let purpose = Purpose { labelled, terminal: sink.is_terminal() };
-            Sheet::new(sink, name, encoder(view, purpose)).taken(renewal.taken)
+            let purpose = Purpose::new(labelled, sink.is_terminal(), renewal.appearance);
+            let sheet = Sheet::new(sink, name, encoder(view, purpose)).taken(renewal.taken);
+            if view.format == Format::View && purpose.terminal { sheet.follow_width() } else { sheet }
         };
         let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
         match kind {

@@ -55,15 +55,16 @@ impl Output {
 
     /// Permissions to create files later on.
     pub(super) fn extras(&self) -> impl Iterator<Item = Extra> {
-        let (rotated, own) = match self {
-            Output::OneFile(file) => (file.home.is_some(), false),
-            Output::Series(_) => (false, true),
+        let (rotated, own, width) = match self {
+            Output::OneFile(file) => (file.home.is_some(), false, file.sheet.follows_width()),
+            Output::Series(_) => (false, true, false),
         };
         let extras = [
             (Extra::SessionFiles, own),
             (Extra::Rotation, rotated),
             (Extra::Parts, self.rotation().is_some()),
             (Extra::WaitingPipe, self.waiting().is_some()),
+            (Extra::TerminalWidth, width),
         ];
         extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra))
     }
@@ -164,6 +165,7 @@ impl OneFile {
         mut news: impl FnMut(News),
     ) -> Result<(), Trouble> {
         let mut result = self.sheet.do_due();
+        self.sheet.measure();
         for item in &batch.items {
             match (item, &self.home) {
                 (Item::Event { event, payload }, _) => {

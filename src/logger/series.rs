@@ -15,7 +15,7 @@ use super::claim;
 use super::sheet::{Sheet, Sink, Trouble};
 use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
-use crate::messages::{Side, Taken, View};
+use crate::messages::{Appearance, Side, Taken, View};
 use crate::policy::NEW_FILE;
 use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, encoder};
 
@@ -30,6 +30,7 @@ pub(super) struct Series {
     view: View,
     mode: Mode,
     taken: Taken,
+    appearance: Appearance,
     /// Open files of each session: one, or one for each direction.
     open: HashMap<u64, Vec<Sheet>>,
     /// Session and place of the events in a batch; here for its memory.
@@ -46,7 +47,13 @@ impl Series {
     }
 
     /// Finds out, now and not at the first client, whether files can be made.
-    pub(super) fn open(template: Template, view: View, mode: Mode, taken: Taken) -> nix::Result<Series> {
+    pub(super) fn open(
+        template: Template,
+        view: View,
+        mode: Mode,
+        taken: Taken,
+        appearance: Appearance,
+    ) -> nix::Result<Series> {
         if template.is_too_long() {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -54,7 +61,8 @@ impl Series {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(template.directory(), flags, Mode::empty())?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
-        Ok(Series { template, directory, view, mode, taken, open: HashMap::new(), order: Vec::new() })
+        let (open, order) = (HashMap::new(), Vec::new());
+        Ok(Series { template, directory, view, mode, taken, appearance, open, order })
     }
 
     /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
@@ -163,7 +171,7 @@ impl Series {
                     if claim::lock(&file).is_ok() {
                         // One session in the file: its lines need no label.
                         let view = View { only, ..self.view };
-                        let purpose = Purpose { labelled: false, terminal: false };
+                        let purpose = Purpose::new(false, false, self.appearance);
                         return Ok(Sheet::new(Sink::Open(file), self.shown(&name), encoder(view, purpose))
                             .taken(self.taken));
                     }

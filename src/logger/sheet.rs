@@ -44,6 +44,8 @@ pub(super) struct Sheet {
     encoder: Box<dyn Encoder>,
     /// Files begun.
     part: u64,
+    /// Shown on a terminal in lines that fit.
+    follows_width: bool,
     /// For the operator.
     name: String,
     /// Of a file that is finished in parts.
@@ -63,6 +65,7 @@ impl Sheet {
             sink,
             encoder,
             part: 0,
+            follows_width: false,
             name,
             rotation: None,
             hitches: Vec::new(),
@@ -74,6 +77,22 @@ impl Sheet {
 
     pub(super) fn taken(self, taken: Taken) -> Sheet {
         Sheet { taken, ..self }
+    }
+
+    /// From now on, lines fit the terminal.
+    pub(super) fn follow_width(self) -> Sheet {
+        Sheet { follows_width: true, ..self }
+    }
+
+    pub(super) fn follows_width(&self) -> bool {
+        self.follows_width
+    }
+
+    /// Asks the terminal for its width, which changes at any time.
+    pub(super) fn measure(&mut self) {
+        if let (true, Sink::Open(file)) = (self.follows_width, &self.sink) {
+            self.encoder.resize(privsep::sys::terminal_columns(file.as_fd()));
+        }
     }
 
     /// `None` for a FIFO without a reader.

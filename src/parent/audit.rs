@@ -2,7 +2,7 @@
 //! binds nothing and starts no process: the output is derived from `src/policy.rs`, like the filters.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 
 use nix::unistd::{getgid, getgroups, getuid};
 use privsep::confine::{Identity, Root};
@@ -12,6 +12,7 @@ use super::identity::{Start, Target};
 use super::{hangup, limits};
 use crate::config::{self, Approach, Config, Endpoint, Port, Task};
 use crate::exit::{Failure, Status};
+use crate::format::Format;
 use crate::messages::{Hangup, Taken};
 use crate::nsswitch;
 use crate::policy::{Extra, Role, WORKER_DESCRIPTORS};
@@ -67,12 +68,18 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !series(output))),
             (Extra::WaitingPipe, files().any(|output| is_fifo(&output.target))),
             (Extra::Sync, config.record_first == Some(Taken::OnDisk)),
+            (Extra::TerminalWidth, config.outputs.iter().any(shows_view_on_terminal)),
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],
         Role::Zygote | Role::Converter => Vec::new(),
     };
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
+}
+
+fn shows_view_on_terminal(output: &config::Output) -> bool {
+    let is_terminal = output.target == config::Target::Stdout && std::io::stdout().is_terminal();
+    is_terminal && output.view.format == Format::View
 }
 
 /// Checks whether an output may be a FIFO, whose reader may come later.

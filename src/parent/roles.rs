@@ -138,6 +138,7 @@ impl Starter<'_> {
             hangup,
             rotation: config.rotation,
             beginning: config.beginning,
+            appearance: config.appearance,
             recording: Recording {
                 acknowledge: limits::acknowledge(config),
                 taken: config.record_first.unwrap_or(Taken::Written),

@@ -4,8 +4,9 @@ use super::event::{Event, Time};
 use super::ndjson::NdjsonEncoder;
 use super::pcapng::PcapngEncoder;
 use super::text::TextEncoder;
+use super::view::ViewEncoder;
 use crate::format::Format;
-use crate::messages::View;
+use crate::messages::{Appearance, Color, View};
 
 /// Encodes the events of one output, in one file after the other. Pure: no descriptor, no clock.
 pub(crate) trait Encoder: Send {
@@ -23,6 +24,9 @@ pub(crate) trait Encoder: Send {
 
     /// The file ends. More may follow in it all the same, where a rotation fails.
     fn end_file(&mut self, out: &mut Vec<u8>);
+
+    /// The file is a terminal of this width, if it tells one. Asked for before every batch.
+    fn resize(&mut self, _columns: Option<u16>) {}
 }
 
 /// The beginning of a file.
@@ -34,12 +38,32 @@ pub(crate) struct FileStart {
 }
 
 /// Kind of reader of an output's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Purpose {
     /// Several sessions at a time share a file: lines carry the number of theirs.
     pub(crate) labelled: bool,
     /// On a terminal, which must not obey what peers send.
     pub(crate) terminal: bool,
+    /// With colours.
+    pub(crate) color: bool,
+    /// `--max-shown`: bytes of a piece that `view` shows; `None` is all of them.
+    pub(crate) max_shown: Option<u64>,
+}
+
+impl Purpose {
+    /// Where `--max-shown` says nothing, on a terminal.
+    const MAX_SHOWN: u64 = 1024;
+
+    /// What the command line makes of an output.
+    pub(crate) fn new(labelled: bool, terminal: bool, appearance: Appearance) -> Purpose {
+        let color = match appearance.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::OnTerminals => terminal,
+        };
+        let max_shown = appearance.max_shown.or(terminal.then_some(Purpose::MAX_SHOWN));
+        Purpose { labelled, terminal, color, max_shown }
+    }
 }
 
 /// The encoder of an output.
@@ -47,6 +71,7 @@ pub(crate) fn encoder(view: View, purpose: Purpose) -> Box<dyn Encoder> {
     match view.format {
         Format::Json => Box::new(NdjsonEncoder::new(view.only)),
         Format::Pcapng => Box::new(PcapngEncoder::new(view.only)),
+        Format::View => Box::new(ViewEncoder::new(view.only, purpose)),
         _ => Box::new(TextEncoder::new(view, purpose)),
     }
 }

@@ -117,7 +117,11 @@ fn text_formats_are_byte_for_byte_what_they_were() {
                     all.extend_from_slice(format!("== {label:?} {terminal} {only:?}\n").as_bytes());
                     for number in 0..3 {
                         let view = View { format, only };
-                        all.extend_from_slice(&encoded(view, Purpose { labelled, terminal }, number));
+                        all.extend_from_slice(&encoded(
+                            view,
+                            Purpose { labelled, terminal, ..Purpose::default() },
+                            number,
+                        ));
                         all.extend_from_slice(b"\n--\n");
                     }
                 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod civil;
+mod color;
 mod encoder;
 mod event;
 mod json;
@@ -12,6 +13,7 @@ pub(crate) mod order;
 mod pcapng;
 pub(crate) mod read;
 pub(crate) mod text;
+mod view;
 pub(crate) mod visible;
 
 #[cfg(test)]

@@ -31,6 +31,21 @@ fn spell(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Whether a character cannot be seen, or acts: what two texts that look the same may differ in. Combining marks are
+/// no such characters.
+pub(super) fn is_unseen(character: char) -> bool {
+    match character {
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}' => {
+            true
+        }
+        '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180e}' | '\u{3164}' | '\u{ffa0}' => true,
+        // Zero width: spaces, joiners, invisible operators, variation selectors, byte order mark.
+        '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' => true,
+        '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0100}'..='\u{e01ef}' => true,
+        other => acts(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

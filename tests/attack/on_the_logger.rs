@@ -22,8 +22,8 @@ use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 use tcpreen::format::Format;
 use tcpreen::messages::{
-    Acknowledge, Address, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices, Opening,
-    OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
+    Acknowledge, Address, Appearance, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices,
+    Opening, OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
@@ -133,6 +133,7 @@ fn prepared() -> ToLogger {
         hangup: Hangup::Ends,
         rotation: Rotation::default(),
         beginning: Beginning::Empty,
+        appearance: Appearance::default(),
         recording: Recording { acknowledge: Acknowledge::Nothing, taken: Taken::Written },
     }
 }

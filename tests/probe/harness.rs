@@ -108,7 +108,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a wall that is only said to be up is none", a_false_wall),
 ];
 
-const EXTRAS: [Extra; 10] = [
+const EXTRAS: [Extra; 11] = [
     Extra::NssDaemons,
     Extra::Background,
     Extra::SocketFiles,
@@ -117,6 +117,7 @@ const EXTRAS: [Extra; 10] = [
     Extra::Rotation,
     Extra::Parts,
     Extra::WaitingPipe,
+    Extra::TerminalWidth,
     Extra::Sync,
     Extra::Syslog,
 ];

@@ -91,6 +91,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::Parts => PARTS,
         Extra::WaitingPipe => WAITING_PIPE,
         Extra::Sync => SYNC,
+        Extra::TerminalWidth => TERMINAL_WIDTH,
         Extra::Syslog => SYSLOG,
     }
 }
@@ -311,6 +312,14 @@ const WAITING_PIPE: &[Entry] = when![
         passes [[-1, -1, 0x80D01]]
         // to read; to read and write; waiting; made; emptied
         dies [[-1, -1, 0], [-1, -1, 0x80D02], [-1, -1, 0x80501], [-1, -1, 0x80941], [-1, -1, 0x80F01]]
+];
+
+const TERMINAL_WIDTH: &[Entry] = when![
+    SYS_ioctl
+        // TIOCGWINSZ
+        passes [[-1, 0x5413]]
+        // TCGETS, TIOCSCTTY, TIOCSTI, TIOCSWINSZ, FIONREAD
+        dies [[-1, 0x5401], [-1, 0x540E], [-1, 0x5412], [-1, 0x5414], [-1, 0x541B]]
 ];
 
 const FLOCK: Entry = Entry {

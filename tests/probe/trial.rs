@@ -122,6 +122,7 @@ pub(crate) fn plan(role: &str) -> Vec<Trial> {
             Extra::Rotation,
             Extra::Parts,
             Extra::WaitingPipe,
+            Extra::TerminalWidth,
             Extra::Sync,
             Extra::Syslog,
         ]),

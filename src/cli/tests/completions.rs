@@ -61,6 +61,7 @@ fn hint(shell: Shell, arg: Arg, value: &str) -> Arg {
         ("FORMAT", _) => words(arg, &values::format_names()),
         ("SIDE", _) => words(arg, &["client", "server", "both"]),
         ("MODE", _) => words(arg, &["kill", "log"]),
+        ("WHEN", _) => words(arg, &["auto", "always", "never"]),
         ("HOW", _) => words(arg, &["write", "sync"]),
         ("WHAT", _) => words(arg, &["logins", "all"]),
         ("LEVEL", _) => words(arg, &["full", "basic"]),

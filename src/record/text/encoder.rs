@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use super::SessionText;
+use crate::format::Format;
 use crate::messages::{Side, View};
+use crate::record::color::{RESET, TROUBLE, of_side};
 use crate::record::encoder::{Encoder, FileStart, Purpose};
 use crate::record::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State};
 
@@ -21,6 +23,7 @@ struct Open {
     finished: [bool; 2],
     /// Not in the text yet: at the end of a session, totals come before them.
     notes: Vec<String>,
+    is_painted: bool,
 }
 
 impl TextEncoder {
@@ -37,7 +40,24 @@ impl TextEncoder {
         let mut text = SessionText::new(self.view.format, label, self.purpose.terminal).only(self.view.only);
         let [client, server] = &info.peers;
         text.begin(words(client), words(server), out);
-        self.sessions.insert(session, Open { text, finished: [false; 2], notes: Vec::new() });
+        let is_painted = is_painted(self.view, self.purpose);
+        self.sessions.insert(session, Open { text, finished: [false; 2], notes: Vec::new(), is_painted });
+    }
+}
+
+/// Whether lines of this output are painted. The bytes of `raw` are nobody's lines, except on a terminal.
+fn is_painted(view: View, purpose: Purpose) -> bool {
+    purpose.color && (view.format != Format::Raw || purpose.terminal)
+}
+
+/// Puts every line that begins at `start` into a colour, which ends before the line does.
+fn paint(color: &[u8], start: usize, out: &mut Vec<u8>) {
+    let lines = out.split_off(start);
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let (text, end): (_, &[u8]) = line.strip_suffix(b"\n").map_or((line, b""), |text| (text, b"\n"));
+        for part in [color, text, RESET, end] {
+            out.extend_from_slice(part);
+        }
     }
 }
 
@@ -65,9 +85,16 @@ impl Encoder for TextEncoder {
         }
         let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };
         open.tell_notes(out);
+        let start = out.len();
         match &event.kind {
             Kind::Data { from, bytes, .. } if payload.is_empty() => open.text.passed(*from, *bytes, out),
-            Kind::Data { from, urgent, .. } => return open.text.piece(*from, *urgent, payload, out),
+            Kind::Data { from, urgent, .. } => {
+                let rest = open.text.piece(*from, *urgent, payload, out);
+                if open.is_painted {
+                    paint(of_side(*from), start, out);
+                }
+                return rest;
+            }
             Kind::Eof { from, total } => open.finish(*from, *total, out),
             Kind::Note(note) => open.notes.push(note.clone()),
             Kind::Start(_) | Kind::End(_) => {}
@@ -81,7 +108,11 @@ impl Encoder for TextEncoder {
 impl Open {
     fn tell_notes(&mut self, out: &mut Vec<u8>) {
         for note in self.notes.drain(..) {
+            let start = out.len();
             self.text.note(&note, out);
+            if self.is_painted {
+                paint(TROUBLE, start, out);
+            }
         }
     }
 

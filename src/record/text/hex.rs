@@ -9,7 +9,7 @@ const HEAD: &[u8] = b"   |  0  1  2  3  4  5  6  7  8  9  A  B  C  D  E  F |\n";
 const RULE: &[u8] = b"-------+-------------------------------------------------+----------------\n";
 
 static UPPER: [[u8; 2]; 256] = pairs(b"0123456789ABCDEF");
-static LOWER: [[u8; 2]; 256] = pairs(b"0123456789abcdef");
+pub(in crate::record) static LOWER: [[u8; 2]; 256] = pairs(b"0123456789abcdef");
 
 const fn pairs(digits: &[u8; 16]) -> [[u8; 2]; 256] {
     let mut table = [[0; 2]; 256];

@@ -18,6 +18,7 @@ pub(in crate::record) use c::octal;
 pub(in crate::record) use count::decimal;
 use count::quantity;
 pub(super) use encoder::TextEncoder;
+pub(in crate::record) use hex::LOWER;
 
 /// Number of bytes whose copy costs about as much as a separate write.
 const LONG: usize = 16 * 1024;
@@ -62,7 +63,7 @@ impl Body {
             Format::Strip => Body::Strip,
             Format::Password(finds) => Body::Password(Box::new(Watch::new(label, finds))),
             // Have encoders of their own.
-            Format::Json | Format::Pcapng => Body::Null,
+            Format::Json | Format::Pcapng | Format::View => Body::Null,
         }
     }
 }

@@ -1,0 +1,17 @@
+//! Colours of lines on a terminal. Client and server are told apart by the colour-blind, too.
+
+use crate::messages::Side;
+
+pub(super) const RESET: &[u8] = b"\x1b[0m";
+pub(super) const BOLD: &[u8] = b"\x1b[1m";
+pub(super) const FAINT: &[u8] = b"\x1b[2m";
+/// Red: what failed.
+pub(super) const TROUBLE: &[u8] = b"\x1b[31m";
+
+/// Cyan or yellow.
+pub(super) const fn of_side(side: Side) -> &'static [u8] {
+    match side {
+        Side::Client => b"\x1b[36m",
+        Side::Server => b"\x1b[33m",
+    }
+}
