@@ -16,6 +16,7 @@ pub enum Format {
     Json,
     Pcapng,
     View,
+    Html,
 }
 
 /// Credentials that `password` lists.
@@ -40,7 +41,7 @@ pub enum Need {
 
 impl Format {
     /// Every format, in the order of `--help`.
-    pub const ALL: [Format; 10] = [
+    pub const ALL: [Format; 11] = [
         Format::C,
         Format::Hex,
         Format::Count,
@@ -51,6 +52,7 @@ impl Format {
         Format::Json,
         Format::Pcapng,
         Format::View,
+        Format::Html,
     ];
 
     /// The name, then its aliases. Case-sensitive, as in 1.4.4.
@@ -66,6 +68,7 @@ impl Format {
             Format::Json => &["json", "ndjson", "jsonl"],
             Format::Pcapng => &["pcapng", "pcap"],
             Format::View => &["view"],
+            Format::Html => &["html"],
         }
     }
 
@@ -90,18 +93,19 @@ impl Format {
             | Format::Strip
             | Format::Json
             | Format::Pcapng
-            | Format::View => Need::Bytes,
+            | Format::View
+            | Format::Html => Need::Bytes,
         }
     }
 
     /// Checks whether files in this format are private: they are easily searched for secrets.
     pub const fn is_private(self) -> bool {
-        matches!(self, Format::Password(_) | Format::Json | Format::Pcapng)
+        matches!(self, Format::Password(_) | Format::Json | Format::Pcapng | Format::Html)
     }
 
     /// Checks whether it can represent sessions whose server was not reached.
     pub const fn has_refused(self) -> bool {
-        matches!(self, Format::Json | Format::Pcapng | Format::View)
+        matches!(self, Format::Json | Format::Pcapng | Format::View | Format::Html)
     }
 
     /// Checks for a binary format: not for terminals, and without lines.

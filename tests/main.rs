@@ -19,6 +19,7 @@ mod daemon;
 mod diagnostics;
 mod endurance;
 mod formats;
+mod html;
 mod inetd;
 mod limits;
 mod loss;

@@ -63,11 +63,11 @@ _tcpreen() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng view" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng view html" -- "${cur}"))
                     return 0
                     ;;
                 -f)
-                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng view" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "C hex count null raw password strip json pcapng view html" -- "${cur}"))
                     return 0
                     ;;
                 --output)

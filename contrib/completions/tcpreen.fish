@@ -12,7 +12,8 @@ password\t''
 strip\t''
 json\t''
 pcapng\t''
-view\t''"
+view\t''
+html\t''"
 complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' -r -F
 complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''

@@ -1,6 +1,7 @@
 //! The interface of all output formats.
 
 use super::event::{Event, Time};
+use super::html::HtmlEncoder;
 use super::ndjson::NdjsonEncoder;
 use super::pcapng::PcapngEncoder;
 use super::text::TextEncoder;
@@ -71,6 +72,7 @@ pub(crate) fn encoder(view: View, purpose: Purpose) -> Box<dyn Encoder> {
     match view.format {
         Format::Json => Box::new(NdjsonEncoder::new(view.only)),
         Format::Pcapng => Box::new(PcapngEncoder::new(view.only)),
+        Format::Html => Box::new(HtmlEncoder::new(view.only)),
         Format::View => Box::new(ViewEncoder::new(view.only, purpose)),
         _ => Box::new(TextEncoder::new(view, purpose)),
     }

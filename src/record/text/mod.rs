@@ -63,7 +63,7 @@ impl Body {
             Format::Strip => Body::Strip,
             Format::Password(finds) => Body::Password(Box::new(Watch::new(label, finds))),
             // Have encoders of their own.
-            Format::Json | Format::Pcapng | Format::View => Body::Null,
+            Format::Json | Format::Pcapng | Format::View | Format::Html => Body::Null,
         }
     }
 }
