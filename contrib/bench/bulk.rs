@@ -1,9 +1,9 @@
 //! One session, one direction, as fast as it goes, nothing recorded.
 
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds::{self, Results};
-use crate::workshop::Workshop;
 use crate::{Result, load, tree};
 
 const FULL: u64 = 1 << 30;
@@ -11,8 +11,8 @@ const FULL: u64 = 1 << 30;
 const THROUGHPUT: usize = 0;
 const COST: usize = 1;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let contenders = workshop.programs.present(vec![
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let contenders = context.programs.present(vec![
         Contender::new(Program::Ours, "-q -f null"),
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Original, "-q -f null"),
@@ -23,9 +23,9 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         Contender::new(Program::Simpleproxy, ""),
         Contender::new(Program::Sslsplit, "").label("sslsplit `tcp`"),
     ]);
-    let total = workshop.options.scaled(FULL);
+    let total = context.options.scaled(FULL);
     let results =
-        rounds::run(&workshop.options, "bulk", contenders.len(), |at| run(workshop, &contenders[at], total));
+        rounds::run(&context.options, "bulk", contenders.len(), |at| run(context, &contenders[at], total));
 
     let labels: Vec<_> = contenders.iter().map(|contender| contender.label.clone()).collect();
     let title = format!("Bulk, nothing recorded ({} MiB)", total >> 20);
@@ -43,15 +43,15 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     Ok(verdicts(&contenders, &results))
 }
 
-fn run(workshop: &Workshop, contender: &Contender, total: u64) -> Result<Vec<f64>> {
-    let dir = workshop.run_dir()?;
+fn run(context: &BenchContext, contender: &Contender, total: u64) -> Result<Vec<f64>> {
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     let (client, server) = load::session(bridge.port, &server)?;
     // The session exists before and after, so that the cost of starts and ends is excluded and every process
     // is counted.
     let cpu = tree::cpu_seconds()?;
-    let elapsed = load::pour(&client, &server, &workshop.payload, total)?;
+    let elapsed = load::pour(&client, &server, &context.payload, total)?;
     let cpu = tree::cpu_seconds()? - cpu;
     Ok(vec![total as f64 / 1e6 / elapsed.as_secs_f64(), cpu / (total as f64 / 1e9)])
 }

@@ -4,18 +4,18 @@
 use std::io::{Read, Write};
 use std::time::Instant;
 
+use crate::context::BenchContext;
 use crate::load::{self, EchoServer};
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds;
-use crate::workshop::Workshop;
 use crate::{Result, tree};
 
 const RATE: usize = 0;
 const COST: usize = 1;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let contenders = workshop.programs.present(vec![
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let contenders = context.programs.present(vec![
         Contender::new(Program::Ours, "-q -F 64 -f null -o DIR/null"),
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Original, "-q -F 16 -f null"),
@@ -26,11 +26,11 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         Contender::new(Program::Rinetd, ""),
         Contender::new(Program::Simpleproxy, ""),
     ]);
-    let sessions = workshop.options.scaled(1600);
-    let results = rounds::run(&workshop.options, "connections", contenders.len(), |at| {
-        let dir = workshop.run_dir()?;
+    let sessions = context.options.scaled(1600);
+    let results = rounds::run(&context.options, "connections", contenders.len(), |at| {
+        let dir = context.run_dir()?;
         let server = EchoServer::start()?;
-        let bridge = contenders[at].start(&workshop.programs, server.port, dir.path())?;
+        let bridge = contenders[at].start(&context.programs, server.port, dir.path())?;
         for _ in 0..sessions / 20 {
             visit(bridge.port)?;
         }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds;
-use crate::workshop::Workshop;
 use crate::{Result, load, tree};
 
 const SESSIONS: usize = 1000;
@@ -22,9 +22,9 @@ const PATIENCE: u16 = 30_000;
 const THROUGHPUT: usize = 0;
 const COST: usize = 1;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
     allow_files(SESSIONS as u64 * 2 + 200)?;
-    let each = workshop.options.scaled(1 << 20);
+    let each = context.options.scaled(1 << 20);
     let rows: Vec<_> = [(Program::Ours, "-q -f null"), (Program::Direct, "")]
         .into_iter()
         .flat_map(|(program, options)| [(program, options, SESSIONS), (program, options, 1)])
@@ -33,9 +33,9 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
             _ => (Contender::new(program, options), sessions),
         })
         .collect();
-    let results = rounds::run(&workshop.options, "crowd", rows.len(), |at| {
+    let results = rounds::run(&context.options, "crowd", rows.len(), |at| {
         let (contender, sessions) = &rows[at];
-        run(workshop, contender, *sessions, each * (SESSIONS / sessions) as u64)
+        run(context, contender, *sessions, each * (SESSIONS / sessions) as u64)
     });
 
     let labels: Vec<_> = rows
@@ -76,10 +76,10 @@ fn allow_files(needed: u64) -> Result<()> {
     Ok(())
 }
 
-fn run(workshop: &Workshop, contender: &Contender, sessions: usize, each: u64) -> Result<Vec<f64>> {
-    let dir = workshop.run_dir()?;
+fn run(context: &BenchContext, contender: &Contender, sessions: usize, each: u64) -> Result<Vec<f64>> {
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     // One at a time: the rate of connections is not measured here.
     let ends: Vec<_> = (0..sessions).map(|_| load::session(bridge.port, &server)).collect::<Result<_>>()?;
     let (clients, servers): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
@@ -87,7 +87,7 @@ fn run(workshop: &Workshop, contender: &Contender, sessions: usize, each: u64) -
     let cpu = tree::cpu_seconds()?;
     let start = Instant::now();
     thread::scope(|scope| {
-        let sender = scope.spawn(|| send(&clients, &workshop.payload, each));
+        let sender = scope.spawn(|| send(&clients, &context.payload, each));
         let received = drain(&servers, each);
         let sent = sender.join().map_err(|_| "the sender panicked")?;
         received.and(sent)

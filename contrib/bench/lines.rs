@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Instant;
 
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds;
-use crate::workshop::Workshop;
 use crate::{Result, load, tree};
 
 const LINE: usize = 100;
@@ -18,8 +18,8 @@ const COST: usize = 1;
 
 const RAW: usize = 1;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let contenders = workshop.programs.present(vec![
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let contenders = context.programs.present(vec![
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Ours, "-q -f raw -o DIR/raw"),
         Contender::new(Program::Ours, "-q -f null"),
@@ -27,9 +27,9 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         Contender::new(Program::Socat, "-r DIR/r"),
         Contender::new(Program::Haproxy, ""),
     ]);
-    let lines = workshop.options.scaled(400_000);
+    let lines = context.options.scaled(400_000);
     let results =
-        rounds::run(&workshop.options, "lines", contenders.len(), |at| run(workshop, &contenders[at], lines));
+        rounds::run(&context.options, "lines", contenders.len(), |at| run(context, &contenders[at], lines));
     let bridged = |at: usize| (contenders[at].program != Program::Direct).then_some(());
     let labels: Vec<_> = contenders.iter().map(|contender| contender.label.clone()).collect();
     table(
@@ -55,10 +55,10 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     Ok(vec![against(Program::Original, 1.5), against(Program::Socat, 1.0)])
 }
 
-fn run(workshop: &Workshop, contender: &Contender, lines: u64) -> Result<Vec<f64>> {
-    let dir = workshop.run_dir()?;
+fn run(context: &BenchContext, contender: &Contender, lines: u64) -> Result<Vec<f64>> {
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     let (client, server) = load::session(bridge.port, &server)?;
     ship(&client, &server, lines / 10)?;
     let cpu = tree::cpu_seconds()?;

@@ -13,6 +13,7 @@ mod bridge;
 mod bulk;
 mod chat;
 mod connections;
+mod context;
 mod crowd;
 mod lines;
 mod load;
@@ -28,18 +29,17 @@ mod rounds;
 mod signals;
 mod start;
 mod tree;
-mod workshop;
 
 use std::process::ExitCode;
 
+use context::BenchContext;
 use options::Options;
 use report::Verdict;
-use workshop::Workshop;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
-type Measurement = fn(&Workshop) -> Result<Vec<Verdict>>;
+type Measurement = fn(&BenchContext) -> Result<Vec<Verdict>>;
 
 /// The measurements, with their names for `--only`. The crowd comes last, because it raises a limit that
 /// every program started later would inherit.
@@ -74,17 +74,17 @@ fn run() -> Result<bool> {
     let Some(options) = Options::from_args(std::env::args().skip(1), &names)? else {
         return Ok(true);
     };
-    let workshop = Workshop::open(options)?;
-    signals::end_bridges_with_us(workshop.path())?;
-    report::header(&workshop);
+    let context = BenchContext::open(options)?;
+    signals::end_bridges_with_us(context.path())?;
+    report::header(&context);
 
     let mut verdicts = Vec::new();
     let mut complete = true;
     for (name, measure) in MEASUREMENTS {
-        if !workshop.options.wants(name) {
+        if !context.options.wants(name) {
             continue;
         }
-        match measure(&workshop) {
+        match measure(&context) {
             Ok(more) => verdicts.extend(more),
             Err(error) => {
                 complete = false;

@@ -4,10 +4,10 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds;
-use crate::workshop::Workshop;
 use crate::{Result, load, tree};
 
 const SESSIONS: usize = 64;
@@ -18,7 +18,7 @@ struct Row {
     without: Option<Contender>,
 }
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
     let row = |contender| Row { contender, without: None };
     let mut rows = vec![
         row(Contender::new(Program::Ours, "-q -F 64 -f null")),
@@ -35,14 +35,14 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         row(Contender::new(Program::Rinetd, "")),
         row(Contender::new(Program::Simpleproxy, "")),
     ];
-    rows.retain(|row| workshop.programs.has(row.contender.program));
-    let results = rounds::run(&workshop.options, "memory", rows.len(), |at| {
+    rows.retain(|row| context.programs.has(row.contender.program));
+    let results = rounds::run(&context.options, "memory", rows.len(), |at| {
         let Row { contender, without } = &rows[at];
         let without = match without {
-            Some(without) => Some(pss(workshop, without, 0)?.0),
+            Some(without) => Some(pss(context, without, 0)?.0),
             None => None,
         };
-        let (before, during) = pss(workshop, contender, SESSIONS)?;
+        let (before, during) = pss(context, contender, SESSIONS)?;
         Ok(vec![(during - without.unwrap_or(before)) / SESSIONS as f64])
     });
 
@@ -66,10 +66,10 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
 }
 
 /// Before any session, and with the given number.
-fn pss(workshop: &Workshop, contender: &Contender, sessions: usize) -> Result<(f64, f64)> {
-    let dir = workshop.run_dir()?;
+fn pss(context: &BenchContext, contender: &Contender, sessions: usize) -> Result<(f64, f64)> {
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     let before = settled_pss()?;
     let _open: Vec<_> = (0..sessions).map(|_| load::session(bridge.port, &server)).collect::<Result<_>>()?;
     Ok((before, settled_pss()?))

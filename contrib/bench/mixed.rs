@@ -5,11 +5,11 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use crate::chat::Chat;
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::requests::tails;
 use crate::rounds;
-use crate::workshop::Workshop;
 use crate::{Result, load};
 
 const CLIENTS: usize = 50;
@@ -22,8 +22,8 @@ const P999: usize = 4;
 const MAX: usize = 5;
 const BULK: usize = 6;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let contenders = workshop.programs.present(vec![
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let contenders = context.programs.present(vec![
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Ours, "-q -F 64 -f null"),
         Contender::new(Program::Ours, "-q -F 64 -f raw -o DIR/raw"),
@@ -31,9 +31,9 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         Contender::new(Program::Haproxy, ""),
         Contender::new(Program::Socat, "-r DIR/r -R DIR/R").many(),
     ]);
-    let requests = usize::try_from(workshop.options.scaled(16_000))?;
-    let results = rounds::run(&workshop.options, "mixed", contenders.len(), |at| {
-        run(workshop, &contenders[at], requests)
+    let requests = usize::try_from(context.options.scaled(16_000))?;
+    let results = rounds::run(&context.options, "mixed", contenders.len(), |at| {
+        run(context, &contenders[at], requests)
     });
     let of = |at, figure| results.figure(at, figure);
     let of = &of;
@@ -60,14 +60,14 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     Ok(vec![verdict("null"), verdict("raw")])
 }
 
-fn run(workshop: &Workshop, contender: &Contender, requests: usize) -> Result<Vec<f64>> {
-    let dir = workshop.run_dir()?;
+fn run(context: &BenchContext, contender: &Contender, requests: usize) -> Result<Vec<f64>> {
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     let chat = Chat::open(bridge.port, &server, CLIENTS)?;
     let (client, sink) = load::session(bridge.port, &server)?;
     let (latencies, bytes) = thread::scope(|scope| {
-        let pouring = scope.spawn(|| pour(&client, &workshop.payload));
+        let pouring = scope.spawn(|| pour(&client, &context.payload));
         let draining = scope.spawn(|| drain(&sink));
         let latencies = chat.talk(requests, 1);
         let _ = (client.shutdown(Shutdown::Both), sink.shutdown(Shutdown::Both));

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Instant;
 
 use crate::chat::Latencies;
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::requests::tails;
 use crate::rounds;
-use crate::workshop::Workshop;
 use crate::{Result, load};
 
 const P50: usize = 0;
@@ -22,8 +22,8 @@ const MAX: usize = 4;
 const DIRECT: usize = 0;
 const RECORDING: usize = 2;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let contenders = workshop.programs.present(vec![
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let contenders = context.programs.present(vec![
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Ours, "-q -f null"),
         Contender::new(Program::Ours, "-q -f raw -o DIR/raw"),
@@ -35,11 +35,11 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
         Contender::new(Program::Simpleproxy, ""),
         Contender::new(Program::Sslsplit, "").label("sslsplit `tcp`"),
     ]);
-    let trips = usize::try_from(workshop.options.scaled(8000))?;
-    let results = rounds::run(&workshop.options, "pingpong", contenders.len(), |at| {
-        let dir = workshop.run_dir()?;
+    let trips = usize::try_from(context.options.scaled(8000))?;
+    let results = rounds::run(&context.options, "pingpong", contenders.len(), |at| {
+        let dir = context.run_dir()?;
         let server = load::listen()?;
-        let bridge = contenders[at].start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+        let bridge = contenders[at].start(&context.programs, server.local_addr()?.port(), dir.path())?;
         let (client, server) = load::session(bridge.port, &server)?;
         let times = thread::scope(|scope| {
             // It ends with the connection, in whatever way.

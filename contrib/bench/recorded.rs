@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds::{self, Results};
-use crate::workshop::Workshop;
 use crate::{Result, load, tree};
 
 const THROUGHPUT: usize = 0;
@@ -47,9 +47,9 @@ const C: usize = 1;
 const HEX: usize = 3;
 const THREE: usize = 5;
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let rows = rows(workshop);
-    let results = rounds::run(&workshop.options, "recorded", rows.len(), |at| run(workshop, &rows[at]));
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let rows = rows(context);
+    let results = rounds::run(&context.options, "recorded", rows.len(), |at| run(context, &rows[at]));
 
     let labels: Vec<_> = rows.iter().map(|row| row.contender.label.clone()).collect();
     table(
@@ -68,8 +68,8 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     Ok(verdicts(&rows, &results))
 }
 
-fn rows(workshop: &Workshop) -> Vec<Row> {
-    let total = |mib: u64| workshop.options.scaled(mib << 20);
+fn rows(context: &BenchContext) -> Vec<Row> {
+    let total = |mib: u64| context.options.scaled(mib << 20);
     let mut rows = Vec::new();
     for program in [Program::Ours, Program::Original] {
         for (beside, (format, mib, _)) in FORMATS.into_iter().enumerate() {
@@ -105,18 +105,18 @@ fn rows(workshop: &Workshop) -> Vec<Row> {
             beside: RAW,
         });
     }
-    rows.retain(|row| workshop.programs.has(row.contender.program));
+    rows.retain(|row| context.programs.has(row.contender.program));
     rows
 }
 
-fn run(workshop: &Workshop, row: &Row) -> Result<Vec<f64>> {
-    let dir = workshop.run_dir()?;
+fn run(context: &BenchContext, row: &Row) -> Result<Vec<f64>> {
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = row.contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = row.contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     let (client, server) = load::session(bridge.port, &server)?;
     let cpu = tree::cpu_seconds()?;
     let start = Instant::now();
-    load::pour(&client, &server, &workshop.payload, row.total)?;
+    load::pour(&client, &server, &context.payload, row.total)?;
     if let Complete::EndLine = row.complete {
         drop((client, server));
         await_records(dir.path(), row)?;

@@ -5,11 +5,11 @@ use std::thread::available_parallelism;
 
 use nix::unistd::geteuid;
 
+use crate::context::BenchContext;
 use crate::rounds::Results;
-use crate::workshop::Workshop;
 
-pub(crate) fn header(workshop: &Workshop) {
-    let options = &workshop.options;
+pub(crate) fn header(context: &BenchContext) {
+    let options = &context.options;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("# tcpreen beside its peers\n");
     println!(
@@ -23,10 +23,10 @@ pub(crate) fn header(workshop: &Workshop) {
     println!(
         "\nPayload: 1 MiB repeated, the same everywhere: three parts of printable lines, one of random bytes.\n"
     );
-    for (name, version) in workshop.programs.versions() {
+    for (name, version) in context.programs.versions() {
         println!("- {name}: {version}");
     }
-    let missing = workshop.programs.missing();
+    let missing = context.programs.missing();
     if !missing.is_empty() {
         println!("- not installed, hence left out: {}", missing.join(", "));
     }

@@ -2,10 +2,10 @@
 //! median hides a pause that affects one request in a thousand.
 
 use crate::chat::{Chat, Latencies};
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds::{self, Results};
-use crate::workshop::Workshop;
 use crate::{Result, load, tree};
 
 const RATE: usize = 0;
@@ -20,14 +20,14 @@ const COST: usize = 6;
 const LOADS: [(usize, usize, u64); 5] =
     [(1, 1, 12_000), (10, 1, 32_000), (50, 1, 40_000), (200, 1, 40_000), (50, 16, 160_000)];
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     for load in LOADS {
-        let contenders = contenders(workshop);
+        let contenders = contenders(context);
         let (clients, pipeline, total) = load;
-        let requests = usize::try_from(workshop.options.scaled(total))?;
-        let results = rounds::run(&workshop.options, "requests", contenders.len(), |at| {
-            run(workshop, &contenders[at], clients, pipeline, requests)
+        let requests = usize::try_from(context.options.scaled(total))?;
+        let results = rounds::run(&context.options, "requests", contenders.len(), |at| {
+            run(context, &contenders[at], clients, pipeline, requests)
         });
         let title = match pipeline {
             1 => format!("Requests of {clients} clients ({requests} of 64 bytes, answers alike)"),
@@ -43,8 +43,8 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
     Ok(verdicts)
 }
 
-fn contenders(workshop: &Workshop) -> Vec<Contender> {
-    workshop.programs.present(vec![
+fn contenders(context: &BenchContext) -> Vec<Contender> {
+    context.programs.present(vec![
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Ours, "-q -F 256 -f null"),
         Contender::new(Program::Ours, "-q -F 256 -f raw -o DIR/raw"),
@@ -56,15 +56,15 @@ fn contenders(workshop: &Workshop) -> Vec<Contender> {
 }
 
 fn run(
-    workshop: &Workshop,
+    context: &BenchContext,
     contender: &Contender,
     clients: usize,
     pipeline: usize,
     requests: usize,
 ) -> Result<Vec<f64>> {
-    let dir = workshop.run_dir()?;
+    let dir = context.run_dir()?;
     let server = load::listen()?;
-    let bridge = contender.start(&workshop.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
     let chat = Chat::open(bridge.port, &server, clients)?;
     chat.talk(requests / pipeline / 10, pipeline)?;
     let cpu = tree::cpu_seconds()?;

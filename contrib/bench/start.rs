@@ -7,22 +7,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bridge::{Bridge, free_port};
+use crate::context::BenchContext;
 use crate::peers::{Contender, Program};
 use crate::report::{Column, Target, Verdict, table};
 use crate::rounds::{self, median};
-use crate::workshop::Workshop;
 use crate::{Result, load, signals};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
-    let contenders = workshop.programs.present(vec![
+pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
+    let contenders = context.programs.present(vec![
         Contender::new(Program::Ours, "-f null"),
         Contender::new(Program::Original, "-f null"),
     ]);
-    let starts = if workshop.options.quick { 5 } else { 20 };
-    let results = rounds::run(&workshop.options, "start", contenders.len(), |at| {
-        let times = (0..starts).map(|_| start(workshop, &contenders[at])).collect::<Result<_>>()?;
+    let starts = if context.options.quick { 5 } else { 20 };
+    let results = rounds::run(&context.options, "start", contenders.len(), |at| {
+        let times = (0..starts).map(|_| start(context, &contenders[at])).collect::<Result<_>>()?;
         Ok(vec![median(times).ok_or("no start")?])
     });
 
@@ -48,11 +48,11 @@ pub(crate) fn measure(workshop: &Workshop) -> Result<Vec<Verdict>> {
 }
 
 /// In milliseconds. Measures the line, not the port: the line promises that all processes are ready.
-fn start(workshop: &Workshop, contender: &Contender) -> Result<f64> {
-    let dir = workshop.run_dir()?;
+fn start(context: &BenchContext, contender: &Contender) -> Result<f64> {
+    let dir = context.run_dir()?;
     let server = load::listen()?.local_addr()?.port();
     let port = free_port()?;
-    let mut command = contender.command(&workshop.programs, server, port, dir.path())?;
+    let mut command = contender.command(&context.programs, server, port, dir.path())?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
 
     let start = Instant::now();

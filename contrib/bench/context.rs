@@ -11,14 +11,14 @@ use crate::Result;
 use crate::options::Options;
 use crate::peers::Programs;
 
-pub(crate) struct Workshop {
+pub(crate) struct BenchContext {
     pub(crate) options: Options,
     pub(crate) programs: Programs,
     pub(crate) payload: Vec<u8>,
     scratch: TempDir,
 }
 
-impl Workshop {
+impl BenchContext {
     pub(crate) fn open(options: Options) -> Result<Self> {
         let scratch = tempfile::Builder::new().prefix("tcpreen-bench-").tempdir()?;
         // A bridge that drops root must still reach its run's directory.
