@@ -1,4 +1,4 @@
-//! Why a session ended when no peer ended it: the record says so, with both totals.
+//! Sessions that no peer ended: the record names the reason, with both totals.
 
 use std::time::Duration;
 

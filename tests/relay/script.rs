@@ -40,7 +40,7 @@ fn piece(seed: u64, from: u64, length: u64) -> Vec<u8> {
     (from..from + length).map(|at| pattern(seed, at)).collect()
 }
 
-/// Whether `bytes` are what the peer with this seed sends first.
+/// Checks that `bytes` are the first ones that the peer with this seed sends.
 pub fn is_prefix(seed: u64, bytes: &[u8]) -> bool {
     bytes == piece(seed, 0, bytes.len() as u64)
 }
@@ -67,7 +67,7 @@ impl Actor {
         self.socket.as_ref().expect("the script has not closed it").as_fd()
     }
 
-    /// Does one thing; says what it observed, if the direct connection and the bridge are to agree on it. `there`
+    /// Does one thing; returns the observation, if the direct connection and the bridge are to agree on it. `there`
     /// is the seed of the other peer, and what it has sent.
     fn act(&mut self, verb: &str, number: u64, there: (u64, u64)) -> Option<String> {
         match verb {
@@ -189,7 +189,7 @@ impl Actor {
         format!("{} bytes, then {how}", self.received - start)
     }
 
-    /// Receives `length` bytes with an eye on the urgent mark; says where the last one was.
+    /// Receives `length` bytes with an eye on the urgent mark; returns the position of the last one.
     fn marks(&mut self, length: u64, seed: u64) -> String {
         let end = self.received + length;
         let mut last = None;
@@ -296,13 +296,13 @@ impl<'a> Stage<'a> {
         actor.act(verb, number, (SEEDS[1 - side], other))
     }
 
-    /// What client and server have received.
+    /// Bytes received by client and server.
     pub fn received(&self) -> [u64; 2] {
         [0, 1].map(|side| self.actors[side].as_ref().map_or(0, Actor::received))
     }
 }
 
-/// Whether an error of `accept` or `connect` says no more than "not yet".
+/// Checks for an error of `accept` or `connect` that only means "not yet".
 pub fn is_early(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::ConnectionRefused | ErrorKind::NotFound)
 }

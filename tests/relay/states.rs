@@ -8,7 +8,7 @@ use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use nix::sys::signal::Signal;
 
-/// What ends the session.
+/// Cause of the end of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Signal(Signal),

@@ -20,7 +20,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{until, within};
 
-/// How a session ends, as the record has it.
+/// End of a session in the record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// In order: no line says otherwise.
@@ -243,7 +243,7 @@ impl Bridge {
     }
 }
 
-/// What the record must say, beside what came to whom.
+/// Required lines of the record, beside the received bytes.
 fn complaint(record: &str, end: End, swapped: bool, received: [u64; 2], bytes: bool) -> Option<String> {
     let ended = record.lines().find_map(|line| line.strip_prefix("Session ended: "));
     let side = |letter: char| if (letter == 'a') != swapped { "client" } else { "server" };
@@ -294,7 +294,7 @@ fn cases(family: Family) -> Vec<Case> {
     .collect()
 }
 
-/// Plays all cases, and says which observations differ.
+/// Plays all cases, and reports the observations that differ.
 pub fn play(family: Family, format: &str, cases: Vec<Case>) {
     if !needs(&[Need::Ours]) {
         return;

@@ -1,4 +1,4 @@
-//! Peers that vanish: a link that is cut says nothing. The end comes from the system's own probes and time-outs
+//! Peers that vanish: a link that is cut sends nothing. The end comes from the system's own probes and time-outs
 //! (`ETIMEDOUT`), is recorded, and is passed on to the other peer.
 
 use std::net::{TcpListener, TcpStream};
