@@ -39,6 +39,39 @@ pub enum Need {
     Bytes,
 }
 
+/// How the text formats show times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimeForm {
+    /// The time of day.
+    Clock,
+    /// With the date.
+    Date,
+    /// With the offset from UTC, too.
+    Iso,
+    /// Seconds since 1970.
+    Unix,
+    /// Since the start of the session.
+    Start,
+    /// Since the line before of the same session.
+    Delta,
+}
+
+impl TimeForm {
+    pub const ALL: [TimeForm; 6] =
+        [TimeForm::Clock, TimeForm::Date, TimeForm::Iso, TimeForm::Unix, TimeForm::Start, TimeForm::Delta];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            TimeForm::Clock => "clock",
+            TimeForm::Date => "date",
+            TimeForm::Iso => "iso",
+            TimeForm::Unix => "unix",
+            TimeForm::Start => "start",
+            TimeForm::Delta => "delta",
+        }
+    }
+}
+
 impl Format {
     /// Every format, in the order of `--help`.
     pub const ALL: [Format; 11] = [
@@ -95,6 +128,15 @@ impl Format {
             | Format::Pcapng
             | Format::View
             | Format::Html => Need::Bytes,
+        }
+    }
+
+    /// Whether `--time` puts times before its lines. On a terminal, `raw` has lines, too.
+    pub const fn has_time(self, terminal: bool) -> bool {
+        match self {
+            Format::C | Format::Hex | Format::Count | Format::Null | Format::Strip => true,
+            Format::Raw => terminal,
+            Format::Password(_) | Format::Json | Format::Pcapng | Format::View | Format::Html => false,
         }
     }
 

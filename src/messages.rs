@@ -28,7 +28,7 @@ use privsep::text::Text;
 use privsep::wire;
 use serde::{Deserialize, Serialize};
 
-use crate::format::{Format, Need};
+use crate::format::{Format, Need, TimeForm};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
 pub const VERSION: u32 = 9;
@@ -489,6 +489,8 @@ pub struct View {
     pub format: Format,
     /// `--only`: traffic of this side alone.
     pub only: Option<Side>,
+    /// `--time`
+    pub time: Option<TimeForm>,
 }
 
 /// Appearance of outputs.

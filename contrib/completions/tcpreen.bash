@@ -28,7 +28,7 @@ _tcpreen() {
 
     case "${cmd}" in
         tcpreen)
-            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
+            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --time --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -102,6 +102,10 @@ _tcpreen() {
                     ;;
                 --only)
                     COMPREPLY=($(compgen -W "client server both" -- "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -W "clock date iso unix start delta" -- "${cur}"))
                     return 0
                     ;;
                 --record-first)

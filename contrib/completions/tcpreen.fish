@@ -18,6 +18,12 @@ complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' 
 complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''
 both\t''"
+complete -c tcpreen -l time -d 'times: clock, date, iso, unix, start or delta' -r -f -a "clock\t''
+date\t''
+iso\t''
+unix\t''
+start\t''
+delta\t''"
 complete -c tcpreen -l record-first -d 'record, then pass on; sync: to the disk' -r -f -a "write\t''
 sync\t''"
 complete -c tcpreen -l password -d '-f password: logins, or all secrets' -r -f -a "logins\t''

@@ -41,7 +41,8 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 23] = [
+const NEW: [&str; 24] = [
+    "time",
     "password",
     "read",
     "session",
@@ -93,7 +94,7 @@ static WHERE: [Opt; 5] = [
     opt('l', &["listen"], Nothing, "wait for the server to connect to SERVERPORT"),
 ];
 
-static SHOWN: [Opt; 11] = [
+static SHOWN: [Opt; 12] = [
     opt(
         'f',
         &["format"],
@@ -111,6 +112,12 @@ static SHOWN: [Opt; 11] = [
         long: &["only"],
         takes: Values("SIDE", || parser(values::side)),
         help: "in the -o that follow, client or server alone",
+    },
+    Opt {
+        short: None,
+        long: &["time"],
+        takes: Value("FORM", || parser(values::time_form)),
+        help: "times: clock, date, iso, unix, start or delta",
     },
     Opt { short: None, long: &["append"], takes: Nothing, help: "keep what is in FILE, and go on behind it" },
     Opt {

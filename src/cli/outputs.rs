@@ -28,7 +28,7 @@ impl Line {
             refuse_twice(&target, &outputs)?;
             let format = before(&formats, index).unwrap_or(self.shown_unasked(&target));
             let only = before(&sides, index).flatten();
-            outputs.push(Output { target, view: view(format, only)? });
+            outputs.push(Output { target, view: self.view(format, only)? });
         }
         let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
         // A conversion need not be displayed as well.
@@ -41,9 +41,16 @@ impl Line {
             let asked = formats.last().map(|&(_, format)| format).filter(is_for_display);
             let format = asked.unwrap_or(unasked);
             let only = sides.last().and_then(|&(_, side)| side);
-            outputs.insert(0, Output { target: Target::Stdout, view: view(format, only)? });
+            outputs.insert(0, Output { target: Target::Stdout, view: self.view(format, only)? });
         }
         Ok(outputs)
+    }
+
+    fn view(&self, format: Format, only: Option<Side>) -> Result<View, Failure> {
+        if format.has_secrets() && only == Some(Side::Server) {
+            return Err(usage("--only=server: what password shows, the client has said.".to_owned()));
+        }
+        Ok(View { format, only, time: self.value("time") })
     }
 
     /// Every `-f`, and where it stands; `--password` belongs to each of them.
@@ -146,13 +153,6 @@ impl Line {
 /// Value of the last option before this position.
 fn before<T: Copy>(options: &[(usize, T)], index: usize) -> Option<T> {
     options.iter().rev().find(|&&(at, _)| at < index).map(|&(_, value)| value)
-}
-
-fn view(format: Format, only: Option<Side>) -> Result<View, Failure> {
-    if format.has_secrets() && only == Some(Side::Server) {
-        return Err(usage("--only=server: what password shows, the client has said.".to_owned()));
-    }
-    Ok(View { format, only })
 }
 
 fn side_name(side: Option<Side>) -> &'static str {

@@ -56,11 +56,11 @@ fn error(line: &str) -> String {
 }
 
 fn stdout(format: Format) -> Output {
-    Output { target: Target::Stdout, view: View { format, only: None } }
+    Output { target: Target::Stdout, view: View { format, only: None, time: None } }
 }
 
 fn file(name: &str, format: Format) -> Output {
-    Output { target: Target::File(name.into()), view: View { format, only: None } }
+    Output { target: Target::File(name.into()), view: View { format, only: None, time: None } }
 }
 
 fn service(name: &str) -> Port {
@@ -680,7 +680,7 @@ fn an_unknown_name_tells_the_known_ones() {
     assert_eq!(
         error_of(words("-f x 80")).text,
         format!(
-            "x: Unrecognized log format.\nLog formats are: C hex count null raw password strip json pcapng{TRY}"
+            "x: Unrecognized log format.\nLog formats are: C hex count null raw password strip json pcapng view html{TRY}"
         )
     );
     assert_eq!(
@@ -761,7 +761,7 @@ fn help_fits_the_screen() {
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with(
-            "Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip json pcapng\n"
+            "Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip json pcapng view html\n"
         ),
         "{help}"
     );
@@ -782,7 +782,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     command.clone().debug_assert();
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
-    let expected = "accept bind server protocol connect listen format output only append record-first password numeric quiet verbose bytes \
+    let expected = "accept bind server protocol connect listen format output only time append record-first password color max-shown numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
                     rotate-count read session daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \

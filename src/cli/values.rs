@@ -11,7 +11,7 @@ use privsep::seccomp::Violation;
 use super::usage::{shown, usage};
 use crate::config::{Family, Input, Keepalive, Target};
 use crate::exit::Failure;
-use crate::format::{Finds, Format};
+use crate::format::{Finds, Format, TimeForm};
 use crate::messages::{Color, Side, Taken};
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
@@ -61,6 +61,15 @@ pub(super) fn format(text: OsString) -> Result<Format, Failure> {
             shown(&text),
             format_names().join(" ")
         ))
+    })
+}
+
+/// `--time`
+pub(super) fn time_form(text: OsString) -> Result<TimeForm, Failure> {
+    let form = TimeForm::ALL.into_iter().find(|form| text.to_str() == Some(form.name()));
+    form.ok_or_else(|| {
+        let forms = TimeForm::ALL.map(TimeForm::name).join(", ");
+        usage(format!("{}: invalid form of times ({forms}).", shown(&text)))
     })
 }
 

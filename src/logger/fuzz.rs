@@ -33,7 +33,7 @@ pub fn fuzz(data: &[u8]) {
     let sharing = if script.byte() & 1 == 0 { Sharing::Serial } else { Sharing::Labelled };
     let mut record = tempfile();
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&record));
-    let view = View { format: Format::C, only: None };
+    let view = View { format: Format::C, only: None, time: None };
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
     let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
     let (taken, appearance) = (Taken::Written, Appearance::default());

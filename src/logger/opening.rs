@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -28,7 +29,7 @@ use super::template::{Name, Template};
 use crate::format::Format;
 use crate::messages::{self, Appearance, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
 use crate::policy::{PRIVATE, PUBLIC};
-use crate::record::{Purpose, encoder};
+use crate::record::{Purpose, Setting, Zone, encoder};
 
 /// An output whose name makes sense and that is not open yet.
 pub(super) struct Plan {
@@ -90,7 +91,11 @@ enum Place<'a> {
 
 /// Opens all outputs, none of them before all of them make sense.
 pub(super) fn open_all(plans: Vec<Plan>, renewal: &Renewal) -> Result<Vec<Output>, Problem> {
-    let opened: Vec<Opened> = plans.into_iter().map(|plan| plan.open(renewal)).collect::<Result<_, _>>()?;
+    // Now, for no file is read later on.
+    let shows_time = plans.iter().any(|plan| plan.view.time.is_some());
+    let zone = Arc::new(if shows_time { Zone::system() } else { Zone::default() });
+    let open = |plan: Plan| plan.open(renewal, &zone);
+    let opened: Vec<Opened> = plans.into_iter().map(open).collect::<Result<_, _>>()?;
     refuse_twice(&opened)?;
     let is_regular = |opened: &Opened| matches!(opened.kind, Kind::Regular(_));
     if renewal.rotation.is_wanted() && !opened.iter().any(is_regular) {
@@ -99,7 +104,7 @@ pub(super) fn open_all(plans: Vec<Plan>, renewal: &Renewal) -> Result<Vec<Output
     }
     opened.iter().try_for_each(Opened::lock)?;
     let mut outputs: Vec<Output> =
-        opened.into_iter().map(|opened| opened.begin(renewal)).collect::<Result<_, _>>()?;
+        opened.into_iter().map(|opened| opened.begin(renewal, &zone)).collect::<Result<_, _>>()?;
     let files: Vec<_> = outputs.iter().filter_map(Output::id).collect();
     outputs.iter_mut().for_each(|output| output.spare(&files));
     Ok(outputs)
@@ -148,7 +153,7 @@ impl Plan {
         Ok(Plan { to, view, name })
     }
 
-    fn open(self, renewal: &Renewal) -> Result<Opened, Problem> {
+    fn open(self, renewal: &Renewal, zone: &Arc<Zone>) -> Result<Opened, Problem> {
         let Plan { to, view, name } = self;
         let kind = match to {
             To::Stream(fd) => match writable(fd) {
@@ -163,7 +168,8 @@ impl Plan {
             To::File(path) => open_file(path, view.format, renewal),
             To::Series(template) => {
                 let Renewal { taken, appearance, .. } = *renewal;
-                let series = Series::open(template, view, mode(view.format), taken, appearance);
+                let setting = Setting { appearance, zone: Arc::clone(zone) };
+                let series = Series::open(template, view, mode(view.format), taken, setting);
                 series.map(Kind::Series).map_err(io::Error::from)
             }
         };
@@ -209,13 +215,15 @@ impl Opened {
     }
 
     /// Makes it ready to be written: from here on, old contents may be lost.
-    fn begin(self, renewal: &Renewal) -> Result<Output, Problem> {
+    fn begin(self, renewal: &Renewal, zone: &Arc<Zone>) -> Result<Output, Problem> {
         let Opened { kind, view, name } = self;
         let labelled = renewal.sharing == Sharing::Labelled;
         let sheet = |sink: Sink, name| {
-            let purpose = Purpose::new(labelled, sink.is_terminal(), renewal.appearance);
+            let setting = Setting { appearance: renewal.appearance, zone: Arc::clone(zone) };
+            let purpose = Purpose::new(labelled, sink.is_terminal(), &setting);
+            let follows = view.format == Format::View && purpose.terminal;
             let sheet = Sheet::new(sink, name, encoder(view, purpose)).taken(renewal.taken);
-            if view.format == Format::View && purpose.terminal { sheet.follow_width() } else { sheet }
+            if follows { sheet.follow_width() } else { sheet }
         };
         let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
         match kind {

@@ -15,9 +15,9 @@ use super::claim;
 use super::sheet::{Sheet, Sink, Trouble};
 use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
-use crate::messages::{Appearance, Side, Taken, View};
+use crate::messages::{Side, Taken, View};
 use crate::policy::NEW_FILE;
-use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, encoder};
+use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, Setting, encoder};
 
 /// Number of names tried with `-1`, `-2` and so on: enough for occasional collisions, few enough that a
 /// client that reconnects repeatedly does not slow the logger down.
@@ -30,7 +30,7 @@ pub(super) struct Series {
     view: View,
     mode: Mode,
     taken: Taken,
-    appearance: Appearance,
+    setting: Setting,
     /// Open files of each session: one, or one for each direction.
     open: HashMap<u64, Vec<Sheet>>,
     /// Session and place of the events in a batch; here for its memory.
@@ -52,7 +52,7 @@ impl Series {
         view: View,
         mode: Mode,
         taken: Taken,
-        appearance: Appearance,
+        setting: Setting,
     ) -> nix::Result<Series> {
         if template.is_too_long() {
             return Err(Errno::ENAMETOOLONG);
@@ -62,7 +62,7 @@ impl Series {
         let directory = open(template.directory(), flags, Mode::empty())?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let (open, order) = (HashMap::new(), Vec::new());
-        Ok(Series { template, directory, view, mode, taken, appearance, open, order })
+        Ok(Series { template, directory, view, mode, taken, setting, open, order })
     }
 
     /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
@@ -171,7 +171,7 @@ impl Series {
                     if claim::lock(&file).is_ok() {
                         // One session in the file: its lines need no label.
                         let view = View { only, ..self.view };
-                        let purpose = Purpose::new(false, false, self.appearance);
+                        let purpose = Purpose::new(false, false, &self.setting);
                         return Ok(Sheet::new(Sink::Open(file), self.shown(&name), encoder(view, purpose))
                             .taken(self.taken));
                     }

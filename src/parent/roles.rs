@@ -76,6 +76,12 @@ pub(super) struct Starter<'a> {
     pub(super) sandbox: Sandbox,
 }
 
+/// The operator's time zone. In a start with more power than its caller has, the environment is the caller's.
+fn zone() -> Option<CString> {
+    let zone = std::env::var_os("TZ").filter(|_| !privsep::sys::is_secure_start())?;
+    CString::new([b"TZ=", zone.as_encoded_bytes()].concat()).ok()
+}
+
 impl Starter<'_> {
     fn start<Out: Serialize>(
         &self,
@@ -128,7 +134,8 @@ impl Starter<'_> {
         backlog: u32,
         descriptors: &Descriptors,
     ) -> Result<Running<ToLogger>, Failure> {
-        let environment = [CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
+        let mut environment = vec![CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
+        environment.extend(zone());
         let logger = self.start(Role::Logger, Streams::Output, &environment)?;
         let prepare = ToLogger::Prepare {
             prepare: self.prepare(),

@@ -1,5 +1,8 @@
 //! The interface of all output formats.
 
+use std::sync::Arc;
+
+use super::Zone;
 use super::event::{Event, Time};
 use super::html::HtmlEncoder;
 use super::ndjson::NdjsonEncoder;
@@ -39,7 +42,7 @@ pub(crate) struct FileStart {
 }
 
 /// Kind of reader of an output's files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Purpose {
     /// Several sessions at a time share a file: lines carry the number of theirs.
     pub(crate) labelled: bool,
@@ -49,6 +52,15 @@ pub(crate) struct Purpose {
     pub(crate) color: bool,
     /// `--max-shown`: bytes of a piece that `view` shows; `None` is all of them.
     pub(crate) max_shown: Option<u64>,
+    /// Of the times that people read.
+    pub(crate) zone: Arc<Zone>,
+}
+
+/// What all outputs have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setting {
+    pub(crate) appearance: Appearance,
+    pub(crate) zone: Arc<Zone>,
 }
 
 impl Purpose {
@@ -56,14 +68,15 @@ impl Purpose {
     const MAX_SHOWN: u64 = 1024;
 
     /// What the command line makes of an output.
-    pub(crate) fn new(labelled: bool, terminal: bool, appearance: Appearance) -> Purpose {
+    pub(crate) fn new(labelled: bool, terminal: bool, setting: &Setting) -> Purpose {
+        let appearance = setting.appearance;
         let color = match appearance.color {
             Color::Always => true,
             Color::Never => false,
             Color::OnTerminals => terminal,
         };
         let max_shown = appearance.max_shown.or(terminal.then_some(Purpose::MAX_SHOWN));
-        Purpose { labelled, terminal, color, max_shown }
+        Purpose { labelled, terminal, color, max_shown, zone: Arc::clone(&setting.zone) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The text formats byte for byte: files made by version 2.0.0, before its formats became encoders. Since then `strip`,
 //! and `raw` on a terminal, have ended the line of a piece. After a change that is meant, `TCPREEN_BLESS=1 cargo test
-//! --bin tcpreen golden` writes the files again.
+//! --lib golden` writes the files again.
 
 use std::fs;
 use std::path::Path;
@@ -92,7 +92,8 @@ fn script(number: u8, long: usize) -> Vec<(Event, Vec<u8>)> {
 
 /// Pieces that are handed back to be written as they are show up as their length.
 fn encoded(view: View, purpose: Purpose, number: u8) -> Vec<u8> {
-    let long = if view.format == Format::Raw && !purpose.terminal { 20_000 } else { 40 };
+    let terminal = purpose.terminal;
+    let long = if view.format == Format::Raw && !terminal { 20_000 } else { 40 };
     let mut encoder = encoder(view, purpose);
     let mut out = Vec::new();
     for (event, payload) in script(number, long) {
@@ -116,12 +117,9 @@ fn text_formats_are_byte_for_byte_what_they_were() {
                     let label = labelled.then_some(SESSION);
                     all.extend_from_slice(format!("== {label:?} {terminal} {only:?}\n").as_bytes());
                     for number in 0..3 {
-                        let view = View { format, only };
-                        all.extend_from_slice(&encoded(
-                            view,
-                            Purpose { labelled, terminal, ..Purpose::default() },
-                            number,
-                        ));
+                        let view = View { format, only, time: None };
+                        let purpose = Purpose { labelled, terminal, ..Purpose::default() };
+                        all.extend_from_slice(&encoded(view, purpose, number));
                         all.extend_from_slice(b"\n--\n");
                     }
                 }

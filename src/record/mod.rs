@@ -16,10 +16,12 @@ pub(crate) mod read;
 pub(crate) mod text;
 mod view;
 pub(crate) mod visible;
+mod zone;
 
 #[cfg(test)]
 mod golden;
 
-pub(crate) use encoder::{Encoder, FileStart, Purpose, encoder};
+pub(crate) use encoder::{Encoder, FileStart, Purpose, Setting, encoder};
 pub(crate) use event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 pub(crate) use text::find;
+pub(crate) use zone::Zone;

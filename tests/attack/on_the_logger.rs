@@ -139,7 +139,7 @@ fn prepared() -> ToLogger {
 }
 
 fn shown_in(format: Format) -> View {
-    View { format, only: None }
+    View { format, only: None, time: None }
 }
 
 fn data(words: &str) -> Vec<u8> {

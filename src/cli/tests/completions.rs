@@ -9,6 +9,7 @@ use clap_complete::{Shell, generate};
 
 use crate::cli::command::{NAME, command};
 use crate::cli::values;
+use crate::format::TimeForm;
 
 /// Rewrites the files if set.
 const BLESS: &str = "TCPREEN_BLESS";
@@ -59,6 +60,7 @@ fn hint(shell: Shell, arg: Arg, value: &str) -> Arg {
     let words = |arg: Arg, words: &[&'static str]| arg.value_parser(PossibleValuesParser::new(words));
     match (value, shell) {
         ("FORMAT", _) => words(arg, &values::format_names()),
+        ("FORM", _) => words(arg, &TimeForm::ALL.map(TimeForm::name)),
         ("SIDE", _) => words(arg, &["client", "server", "both"]),
         ("MODE", _) => words(arg, &["kill", "log"]),
         ("WHEN", _) => words(arg, &["auto", "always", "never"]),

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_record_is_a_line() {
         let mut out = Vec::new();
-        record(Start { label: b"[3] ", urgent: true, from: Side::Server }, b"a\nb", &mut out);
+        record(Start { time: b"", label: b"[3] ", urgent: true, from: Side::Server }, b"a\nb", &mut out);
         assert_eq!(out, b"[3] (OOB)>>> a\\nb\n");
     }
 

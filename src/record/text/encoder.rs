@@ -1,18 +1,22 @@
 //! Events as text.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::SessionText;
+use super::clock::Clock;
+use super::timing::Timing;
 use crate::format::Format;
 use crate::messages::{Side, View};
 use crate::record::color::{RESET, TROUBLE, of_side};
 use crate::record::encoder::{Encoder, FileStart, Purpose};
-use crate::record::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State};
+use crate::record::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 
 /// The encoder of all text formats.
 pub(crate) struct TextEncoder {
     view: View,
     purpose: Purpose,
+    clock: Option<Clock>,
     sessions: HashMap<u64, Open>,
 }
 
@@ -24,29 +28,49 @@ struct Open {
     /// Not in the text yet: at the end of a session, totals come before them.
     notes: Vec<String>,
     is_painted: bool,
+    /// With `--time`.
+    watch: Option<Watched>,
+}
+
+struct Watched {
+    clock: Clock,
+    timing: Timing,
+    info: Arc<SessionInfo>,
+    /// The time of the last line.
+    previous: Time,
 }
 
 impl TextEncoder {
     pub(crate) fn new(view: View, purpose: Purpose) -> TextEncoder {
-        TextEncoder { view, purpose, sessions: HashMap::new() }
+        let form = view.time.filter(|_| view.format.has_time(purpose.terminal));
+        let clock = form.map(|form| Clock { form, zone: Arc::clone(&purpose.zone) });
+        TextEncoder { view, purpose, clock, sessions: HashMap::new() }
     }
 
     /// The frame of text has no words for a server that is not reached, and 1.4.4 had none.
-    fn start(&mut self, session: u64, info: &SessionInfo, out: &mut Vec<u8>) {
+    fn start(&mut self, session: u64, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
         if info.meeting == Meeting::Refused {
             return;
         }
         let label = self.purpose.labelled.then_some(info.number);
-        let mut text = SessionText::new(self.view.format, label, self.purpose.terminal).only(self.view.only);
+        let text = SessionText::new(self.view.format, label, self.purpose.terminal).only(self.view.only);
         let [client, server] = &info.peers;
-        text.begin(words(client), words(server), out);
-        let is_painted = is_painted(self.view, self.purpose);
-        self.sessions.insert(session, Open { text, finished: [false; 2], notes: Vec::new(), is_painted });
+        let watch = self.clock.clone().map(|clock| Watched {
+            clock,
+            timing: Timing::new(info),
+            info: Arc::clone(info),
+            previous: info.started,
+        });
+        let is_painted = is_painted(self.view, &self.purpose);
+        let mut open = Open { text, finished: [false; 2], notes: Vec::new(), is_painted, watch };
+        open.look_at_clock(info.started);
+        open.text.begin(words(client), words(server), out);
+        self.sessions.insert(session, open);
     }
 }
 
 /// Whether lines of this output are painted. The bytes of `raw` are nobody's lines, except on a terminal.
-fn is_painted(view: View, purpose: Purpose) -> bool {
+fn is_painted(view: View, purpose: &Purpose) -> bool {
     purpose.color && (view.format != Format::Raw || purpose.terminal)
 }
 
@@ -77,7 +101,7 @@ impl Encoder for TextEncoder {
             }
             Kind::End(end) => {
                 if let Some(open) = self.sessions.remove(&event.session) {
-                    open.end(end, out);
+                    open.end(event.time, end, out);
                 }
                 return b"";
             }
@@ -85,6 +109,7 @@ impl Encoder for TextEncoder {
         }
         let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };
         open.tell_notes(out);
+        open.happened(event);
         let start = out.len();
         match &event.kind {
             Kind::Data { from, bytes, .. } if payload.is_empty() => open.text.passed(*from, *bytes, out),
@@ -106,6 +131,27 @@ impl Encoder for TextEncoder {
 }
 
 impl Open {
+    /// Lines that are written next are of this time.
+    fn look_at_clock(&mut self, time: Time) {
+        if let Some(Watched { clock, info, previous, .. }) = &mut self.watch {
+            let text = self.text.time();
+            clock.write(time, info.started, *previous, text);
+            text.push(b' ');
+            *previous = time;
+        }
+    }
+
+    fn happened(&mut self, event: &Event) {
+        self.look_at_clock(event.time);
+        if let Some(Watched { timing, .. }) = &mut self.watch {
+            match event.kind {
+                Kind::Data { from, .. } => timing.acted(from, event.time, true),
+                Kind::Eof { from, .. } => timing.acted(from, event.time, false),
+                Kind::Start(_) | Kind::Note(_) | Kind::End(_) => {}
+            }
+        }
+    }
+
     fn tell_notes(&mut self, out: &mut Vec<u8>) {
         for note in self.notes.drain(..) {
             let start = out.len();
@@ -122,13 +168,88 @@ impl Open {
     }
 
     /// The totals of sides that did not finish are shown, too, except where the worker could not report them.
-    fn end(mut self, end: &End, out: &mut Vec<u8>) {
+    fn end(mut self, time: Time, end: &End, out: &mut Vec<u8>) {
+        self.look_at_clock(time);
         for side in [Side::Client, Side::Server] {
             if !self.finished[side as usize] && end.state != State::Lost {
                 self.finish(side, end.totals[side as usize], out);
             }
         }
         self.tell_notes(out);
+        if let Some(Watched { timing, .. }) = self.watch {
+            self.text.note(&timing.summary(time, end.totals), out);
+        }
         self.text.close(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Format, TimeForm};
+    use crate::messages::Address;
+    use crate::record::ConnState;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(seconds: u64, kind: Kind) -> Event {
+        Event { time: Time::from_nanos(seconds * SECOND), session: 7, kind }
+    }
+
+    /// A session whose server takes its time.
+    fn shown(format: Format, labelled: bool) -> String {
+        let view = View { format, only: None, time: Some(TimeForm::Clock) };
+        let mut encoder = TextEncoder::new(view, Purpose { labelled, ..Purpose::default() });
+        let address = Address::V4 { host: [192, 0, 2, 1].into(), port: 9 };
+        let peer = Peer { name: address.numeric(), address, local: None };
+        let info = SessionInfo {
+            number: 7,
+            run: "run".into(),
+            accepted: Time::from_nanos(0),
+            started: Time::from_nanos(SECOND),
+            peers: [peer.clone(), peer],
+            meeting: Meeting::Both,
+        };
+        let data = |from| Kind::Data { from, position: 0, bytes: 1, urgent: false };
+        let end = End { state: State::Done, conn_state: ConnState::Sf, errno: 0, totals: [1, 1] };
+        let events = [
+            (at(1, Kind::Start(Arc::new(info))), ""),
+            (at(2, data(Side::Client)), "a"),
+            (at(5, data(Side::Server)), "b"),
+            (at(6, Kind::End(end)), ""),
+        ];
+        let mut out = Vec::new();
+        for (event, payload) in events {
+            let rest = encoder.event(&event, payload.as_bytes(), &mut out).to_vec();
+            out.extend_from_slice(&rest);
+        }
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn times_stand_first_and_a_summary_last() {
+        let expected = "00:00:01.000000 [7] Connection from: 192.0.2.1 port 9\n\
+                        00:00:01.000000 [7] Connection to: 192.0.2.1 port 9\n\
+                        00:00:01.000000 [7] Transmission follows...\n\
+                        00:00:02.000000 [7] <<< a\n\
+                        00:00:05.000000 [7] >>> b\n\
+                        00:00:06.000000 [7] End of input: 1 byte received.\n\
+                        00:00:06.000000 [7] End of output: 1 byte sent.\n\
+                        00:00:06.000000 [7] Session took 5.000000 s, connecting 1.000000 s; 1 bytes received, \
+                        1 bytes sent; first byte of the server after 4.000000 s; longest silence 3.000000 s, \
+                        until the server acted.\n\
+                        00:00:06.000000 [7] End of transmission.\n";
+        assert_eq!(shown(Format::C, true), expected);
+        assert_eq!(shown(Format::Strip, true), expected);
+        assert_eq!(shown(Format::C, false), expected.replace("[7] ", ""));
+        let hex = shown(Format::Hex, true);
+        assert!(
+            hex.contains(
+                "\n[7] <<<    |  0  1  2  3  4  5  6  7  8  9  A  B  C  D  E  F | 00:00:02.000000\n"
+            ),
+            "{hex}"
+        );
+        assert!(hex.contains("\n[7] 0x0000 | 61 "), "{hex}");
+        assert!(!shown(Format::Raw, false).contains("00:00"), "raw is the bytes");
     }
 }

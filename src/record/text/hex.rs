@@ -5,7 +5,7 @@ use super::count::decimal;
 
 const ROW: usize = 16;
 
-const HEAD: &[u8] = b"   |  0  1  2  3  4  5  6  7  8  9  A  B  C  D  E  F |\n";
+const HEAD: &[u8] = b"   |  0  1  2  3  4  5  6  7  8  9  A  B  C  D  E  F |";
 const RULE: &[u8] = b"-------+-------------------------------------------------+----------------\n";
 
 static UPPER: [[u8; 2]; 256] = pairs(b"0123456789ABCDEF");
@@ -23,8 +23,13 @@ const fn pairs(digits: &[u8; 16]) -> [[u8; 2]; 256] {
 
 pub(super) fn record(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len().div_ceil(ROW) * (Row::LENGTH + start.label.len()) + 2 * RULE.len() + 64);
-    start.append(out);
+    start.append_without_time(out);
     out.extend_from_slice(HEAD);
+    if let [time @ .., b' '] = start.time {
+        out.push(b' ');
+        out.extend_from_slice(time);
+    }
+    out.push(b'\n');
     out.extend_from_slice(start.label);
     out.extend_from_slice(RULE);
     rows(start.label, bytes, out);
@@ -133,7 +138,7 @@ mod tests {
 
     fn dump(bytes: &[u8]) -> String {
         let mut out = Vec::new();
-        record(Start { label: b"", urgent: false, from: Side::Client }, bytes, &mut out);
+        record(Start { time: b"", label: b"", urgent: false, from: Side::Client }, bytes, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -2,12 +2,14 @@
 //! [`SessionText`] for each session of a file.
 
 mod c;
+mod clock;
 mod count;
 mod encoder;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod hex;
 mod plain;
+mod timing;
 
 use crate::format::Format;
 use crate::messages::Side;
@@ -27,6 +29,8 @@ const LONG: usize = 16 * 1024;
 pub(crate) struct SessionText {
     /// Start of every line: `[7] `, or nothing.
     label: Box<[u8]>,
+    /// What stands before that: the time of what is shown next, or nothing.
+    time: Vec<u8>,
     body: Body,
     /// The one side whose traffic is shown here: `--only`, and files of one direction (`%d`).
     only: Option<Side>,
@@ -74,7 +78,7 @@ impl SessionText {
     pub(crate) fn new(format: Format, label: Option<u64>, terminal: bool) -> Self {
         let label = label.map(|number| format!("[{number}] ")).unwrap_or_default().into_bytes();
         let body = Body::new(format, &label, terminal);
-        SessionText { label: label.into(), body, only: None, in_line: false }
+        SessionText { label: label.into(), time: Vec::new(), body, only: None, in_line: false }
     }
 
     /// Restricts the output to one direction, if `side` is given. `raw` becomes exactly the bytes; the other
@@ -87,6 +91,12 @@ impl SessionText {
             body => body,
         };
         SessionText { body, only: side, ..self }
+    }
+
+    /// The time of what is shown next, with a blank behind it.
+    fn time(&mut self) -> &mut Vec<u8> {
+        self.time.clear();
+        &mut self.time
     }
 
     /// Checks whether this format shows, or needs, data from this side.
@@ -113,7 +123,7 @@ impl SessionText {
         if bytes.is_empty() || !self.follows(from) {
             return b"";
         }
-        let start = Start { label: &self.label, urgent, from };
+        let start = Start { time: &self.time, label: &self.label, urgent, from };
         match &mut self.body {
             Body::C => c::record(start, bytes, out),
             Body::Hex => hex::record(start, bytes, out),
@@ -139,7 +149,8 @@ impl SessionText {
     /// Traffic of which only the length is known.
     pub(crate) fn passed(&mut self, from: Side, bytes: u64, out: &mut Vec<u8>) {
         if matches!(self.body, Body::Count) && bytes > 0 && self.follows(from) {
-            count::record(Start { label: &self.label, urgent: false, from }, bytes, out);
+            let start = Start { time: &self.time, label: &self.label, urgent: false, from };
+            count::record(start, bytes, out);
         }
     }
 
@@ -189,6 +200,7 @@ impl SessionText {
             return;
         }
         on_a_line(&mut self.in_line, out, |out| {
+            out.extend_from_slice(&self.time);
             out.extend_from_slice(&self.label);
             text(out);
             out.push(b'\n');
@@ -209,6 +221,8 @@ fn on_a_line(in_line: &mut bool, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u
 /// Start of a record.
 #[derive(Clone, Copy)]
 struct Start<'a> {
+    /// With a blank behind it, or nothing.
+    time: &'a [u8],
     label: &'a [u8],
     urgent: bool,
     from: Side,
@@ -216,6 +230,11 @@ struct Start<'a> {
 
 impl Start<'_> {
     fn append(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.time);
+        self.append_without_time(out);
+    }
+
+    fn append_without_time(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.label);
         if self.urgent {
             out.extend_from_slice(b"(OOB)");

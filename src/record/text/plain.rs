@@ -120,7 +120,7 @@ mod tests {
 
     fn shown(record: Record, label: &[u8], bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        record(Start { label, urgent: false, from: Side::Client }, bytes, &mut out);
+        record(Start { time: b"", label, urgent: false, from: Side::Client }, bytes, &mut out);
         out
     }
 
