@@ -30,8 +30,7 @@ impl OnTerminal {
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
         let server = Server::listen();
-        let tcpreen = with(Tcpreen::to(server.port())).stdout(slave).sessions(1).spawn();
-        tcpreen.stderr_line("Listening on");
+        let tcpreen = with(Tcpreen::to(server.port()).env("TERM", "")).stdout(slave).sessions(1).start();
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut from, to) = (File::from(master.try_clone().expect("a descriptor")), Arc::clone(&shown));
         let reader = thread::spawn(move || {

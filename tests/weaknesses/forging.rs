@@ -80,7 +80,8 @@ fn the_name_of_a_unix_client_cannot_forge_lines() {
 /// Output on a terminal as the program's stdout during `session`.
 fn on_a_terminal(tcpreen: Tcpreen, session: impl FnOnce()) -> Vec<u8> {
     let terminal = openpty(None, None).expect("a terminal");
-    let tcpreen = tcpreen.stdout(terminal.slave).sessions(1).spawn();
+    // Colours would be ours.
+    let tcpreen = tcpreen.env("TERM", "dumb").stdout(terminal.slave).sessions(1).spawn();
     tcpreen.stderr_line("Listening on");
     session();
     tcpreen.finish();
