@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::thread;
 
+use nix::fcntl::OFlag;
 use nix::libc;
+use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -338,7 +340,7 @@ fn death(line: &str) -> Option<(Pid, Signal)> {
     Some((Pid::from_raw(pid.parse().ok()?), Signal::try_from(signal).ok()?))
 }
 
-/// Starts a daemon with every optional permission: files per session, files that are reopened, a FIFO,
+/// Starts a daemon with every optional permission: files per session, files that are reopened, a FIFO, a terminal,
 /// syslog, a socket file. It ends after one session.
 fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let socket = place.join("socket");
@@ -351,6 +353,8 @@ fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     for name in ["all", "each-%n", "pipe"] {
         command.arg("-o").arg(place.join(name));
     }
+    let (_terminal, name) = terminal();
+    command.args(["-f", "view", "-o", &name]);
     let output = command.arg("9").arg(&socket).output().expect("tcpreen");
     assert!(output.status.success(), "{output:?}");
     // The session waits for a reader; the record fits into the pipe's buffer.
@@ -358,6 +362,15 @@ fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let mut client = std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
     let _ = client.read_to_end(&mut Vec::new());
     Deaths::new()
+}
+
+/// A terminal that every user may write to: the end that keeps it alive, and its name.
+fn terminal() -> (PtyMaster, String) {
+    let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
+    let name = ptsname_r(&terminal).expect("its name");
+    fs::set_permissions(&name, Permissions::from_mode(0o666)).expect("chmod");
+    (terminal, name)
 }
 
 /// Serves one session per trial.
