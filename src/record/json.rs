@@ -160,8 +160,9 @@ const fn classes() -> [u8; 256] {
     while byte < 256 {
         table[byte] = match byte as u8 {
             0..=0x1f | b'"' | b'\\' | 0x7f => 1,
-            // C1 controls; Arabic letter mark; the marks and separators of U+2000; annotations; tags.
-            0xc2 | 0xd8 | 0xe2 | 0xef | 0xf3 => 2,
+            // Of every character that `visible::acts` names: C1 controls, the grapheme joiner, Arabic letter mark;
+            // fillers, selectors, marks and separators from U+1000 on; shorthand and musical controls; tags.
+            0xc2 | 0xcd | 0xd8 | 0xe1..=0xe3 | 0xef | 0xf0 | 0xf3 => 2,
             _ => 0,
         };
         byte += 1;
@@ -241,6 +242,15 @@ mod tests {
             let (_, value) = object(bytes);
             assert_eq!(value["text"], text, "{bytes:?}");
             assert_eq!(value["base64"], base64, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn every_character_that_acts_is_escaped() {
+        for character in (char::MIN..=char::MAX).filter(|character| visible::acts(*character)) {
+            let mut out = Vec::new();
+            escape(character.encode_utf8(&mut [0; 4]), &mut out);
+            assert!(out.is_ascii(), "{:04x}", character as u32);
         }
     }
 
