@@ -40,6 +40,9 @@ fn generated(shell: Shell) -> String {
     let mut command = hinted(shell).no_binary_name(false);
     generate(shell, &mut command, NAME, &mut script);
     let script = String::from_utf8(script).expect("text").replace(BASH_PREVIOUS, BASH_PREVIOUS_OR_OPTION);
+    // `SERVERPORT` is optional only with `--read`. Where every position is optional, zsh takes an option for the
+    // beginning of a file's name, too, and completes neither.
+    let script = script.replace("'::SERVERPORT", "':SERVERPORT");
     KNOWN_TO_BASH.iter().fold(script, |script, known| {
         script.replace(&format!(r#"compgen -W "@{known}""#), &format!("compgen -A {known}"))
     })
