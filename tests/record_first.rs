@@ -348,7 +348,7 @@ fn a_session_whose_files_cannot_be_made_is_refused() {
             .output(directory.join("%n"))
             .start();
         fs::remove_dir(&directory).expect("rmdir");
-        let mut client = Peer::connect_before_reset((Ipv4Addr::LOCALHOST, tcpreen.port()).into());
+        let mut client = Peer::connect_to((Ipv4Addr::LOCALHOST, tcpreen.port()).into());
         let mut server = listener.accept();
         // A send after the reset takes the error away.
         if client.try_send("words") {

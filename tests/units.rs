@@ -164,7 +164,7 @@ fn the_activated_service_works_within_its_units_restrictions() {
             record.contains("<<< hello").then_some(())
         });
         let told = fs::read_to_string("/opt/stderr").expect("what was told");
-        assert!(told.contains("parent: uid 64711, seccomp on"), "{told}");
+        assert!(told.contains("parent: uid 64711, MDWE on, seccomp on"), "{told}");
         assert!(!told.contains("Landlock none"), "{told}");
         service.reloads_and_stops();
     });

@@ -186,7 +186,7 @@ fn data_of_a_server_that_resets_before_the_client_connects_is_delivered() {
         server.send("220 ready");
         server.reset();
         let place = (Ipv4Addr::LOCALHOST, tcpreen.port()).into();
-        Peer::connect_before_reset(place).expect("220 ready");
+        Peer::connect_to(place).expect("220 ready");
         expect_record(&tcpreen.finish(), &[">>> 220 ready", "connection reset by the server"]);
     }
 }
@@ -201,7 +201,7 @@ fn data_of_a_client_that_resets_before_the_server_connects_is_delivered() {
         let mut client = tcpreen.connect();
         client.send("last words");
         client.reset();
-        Peer::connect_before_reset(place).expect("last words");
+        Peer::connect_to(place).expect("last words");
         expect_record(&tcpreen.finish(), &["<<< last words", "connection reset by the client"]);
     }
 }

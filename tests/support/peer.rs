@@ -40,22 +40,21 @@ impl Peer {
         Peer::connect_to((Ipv4Addr::LOCALHOST, port).into())
     }
 
+    /// Connects without looking at the socket's error, which the first call that reads or writes returns: the other
+    /// side may have sent its last words and a reset before this side knows that it is connected, and a connect that
+    /// waits returns that reset.
     #[track_caller]
     pub fn connect_to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE);
-        Peer::over(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")))
-    }
-
-    /// Connects without waiting for the result: the other side may have sent its data and a reset before this
-    /// side is connected, and a blocking connect would return that reset.
-    #[track_caller]
-    pub fn connect_before_reset(address: SocketAddr) -> Self {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
-        let started = connect(socket.as_raw_fd(), &SockaddrStorage::from(address));
-        assert_eq!(started.err().unwrap_or(Errno::EINPROGRESS), Errno::EINPROGRESS);
+        let socket = socket(family, SockType::Stream, flags, None).expect("socket");
+        match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => {}
+            Err(errno) => panic!("connect to {address}: {errno}"),
+        }
         let writable = PollFd::new(socket.as_fd(), PollFlags::POLLOUT);
-        assert_eq!(poll(&mut [writable], PollTimeout::try_from(PATIENCE).expect("a time")), Ok(1));
+        let patience = PollTimeout::try_from(PATIENCE).expect("a time");
+        assert_eq!(poll(&mut [writable], patience), Ok(1), "connect to {address}");
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(false).expect("fcntl");
         Peer::over(stream)
