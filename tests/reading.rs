@@ -125,6 +125,22 @@ fn outputs_of_a_record_are_those_of_a_session() {
 }
 
 #[test]
+fn runs_that_number_their_sessions_alike_have_files_of_their_own() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let second = two_sessions().replace("m4k2zq", "n5l3ar").replace("ping", "gong");
+    let record = written(&scratch, "record", two_sessions() + &second);
+    let outcome =
+        Tcpreen::reading([&record]).args(["--only=client", "-f", "raw"]).output(scratch.path("%n")).run();
+    assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+    for (name, sent) in [("1", "ping"), ("2", "other"), ("1-1", "gong"), ("2-1", "other")] {
+        assert_eq!(scratch.record(name), sent, "{name}");
+    }
+}
+
+#[test]
 fn parts_and_standard_input_are_one_record() {
     if !needs(&[Need::Ours]) {
         return;

@@ -27,7 +27,7 @@ pub(super) enum Item {
     /// Something that happened in a session; the payload of data is in the batch, from `payload.0` to `payload.1`.
     Event { event: Event, payload: (usize, usize) },
     /// A session has arrived, and gets its files; its names may come later.
-    Open(Arc<SessionInfo>),
+    Open { session: u64, info: Arc<SessionInfo> },
     /// Of no session: what comes behind it belongs into new files.
     Reopen,
 }

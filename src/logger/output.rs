@@ -178,7 +178,7 @@ impl OneFile {
                         news(News::Kept(trouble));
                     }
                 }
-                (Item::Reopen, None) | (Item::Open(_), _) => {}
+                (Item::Reopen, None) | (Item::Open { .. }, _) => {}
             }
         }
         let result = result.and(self.sheet.write(text)).and(self.sheet.settle());

@@ -71,7 +71,7 @@ impl Series {
         let mut order = std::mem::take(&mut self.order);
         order.extend(batch.items.iter().enumerate().filter_map(|(place, item)| match item {
             Item::Event { event, .. } => Some((event.session, place)),
-            Item::Open(info) => Some((info.number, place)),
+            Item::Open { session, .. } => Some((*session, place)),
             Item::Reopen => None,
         }));
         order.sort_unstable();
@@ -92,14 +92,14 @@ impl Series {
     ) -> Result<(), Trouble> {
         let Some(&(session, first)) = places.first() else { return Ok(()) };
         let mut result = match &batch.items[first] {
-            Item::Open(info) => self.begin(info),
+            Item::Open { info, .. } => self.begin(session, info),
             Item::Event { .. } | Item::Reopen => Ok(()),
         };
         let happened: Vec<(&Event, &[u8])> = places
             .iter()
             .filter_map(|&(_, place)| match &batch.items[place] {
                 Item::Event { event, payload } => Some((event, batch.payload(*payload))),
-                Item::Open(_) | Item::Reopen => None,
+                Item::Open { .. } | Item::Reopen => None,
             })
             .collect();
         let end = happened.iter().position(|(event, _)| matches!(event.kind, Kind::End(_)));
@@ -125,7 +125,7 @@ impl Series {
     }
 
     /// Makes the files of a session.
-    fn begin(&mut self, info: &SessionInfo) -> Result<(), Trouble> {
+    fn begin(&mut self, session: u64, info: &SessionInfo) -> Result<(), Trouble> {
         if info.meeting == Meeting::Refused && !self.view.format.has_refused() {
             return Ok(());
         }
@@ -135,7 +135,7 @@ impl Series {
             match self.create(facts, *view) {
                 Ok(mut sheet) => {
                     result = result.and(sheet.begin_file());
-                    self.open.entry(facts.number).or_default().push(sheet);
+                    self.open.entry(session).or_default().push(sheet);
                 }
                 Err(trouble) => result = result.and(Err(trouble)),
             }

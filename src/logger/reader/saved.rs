@@ -64,6 +64,9 @@ impl Reader<'_> {
         let Some(event) = event(message).filter(|event| saved.allows(event, length - head)) else {
             return self.cut_converter_off();
         };
+        if let Kind::Start(info) = &event.kind {
+            self.add(Item::Open { session: event.session, info: Arc::clone(info) });
+        }
         let payload = if length > head { self.batch.keep(head, length) } else { (0, 0) };
         self.add(Item::Event { event, payload });
     }

@@ -72,7 +72,7 @@ impl Reader<'_> {
         for (index, peer) in info.peers.iter_mut().enumerate() {
             (peer.name, until[index]) = self.names.ask(2 * number + index as u64, &peer.address);
         }
-        let files = Item::Open(Arc::new(info.clone()));
+        let files = Item::Open { session: number, info: Arc::new(info.clone()) };
         let mut session = new(info);
         let [client, server] = until;
         // A worker that waits for its records cannot wait for names.

@@ -10,10 +10,10 @@ use crate::record::{Event, Kind, SessionInfo};
 /// Maximum number of open sessions.
 pub(crate) const MOST_SESSIONS: usize = 1 << 16;
 
-/// Numbers above are for sessions that have the same number in different runs.
+/// Ids above are for sessions whose number is not higher than all before: of a second run, for one.
 const SECOND: u64 = 1 << 61;
 
-/// The open sessions. Each has an id, which is its number unless another one has it.
+/// The open sessions. Each has an id, which is its number where numbers grow.
 #[derive(Default)]
 pub(super) struct Sessions {
     /// By number: run and id.
@@ -22,6 +22,8 @@ pub(super) struct Sessions {
     open: HashMap<u64, Open>,
     /// Sessions that have begun.
     begun: u64,
+    /// The highest number so far.
+    highest: u64,
 }
 
 /// An open session.
@@ -48,7 +50,9 @@ impl Sessions {
             return Err(Stop::Damaged);
         }
         self.begun += 1;
-        let id = if self.open.contains_key(&number) { SECOND + self.begun } else { number };
+        // Never an id again: what was open under it may not be written yet.
+        let id = if number > self.highest { number } else { SECOND + self.begun };
+        self.highest = self.highest.max(number);
         let event = Event { time: info.started, session: id, kind: Kind::Start(Arc::new(info)) };
         let order = Order::begin(&event).ok_or(Stop::Damaged)?;
         self.by_number.entry(number).or_default().push((run, id));
