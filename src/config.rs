@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::messages::{Appearance, Beginning, Rotation, Sandbox, Taken, View};
+use crate::messages::{Appearance, Beginning, Pace, Rotation, Sandbox, Side, Taken, View};
 
 /// Configuration of one run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,35 @@ pub(crate) enum Task {
     Bridge,
     /// `--read`: saved records. Endpoints and limits of sessions are not used.
     Read(Reading),
+    /// `--replay`: one peer is played from a record.
+    Replay(Replay),
+    /// `--diff`: two records are compared. Nothing but `inputs`, `sessions` and `masks` is used.
+    Diff(Diff),
+}
+
+/// `--replay`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replay {
+    /// The peer that is played.
+    pub(crate) side: Side,
+    pub(crate) input: Input,
+    /// `--session`; `None` is the first.
+    pub(crate) session: Option<u64>,
+    pub(crate) pace: Pace,
+    /// `--wait`: how long the live peer may take for what it sent in the record.
+    pub(crate) wait: Duration,
+    /// `--mask`: regular expressions.
+    pub(crate) masks: Vec<String>,
+}
+
+/// `--diff`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Diff {
+    /// Two.
+    pub(crate) inputs: Vec<Input>,
+    /// `--session`; empty stands for all sessions.
+    pub(crate) sessions: Vec<u64>,
+    pub(crate) masks: Vec<String>,
 }
 
 /// `--read`

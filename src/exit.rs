@@ -7,6 +7,8 @@ use std::fmt;
 /// Exit statuses, as in the man page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
+    /// A replayed or compared session is not the same.
+    Different = 1,
     /// The command line is invalid. \[`EX_USAGE`\]
     Usage = 64,
     /// A saved record is damaged, or is none. \[`EX_DATAERR`\]

@@ -191,6 +191,12 @@ pub enum ToParent {
     Finished,
     /// Converter: nothing more can be read from this part of the record.
     Flaw { part: u32, flaw: Flaw },
+    /// Converter, as a player: the session is there and can be played.
+    Loaded,
+    /// Converter, as a player: it cannot be played.
+    Unplayable(Unplayable),
+    /// Converter: played, or compared, to the end; the operator has been told.
+    Compared { same: bool },
     /// Converter: everything that could be read is with the logger: this number of sessions.
     Converted { sessions: u64 },
 }
@@ -208,13 +214,46 @@ pub enum Flaw {
     Read { errno: i32 },
 }
 
+/// Why a saved session cannot be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unplayable {
+    /// There is no such session.
+    Missing,
+    /// Only lengths of the data were recorded.
+    OnlyLengths,
+    /// Bytes are missing from the record.
+    Gap,
+    TooLong,
+}
+
+/// When the player sends (`--pace`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pace {
+    /// Once everything has come that came before in the record.
+    Turns,
+    /// At the recorded times.
+    Time,
+    /// At once.
+    Fast,
+}
+
 /// Parent to converter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToConverter {
     /// With the logger's channel. This number of parts follows.
-    Prepare { prepare: Prepare, parts: u32 },
+    Prepare { prepare: Prepare, parts: u32, masks: u32, plays: bool },
     /// The next part of the record, a descriptor that can be read.
     Part,
+    /// `--mask`: the next one.
+    Mask(String),
+    /// A stream that ends in the worker: the player is at its other end.
+    Stream,
+    /// Reads the session that is to be played as this side: the one with this number, or the first.
+    Load { side: Side, session: Option<u64>, pace: Pace, wait: Duration },
+    /// The live peer is there.
+    Play,
+    /// Compare the two parts, each of which is a record.
+    Compare { sessions: Vec<u64> },
     /// Every role is confined: convert these sessions; none stands for all.
     Convert { sessions: Vec<u64> },
 }
@@ -237,6 +276,8 @@ pub enum Problem {
     InUse { name: Vec<u8> },
     /// The name of an output is wrong in itself.
     Template { reason: Text },
+    /// A `--mask` is no regular expression, or too large a one.
+    Mask { reason: Text },
     /// The system has no thread for it.
     Threads { errno: i32 },
 }
@@ -609,7 +650,15 @@ impl Record {
     pub const LONGEST: usize = 256 * 1024;
 }
 
-/// Converter to logger: an event of a saved record.
+/// Converter to logger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromConverter {
+    Saved(Saved),
+    /// What the operator asked for: a line about sessions that were compared.
+    Line(String),
+}
+
+/// An event of a saved record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     /// Number of the session among the open ones.

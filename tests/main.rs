@@ -38,6 +38,7 @@ mod reading;
 mod record_first;
 mod records;
 mod relay;
+mod replay;
 mod roles;
 mod sandbox;
 mod set_uid;

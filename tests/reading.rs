@@ -23,23 +23,23 @@ const PEERS: &str = concat!(
     r#""server_name":"cache.example","server_local":"[2001:db8::1]:51122","connect":0.000412"#
 );
 
-fn start(session: u64) -> String {
+pub fn start(session: u64) -> String {
     let head = head("start", session, 412_000);
     let rest = r#""client_bytes":0,"server_bytes":0,"state":"open","conn_state":"S1","errno":0,"message":"""#;
     format!("{head},{PEERS},{rest}}}\n")
 }
 
-fn data(session: u64, at: u64, sender: &str, position: u64, text: &str) -> String {
+pub fn data(session: u64, at: u64, sender: &str, position: u64, text: &str) -> String {
     let (head, bytes) = (head("data", session, at), text.len());
     let rest = format!(r#""position":{position},"bytes":{bytes},"urgent":false,"text":"{text}","base64":"""#);
     format!("{head},\"sender\":\"{sender}\",{rest}}}\n")
 }
 
-fn eof(session: u64, at: u64, sender: &str, bytes: u64) -> String {
+pub fn eof(session: u64, at: u64, sender: &str, bytes: u64) -> String {
     format!("{},\"sender\":\"{sender}\",\"bytes\":{bytes}}}\n", head("eof", session, at))
 }
 
-fn end(session: u64, at: u64, totals: [u64; 2]) -> String {
+pub fn end(session: u64, at: u64, totals: [u64; 2]) -> String {
     let rest = format!(
         r#""client_bytes":{},"server_bytes":{},"state":"done","conn_state":"SF","errno":0,"message":"""#,
         totals[0], totals[1]
@@ -63,7 +63,7 @@ fn two_sessions() -> String {
     .concat()
 }
 
-fn written(scratch: &Scratch, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+pub fn written(scratch: &Scratch, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
     let path = scratch.path(name);
     fs::write(&path, contents).expect("a file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
@@ -71,7 +71,7 @@ fn written(scratch: &Scratch, name: &str, contents: impl AsRef<[u8]>) -> PathBuf
 }
 
 /// Output without the notice about the target user.
-fn told(outcome: &Outcome) -> String {
+pub fn told(outcome: &Outcome) -> String {
     outcome.stderr.split_inclusive('\n').filter(|line| !line.starts_with("Started as root")).collect()
 }
 

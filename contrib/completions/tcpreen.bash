@@ -28,7 +28,7 @@ _tcpreen() {
 
     case "${cmd}" in
         tcpreen)
-            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --time --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
+            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --time --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --replay --pace --mask --wait --diff --daemon --inetd --pidfile --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -248,6 +248,28 @@ _tcpreen() {
                     return 0
                     ;;
                 --session)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=($(compgen -W "client server" -- "${cur}"))
+                    return 0
+                    ;;
+                --pace)
+                    COMPREPLY=($(compgen -W "turns time fast" -- "${cur}"))
+                    return 0
+                    ;;
+                --mask)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --wait)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

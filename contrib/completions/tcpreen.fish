@@ -45,6 +45,13 @@ complete -c tcpreen -l rotate-time -d 'go on in a new FILE every TIME' -r -f
 complete -c tcpreen -l rotate-count -d 'keep N old parts: FILE.1 ... [default: all]' -r -f
 complete -c tcpreen -l read -d 'read FILE... (json, pcapng) instead of bridging' -r -F
 complete -c tcpreen -l session -d 'only these sessions of the record' -r -f
+complete -c tcpreen -l replay -d 'play client or server of a record' -r -f -a "client\t''
+server\t''"
+complete -c tcpreen -l pace -d 'of a replay: turns, time or fast' -r -f -a "turns\t''
+time\t''
+fast\t''"
+complete -c tcpreen -l mask -d 'what may differ from the record' -r -f
+complete -c tcpreen -l wait -d 'for what the record has come [default: 3s]' -r -f
 complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
 complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f -a "kill\t''
@@ -57,6 +64,7 @@ complete -c tcpreen -l append -d 'keep what is in FILE, and go on behind it'
 complete -c tcpreen -s n -l numeric -d 'numbers instead of host and service names'
 complete -c tcpreen -s q -l quiet -d 'show nothing, only write the outputs'
 complete -c tcpreen -s v -l verbose -d 'show the data; twice: also what we do'
+complete -c tcpreen -l diff -d 'compare the sessions of two records'
 complete -c tcpreen -s d -l daemon -d 'run in the background, quiet, with syslog'
 complete -c tcpreen -l inetd -d 'started by inetd: descriptor 0 is the client'
 complete -c tcpreen -l syslog -d 'tell syslog instead of stderr what happens'

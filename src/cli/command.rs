@@ -41,8 +41,13 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 24] = [
+const NEW: [&str; 29] = [
     "time",
+    "replay",
+    "pace",
+    "mask",
+    "wait",
+    "diff",
     "password",
     "read",
     "session",
@@ -188,7 +193,7 @@ static HOW_MUCH: [Opt; 11] = [
     },
 ];
 
-static SAVED: [Opt; 2] = [
+static SAVED: [Opt; 7] = [
     Opt {
         short: None,
         long: &["read"],
@@ -201,6 +206,26 @@ static SAVED: [Opt; 2] = [
         takes: Value("N,...", || parser(values::session_numbers)),
         help: "only these sessions of the record",
     },
+    Opt {
+        short: None,
+        long: &["replay"],
+        takes: Value("PEER", || parser(values::played_side)),
+        help: "play client or server of a record",
+    },
+    Opt {
+        short: None,
+        long: &["pace"],
+        takes: Value("PACE", || parser(values::pace)),
+        help: "of a replay: turns, time or fast",
+    },
+    Opt {
+        short: None,
+        long: &["mask"],
+        takes: Values("REGEX", || parser(values::mask)),
+        help: "what may differ from the record",
+    },
+    timeout(&["wait"], "for what the record has come [default: 3s]"),
+    Opt { short: None, long: &["diff"], takes: Nothing, help: "compare the sessions of two records" },
 ];
 
 static OTHER: [Opt; 11] = [
@@ -269,7 +294,7 @@ pub(crate) fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .override_usage(
-            "tcpreen [OPTION]... SERVERPORT [LOCALPORT]\n       tcpreen --read FILE... [-f FORMAT] [-o FILE]...",
+            "tcpreen [OPTION]... SERVERPORT [LOCALPORT]\n       tcpreen --read FILE... [-f FORMAT] [-o FILE]...\n       tcpreen --replay=client FILE HOST PORT | --replay=server FILE PORT\n       tcpreen --diff FILE FILE",
         )
         .after_help(format!(
             "TIME: 500ms, 5s, 2m, 1h, or seconds\nProtocols: {}\nFormats: {}",

@@ -24,7 +24,7 @@ use privsep::seccomp::Violation;
 use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Task, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox};
+use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox, Side};
 
 pub(crate) use command::command;
 use place::Given;
@@ -110,25 +110,29 @@ impl Line {
 
     fn config(&self) -> Result<Config, Failure> {
         let task = self.task()?;
-        let bridges = task == Task::Bridge;
+        let (bridges, is_replay) = (task == Task::Bridge, matches!(task, Task::Replay(_)));
         if let Some(extra) = self.typed.get_one::<OsString>("extra").filter(|_| bridges) {
             let hint = self.hint_about_host().unwrap_or_default();
             return Err(usage(format!("{}: unexpected extra parameter.{hint}", shown(extra))));
         }
+        let (client, server) = self.endpoints(&task)?;
         let (daemon, inetd) = (self.flag("daemon"), self.inetd()?);
         // A daemon has no display to be quiet or verbose on.
         let (display, verbosity) = match daemon {
             true => (Verbosity::Quiet, Verbosity::Normal),
             false => (self.verbosity(), self.verbosity()),
         };
-        let outputs = self.outputs(display, daemon, bridges)?;
+        let outputs = match task {
+            Task::Diff(_) => Vec::new(),
+            _ => self.outputs(display, daemon, !matches!(task, Task::Read(_)))?,
+        };
         let mut remarks = self.remarks(&outputs);
         if bridges {
             remarks.extend(self.hint_about_data(&outputs));
         }
         Ok(Config {
-            server: if bridges { self.server()? } else { NOWHERE },
-            client: if bridges { self.client()? } else { NOWHERE },
+            server,
+            client,
             outputs,
             remarks,
             beginning: if self.flag("append") { Beginning::Append } else { Beginning::Empty },
@@ -136,11 +140,10 @@ impl Line {
             rotation: self.rotation()?,
             record_first: self.value("record-first"),
             at_once: self.at_once(&task, daemon),
-            task,
             per_client: self.value("max-per-client"),
-            sessions: self.value("maxconn").or(self.flag("connect").then_some(1)),
+            sessions: self.value("maxconn").or((self.flag("connect") || is_replay).then_some(1)),
             bytes: self.value("bytes"),
-            numeric: self.flag("numeric") || !bridges,
+            numeric: self.flag("numeric") || matches!(task, Task::Read(_) | Task::Diff(_)),
             verbosity,
             daemon,
             inetd,
@@ -156,7 +159,18 @@ impl Line {
             connect_timeout: self.value("connect-timeout").unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: self.value("idle-timeout"),
             keepalive: self.value("keepalive").unwrap_or_default(),
+            task,
         })
+    }
+
+    /// Where client and server are met.
+    fn endpoints(&self, task: &Task) -> Result<(Endpoint, Endpoint), Failure> {
+        match task {
+            Task::Bridge => Ok((self.client()?, self.server()?)),
+            Task::Replay(replay) if replay.side == Side::Client => Ok((NOWHERE, self.live_peer(replay)?)),
+            Task::Replay(replay) => Ok((self.live_peer(replay)?, NOWHERE)),
+            Task::Read(_) | Task::Diff(_) => Ok((NOWHERE, NOWHERE)),
+        }
     }
 
     /// Sessions of a record were maybe open at the same time, unless there is only one.
@@ -164,7 +178,7 @@ impl Line {
         let at_once = match task {
             Task::Read(reading) if reading.sessions.len() != 1 => AT_ONCE_DAEMON,
             Task::Bridge if daemon => AT_ONCE_DAEMON,
-            Task::Read(_) | Task::Bridge => AT_ONCE,
+            Task::Read(_) | Task::Bridge | Task::Replay(_) | Task::Diff(_) => AT_ONCE,
         };
         self.value("fork").unwrap_or(at_once)
     }

@@ -1,14 +1,17 @@
-//! `--read`: the files, and which options make no sense with it.
+//! `--read`, `--replay` and `--diff`: the records, and which options make no sense with them.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::parser::ValueSource;
 
 use super::Line;
+use super::place::{self, Given};
 use super::usage::usage;
 use super::values;
-use crate::config::{Input, Reading, Task};
+use crate::config::{Approach, Diff, Endpoint, Input, Reading, Replay, Task};
 use crate::exit::Failure;
+use crate::messages::{Pace, Side};
 
 /// Options about peers, of which a saved record has none to meet.
 const OF_PEERS: [&str; 17] = [
@@ -31,18 +34,135 @@ const OF_PEERS: [&str; 17] = [
     "syslog",
 ];
 
+/// Those that make no sense with a replay, which has one session.
+const OF_SEVERAL: [&str; 10] = [
+    "connect",
+    "listen",
+    "fork",
+    "max-per-client",
+    "maxconn",
+    "drain-timeout",
+    "daemon",
+    "inetd",
+    "pidfile",
+    "bytes",
+];
+
+/// Those that a comparison does not know, besides those about peers.
+const OF_OUTPUTS: [&str; 7] =
+    ["format", "output", "only", "append", "rotate-size", "rotate-time", "rotate-count"];
+
+/// Of a comparison alone.
+const OF_COMPARISONS: [(&str, &str); 3] =
+    [("pace", "--replay"), ("wait", "--replay"), ("mask", "--replay or --diff")];
+
+/// How long a live peer may take where `--wait` does not say.
+const WAIT: Duration = Duration::from_secs(3);
+
 impl Line {
     pub(super) fn task(&self) -> Result<Task, Failure> {
+        let tasks = ["read", "replay", "diff"].into_iter().filter(|task| self.is_given(task));
+        match tasks.collect::<Vec<_>>()[..] {
+            [] => self.bridge(),
+            ["read"] => self.reading().map(Task::Read),
+            ["replay"] => self.replay().map(Task::Replay),
+            ["diff"] => self.diff().map(Task::Diff),
+            [one, other, ..] => Err(usage(format!("--{one}, --{other}: one of them at a time."))),
+            [other] => Err(usage(format!("--{other}: unknown."))),
+        }
+    }
+
+    fn bridge(&self) -> Result<Task, Failure> {
+        if self.is_given("session") {
+            return Err(usage("--session: only with a record (--read, --replay, --diff).".to_owned()));
+        }
+        let needs = OF_COMPARISONS.into_iter().find(|(option, _)| self.is_given(option));
+        match needs {
+            Some((option, task)) => Err(usage(format!("--{option}: only with {task}."))),
+            None => Ok(Task::Bridge),
+        }
+    }
+
+    /// Refuses options that have nothing to do with a task.
+    fn refuse(&self, options: &[&str], why: &str) -> Result<(), Failure> {
+        match options.iter().find(|option| self.is_given(option)) {
+            Some(option) => Err(usage(format!("--{option}: makes no sense with {why}."))),
+            None => Ok(()),
+        }
+    }
+
+    fn replay(&self) -> Result<Replay, Failure> {
+        self.refuse(&OF_SEVERAL, "--replay, which has one session")?;
+        let side = self.value("replay").unwrap_or(Side::Client);
+        let places = self.positionals();
+        let most = if side == Side::Client { 3 } else { 2 };
+        let file = places.first().filter(|_| (2..=most).contains(&places.len()));
+        let Some(file) = file else {
+            return Err(usage("--replay: needs client FILE HOST PORT, or server FILE PORT.".to_owned()));
+        };
+        let sessions: Vec<u64> = self.value("session").unwrap_or_default();
+        if sessions.len() > 1 {
+            return Err(usage("--session: one at a time is replayed.".to_owned()));
+        }
+        Ok(Replay {
+            side,
+            input: values::input(file.clone())?,
+            session: sessions.first().copied(),
+            pace: self.value("pace").unwrap_or(Pace::Turns),
+            wait: self.value("wait").unwrap_or(WAIT),
+            masks: self.masks(),
+        })
+    }
+
+    fn diff(&self) -> Result<Diff, Failure> {
+        self.refuse(&OF_PEERS, "--diff, which meets no peers")?;
+        self.refuse(&OF_OUTPUTS, "--diff, which writes no sessions")?;
+        self.refuse(&["pace", "wait"], "--diff")?;
+        let inputs = self.positionals().into_iter().map(values::input).collect::<Result<Vec<_>, _>>()?;
+        if inputs.len() != 2 || inputs == [Input::Stdin, Input::Stdin] {
+            return Err(usage("--diff: needs two records.".to_owned()));
+        }
+        Ok(Diff { inputs, sessions: self.value("session").unwrap_or_default(), masks: self.masks() })
+    }
+
+    fn masks(&self) -> Vec<String> {
+        self.placed::<String>("mask").into_iter().map(|(_, mask)| mask).collect()
+    }
+
+    /// What is no option, in order.
+    fn positionals(&self) -> Vec<OsString> {
+        let mut placed: Vec<(usize, OsString)> =
+            ["SERVERPORT", "LOCALPORT", "extra"].into_iter().flat_map(|name| self.placed(name)).collect();
+        placed.sort_by_key(|(place, _)| *place);
+        placed.into_iter().map(|(_, argument)| argument).collect()
+    }
+
+    /// The live peer of a replay.
+    pub(super) fn live_peer(&self, replay: &Replay) -> Result<Endpoint, Failure> {
+        let places = self.positionals();
+        let (host, place) = match &places[1..] {
+            [host, port] => (Some(host.to_string_lossy().into_owned()), port),
+            [place, ..] => (None, place),
+            [] => return Err(usage("--replay: needs a peer.".to_owned())),
+        };
+        let (server, client) = self.families();
+        place::endpoint(match replay.side {
+            Side::Client => Given {
+                approach: Approach::Connect,
+                family: server,
+                host: host.or_else(|| self.value("server")),
+                place,
+            },
+            Side::Server => {
+                Given { approach: Approach::Listen, family: client, host: self.value("accept"), place }
+            }
+        })
+    }
+
+    fn reading(&self) -> Result<Reading, Failure> {
+        self.refuse(&OF_PEERS, "--read, which meets no peers")?;
+        self.refuse(&["pace", "wait", "mask"], "--read")?;
         let mut inputs = self.placed::<Input>("read");
-        if inputs.is_empty() {
-            return match self.is_given("session") {
-                true => Err(usage("--session: only with --read.".to_owned())),
-                false => Ok(Task::Bridge),
-            };
-        }
-        if let Some(option) = OF_PEERS.into_iter().find(|option| self.is_given(option)) {
-            return Err(usage(format!("--{option}: makes no sense with --read, which meets no peers.")));
-        }
         for name in ["SERVERPORT", "LOCALPORT", "extra"] {
             for (place, file) in self.placed::<OsString>(name) {
                 inputs.push((place, values::input(file)?));
@@ -53,10 +173,10 @@ impl Line {
         if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
             return Err(usage("-: standard input can be read once only.".to_owned()));
         }
-        Ok(Task::Read(Reading { inputs, sessions: self.value("session").unwrap_or_default() }))
+        Ok(Reading { inputs, sessions: self.value("session").unwrap_or_default() })
     }
 
-    fn is_given(&self, option: &str) -> bool {
+    pub(super) fn is_given(&self, option: &str) -> bool {
         self.typed.value_source(option) == Some(ValueSource::CommandLine)
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::exit::{Failure, Status};
 use crate::format::{Finds, Format};
-use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox, Taken, View};
+use crate::messages::{Appearance, Beginning, Color, Pace, Rotation, Sandbox, Side, Taken, View};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -757,7 +757,7 @@ fn a_very_long_line_is_only_long() {
 #[test]
 fn help_fits_the_screen() {
     let Ok(Action::Help(help)) = parse_words(words("-h")) else { panic!() };
-    assert!(help.lines().count() <= 64, "{help}");
+    assert!(help.lines().count() <= 72, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with(
@@ -785,7 +785,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let expected = "accept bind server protocol connect listen format output only time append record-first password color max-shown numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
-                    rotate-count read session daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
+                    rotate-count read session replay pace mask wait diff daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
                     version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
@@ -866,7 +866,7 @@ fn keepalive_takes_seconds_and_zero() {
 fn reading(line: &str) -> Reading {
     match config(line).task {
         Task::Read(reading) => reading,
-        Task::Bridge => panic!("{line}: no record is read"),
+        _ => panic!("{line}: no record is read"),
     }
 }
 
@@ -903,8 +903,49 @@ fn what_has_to_do_with_peers_makes_no_sense_with_a_record() {
         let error = error(&format!("--read a {option}"));
         assert!(error.ends_with("makes no sense with --read, which meets no peers."), "{option}: {error}");
     }
-    assert_eq!(error("--session 1 80"), "--session: only with --read.");
+    assert_eq!(error("--session 1 80"), "--session: only with a record (--read, --replay, --diff).");
     assert_eq!(error("--read - -"), "-: standard input can be read once only.");
     assert_eq!(error("--read a --session 0"), "0: invalid session numbers.");
     assert_eq!(error("--read a --session 1,x"), "1,x: invalid session numbers.");
+}
+
+#[test]
+fn a_replay_has_a_record_and_a_live_peer() {
+    let Task::Replay(replay) = config("--replay=client a host 80 --mask x+ --session 3").task else {
+        panic!()
+    };
+    assert_eq!((replay.side, replay.input, replay.session), (Side::Client, Input::File("a".into()), Some(3)));
+    assert_eq!(
+        (replay.pace, replay.wait, replay.masks),
+        (Pace::Turns, Duration::from_secs(3), vec!["x+".into()])
+    );
+    let config_of_client = config("--replay=client a host 80");
+    assert_eq!(config_of_client.server.host.as_deref(), Some("host"));
+    assert_eq!((config_of_client.server.port, config_of_client.sessions), (Port::Number(80), Some(1)));
+    let config_of_server = config("--replay server a 127.0.0.1:8080 --pace=time --wait 1");
+    assert_eq!(config_of_server.client.host.as_deref(), Some("127.0.0.1"));
+    assert_eq!(
+        (config_of_server.client.approach, config_of_server.client.port),
+        (Approach::Listen, Port::Number(8080))
+    );
+}
+
+#[test]
+fn what_is_no_replay_and_no_comparison_is_told() {
+    assert_eq!(error("--replay=client a"), "--replay: needs client FILE HOST PORT, or server FILE PORT.");
+    assert_eq!(
+        error("--replay=server a b 80"),
+        "--replay: needs client FILE HOST PORT, or server FILE PORT."
+    );
+    assert_eq!(error("--replay=both a 80"), "both: --replay plays client or server.");
+    assert_eq!(
+        error("--replay=server a 80 -d"),
+        "--daemon: makes no sense with --replay, which has one session."
+    );
+    assert_eq!(error("--replay=server a 80 --pace=slow"), "slow: --pace is turns, time or fast.");
+    assert_eq!(error("--replay=server a 80 --session 1,2"), "--session: one at a time is replayed.");
+    assert_eq!(error("--diff a"), "--diff: needs two records.");
+    assert_eq!(error("--diff a b -o c"), "--output: makes no sense with --diff, which writes no sessions.");
+    assert_eq!(error("--diff --read a b"), "--read, --diff: one of them at a time.");
+    assert_eq!(error("--mask x 80"), "--mask: only with --replay or --diff.");
 }

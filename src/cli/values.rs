@@ -12,7 +12,7 @@ use super::usage::{shown, usage};
 use crate::config::{Family, Input, Keepalive, Target};
 use crate::exit::Failure;
 use crate::format::{Finds, Format, TimeForm};
-use crate::messages::{Color, Side, Taken};
+use crate::messages::{Color, Pace, Side, Taken};
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
@@ -22,6 +22,9 @@ const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 const LONGEST_KEEPALIVE: u32 = 32767;
 /// A domain name, or an IPv6 address with the name of an interface.
 const LONGEST_HOST: usize = 255;
+
+/// A mask travels in one message.
+const LONGEST_MASK: usize = 4096;
 
 /// Session numbers in `--session`: they travel in one message.
 const MOST_SESSIONS: usize = 256;
@@ -119,6 +122,34 @@ pub(super) fn input(text: OsString) -> Result<Input, Failure> {
         b"" => Err(usage("'': no file to read.".to_owned())),
         b"-" => Ok(Input::Stdin),
         _ => Ok(Input::File(text)),
+    }
+}
+
+/// `--replay`
+pub(super) fn played_side(text: OsString) -> Result<Side, Failure> {
+    match text.to_str() {
+        Some("client") => Ok(Side::Client),
+        Some("server") => Ok(Side::Server),
+        _ => Err(usage(format!("{}: --replay plays client or server.", shown(&text)))),
+    }
+}
+
+/// `--pace`
+pub(super) fn pace(text: OsString) -> Result<Pace, Failure> {
+    match text.to_str() {
+        Some("turns") => Ok(Pace::Turns),
+        Some("time") => Ok(Pace::Time),
+        Some("fast") => Ok(Pace::Fast),
+        _ => Err(usage(format!("{}: --pace is turns, time or fast.", shown(&text)))),
+    }
+}
+
+/// `--mask`: compiled where streams are compared.
+pub(super) fn mask(text: OsString) -> Result<String, Failure> {
+    match text.into_string() {
+        Ok(mask) if (1..=LONGEST_MASK).contains(&mask.len()) => Ok(mask),
+        Ok(mask) => Err(usage(format!("--mask: {} bytes are not between 1 and {LONGEST_MASK}.", mask.len()))),
+        Err(text) => Err(usage(format!("{}: --mask is no UTF-8.", shown(&text)))),
     }
 }
 

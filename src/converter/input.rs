@@ -27,11 +27,13 @@ pub(super) struct Input {
     end: usize,
     /// Of `start`, in the part.
     offset: u64,
+    /// Nothing more can be read.
+    is_all: bool,
 }
 
 impl Input {
     pub(super) fn new(fd: OwnedFd) -> Input {
-        Input { fd, buffer: Vec::new(), start: 0, end: 0, offset: 0 }
+        Input { fd, buffer: Vec::new(), start: 0, end: 0, offset: 0, is_all: false }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -40,6 +42,11 @@ impl Input {
 
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Nothing follows these bytes.
+    pub(super) fn is_all(&self) -> bool {
+        self.is_all
     }
 
     pub(super) fn consume(&mut self, number: usize) {
@@ -55,7 +62,10 @@ impl Input {
                 return Ok(More::Unwanted);
             }
             match read(&self.fd, &mut self.buffer[self.end..]) {
-                Ok(0) => return Ok(More::End),
+                Ok(0) => {
+                    self.is_all = true;
+                    return Ok(More::End);
+                }
                 Ok(length) => self.end += length,
                 Err(Errno::EINTR | Errno::EAGAIN) => continue,
                 Err(errno) => return Err(super::Break::Flaw(super::Flaw::Read { errno: errno as i32 })),

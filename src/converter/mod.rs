@@ -1,44 +1,67 @@
 //! The converter reads saved records (`--read`): bytes that a stranger may have written, parsed in a process that can
 //! do nothing but read them and send events to the logger, which trusts it no more than a worker.
 
+mod compare;
+mod diff;
 mod input;
 mod output;
+mod play;
+mod script;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use privsep::channel::{Channel, Incoming, Wait, no_fds, one_fd};
 use privsep::confine::Locked;
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
+use regex::bytes::{Regex, RegexBuilder};
 
 use crate::hooks::Hooks;
-use crate::messages::{Flaw, ToConverter, ToParent};
+use crate::messages::{Flaw, Pace, Problem, Side, ToConverter, ToParent, Unplayable};
 use crate::policy::Role;
-use crate::record::read::{Decoder, Stop, Taken};
+use crate::record::Event;
+use crate::record::read::{Decoder, Sink, Stop, Taken};
 use crate::role::{self, Trouble};
+use compare::Expected;
 use input::{Input, More};
 use output::Output;
+use play::Player;
+use script::Script;
+
+/// Maximum size of a compiled mask.
+const MASK_SIZE: usize = 1 << 20;
+
+/// Characters of what is wrong with a mask.
+const LONGEST_REASON: usize = 200;
 
 type Parent = Channel<ToParent, ToConverter>;
 
 /// The whole life of the converter.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-conv")?;
-    let (ToConverter::Prepare { prepare, parts }, fds) = role::first(&parent)? else {
+    let (ToConverter::Prepare { prepare, parts, masks, plays }, fds) = role::first(&parent)? else {
         return Err(Trouble::Protocol);
     };
     let logger = Channel::adopt(one_fd(fds)?)?;
     let parts = receive_parts(&parent, parts)?;
+    let masks = role::tell(&parent, receive_masks(&parent, masks)?)?;
+    let stream = if plays { Some(receive_stream(&parent)?) } else { None };
     let output = Output::new(logger)?;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Converter, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
     let locked = role::lock_and_tell::<H, _, _>(Role::Converter, &[], fenced, prepare.sandbox, &parent)?;
-    match parent.receive(Wait::Yes)? {
-        Incoming::Message(ToConverter::Convert { sessions }, fds) => {
-            no_fds(fds)?;
-            convert(&parent, parts, output.only(sessions), &locked)
+    let Incoming::Message(order, fds) = parent.receive(Wait::Yes)? else { return Ok(()) };
+    no_fds(fds)?;
+    match (order, stream) {
+        (ToConverter::Convert { sessions }, None) => convert(&parent, parts, output.only(sessions), &locked),
+        (ToConverter::Compare { sessions }, None) => {
+            diff::compare(&parent, parts, (&output, &sessions), &masks, &locked)
         }
-        Incoming::Closed => Ok(()),
+        (ToConverter::Load { side, session, pace, wait }, Some(stream)) => {
+            let play = Play { side, session, pace, wait };
+            play.load_and_play(&parent, parts, (&output, stream), &masks, &locked)
+        }
         _ => Err(Trouble::Protocol),
     }
 }
@@ -50,6 +73,92 @@ fn receive_parts(parent: &Parent, number: u32) -> Result<Vec<Input>, Trouble> {
         parts.push(Input::new(one_fd(fds)?.accept()?));
     }
     Ok(parts)
+}
+
+fn receive_stream(parent: &Parent) -> Result<OwnedFd, Trouble> {
+    let (ToConverter::Stream, fds) = role::first(parent)? else { return Err(Trouble::Protocol) };
+    Ok(one_fd(fds)?.accept()?)
+}
+
+/// Compiled masks; a bad one is the operator's mistake.
+fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Problem>, Trouble> {
+    let mut masks = Vec::new();
+    for _ in 0..number {
+        let (ToConverter::Mask(text), fds) = role::first(parent)? else { return Err(Trouble::Protocol) };
+        no_fds(fds)?;
+        match RegexBuilder::new(&text).size_limit(MASK_SIZE).dot_matches_new_line(true).build() {
+            Ok(mask) => masks.push(mask),
+            Err(error) => return Ok(Err(Problem::Mask { reason: last_line(&error.to_string()).into() })),
+        }
+    }
+    Ok(Ok(masks))
+}
+
+/// The lines before it repeat the expression.
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().chars().take(LONGEST_REASON).collect()
+}
+
+/// A session that is to be played.
+struct Play {
+    side: Side,
+    session: Option<u64>,
+    pace: Pace,
+    wait: Duration,
+}
+
+impl Play {
+    fn load_and_play(
+        self,
+        parent: &Parent,
+        parts: Vec<Input>,
+        (output, stream): (&Output, OwnedFd),
+        masks: &[Regex],
+        _locked: &Locked,
+    ) -> Result<(), Trouble> {
+        let Some(script) = self.load(parent, parts)? else { return Ok(()) };
+        parent.send(&ToParent::Loaded)?;
+        let Incoming::Message(ToConverter::Play, fds) = parent.receive(Wait::Yes)? else { return Ok(()) };
+        no_fds(fds)?;
+        let expected = Expected::new(script.theirs, masks);
+        let player = Player::new(stream, parent.as_fd(), (self.pace, self.wait), expected);
+        let Some(outcome) = player.play(script.steps, script.they_finish)? else { return Ok(()) };
+        for line in outcome.lines(script.number, self.side.other()) {
+            output.tell(line)?;
+        }
+        Ok(parent.send(&ToParent::Compared { same: outcome.is_same() })?)
+    }
+
+    /// The session, unless it cannot be played, which the parent has been sent then.
+    fn load(&self, parent: &Parent, parts: Vec<Input>) -> Result<Option<Script>, Trouble> {
+        let mut decoder = Decoder::default();
+        let mut script = Script::new(self.side);
+        for (part, mut input) in (0..).zip(parts) {
+            decoder.begin_part();
+            let mut sink = |event: Event, payload: &[u8]| {
+                script.add(&event, payload, self.session);
+                Ok(())
+            };
+            match decode_part(parent, &mut decoder, &mut input, &mut sink) {
+                Ok(()) => {}
+                Err(_) if script.is_over => {}
+                Err(Break::Flaw(flaw)) => {
+                    parent.send(&ToParent::Flaw { part, flaw })?;
+                    return Ok(None);
+                }
+                Err(Break::Unwanted) => return Ok(None),
+                Err(Break::Trouble(trouble)) => return Err(trouble),
+            }
+        }
+        let unplayable = if script.has_begun() { script.unplayable } else { Some(Unplayable::Missing) };
+        match unplayable {
+            None => Ok(Some(script)),
+            Some(why) => {
+                parent.send(&ToParent::Unplayable(why))?;
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Why a part ends early.
@@ -70,7 +179,8 @@ fn convert(parent: &Parent, parts: Vec<Input>, mut output: Output, _locked: &Loc
     let mut decoder = Decoder::default();
     for (part, mut input) in (0..).zip(parts) {
         decoder.begin_part();
-        match convert_part(parent, &mut decoder, &mut input, &mut output) {
+        let mut sink = |event: Event, payload: &[u8]| output.send(event, payload);
+        match decode_part(parent, &mut decoder, &mut input, &mut sink) {
             Ok(()) => {}
             Err(Break::Flaw(flaw)) => parent.send(&ToParent::Flaw { part, flaw })?,
             Err(Break::Unwanted) => return Ok(()),
@@ -83,30 +193,37 @@ fn convert(parent: &Parent, parts: Vec<Input>, mut output: Output, _locked: &Loc
     Ok(parent.send(&ToParent::Converted { sessions })?)
 }
 
-fn convert_part(
+fn decode_part(
     parent: &Parent,
     decoder: &mut Decoder,
     input: &mut Input,
-    output: &mut Output,
+    sink: &mut Sink<'_, Trouble>,
 ) -> Result<(), Break> {
-    let mut is_all = false;
-    loop {
-        let bytes = input.bytes();
-        if is_all && bytes.is_empty() {
-            return Ok(());
-        }
-        let at = input.offset();
-        match decoder.take(bytes, is_all, &mut |event, payload| output.send(event, payload)) {
-            Ok(Taken::Bytes(used)) => input.consume(used),
-            Ok(Taken::Needs(_)) if is_all => return Err(Break::Flaw(Flaw::Cut { at })),
-            Ok(Taken::Needs(number)) => match input.fetch(number, parent.as_fd())? {
-                More::Bytes => {}
-                More::End => is_all = true,
-                More::Unwanted => return Err(Break::Unwanted),
-            },
-            Err(Stop::Foreign) => return Err(Break::Flaw(Flaw::Foreign)),
-            Err(Stop::Damaged) => return Err(Break::Flaw(Flaw::Damaged { at })),
-            Err(Stop::Sink(trouble)) => return Err(Break::Trouble(trouble)),
-        }
+    while step(parent, decoder, input, sink)? {}
+    Ok(())
+}
+
+/// Decodes one unit, or reads more; says whether there is more to be done.
+fn step(
+    parent: &Parent,
+    decoder: &mut Decoder,
+    input: &mut Input,
+    sink: &mut Sink<'_, Trouble>,
+) -> Result<bool, Break> {
+    let (bytes, at, is_all) = (input.bytes(), input.offset(), input.is_all());
+    if is_all && bytes.is_empty() {
+        return Ok(false);
     }
+    match decoder.take(bytes, is_all, sink) {
+        Ok(Taken::Bytes(used)) => input.consume(used),
+        Ok(Taken::Needs(_)) if is_all => return Err(Break::Flaw(Flaw::Cut { at })),
+        Ok(Taken::Needs(number)) => match input.fetch(number, parent.as_fd())? {
+            More::Bytes | More::End => {}
+            More::Unwanted => return Err(Break::Unwanted),
+        },
+        Err(Stop::Foreign) => return Err(Break::Flaw(Flaw::Foreign)),
+        Err(Stop::Damaged) => return Err(Break::Flaw(Flaw::Damaged { at })),
+        Err(Stop::Sink(trouble)) => return Err(Break::Trouble(trouble)),
+    }
+    Ok(true)
 }

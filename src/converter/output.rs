@@ -6,13 +6,13 @@ use std::io;
 use privsep::channel::Channel;
 use privsep::wire;
 
-use crate::messages::{Saved, SavedEnd, SavedEvent, SavedStart};
+use crate::messages::{FromConverter, Saved, SavedEnd, SavedEvent, SavedStart};
 use crate::record::{ConnState, End, Event, Kind, SessionInfo, State};
 use crate::role::Trouble;
 
 /// The way to the logger.
 pub(super) struct Output {
-    logger: Channel<Saved, ()>,
+    logger: Channel<FromConverter, ()>,
     buffer: Vec<u8>,
     /// Maximum length of a payload: what a message holds, and the channel.
     room: usize,
@@ -27,7 +27,7 @@ pub(super) struct Output {
 const OVERHEAD: usize = 4096;
 
 impl Output {
-    pub(super) fn new(logger: Channel<Saved, ()>) -> Result<Output, Trouble> {
+    pub(super) fn new(logger: Channel<FromConverter, ()>) -> Result<Output, Trouble> {
         use nix::sys::socket::{getsockopt, sockopt};
         let holds = getsockopt(&logger, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
         let room = Saved::LONGEST_PAYLOAD.min(holds.saturating_sub(Saved::MAX_HEAD)).max(1);
@@ -56,7 +56,7 @@ impl Output {
         } else if !self.open.contains(&session) {
             return Ok(());
         }
-        let head = |event| Saved { session, time: time.nanos(), event };
+        let head = |event| FromConverter::Saved(Saved { session, time: time.nanos(), event });
         match kind {
             Kind::Data { from, position, bytes, urgent } => {
                 let data = |position, bytes| head(SavedEvent::Data { from, position, bytes, urgent });
@@ -80,7 +80,12 @@ impl Output {
         }
     }
 
-    fn send_frame(&mut self, head: &Saved, payload: &[u8]) -> Result<(), Trouble> {
+    /// Tells the operator something.
+    pub(super) fn tell(&self, line: String) -> Result<(), Trouble> {
+        Ok(self.logger.send(&FromConverter::Line(line))?)
+    }
+
+    fn send_frame(&mut self, head: &FromConverter, payload: &[u8]) -> Result<(), Trouble> {
         let used = wire::encode(head, &mut self.buffer).map_err(io::Error::other)?;
         let end = used + payload.len();
         self.buffer[used..end].copy_from_slice(payload);

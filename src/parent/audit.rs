@@ -46,7 +46,8 @@ fn page(config: &Config, start: Start) -> Result<String, Failure> {
 fn roles(config: &Config) -> &'static [Role] {
     match config.task {
         Task::Bridge => &[Role::Parent, Role::Resolver, Role::Logger, Role::Zygote],
-        Task::Read(_) => &[Role::Parent, Role::Logger, Role::Converter],
+        Task::Replay(_) => &[Role::Parent, Role::Resolver, Role::Logger, Role::Zygote, Role::Converter],
+        Task::Read(_) | Task::Diff(_) => &[Role::Parent, Role::Logger, Role::Converter],
     }
 }
 
@@ -54,8 +55,8 @@ fn roles(config: &Config) -> &'static [Role] {
 fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     let files = || config.outputs.iter().filter(|output| matches!(output.target, config::Target::File(_)));
     let series = |output: &config::Output| limits::own_files(&output.target) > 0;
-    let sockets =
-        config.task == Task::Bridge && [&config.client, &config.server].into_iter().any(is_socket_file);
+    let sockets = !matches!(config.task, Task::Read(_) | Task::Diff(_))
+        && [&config.client, &config.server].into_iter().any(is_socket_file);
     let extras = match role {
         Role::Parent => vec![
             (Extra::Background, config.daemon),

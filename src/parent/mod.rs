@@ -23,6 +23,7 @@ mod pair;
 mod parts;
 mod pidfile;
 mod reading;
+mod replay;
 mod roles;
 mod socket;
 mod stop;
@@ -31,7 +32,7 @@ mod supervisor;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -45,7 +46,7 @@ use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys::{self, Alone};
 
-use crate::config::{Config, Output, Task, Verbosity};
+use crate::config::{Config, Output, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::messages::{Level, ToLogger};
@@ -119,9 +120,10 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
         return audit::print(&config, surroundings.start);
     }
     let inheritance = surroundings.settle(&config.outputs)?;
-    if let Task::Read(reading) = config.task.clone() {
+    let task = config.task.clone();
+    if let Some(order) = reading::Order::of(&task) {
         let Inheritance { start, descriptors, .. } = inheritance;
-        return reading::run::<H>(config, &reading, start, descriptors).or_else(Stop::status);
+        return reading::run::<H>(config, &order, start, descriptors).or_else(Stop::status);
     }
     let foreground = match config.daemon {
         false => None,
@@ -166,6 +168,7 @@ fn bridge<H: Hooks>(
         Some(Door::Listening(_)) | None => {}
     }
     refuse_open_cage(&config)?;
+    let part = replay::open(&config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
@@ -182,6 +185,9 @@ fn bridge<H: Hooks>(
     let (resolver, names) = starter.resolver(config.numeric)?;
     let mut cages = vec![(Role::Resolver, resolver.ready(&signals)?)];
     let addresses = Addresses::find(&config, &resolver, &signals)?;
+    // Before anything is bound or made: a record may be none.
+    let mut player = replay::start(&config, part, &starter, &signals)?;
+    cages.extend(player.iter().map(|player| (Role::Converter, player.cage)));
     let (peers, first_client) = meeting::prepare(&config, doors, addresses, start, target.identity)?;
     announce_user(&config, &target);
     // Before the logger, too: a second start with the same file must not truncate the outputs.
@@ -196,6 +202,9 @@ fn bridge<H: Hooks>(
     let zygote = starter.zygote(config.at_once)?;
     let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
     cages.push((Role::Logger, cage));
+    if let Some(player) = &player {
+        logger.send_with(&ToLogger::Saved, &[player.reports.as_fd()])?;
+    }
     cages.push((Role::Zygote, zygote.ready(&signals)?));
     let worker = Some(zygote.first_worker(&signals)?);
 
@@ -221,6 +230,7 @@ fn bridge<H: Hooks>(
         backlog: Backlog::new(backlog),
         outputs_wait,
     };
+    let played = player.take().map(replay::Player::split);
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {
@@ -229,6 +239,9 @@ fn bridge<H: Hooks>(
     supervisor.announce();
     if let Some((client, address)) = first_client {
         supervisor.greet(client, address);
+    }
+    if let Some((player, side, peer)) = played {
+        supervisor.begin_replay(player, side, peer);
     }
     Ok(supervisor.run()?)
 }

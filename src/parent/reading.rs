@@ -1,4 +1,4 @@
-//! `--read`: a converter in the place of peers and workers. The parent opens the record, reads nothing of it, and
+//! `--read` and `--diff`: a converter in the place of peers and workers. The parent opens the record, reads nothing of it, and
 //! waits until the logger has written what the converter found.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,23 +16,23 @@ use super::roles::{Running, Starter};
 use super::stop::Stop;
 use super::{Descriptors, Start, Target, cage, interrupted, limits, no_proc, signals_of};
 use super::{announce_user, block_signals, first_words, hangup, refuse_open_cage, who};
-use crate::config::{Config, Reading};
+use crate::config::{Config, Diff, Input, Reading, Task};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
-use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent};
+use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent, Unplayable};
 use crate::policy::Role;
 use crate::reason::reason;
 
 /// Starts logger and converter, drops everything, and waits for them.
 pub(super) fn run<H: Hooks>(
     mut config: Config,
-    reading: &Reading,
+    order: &Order<'_>,
     start: Start,
     descriptors: Descriptors,
 ) -> Result<u8, Stop> {
     refuse_open_cage(&config)?;
     // A FIFO waits for its writer here, while signals still end the program.
-    let parts = Part::open_all(&reading.inputs, &config, &start.actor())?;
+    let parts = Part::open_all(order.inputs, &config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
@@ -43,7 +43,7 @@ pub(super) fn run<H: Hooks>(
     announce_user(&config, &target);
     let logger = starter.logger(&config, None, hangup, backlog, &descriptors)?;
     drop(descriptors);
-    let (converter, saved) = starter.converter(&parts)?;
+    let (converter, saved) = starter.converter(&parts, order.masks, None)?;
     let (cage, _) = logger.ready_to_record(&signals)?;
     let mut cages = vec![(Role::Logger, cage)];
     cages.push((Role::Converter, converter.ready(&signals)?));
@@ -55,7 +55,40 @@ pub(super) fn run<H: Hooks>(
     for (level, text) in first_words(&config, (&target, &who), [shortage, None], &cages) {
         conversion.logger.send(&ToLogger::Notice { level, text })?;
     }
-    Ok(conversion.run(saved, reading)?)
+    Ok(conversion.run(saved, order)?)
+}
+
+/// What is to be done with records.
+pub(super) struct Order<'a> {
+    inputs: &'a [Input],
+    sessions: &'a [u64],
+    masks: &'a [String],
+    compares: bool,
+}
+
+impl Order<'_> {
+    /// `None` where peers are met.
+    pub(super) fn of(task: &Task) -> Option<Order<'_>> {
+        match task {
+            Task::Read(Reading { inputs, sessions }) => {
+                Some(Order { inputs, sessions, masks: &[], compares: false })
+            }
+            Task::Diff(Diff { inputs, sessions, masks }) => {
+                Some(Order { inputs, sessions, masks, compares: true })
+            }
+            Task::Bridge | Task::Replay(_) => None,
+        }
+    }
+
+    fn message(&self) -> ToConverter {
+        let sessions = self.sessions.to_vec();
+        if self.compares { ToConverter::Compare { sessions } } else { ToConverter::Convert { sessions } }
+    }
+
+    /// That no session was found is worth a word.
+    fn is_missed(&self) -> bool {
+        !self.compares && !self.sessions.is_empty()
+    }
 }
 
 /// A conversion under way.
@@ -75,6 +108,8 @@ struct Conversion<'a> {
     sessions: u64,
     stopped_by: Option<Signal>,
     output_lost: bool,
+    /// Of what was compared.
+    is_different: bool,
     _locked: &'a Locked,
 }
 
@@ -105,30 +140,31 @@ impl<'a> Conversion<'a> {
             sessions: 0,
             stopped_by: None,
             output_lost: false,
+            is_different: false,
             _locked: locked,
         }
     }
 
     /// Runs to the end of the record; returns the exit status.
-    fn run(mut self, saved: OwnedFd, reading: &Reading) -> Result<u8, Failure> {
+    fn run(mut self, saved: OwnedFd, order: &Order<'_>) -> Result<u8, Failure> {
         self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
         // The logger sees the end of the channel when the converter has ended.
         drop(saved);
         if let Some(converter) = &self.converter {
-            converter.send(&ToConverter::Convert { sessions: reading.sessions.clone() })?;
+            converter.send(&order.message())?;
         }
-        while !self.is_finished()? {}
-        self.status(reading)
+        while !self.is_finished(order)? {}
+        self.status(order)
     }
 
     /// Waits for an event and handles it; returns whether everything is written.
-    fn is_finished(&mut self) -> Result<bool, Failure> {
+    fn is_finished(&mut self, order: &Order<'_>) -> Result<bool, Failure> {
         let found = self.wait()?;
         if found.signal {
             self.heed_signals()?;
         }
         if found.converter {
-            self.hear_converter()?;
+            self.hear_converter(order)?;
         }
         if !found.logger {
             return Ok(false);
@@ -159,7 +195,7 @@ impl<'a> Conversion<'a> {
         Ok(Found { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
     }
 
-    fn hear_converter(&mut self) -> Result<(), Failure> {
+    fn hear_converter(&mut self, order: &Order<'_>) -> Result<(), Failure> {
         while let Some(converter) = &self.converter {
             let (message, fds) = match converter.receive() {
                 Ok(Some(message)) => message,
@@ -173,7 +209,14 @@ impl<'a> Conversion<'a> {
                 {
                     self.flaws.push((part, flaw));
                 }
-                ToParent::Converted { sessions } => {
+                ToParent::Compared { same } if order.compares => {
+                    self.is_different = !same;
+                    return self.finish(None);
+                }
+                ToParent::Unplayable(why) if order.compares => {
+                    return self.finish(Some(unplayable(&self.names.join(" "), why)));
+                }
+                ToParent::Converted { sessions } if !order.compares => {
                     self.sessions = sessions;
                     return self.finish(None);
                 }
@@ -225,15 +268,14 @@ impl<'a> Conversion<'a> {
         Ok(())
     }
 
-    fn status(self, reading: &Reading) -> Result<u8, Failure> {
+    fn status(self, order: &Order<'_>) -> Result<u8, Failure> {
         let mut lines: Vec<String> =
             self.flaws.iter().map(|(part, flaw)| told(&self.names[*part as usize], *flaw)).collect();
         if let Some(failure) = self.failure {
             lines.push(failure.text);
             return Err(Failure::new(failure.status, lines.join("\n")));
         }
-        if lines.is_empty() && self.sessions == 0 && !reading.sessions.is_empty() && self.stopped_by.is_none()
-        {
+        if lines.is_empty() && self.sessions == 0 && order.is_missed() && self.stopped_by.is_none() {
             lines.push(format!("{}: no such session in it", self.names.join(" ")));
         }
         let failed = |status| match lines.is_empty() {
@@ -243,6 +285,7 @@ impl<'a> Conversion<'a> {
         match self.stopped_by {
             Some(signal) => Ok(interrupted(signal)),
             None if self.output_lost => failed(Status::Io),
+            None if lines.is_empty() && self.is_different => Ok(Status::Different as u8),
             None if lines.is_empty() => Ok(0),
             None => {
                 let only_unread = self.flaws.iter().all(|(_, flaw)| matches!(flaw, Flaw::Read { .. }));
@@ -252,7 +295,18 @@ impl<'a> Conversion<'a> {
     }
 }
 
-fn told(name: &str, flaw: Flaw) -> String {
+/// A session that cannot be played or compared.
+pub(super) fn unplayable(name: &str, why: Unplayable) -> Failure {
+    let text = match why {
+        Unplayable::Missing => "no such session in it",
+        Unplayable::OnlyLengths => "only lengths were recorded, no bytes that could be played",
+        Unplayable::Gap => "bytes are missing in the session",
+        Unplayable::TooLong => "too many bytes to hold them (64 MiB); choose sessions with --session",
+    };
+    Failure::new(Status::Data, format!("{name}: {text}"))
+}
+
+pub(super) fn told(name: &str, flaw: Flaw) -> String {
     match flaw {
         Flaw::Foreign => format!(
             "{name}: not a record of tcpreen (-f json or -f pcapng); Wireshark and tshark read other captures"

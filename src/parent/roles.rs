@@ -2,7 +2,7 @@
 //! live as long as the parent.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -29,8 +29,8 @@ use super::supervisor::Idle;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::messages::{
-    Ear, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping, Recording,
-    Sandbox, Saved, Sharing, Taken, ToConverter, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
+    Ear, FromConverter, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping,
+    Recording, Sandbox, Sharing, Taken, ToConverter, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -176,15 +176,30 @@ impl Starter<'_> {
     }
 
     /// The converter, with the parts of a record; and the logger's end of the channel between the two.
-    pub(super) fn converter(&self, parts: &[Part]) -> Result<(Running<ToConverter>, OwnedFd), Failure> {
+    pub(super) fn converter(
+        &self,
+        parts: &[Part],
+        masks: &[String],
+        stream: Option<BorrowedFd<'_>>,
+    ) -> Result<(Running<ToConverter>, OwnedFd), Failure> {
         let converter = self.start(Role::Converter, Streams::Null, &[])?;
         let (theirs, loggers) =
             saved_channel().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
-        let parts_number = parts.len() as u32;
-        let prepare = ToConverter::Prepare { prepare: self.prepare(), parts: parts_number };
+        let prepare = ToConverter::Prepare {
+            prepare: self.prepare(),
+            parts: parts.len() as u32,
+            masks: masks.len() as u32,
+            plays: stream.is_some(),
+        };
         converter.send_with(&prepare, &[theirs.as_fd()])?;
         for part in parts {
             converter.send_with(&ToConverter::Part, &[part.as_fd()])?;
+        }
+        for mask in masks {
+            converter.send(&ToConverter::Mask(mask.clone()))?;
+        }
+        if let Some(stream) = stream {
+            converter.send_with(&ToConverter::Stream, &[stream])?;
         }
         Ok((converter, loggers))
     }
@@ -199,7 +214,7 @@ impl Starter<'_> {
 
 /// A channel from converter to logger, with room for the longest message.
 fn saved_channel() -> Result<(OwnedFd, OwnedFd), ChannelError> {
-    let (theirs, loggers) = Channel::<Saved, ()>::pair()?;
+    let (theirs, loggers) = Channel::<FromConverter, ()>::pair()?;
     setsockopt(&theirs, sockopt::SndBuf, &SAVED_ROOM).map_err(std::io::Error::from)?;
     loggers.refuse_descriptors()?;
     theirs.refuse_descriptors()?;
@@ -368,6 +383,7 @@ impl<Out: Serialize> Running<Out> {
                     Text::from(String::from_utf8_lossy(&name))
                 ),
             ),
+            Problem::Mask { reason } => Failure::new(Status::Usage, format!("--mask: {reason}")),
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
         }
     }

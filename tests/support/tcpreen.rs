@@ -53,6 +53,13 @@ impl Tcpreen {
         }
     }
 
+    /// A replay; `arguments` are `--replay=SIDE` and what follows it.
+    pub fn replaying<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut it = Tcpreen::to("").host("");
+        it.ports = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+        it
+    }
+
     /// A reader of a saved record.
     pub fn reading<P: AsRef<OsStr>>(files: impl IntoIterator<Item = P>) -> Self {
         let mut it = Tcpreen::to("--read").listen_on("").host("");

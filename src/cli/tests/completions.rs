@@ -65,6 +65,8 @@ fn hint(shell: Shell, arg: Arg, value: &str) -> Arg {
         ("FORMAT", _) => words(arg, &values::format_names()),
         ("FORM", _) => words(arg, &TimeForm::ALL.map(TimeForm::name)),
         ("SIDE", _) => words(arg, &["client", "server", "both"]),
+        ("PEER", _) => words(arg, &["client", "server"]),
+        ("PACE", _) => words(arg, &["turns", "time", "fast"]),
         ("MODE", _) => words(arg, &["kill", "log"]),
         ("WHEN", _) => words(arg, &["auto", "always", "never"]),
         ("HOW", _) => words(arg, &["write", "sync"]),

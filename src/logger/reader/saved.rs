@@ -11,7 +11,7 @@ use privsep::wire;
 
 use super::{Reader, SAVED, TURN};
 use crate::logger::batch::Item;
-use crate::messages::{Level, Saved, SavedEnd, SavedEvent, SavedStart};
+use crate::messages::{FromConverter, Level, Saved, SavedEnd, SavedEvent, SavedStart};
 use crate::record::order::Order;
 use crate::record::read::MOST_SESSIONS;
 use crate::record::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
@@ -19,7 +19,7 @@ use crate::role::Trouble;
 
 /// The channel, and the sessions that are open on it.
 pub(super) struct SavedSessions {
-    channel: Channel<(), Saved>,
+    channel: Channel<(), FromConverter>,
     open: HashMap<u64, Order>,
 }
 
@@ -58,8 +58,12 @@ impl Reader<'_> {
     /// A message of `length` bytes stands in the batch.
     fn accept_saved(&mut self, length: usize) {
         let Some(saved) = &mut self.saved else { return };
-        let Ok((message, head)) = wire::decode_head::<Saved>(self.batch.frame(length)) else {
-            return self.cut_converter_off();
+        let (message, head) = match wire::decode_head(self.batch.frame(length)) {
+            Ok((FromConverter::Saved(message), head)) => (message, head),
+            Ok((FromConverter::Line(text), head)) if head == length => {
+                return self.notes.tell(Level::Asked, &text);
+            }
+            _ => return self.cut_converter_off(),
         };
         let Some(event) = event(message).filter(|event| saved.allows(event, length - head)) else {
             return self.cut_converter_off();

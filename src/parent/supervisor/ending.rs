@@ -27,7 +27,7 @@ impl Supervisor<'_> {
         let left = Left {
             to_come: self.remaining() > 0,
             pairs: !self.pairs.is_empty(),
-            running: !self.running.is_empty(),
+            running: !self.running.is_empty() || self.phase == Phase::Serving && self.is_playing(),
         };
         match self.phase.step(now, left) {
             Step::Wait => {}
@@ -84,6 +84,8 @@ impl Supervisor<'_> {
 
     pub(super) fn write_out(&mut self, now: Instant, status: u8) {
         self.end_bursts(|_| true);
+        // The logger waits for the end of what it reports.
+        self.dismiss_player();
         // Its end also kills every remaining worker (PR_SET_PDEATHSIG, SIGKILL).
         let _ = self.roles.zygote.channel.finish_sending();
         self.phase = Phase::writing_out(now, status);

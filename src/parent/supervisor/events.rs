@@ -20,6 +20,7 @@ pub(super) enum Found {
     Resolver,
     Logger,
     Zygote,
+    Player,
     Listener(Side),
     /// A client or server that could connect if there were room.
     Waiting,
@@ -48,6 +49,10 @@ impl Supervisor<'_> {
         if !self.is_without_zygote() {
             tokens.push(Found::Zygote);
             fds.push(readable(self.roles.zygote.channel.as_fd()));
+        }
+        if let Some(player) = &self.player {
+            tokens.push(Found::Player);
+            fds.push(readable(player.channel.as_fd()));
         }
         for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
         {

@@ -9,6 +9,7 @@ mod lookup;
 mod names;
 mod pairs;
 mod phase;
+mod replay;
 mod service;
 mod workers;
 
@@ -33,7 +34,7 @@ use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Need;
 use crate::messages::{
-    Acknowledge, Address, Hangup, Level, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
+    Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
 };
 use crate::policy::Role;
 pub(super) use backlog::Backlog;
@@ -107,6 +108,8 @@ pub(super) struct Supervisor<'a> {
     roles: Roles,
     /// Roles that were dropped and have not exited yet.
     leaving: Vec<Pid>,
+    /// `--replay`, until it has told how it went.
+    player: Option<Running<ToConverter>>,
     signals: &'a SignalFd,
     _locked: &'a Locked,
     need: Need,
@@ -166,6 +169,7 @@ impl<'a> Supervisor<'a> {
             client_listener: peers.client_listener,
             server_listener: peers.server_listener,
             roles,
+            player: None,
             leaving: Vec::new(),
             signals,
             _locked: locked,
@@ -286,6 +290,7 @@ impl<'a> Supervisor<'a> {
             Found::Resolver => self.hear_resolver(),
             Found::Logger => return self.hear_logger(),
             Found::Zygote => self.hear_zygote()?,
+            Found::Player => self.hear_player()?,
             Found::Listener(side) => self.accept(side),
             Found::Waiting => self.tell_full(),
             Found::Pair(index) => self.look_at(index),

@@ -268,6 +268,7 @@ impl Supervisor<'_> {
                     self.running.insert(worker.pid, Session { number: opening.number, client: ip });
                     let message = ToLogger::Session { opening, bytes: self.config.bytes };
                     self.outbox.push_back((message, Some(worker.channel.into_socket())));
+                    self.start_player();
                     return;
                 }
                 Err(ChannelError::Crowded) => {

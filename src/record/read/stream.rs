@@ -101,7 +101,9 @@ impl Streams {
                 _ => continue,
             };
             is_over |= matches!(kind, Kind::End(_));
-            sessions.emit(event(kind), &[], sink)?;
+            // Some wait for a packet that could carry them.
+            let time = object.time().filter(|told| *told <= time).unwrap_or(time);
+            sessions.emit(Event { time, session: id, kind }, &[], sink)?;
         }
         if is_over && let Some(stream) = self.open.remove(&key) {
             self.held -= stream.sides.iter().map(|half| half.chunk.len()).sum::<usize>();
@@ -119,9 +121,12 @@ impl Streams {
         sessions: &mut Sessions,
         sink: &mut Sink<'_, E>,
     ) -> Result<(), Stop<E>> {
-        match (name, self.open.contains_key(&key)) {
-            (EventName::Continue, true) => return Ok(()),
-            (_, true) => return Err(Stop::Damaged),
+        match (name, self.open.get_mut(&key)) {
+            (EventName::Continue, Some(stream)) => {
+                stream.skip_to(object.totals());
+                return Ok(());
+            }
+            (_, Some(_)) => return Err(Stop::Damaged),
             _ => {}
         }
         let accepted = (name == EventName::Start).then_some(time);
@@ -134,6 +139,17 @@ impl Streams {
         }
         self.open.insert(key, Stream { id, initial, sides });
         Ok(())
+    }
+}
+
+impl Stream {
+    /// Goes on behind bytes that are not in the record.
+    fn skip_to(&mut self, totals: [u64; 2]) {
+        for (half, total) in self.sides.iter_mut().zip(totals) {
+            if half.length == 0 {
+                half.position = half.position.max(total);
+            }
+        }
     }
 }
 

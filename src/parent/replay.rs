@@ -1,0 +1,67 @@
+//! `--replay`: the player, a converter that plays one peer of a saved session. It holds one end of a stream, whose other
+//! end a worker gets as that peer.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use privsep::confine::Cage;
+
+use super::denied::Actor;
+use super::parts::Part;
+use super::reading::{told, unplayable};
+use super::roles::{Running, Starter};
+use super::stop::Stop;
+use crate::config::{Config, Task};
+use crate::exit::{Failure, Status};
+use crate::messages::{Side, ToConverter, ToParent};
+use crate::reason::reason;
+
+/// The player, ready to play.
+pub(super) struct Player {
+    role: Running<ToConverter>,
+    pub(super) cage: Cage,
+    side: Side,
+    /// The worker's end of the stream.
+    peer: OwnedFd,
+    /// The logger's end of the player's channel.
+    pub(super) reports: OwnedFd,
+}
+
+impl Player {
+    /// Once the logger has its end.
+    pub(super) fn split(self) -> (Running<ToConverter>, Side, OwnedFd) {
+        (self.role, self.side, self.peer)
+    }
+}
+
+/// Opens the record, if one is to be played.
+pub(super) fn open(config: &Config, actor: &Actor) -> Result<Option<Part>, Failure> {
+    let Task::Replay(replay) = &config.task else { return Ok(None) };
+    let parts = Part::open_all(std::slice::from_ref(&replay.input), config, actor)?;
+    Ok(parts.into_iter().next())
+}
+
+/// Starts the player, and waits until it has found its session.
+pub(super) fn start(
+    config: &Config,
+    part: Option<Part>,
+    starter: &Starter<'_>,
+    signals: &SignalFd,
+) -> Result<Option<Player>, Stop> {
+    let (Task::Replay(replay), Some(part)) = (&config.task, part) else { return Ok(None) };
+    let (stream, peer) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|errno| Failure::new(Status::Os, format!("a stream: {}", reason(errno as i32))))?;
+    let name = part.name.clone();
+    let (role, reports) = starter.converter(&[part], &replay.masks, Some(stream.as_fd()))?;
+    drop(stream);
+    let cage = role.ready(signals)?;
+    let (side, session, pace, wait) = (replay.side, replay.session, replay.pace, replay.wait);
+    role.send(&ToConverter::Load { side, session, pace, wait })?;
+    match role.wait(signals)? {
+        ToParent::Loaded => Ok(Some(Player { role, cage, side, peer, reports })),
+        ToParent::Flaw { flaw, .. } => Err(Failure::new(Status::Data, told(&name, flaw)).into()),
+        ToParent::Unplayable(why) => Err(unplayable(&name, why).into()),
+        _ => Err(role.nonsense().into()),
+    }
+}

@@ -1,0 +1,70 @@
+//! `--replay`: one peer of the only session is the player.
+
+use std::os::fd::OwnedFd;
+
+use super::Supervisor;
+use crate::exit::{Failure, Status};
+use crate::messages::{Address, Level, Side, ToConverter, ToParent};
+use crate::parent::pair::Present;
+use crate::parent::roles::Running;
+
+impl Supervisor<'_> {
+    /// The player is there as one peer; the other one is dialled or awaited.
+    pub(in crate::parent) fn begin_replay(
+        &mut self,
+        player: Running<ToConverter>,
+        side: Side,
+        peer: OwnedFd,
+    ) {
+        self.player = Some(player);
+        self.arrived(side, Present::new(peer, Address::Unix(Vec::new())));
+    }
+
+    /// The session begins.
+    pub(super) fn start_player(&mut self) {
+        if let Some(player) = &self.player
+            && player.send_now(&ToConverter::Play).is_err()
+        {
+            self.fail_player(Status::Unavailable);
+        }
+    }
+
+    /// Whether it has begun or may begin, and has not told how it went.
+    pub(super) fn is_playing(&self) -> bool {
+        self.player.is_some() && self.failed.is_none()
+    }
+
+    pub(super) fn hear_player(&mut self) -> Result<(), Failure> {
+        let Some(player) = &self.player else { return Ok(()) };
+        match player.receive() {
+            Ok(Some((ToParent::Compared { same }, [None, None]))) => {
+                if !same {
+                    self.failed = self.failed.or(Some(Status::Different));
+                }
+                self.dismiss_player();
+            }
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let failure = player.nonsense();
+                self.tell_failure(&failure);
+            }
+            Err(failure) => self.tell_failure(&failure),
+        }
+        Ok(())
+    }
+
+    fn tell_failure(&mut self, failure: &Failure) {
+        self.notice(Level::Error, failure.text.clone());
+        self.fail_player(failure.status);
+    }
+
+    fn fail_player(&mut self, status: Status) {
+        self.failed = Some(status);
+        self.dismiss_player();
+    }
+
+    /// It ends when it finds its channel closed.
+    pub(super) fn dismiss_player(&mut self) {
+        self.leaving.extend(self.player.take().map(|player| player.pid));
+    }
+}
