@@ -1,8 +1,15 @@
 //! Records that are right, cut anywhere, and wrong in every way.
 
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
 use super::*;
-use crate::messages::{Address, Side};
-use crate::record::{Kind, Time};
+use crate::format::Format;
+use crate::messages::{Address, Side, View};
+use crate::record::{
+    ConnState, End, FileStart, Kind, Meeting, Peer, Purpose, SessionInfo, State, Time, encoder,
+};
 
 /// An event, and its payload.
 type Got = (Event, Vec<u8>);
@@ -160,4 +167,202 @@ fn a_session_goes_on_in_the_next_part_and_begins_there_where_the_first_is_missin
     let (got, end) = decoded(next.as_bytes());
     assert_eq!((got.len(), end), (2, Ok(())));
     assert_eq!(got[0].0.time, Time::from_nanos(1_764_152_547_100_000_000));
+}
+
+/// A generator of records: numbers that depend on nothing but the first.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    fn address(&mut self) -> Address {
+        let port = 1 + self.roll(65_535) as u16;
+        match self.roll(4) {
+            0 => Address::Unix(vec![b"/\n\\\xff\xc3\xa9a"[self.roll(7) as usize]; self.roll(20) as usize]),
+            1 => {
+                let host = std::net::Ipv6Addr::from(u128::from(self.roll(99)) | 0xfe80 << 112);
+                Address::V6 { host, port, scope: self.roll(3) as u32 }
+            }
+            _ => Address::V4 { host: [192, 0, 2, self.roll(200) as u8].into(), port },
+        }
+    }
+
+    fn peer(&mut self) -> Peer {
+        let address = self.address();
+        let mut name = address.numeric();
+        if self.roll(3) == 0 && address.ip().is_some() {
+            name.node = format!("host-{}.example", self.roll(9));
+        }
+        Peer { address, name, local: (self.roll(2) == 0).then(|| self.address()) }
+    }
+
+    fn payload(&mut self) -> Vec<u8> {
+        let length = [1, 5, 1460, 70_000, 200_000][self.roll(5) as usize];
+        match self.roll(3) {
+            0 => vec![b'a'; length],
+            1 => "é\u{202e}\r\n".bytes().cycle().take(length).collect(),
+            _ => (0..length).map(|_| self.roll(256) as u8).collect(),
+        }
+    }
+}
+
+/// A session under way.
+struct Live {
+    number: u64,
+    positions: [u64; 2],
+    finished: [bool; 2],
+    meeting: Meeting,
+    only_lengths: bool,
+}
+
+/// Several sessions at a time, with all that can happen in them.
+fn record(seed: u64) -> Vec<Got> {
+    let mut dice = Dice(seed | 1);
+    let (mut events, mut live, mut begun) = (Vec::new(), Vec::<Live>::new(), 0);
+    let mut time = 1_764_152_547_000_000_000;
+    while begun < 6 || !live.is_empty() {
+        time += dice.roll(5_000_000);
+        if begun < 6 && (live.is_empty() || dice.roll(5) == 0) {
+            begun += 1;
+            let meeting =
+                [Meeting::Both, Meeting::Both, Meeting::One, Meeting::Refused][dice.roll(4) as usize];
+            // Beyond what the options of a packet hold.
+            let number = begun << 31;
+            let accepted = Time::from_nanos(time);
+            time += dice.roll(1_000_000);
+            let peers = [dice.peer(), dice.peer()];
+            let started = Time::from_nanos(time);
+            let info = SessionInfo { number, run: "m4k2zq".into(), accepted, started, peers, meeting };
+            events
+                .push((Event { time: started, session: number, kind: Kind::Start(Arc::new(info)) }, vec![]));
+            let only_lengths = dice.roll(5) == 0;
+            live.push(Live { number, positions: [0; 2], finished: [false; 2], meeting, only_lengths });
+            continue;
+        }
+        let index = dice.roll(live.len() as u64) as usize;
+        if let Some((kind, payload)) = happening(&mut dice, &mut live[index]) {
+            let is_end = matches!(kind, Kind::End(_));
+            events.push((Event { time: Time::from_nanos(time), session: live[index].number, kind }, payload));
+            if is_end {
+                live.remove(index);
+            }
+        }
+    }
+    events
+}
+
+fn happening(dice: &mut Dice, session: &mut Live) -> Option<(Kind, Vec<u8>)> {
+    let from = if dice.roll(2) == 0 { Side::Client } else { Side::Server };
+    let side = from as usize;
+    let met = session.meeting == Meeting::Both;
+    match dice.roll(12) {
+        0..=7 if met && !session.finished[side] => {
+            // Some bytes may be missing from the record.
+            let gap = [0, 0, 0, 7, 5 << 30][dice.roll(5) as usize];
+            let (position, mut payload) = (session.positions[side] + gap, dice.payload());
+            let urgent = dice.roll(9) == 0;
+            payload.truncate(if urgent { 1 } else { usize::MAX });
+            let bytes = payload.len() as u64;
+            session.positions[side] = position + bytes;
+            let payload = if session.only_lengths { Vec::new() } else { payload };
+            Some((Kind::Data { from, position, bytes, urgent }, payload))
+        }
+        8 if met && !session.finished[side] => {
+            session.finished[side] = true;
+            session.positions[side] += [0, 9, 6 << 30][dice.roll(3) as usize];
+            Some((Kind::Eof { from, total: session.positions[side] }, Vec::new()))
+        }
+        // Of peers that never met, packets keep notes back until the end.
+        9 if met => Some((Kind::Note("was killed by \"signal\" 9".into()), Vec::new())),
+        10 => {
+            let state = match session.meeting {
+                Meeting::Refused => State::Refused,
+                _ => State::ALL[dice.roll(8) as usize],
+            };
+            let conn_state = ConnState::of(state, session.finished);
+            let end = End { state, conn_state, errno: dice.roll(3) as i32, totals: session.positions };
+            Some((Kind::End(end), Vec::new()))
+        }
+        _ => None,
+    }
+}
+
+/// Two files, the second of which begins after this number of events.
+fn encoded(events: &[Got], format: Format, first: usize) -> [Vec<u8>; 2] {
+    let view = View { format, only: None, time: None };
+    let mut encoder = encoder(view, Purpose::default());
+    let mut files = [Vec::new(), Vec::new()];
+    let file =
+        |part| FileStart { part, time: events.first().map_or(Time::default(), |(event, _)| event.time) };
+    encoder.begin_file(&file(1), &mut files[0]);
+    for (index, (event, payload)) in events.iter().enumerate() {
+        if index == first {
+            encoder.end_file(&mut files[0]);
+            encoder.begin_file(&file(2), &mut files[1]);
+        }
+        let out = &mut files[usize::from(index >= first)];
+        let rest = encoder.event(event, payload, out);
+        out.extend_from_slice(rest);
+    }
+    files
+}
+
+/// What the parts of a record give, all of which must be whole.
+fn decoded_parts(parts: &[Vec<u8>]) -> Vec<Got> {
+    let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+    for part in parts {
+        decoder.begin_part();
+        let mut rest = &part[..];
+        while !rest.is_empty() {
+            let mut sink = |event, payload: &[u8]| {
+                got.push((event, payload.to_vec()));
+                Ok::<(), ()>(())
+            };
+            match decoder.take(rest, true, &mut sink) {
+                Ok(Taken::Bytes(used)) => rest = &rest[used..],
+                other => panic!("{other:?} {} bytes before the end, after {:?}", rest.len(), got.last()),
+            }
+        }
+    }
+    got
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn records_come_back_from_both_formats_and_from_one_by_the_other(seed in any::<u64>(), cut in 0..40usize) {
+        let events = record(seed);
+        let same = |got: Vec<Got>, format| {
+            let differs = got.iter().zip(&events).position(|(got, event)| got != event);
+            let shown = differs.map(|at| (&got[at].0, &events[at].0));
+            prop_assert!(shown.is_none() && got.len() == events.len(), "{format:?}: {shown:?}");
+            Ok(())
+        };
+        same(decoded_parts(&encoded(&events, Format::Json, cut)), Format::Json)?;
+        let by_packets = decoded_parts(&encoded(&events, Format::Pcapng, cut));
+        same(by_packets.clone(), Format::Pcapng)?;
+        same(decoded_parts(&encoded(&by_packets, Format::Json, cut)), Format::Json)?;
+    }
+}
+
+#[test]
+fn packets_cut_at_any_byte_give_every_whole_event() {
+    let mut events = record(5);
+    events.retain(|(_, payload)| payload.len() < 2000);
+    let [first, second] = encoded(&events, Format::Pcapng, usize::MAX);
+    assert!(second.is_empty() && first.len() > 2000);
+    let mut most = 0;
+    for length in 0..first.len() {
+        let (got, end) = decoded(&first[..length]);
+        assert!(got.len() >= most, "{length}");
+        most = got.len();
+        assert!(got.iter().zip(&events).all(|(got, event)| got == event), "{length}");
+        assert!(matches!(end, Ok(()) | Err((_, None))), "{length}: {end:?}");
+    }
 }
