@@ -28,6 +28,8 @@ const NOBODY: i32 = i32::MAX - 1;
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     let arguments = ["tcpreen", "-n", "-F", "4", "-p", "unix/unix", "@server", "@client"];
     let circumstances = Circumstances {
+        has_colors: false,
+        stdout_is_a_terminal: false,
         may_select_user: false,
         stdout_is_a_peers: false,
         stderr_is_a_peers: false,
