@@ -216,7 +216,7 @@ fn every_end_has_its_state() {
 
 #[test]
 fn the_end_of_a_lost_worker_has_what_was_recorded() {
-    if !needs(&[Need::Ours]) {
+    if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
     let scratch = Scratch::new();

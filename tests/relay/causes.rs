@@ -119,7 +119,7 @@ fn a_sender_whose_receiver_is_slow_is_not_idle() {
 
 #[test]
 fn a_receiver_that_does_not_read_holds_a_session_that_was_reset_for_seconds() {
-    if !needs(&[Need::Ours]) {
+    if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
     let scratch = Scratch::new();
