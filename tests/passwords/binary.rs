@@ -50,7 +50,8 @@ fn mqtt() {
 
 /// PostgreSQL with one way of authentication.
 fn postgres(scratch: &Scratch, method: &str) -> Option<RealServer> {
-    let bin = crate::clients::postgresql().filter(|_| needs(&[Need::Ours, Need::Program("psql")]))?;
+    let bin = crate::clients::postgresql()
+        .filter(|_| needs(&[Need::Ours, Need::Program("psql"), Need::Account]))?;
     let server = crate::clients::postgres(&bin, scratch);
     let admin = |sql: &str| {
         let mut psql = crate::clients::as_nobody(Command::new("psql"));

@@ -80,7 +80,7 @@ fn complaint(
 }
 
 fn play(family: Family, format: &str, endings: &[Ending]) {
-    if !needs(&[Need::Ours]) {
+    if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
     let mut failed = Vec::new();
