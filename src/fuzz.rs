@@ -11,6 +11,7 @@ use privsep::confine::{Cage, Kept, Locked};
 use privsep::landlock;
 use privsep::memory::Memory;
 use privsep::seccomp::Violation;
+use privsep::sys::Alone;
 
 pub use crate::logger::fuzz::fuzz as logger;
 pub use crate::logger::session::fuzz::fuzz as session;
@@ -22,6 +23,19 @@ pub use crate::resolver::fuzz::fuzz as resolver;
 pub use crate::sniff::fuzz::fuzz as password;
 pub use crate::worker::fuzz::{fuzz as worker, prepare as prepare_worker};
 pub use crate::zygote::fuzz::{fuzz as zygote, prepare as prepare_zygote};
+
+/// Proof that the process has one thread, after waiting for one that has been joined to leave the process.
+///
+/// libFuzzer watches memory in a thread of its own: targets that fork run with `-rss_limit_mb=0`.
+pub(crate) fn alone() -> Alone {
+    for _ in 0..1000 {
+        if let Ok(alone) = Alone::check() {
+            return alone;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    panic!("more than one thread: run this target with -rss_limit_mb=0");
+}
 
 pub(crate) struct Script<'a>(&'a [u8]);
 

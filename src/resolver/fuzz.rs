@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::desk::{Desk, QUEUE, Question};
 use super::{Logger, Parent, lookup};
-use crate::fuzz::{Script, descriptors, send, text};
+use crate::fuzz::{Script, alone, descriptors, send, text};
 use crate::messages::{
     Address, Find, FindFamily, NameAnswer, NameQuestion, Prepare, Sandbox, ToParent, ToResolver, VERSION,
 };
@@ -40,8 +40,7 @@ fn play(script: &mut Script<'_>) {
         cast.act(what, script);
     }
     cast.parent.finish_sending().expect("a channel");
-    let mut desk =
-        Desk::new(parent, has_logger.then_some(logger), privsep::sys::Alone::check().expect("one thread"));
+    let mut desk = Desk::new(parent, has_logger.then_some(logger), alone());
     let ended = listen(&mut desk);
     cast.judge(ended.is_ok(), has_logger);
     while let Some(question) = desk.next() {

@@ -19,7 +19,7 @@ use privsep::wire;
 
 use super::{Parent, serve};
 use crate::format::Need;
-use crate::fuzz::{Script, descriptors, send, unlocked};
+use crate::fuzz::{Script, alone, descriptors, send, unlocked};
 use crate::messages::{
     Acknowledge, End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
 };
@@ -49,7 +49,7 @@ fn play(data: &[u8]) {
     let children = children.expect("signals");
     let reaping = if data.len() & 1 == 0 { Reaping::AtOnce } else { Reaping::InTurns };
     let script = data.to_vec();
-    let alone = privsep::sys::Alone::check().expect("one thread");
+    let alone = alone();
     // Before there is a second thread, which could hold the heap's lock during a fork.
     let buffers = [Buffer::new(4096), Buffer::new(4096)];
     let cast = thread::spawn(move || Cast::new(ours).play(&mut Script::new(&script)));
