@@ -9,6 +9,7 @@
 
 mod activation;
 mod attack;
+mod audit;
 mod backlog;
 mod backpressure;
 mod bursts;

@@ -226,6 +226,9 @@
 //! | 45 | src/logger/syslog.rs | control_characters_are_escaped |
 //! | 45 | src/record/visible.rs | what_acts_is_spelled_out |
 //! | 35 | tests/probe/attacks.rs | a constant becomes writable |
+//! | 21 | tests/audit.rs | whatever_the_environment_no_process_breaks_its_sandbox |
+//! | 23 | tests/audit.rs | with_an_open_sandbox_everyday_sessions_leave_no_record |
+//! | 41 | tests/attack/on_the_parent.rs | a_role_that_floods_the_parent_after_term_does_not_put_off_the_end |
 //! | 46 what is said of the cage was tried | tests/probe/harness.rs | nothing is forwarded if any step of any role fails |
 //! | 46 | tests/probe/harness.rs | a wall that is only said to be up is none |
 

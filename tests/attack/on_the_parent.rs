@@ -274,3 +274,28 @@ fn a_zygote_that_floods_the_parent_does_not_keep_the_operator_from_it() {
         assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32));
     });
 }
+
+/// While a stopped worker keeps the end from coming before its time is over.
+#[test]
+fn a_role_that_floods_the_parent_after_term_does_not_put_off_the_end() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let floods = [
+        ("zygote", ToParent::Exited { pid: 1, end: End::Status(0) }),
+        ("logger", ToParent::Recorded { sessions: 0 }),
+    ];
+    for (role, message) in floods {
+        let Bridged { client, server, mut tcpreen } = bridge(|it| it);
+        kill(tcpreen.busy_worker(), Signal::SIGSTOP).expect("kill");
+        let channel: Channel<ToParent, ()> =
+            Channel::adopt(in_the_place_of(&tcpreen, role).into()).expect("a channel");
+        tcpreen.signal(Signal::SIGTERM);
+        tcpreen.stderr_line("Caught signal");
+        hostile::flood(&channel, &message, || {
+            let status = tcpreen.wait_within(Duration::from_secs(20));
+            assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "{role}: {}", tcpreen.stderr());
+        });
+        drop((client, server));
+    }
+}

@@ -10,6 +10,7 @@
  * deleted, closed      the current directory is gone, or nobody may look into it
  * no-new-privs         is set
  * deny=N=E             system call N fails with error E
+ * log=N                system call N is done, and logged by the kernel
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,12 +44,12 @@ static void descriptor_three(int type)
 	check(dup2(pair[0], 3), "dup2");
 }
 
-static void deny(unsigned number, unsigned error)
+static void filter(unsigned number, unsigned action)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0 /* nr */),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, action),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
@@ -103,7 +104,9 @@ static void prepare(const char *word)
 	else if (!strcmp(word, "deleted") || !strcmp(word, "closed"))
 		away(!strcmp(word, "deleted"));
 	else if (sscanf(word, "deny=%d=%d", &number, &error) == 2)
-		deny(number, error);
+		filter(number, SECCOMP_RET_ERRNO | error);
+	else if (sscanf(word, "log=%d", &number) == 1)
+		filter(number, SECCOMP_RET_LOG);
 	else if (!strcmp(word, "no-new-privs"))
 		check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl");
 	else {

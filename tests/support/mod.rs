@@ -15,6 +15,7 @@ pub mod record;
 pub mod role;
 pub mod rsyslog;
 pub mod scratch;
+pub mod sessions;
 pub mod skip;
 pub mod suite;
 pub mod table;
