@@ -62,6 +62,13 @@ pub(crate) struct Config {
     pub(crate) remarks: Vec<String>,
 }
 
+impl Config {
+    /// Checks whether an output has what the system knows of the connections.
+    pub(crate) fn has_tcp_info(&self) -> bool {
+        self.outputs.iter().any(|output| output.view.format.has_tcp_info())
+    }
+}
+
 /// Where the sessions of a run come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {

@@ -150,6 +150,11 @@ impl Format {
         matches!(self, Format::Json | Format::Pcapng | Format::View | Format::Html)
     }
 
+    /// Checks whether it has what the system knows of the connections at the end of a session.
+    pub const fn has_tcp_info(self) -> bool {
+        matches!(self, Format::Json | Format::Pcapng)
+    }
+
     /// Checks for a binary format: not for terminals, and without lines.
     pub const fn is_binary(self) -> bool {
         matches!(self, Format::Pcapng)

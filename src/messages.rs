@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need, TimeForm};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,6 +314,8 @@ pub enum ToZygote {
     Prepare {
         prepare: Prepare,
         reaping: Reaping,
+        /// An output has [`TcpInfo`].
+        tcp_info: bool,
     },
     /// Number of additional workers.
     Fork(u32),
@@ -629,12 +631,26 @@ pub enum Record {
     Ended { from: Side, total: u64, time: u64 },
     /// The session is over. The totals of the sides that have not ended yet: how many bytes came from client and
     /// server. The last record.
-    Closed { cause: Cause, totals: [Option<u64>; 2], time: u64 },
+    /// `tcp` is of the connections to client and server, where it is wanted.
+    Closed { cause: Cause, totals: [Option<u64>; 2], tcp: [TcpInfo; 2], time: u64 },
+}
+
+/// What the system knows of a TCP connection at its end (`TCP_INFO`). All zero where it is not known, and for other
+/// connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpInfo {
+    /// Smoothed round-trip time between us and the peer, and its mean deviation, in microseconds.
+    pub rtt: u32,
+    pub rttvar: u32,
+    /// Segments that we sent again.
+    pub retransmissions: u32,
+    /// The last rate at which the peer acknowledged, in bytes per second.
+    pub delivery_rate: u64,
 }
 
 impl Record {
     /// No encoded record is longer: the payload of `Data` begins within this.
-    pub const MAX_HEAD: usize = 48;
+    pub const MAX_HEAD: usize = 96;
 
     /// When it happened, as far as the worker is to be believed.
     pub fn time(&self) -> u64 {
@@ -670,7 +686,7 @@ pub struct Saved {
 
 impl Saved {
     /// No encoded `Data` or other event without text is longer.
-    pub const MAX_HEAD: usize = 64;
+    pub const MAX_HEAD: usize = 96;
 
     /// Maximum length of the payload of `Data`.
     pub const LONGEST_PAYLOAD: usize = Record::LONGEST - Saved::MAX_HEAD;
@@ -703,6 +719,7 @@ pub struct SavedEnd {
     pub errno: i32,
     /// Bytes of client and server.
     pub totals: [u64; 2],
+    pub tcp: [TcpInfo; 2],
 }
 
 /// State of the peers at the start of a session.

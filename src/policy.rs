@@ -147,6 +147,8 @@ pub enum Extra {
     TerminalWidth,
     /// Logger: notices go to syslog.
     Syslog,
+    /// Worker: an output has what the system knows of the connections.
+    TcpInfo,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
     NssDaemons,
     /// Parent: a process waits in the foreground until it listens.
@@ -167,6 +169,7 @@ impl Extra {
             Extra::TerminalWidth => TERMINAL_WIDTH,
             Extra::Sync => SYNC,
             Extra::Syslog => SYSLOG,
+            Extra::TcpInfo => TCP_INFO,
             Extra::NssDaemons => NSS_DAEMONS,
             Extra::Background => BACKGROUND,
             Extra::SocketFiles => SOCKET_FILES,
@@ -603,6 +606,12 @@ const WORKER: &[Allowed] = allow![
     SYS_splice => "bytes that no output wants",
     SYS_pipe2(1 is int(libc::O_CLOEXEC | libc::O_NONBLOCK)) => "splice goes through a pipe",
     SYS_fcntl(1 is int(libc::F_SETPIPE_SZ)) => "a large one",
+];
+
+/// Added where a format has it. The call reads numbers about a connection, and changes nothing.
+const TCP_INFO: &[Allowed] = allow![
+    SYS_getsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_INFO))
+        => "round-trip time, retransmissions and rate of a session's connections, at its end",
 ];
 
 /// Saved records, from descriptors that the parent opened.

@@ -334,7 +334,7 @@ fn the_end_of_the_channel_alone_ends_every_role() {
     }
     // The test is the parent, and survives.
     let (zygote, resolver) = (Role::start("zygote"), Role::start("resolver"));
-    zygote.send(&ToZygote::Prepare { prepare: prepare(), reaping: Reaping::AtOnce });
+    zygote.send(&ToZygote::Prepare { prepare: prepare(), reaping: Reaping::AtOnce, tcp_info: false });
     resolver.send(&ToResolver::Prepare(prepare()));
     zygote.expect_ready();
     resolver.expect_ready();

@@ -1,5 +1,7 @@
 //! `json` and `pcapng` through real sessions of all kinds, read by the programs that people read them with.
 
+mod endings;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -502,6 +502,18 @@ pub fn outstanding(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(answer).unwrap_or(0))
 }
 
+/// State and measurements of a TCP connection (`TCP_INFO`). Fields that an older kernel does not have are 0.
+pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    let socket = socket.as_raw_fd();
+    // SAFETY: the kernel writes at most `length` bytes.
+    check(unsafe { libc::getsockopt(socket, level, option, info.as_mut_ptr().cast(), &raw mut length) })?;
+    // SAFETY: integers, for which all bytes are valid: zeros, and what the kernel wrote over them.
+    Ok(unsafe { info.assume_init() })
+}
+
 /// Dissolves the association of a socket: the peer of a TCP connection gets a reset immediately. Other kinds
 /// of descriptor are not affected.
 pub fn dissolve(socket: BorrowedFd<'_>) -> io::Result<()> {

@@ -110,5 +110,11 @@ fn saved_end(end: &End) -> SavedEnd {
     let state = State::ALL.into_iter().position(|state| state == end.state).unwrap_or(usize::MAX);
     let conn_state =
         ConnState::ALL.into_iter().position(|state| state == end.conn_state).unwrap_or(usize::MAX);
-    SavedEnd { state: state as u8, conn_state: conn_state as u8, errno: end.errno, totals: end.totals }
+    SavedEnd {
+        state: state as u8,
+        conn_state: conn_state as u8,
+        errno: end.errno,
+        totals: end.totals,
+        tcp: end.tcp,
+    }
 }

@@ -55,7 +55,7 @@ pub fn fuzz(data: &[u8]) {
     // All remaining peers leave, upon which the reader must end, as after the death of the parent.
     let good = cast.workers.remove(0);
     let _ = good.send_with(
-        &Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)], time: 0 },
+        &Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)], tcp: Default::default(), time: 0 },
         &[],
         Wait::No,
     );
@@ -151,7 +151,17 @@ fn said_by_a_worker(script: &mut Script<'_>) -> Record {
     match what % 4 {
         0 => Record::Passed { from, bytes: number, time: 0 },
         1 => Record::Ended { from, total: number, time: 0 },
-        2 => Record::Closed { cause: Cause::Reset(from), totals: [None, Some(number)], time: 0 },
-        _ => Record::Closed { cause: Cause::Failed { errno: what.into() }, totals: [None; 2], time: 0 },
+        2 => Record::Closed {
+            cause: Cause::Reset(from),
+            totals: [None, Some(number)],
+            tcp: Default::default(),
+            time: 0,
+        },
+        _ => Record::Closed {
+            cause: Cause::Failed { errno: what.into() },
+            totals: [None; 2],
+            tcp: Default::default(),
+            time: 0,
+        },
     }
 }

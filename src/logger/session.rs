@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use privsep::channel::Channel;
 
-use crate::messages::{Cause, End, Name, Record, Side, ToWorker};
+use crate::messages::{Cause, End, Name, Record, Side, TcpInfo, ToWorker};
 use crate::reason::reason;
 use crate::record::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::signals;
@@ -67,6 +67,8 @@ pub(super) struct Session {
     heard: Instant,
     worker: Worker,
     died: Option<End>,
+    /// Of the connections, from the worker's last word.
+    tcp: [TcpInfo; 2],
 }
 
 impl Session {
@@ -88,6 +90,7 @@ impl Session {
             heard: Instant::now(),
             worker: Worker::Running,
             died: None,
+            tcp: Default::default(),
         }
     }
 
@@ -219,7 +222,8 @@ impl Session {
             State::Refused => ConnState::of_refusal(errno),
             state => ConnState::of(state, self.ended),
         };
-        self.event(time, Kind::End(record::End { state, conn_state, errno, totals: self.bytes }))
+        let (totals, tcp) = (self.bytes, self.tcp);
+        self.event(time, Kind::End(record::End { state, conn_state, errno, totals, tcp }))
     }
 
     /// Checks whether the worker may send this record in its state.
@@ -247,7 +251,8 @@ impl Session {
     }
 
     /// The worker has said its last word.
-    pub(super) fn closed(&mut self) {
+    pub(super) fn closed(&mut self, tcp: [TcpInfo; 2]) {
+        self.tcp = tcp;
         self.worker = Worker::Closed;
     }
 
@@ -368,7 +373,9 @@ pub(super) mod tests {
 
     const DATA: Record = Record::Data { from: Side::Client, urgent: false, time: 0 };
     const ENDED: Record = Record::Ended { from: Side::Client, total: 1, time: 0 };
-    const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None, Some(0)], time: 0 };
+    const NO_TCP: [TcpInfo; 2] = [TcpInfo { rtt: 0, rttvar: 0, retransmissions: 0, delivery_rate: 0 }; 2];
+    const CLOSED: Record =
+        Record::Closed { cause: Cause::Done, totals: [None, Some(0)], tcp: NO_TCP, time: 0 };
 
     pub(in crate::logger) fn info() -> SessionInfo {
         let address = Address::Unix(Vec::new());
@@ -418,7 +425,10 @@ pub(super) mod tests {
         assert!(session.allows(&ENDED, 0));
         assert!(!session.allows(&ENDED, 0));
         assert!(!session.allows(&DATA, 1));
-        assert!(!session.allows(&Record::Closed { cause: Cause::Done, totals: [Some(1), None], time: 0 }, 0));
+        assert!(!session.allows(
+            &Record::Closed { cause: Cause::Done, totals: [Some(1), None], tcp: NO_TCP, time: 0 },
+            0
+        ));
     }
 
     #[test]
@@ -443,7 +453,7 @@ pub(super) mod tests {
     #[test]
     fn nothing_is_allowed_after_the_last_word() {
         let mut session = session();
-        session.closed();
+        session.closed(NO_TCP);
         for (record, payload) in [(DATA, 1), (ENDED, 0), (CLOSED, 0)] {
             assert!(!session.allows(&record, payload), "{record:?}");
         }

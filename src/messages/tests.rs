@@ -43,12 +43,18 @@ fn record() -> impl Strategy<Value = Record> {
             total,
             time
         }),
-        (cause(), totals, any::<u64>()).prop_map(|(cause, totals, time)| Record::Closed {
-            cause,
-            totals,
-            time
-        }),
+        (cause(), totals, [tcp_info(), tcp_info()], any::<u64>())
+            .prop_map(|(cause, totals, tcp, time)| Record::Closed { cause, totals, tcp, time }),
     ]
+}
+
+fn tcp_info() -> impl Strategy<Value = TcpInfo> {
+    any::<(u32, u32, u32, u64)>().prop_map(|(rtt, rttvar, retransmissions, delivery_rate)| TcpInfo {
+        rtt,
+        rttvar,
+        retransmissions,
+        delivery_rate,
+    })
 }
 
 proptest! {
@@ -102,7 +108,7 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     let sandbox = Sandbox { violation: Violation::Kill, full: true };
     let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };
     let prepare = Prepare { version: VERSION, parent: i32::MAX, identity, sandbox };
-    fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns });
+    fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns, tcp_info: true });
     fits(ToWorker::Recorded { steps: u64::MAX });
     fits(ToWorker::Session {
         need: Need::Bytes,

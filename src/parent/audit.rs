@@ -73,7 +73,8 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],
-        Role::Zygote | Role::Converter => Vec::new(),
+        Role::Zygote => vec![(Extra::TcpInfo, config.has_tcp_info())],
+        Role::Converter => Vec::new(),
     };
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }

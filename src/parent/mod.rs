@@ -199,7 +199,7 @@ fn bridge<H: Hooks>(
     let logger = starter.logger(&config, names, hangup, backlog, &descriptors)?;
     // Closed so that the reader of a pipe sees its end when the logger exits.
     drop(descriptors);
-    let zygote = starter.zygote(config.at_once)?;
+    let zygote = starter.zygote(&config)?;
     let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
     cages.push((Role::Logger, cage));
     if let Some(player) = &player {

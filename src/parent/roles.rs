@@ -204,10 +204,14 @@ impl Starter<'_> {
         Ok((converter, loggers))
     }
 
-    pub(super) fn zygote(&self, at_once: u32) -> Result<Running<ToZygote>, Failure> {
+    pub(super) fn zygote(&self, config: &Config) -> Result<Running<ToZygote>, Failure> {
         let zygote = self.start(Role::Zygote, Streams::Null, &[])?;
-        let reaping = if at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
-        zygote.send(&ToZygote::Prepare { prepare: self.prepare(), reaping })?;
+        let reaping = if config.at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
+        zygote.send(&ToZygote::Prepare {
+            prepare: self.prepare(),
+            reaping,
+            tcp_info: config.has_tcp_info(),
+        })?;
         Ok(zygote)
     }
 }

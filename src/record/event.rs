@@ -12,13 +12,13 @@
 //!   another way has sides without one. Totals of both sides are in `End`, whatever the [`State`].
 //!
 //! Exact, in every format that can be read back: times to the nanosecond, session and run, addresses, state, totals,
-//! errno, and positions, lengths and bytes of the data. Not kept: the names of services, which the text formats show
+//! errno, what the system knew of the connections, and positions, lengths and bytes of the data. Not kept: the names of services, which the text formats show
 //! in place of port numbers.
 
 use std::sync::Arc;
 
-pub(crate) use crate::messages::Meeting;
 use crate::messages::{self, Address, Name, Side};
+pub(crate) use crate::messages::{Meeting, TcpInfo};
 use nix::libc;
 
 /// A moment in UTC, in nanoseconds since 1970.
@@ -117,6 +117,8 @@ pub(crate) struct End {
     pub(crate) errno: i32,
     /// Bytes that came from client and server.
     pub(crate) totals: [u64; 2],
+    /// Of the connections to client and server.
+    pub(crate) tcp: [TcpInfo; 2],
 }
 
 /// Why a session ended.

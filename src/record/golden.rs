@@ -45,7 +45,13 @@ fn start() -> Event {
 }
 
 fn end(state: State, totals: [u64; 2]) -> Event {
-    event(Kind::End(End { state, conn_state: ConnState::of(state, [false; 2]), errno: 0, totals }))
+    event(Kind::End(End {
+        state,
+        conn_state: ConnState::of(state, [false; 2]),
+        errno: 0,
+        totals,
+        tcp: Default::default(),
+    }))
 }
 
 fn data(from: Side, urgent: bool, payload: &[u8]) -> (Event, Vec<u8>) {

@@ -3,7 +3,7 @@
 
 use super::address::{endpoint, host_name, ip, unix};
 use super::civil::Civil;
-use super::event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
+use super::event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, TcpInfo, Time};
 use super::json::{Object, digits};
 use crate::messages::Side;
 
@@ -43,8 +43,12 @@ pub(crate) fn write(event: &Event, payload: &[u8], info: &SessionInfo, out: &mut
         }
         Kind::Note(text) => object.string("message", text),
         Kind::End(end) => {
-            let End { state, conn_state, errno, totals } = *end;
-            summary(&mut object, info, &Summary { state: state.name(), conn_state, errno, bytes: totals });
+            let End { state, conn_state, errno, totals, tcp } = *end;
+            summary(
+                &mut object,
+                info,
+                &Summary { state: state.name(), conn_state, errno, bytes: totals, tcp },
+            );
         }
     }
     object.end();
@@ -68,6 +72,7 @@ struct Summary {
     conn_state: ConnState,
     errno: i32,
     bytes: [u64; 2],
+    tcp: [TcpInfo; 2],
 }
 
 fn opening(info: &SessionInfo) -> Summary {
@@ -76,7 +81,7 @@ fn opening(info: &SessionInfo) -> Summary {
         Meeting::One => ("open", ConnState::S0),
         Meeting::Refused => (State::Refused.name(), ConnState::S0),
     };
-    Summary { state, conn_state, errno: 0, bytes: [0; 2] }
+    Summary { state, conn_state, errno: 0, bytes: [0; 2], tcp: [TcpInfo::default(); 2] }
 }
 
 /// The keys that every object has.
@@ -119,6 +124,17 @@ fn summary(object: &mut Object<'_>, info: &SessionInfo, summary: &Summary) {
     object.seconds("connect", info.started.since(info.accepted));
     object.number("client_bytes", summary.bytes[0]);
     object.number("server_bytes", summary.bytes[1]);
+    let [client_tcp, server_tcp] = &summary.tcp;
+    connection(
+        object,
+        client_tcp,
+        ["client_rtt", "client_rttvar", "client_retransmissions", "client_delivery_rate"],
+    );
+    connection(
+        object,
+        server_tcp,
+        ["server_rtt", "server_rttvar", "server_retransmissions", "server_delivery_rate"],
+    );
     object.word("state", summary.state);
     object.word("conn_state", summary.conn_state.name());
     object.signed("errno", summary.errno);
@@ -132,6 +148,18 @@ fn peer(object: &mut Object<'_>, peer: &Peer, [key_ip, key_port, key_unix, key_n
     object.string(key_unix, &unix(&peer.address));
     object.string(key_name, host_name(&peer.address, &peer.name));
     object.string(key_local, &peer.local.as_ref().map(endpoint).unwrap_or_default());
+}
+
+/// Times in seconds, as all others.
+fn connection(
+    object: &mut Object<'_>,
+    tcp: &TcpInfo,
+    [key_rtt, key_rttvar, key_retransmissions, key_rate]: [&str; 4],
+) {
+    object.seconds(key_rtt, u64::from(tcp.rtt) * 1000);
+    object.seconds(key_rttvar, u64::from(tcp.rttvar) * 1000);
+    object.number(key_retransmissions, tcp.retransmissions.into());
+    object.number(key_rate, tcp.delivery_rate);
 }
 
 fn side(side: Side) -> &'static str {

@@ -17,7 +17,7 @@ use super::loss::Losses;
 use super::receipt::{Heard, Receipts};
 use super::transport::Peer;
 use crate::format::Need;
-use crate::messages::{self, Cause, Record, Side, WorkersEnd};
+use crate::messages::{self, Cause, Record, Side, TcpInfo, WorkersEnd};
 
 /// Time for a receiver to accept data that a failed peer sent before.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(super) struct Terms {
     pub(super) limit: Option<u64>,
     pub(super) idle: Option<Duration>,
     pub(super) receipts: Receipts,
+    /// An output has [`TcpInfo`].
+    pub(super) tcp_info: bool,
 }
 
 /// A session in progress.
@@ -52,6 +54,7 @@ pub(super) struct Bridge<'a> {
     losses: Losses,
     idle: Idle,
     receipts: Receipts,
+    tcp_info: bool,
     logger_lost: bool,
 }
 
@@ -62,7 +65,7 @@ impl<'a> Bridge<'a> {
         peers: [Peer; 2],
         buffers: [Buffer; 2],
     ) -> Bridge<'a> {
-        let Terms { need, limit, idle, receipts } = terms;
+        let Terms { need, limit, idle, receipts, tcp_info } = terms;
         let flow = |from| Flow::new(from, need, limit.is_some());
         Bridge {
             channel,
@@ -75,6 +78,7 @@ impl<'a> Bridge<'a> {
             losses: Losses::default(),
             idle: Idle::new(idle),
             receipts,
+            tcp_info,
             logger_lost: false,
         }
     }
@@ -348,7 +352,8 @@ impl<'a> Bridge<'a> {
             Cause::Idle | Cause::NotReading(_) | Cause::Stopped | Cause::Failed { .. } => {}
         }
         let totals = [0, 1].map(|index| self.flows[index].unreported_total());
-        report(self.channel, &Record::Closed { cause, totals, time: messages::now() })?;
+        let tcp = self.tcp_info();
+        report(self.channel, &Record::Closed { cause, totals, tcp, time: messages::now() })?;
         match cause {
             Cause::Reset(side) | Cause::Lost { side, .. } => self.peers[side.other() as usize].reset(),
             // Refused: its files could not be made.
@@ -356,6 +361,11 @@ impl<'a> Bridge<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Of both connections, at their end: two system calls, where an output has them.
+    fn tcp_info(&self) -> [TcpInfo; 2] {
+        if self.tcp_info { [0, 1].map(|index| self.peers[index].tcp_info()) } else { Default::default() }
     }
 
     /// A reset, and a close with something unread, discards what is still on its way to the peer: waits until the

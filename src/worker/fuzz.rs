@@ -67,7 +67,7 @@ fn play(script: &mut Script<'_>) {
 
 /// The life of a worker but for what it does to its process.
 fn work(channel: &Worker) -> i32 {
-    match take_session(channel) {
+    match take_session(channel, true) {
         Ok(Some(session)) => {
             let mut bridge = session.bridge(channel, [Buffer::new(RECORD), Buffer::new(RECORD)]);
             forward(&mut bridge)

@@ -30,24 +30,25 @@ use transport::Peer;
 
 /// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
 /// what is none is an error.
-/// `_locked` proves that it was born inside the cage.
+/// With `tcp_info` its filter lets it ask for that. `_locked` proves that it was born inside the cage.
 pub(crate) fn await_session(
     channel: &WorkersEnd,
-    zygote: Pid,
+    (zygote, tcp_info): (Pid, bool),
     _locked: &Locked,
 ) -> Result<Option<Session>, ChannelError> {
     if settle(zygote).is_none() {
         return Ok(None);
     }
-    take_session(channel)
+    take_session(channel, tcp_info)
 }
 
-fn take_session(channel: &WorkersEnd) -> Result<Option<Session>, ChannelError> {
+fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>, ChannelError> {
     match channel.receive(Wait::Yes)? {
         Incoming::Message(ToWorker::Session { need, bytes, idle_ms, transports, acknowledge }, fds) => {
             let (client, server) = two_streams(fds)?;
             let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
-            let terms = Terms { need, limit: bytes, idle, receipts: Receipts::new(acknowledge) };
+            let receipts = Receipts::new(acknowledge);
+            let terms = Terms { need, limit: bytes, idle, receipts, tcp_info };
             let [to_client, to_server] = transports;
             let peers = [Peer::new(client, to_client), Peer::new(server, to_server)];
             Ok(Some(Session { terms, peers }))

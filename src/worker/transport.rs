@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use privsep::sys;
 
-use crate::messages::Transport;
+use crate::messages::{TcpInfo, Transport};
 
 /// One of the two peers.
 pub(super) struct Peer {
@@ -88,6 +88,18 @@ impl Peer {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
         let events = poll(&mut fds, PollTimeout::ZERO).ok().and_then(|_| fds[0].revents());
         events.is_some_and(|events| events.contains(PollFlags::POLLERR))
+    }
+
+    /// What the system knows of the connection; nothing of a Unix socket.
+    pub(super) fn tcp_info(&self) -> TcpInfo {
+        let info = self.is_tcp().then(|| sys::tcp_info(self.socket.as_fd()));
+        let Some(Ok(info)) = info else { return TcpInfo::default() };
+        TcpInfo {
+            rtt: info.tcpi_rtt,
+            rttvar: info.tcpi_rttvar,
+            retransmissions: info.tcpi_total_retrans,
+            delivery_rate: info.tcpi_delivery_rate,
+        }
     }
 
     /// Resets the connection; the last thing that is done with it. A Unix socket has no reset of its own: its peer sees

@@ -120,7 +120,11 @@ impl Cast {
             0 => self.say(ToZygote::Fork(u32::from(argument % 3))),
             1 => self.say(ToZygote::Ping),
             2 if argument & 0x70 == 0 => {
-                self.say(ToZygote::Prepare { prepare: preparation(), reaping: Reaping::AtOnce });
+                self.say(ToZygote::Prepare {
+                    prepare: preparation(),
+                    reaping: Reaping::AtOnce,
+                    tcp_info: true,
+                });
             }
             2 | 3 => self.say_raw(script.bytes(), argument % 4),
             4 => drop(self.hear(if self.is_owed() { Wait::Yes } else { Wait::No })),

@@ -23,7 +23,8 @@ use crate::support::{Bridged, bridge};
 use tcpreen::format::Format;
 use tcpreen::messages::{
     Acknowledge, Address, Appearance, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices,
-    Opening, OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, ToLogger, ToWorker, Told, View,
+    Opening, OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, TcpInfo, ToLogger, ToWorker,
+    Told, View,
 };
 
 type Worker = Channel<Record, ToWorker>;
@@ -32,7 +33,8 @@ type Answers = Channel<NameAnswer, NameQuestion>;
 const DATA: Record = Record::Data { from: Side::Client, urgent: false, time: 0 };
 const PASSED: Record = Record::Passed { from: Side::Client, bytes: 1, time: 0 };
 const ENDED: Record = Record::Ended { from: Side::Client, total: 1, time: 0 };
-const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None; 2], time: 0 };
+const NO_TCP: TcpInfo = TcpInfo { rtt: 0, rttvar: 0, retransmissions: 0, delivery_rate: 0 };
+const CLOSED: Record = Record::Closed { cause: Cause::Done, totals: [None; 2], tcp: [NO_TCP; 2], time: 0 };
 
 /// A logger that writes one file, with a session that must not be affected.
 struct Logger {

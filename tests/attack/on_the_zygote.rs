@@ -34,7 +34,7 @@ type Zygote = Role<ToZygote>;
 type Worker = Channel<ToWorker, Record>;
 
 fn first(prepare: Prepare) -> ToZygote {
-    ToZygote::Prepare { prepare, reaping: Reaping::AtOnce }
+    ToZygote::Prepare { prepare, reaping: Reaping::AtOnce, tcp_info: false }
 }
 
 fn zygote() -> Zygote {

@@ -40,6 +40,7 @@ pub(crate) fn run() -> ExitCode {
         "converter",
         "parent+",
         "logger+",
+        "zygote+",
         "parent?",
         "logger?",
         "zygote?",
@@ -110,7 +111,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a wall that is only said to be up is none", a_false_wall),
 ];
 
-const EXTRAS: [Extra; 11] = [
+const EXTRAS: [Extra; 12] = [
     Extra::NssDaemons,
     Extra::Background,
     Extra::SocketFiles,
@@ -122,6 +123,7 @@ const EXTRAS: [Extra; 11] = [
     Extra::TerminalWidth,
     Extra::Sync,
     Extra::Syslog,
+    Extra::TcpInfo,
 ];
 
 /// Compiles the tables for architectures with the kernel's generic numbers. Shows that every row not
@@ -354,7 +356,7 @@ fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
         command.arg("-o").arg(place.join(name));
     }
     let (_terminal, name) = terminal();
-    command.args(["-f", "view", "-o", &name]);
+    command.args(["-f", "view", "-o", &name, "-f", "json", "-o"]).arg(place.join("json"));
     let output = command.arg("9").arg(&socket).output().expect("tcpreen");
     assert!(output.status.success(), "{output:?}");
     // The session waits for a reader; the record fits into the pipe's buffer.

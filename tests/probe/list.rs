@@ -93,6 +93,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::Sync => SYNC,
         Extra::TerminalWidth => TERMINAL_WIDTH,
         Extra::Syslog => SYSLOG,
+        Extra::TcpInfo => TCP_INFO,
     }
 }
 
@@ -452,6 +453,13 @@ const ZYGOTE_WHEN: &[Entry] = when![
         dies [[-1, 4], [-1, 2], [-1, 1030], [-1, 1033]]
     SYS_futex passes [] dies [[-1, 265], [-1, 393]]
     SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
+];
+
+const TCP_INFO: &[Entry] = when![
+    SYS_getsockopt
+        passes [[-1, 6, 11]]
+        // TCP_CONGESTION, TCP_REPAIR, TCP_CC_INFO, TCP_ULP; the same number of other levels
+        dies [[-1, 6, 13], [-1, 6, 19], [-1, 6, 26], [-1, 6, 31], [-1, 0, 11], [-1, 1, 11], [-1, 41, 11]]
 ];
 
 const ZYGOTE_REFUSED: &[Entry] = refused![SYS_tgkill ENOANO];

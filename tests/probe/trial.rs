@@ -117,6 +117,7 @@ pub(crate) const LOGGED: char = '?';
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
     match role.strip_suffix('+') {
         Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles, Extra::PidFile]),
+        Some("zygote") => of_extras(&[Extra::TcpInfo]),
         Some("logger") => of_extras(&[
             Extra::SessionFiles,
             Extra::Rotation,

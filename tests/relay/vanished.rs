@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
+use serde_json::Value;
+
 use crate::support::namespace::{in_a_world_of_its_own, run};
 use crate::support::peer::{Peer, Server};
 use crate::support::scratch::Scratch;
@@ -15,6 +17,7 @@ use crate::support::wait::until;
 const NEAR: &str = "10.9.8.7";
 const FAR: &str = "10.9.8.9";
 const FAR_PORT: u16 = 4000;
+const FAR_HARDWARE: &str = "02:00:00:00:00:09";
 
 /// The other end of the link: a network of its own, entered by one thread.
 struct FarHost {
@@ -43,7 +46,7 @@ impl FarHost {
                 let host = FarHost { jobs };
                 host.run(|| {
                     run("ip", &["addr", "add", &format!("{FAR}/24"), "dev", "far"]);
-                    run("ip", &["link", "set", "far", "up"]);
+                    run("ip", &["link", "set", "far", "address", FAR_HARDWARE, "up"]);
                 });
                 test(&host);
             });
@@ -61,11 +64,18 @@ impl FarHost {
     fn vanish(&self) {
         self.run(|| run("ip", &["link", "set", "far", "down"]));
     }
+
+    /// Takes what is sent to it, and answers nothing.
+    fn fall_silent(&self) {
+        run("ip", &["neigh", "replace", FAR, "lladdr", FAR_HARDWARE, "dev", "near", "nud", "permanent"]);
+        self.run(|| run("ip", &["addr", "flush", "dev", "far"]));
+    }
 }
 
 /// A bridge that records to a file.
 fn recording(tcpreen: Tcpreen, scratch: &Scratch, options: &[&str]) -> Running {
-    tcpreen.sessions(1).args(options).args(["-q"]).format("C").output(scratch.path("record")).spawn()
+    let text = tcpreen.sessions(1).args(options).args(["-q"]).format("C").output(scratch.path("record"));
+    text.format("json").output(scratch.path("lines")).spawn()
 }
 
 /// A session whose client is far away.
@@ -92,6 +102,14 @@ fn expect_no_answer(mut other: Peer, bridge: Running, scratch: &Scratch, side: &
     bridge.finish();
     let record = scratch.record("record");
     assert!(record.contains(&format!("Session ended: no answer from the {side}.\n")), "{record}");
+    let end = ended(scratch);
+    assert_eq!((&end["state"], &end["errno"]), (&"no_answer".into(), &110.into()), "{end}");
+}
+
+/// The end of the session, in json.
+fn ended(scratch: &Scratch) -> Value {
+    let lines = scratch.record("lines");
+    serde_json::from_str(lines.lines().last().expect("an end")).expect("JSON")
 }
 
 const NEEDS: [Need; 4] = [Need::Ours, Need::Root, Need::Program("ip"), Need::World];
@@ -131,8 +149,11 @@ fn a_vanished_peer_that_is_sent_something_is_found_by_retransmission() {
         let (mut client, mut server, bridge) = far_client(host, &scratch, &[]);
         client.send("hello");
         server.expect("hello");
-        host.vanish();
+        host.fall_silent();
         server.send("too late");
         expect_no_answer(server, bridge, &scratch, "client");
+        let end = ended(&scratch);
+        assert!(end["client_retransmissions"].as_u64() >= Some(3), "{end}");
+        assert_eq!(end["server_retransmissions"], 0, "{end}");
     });
 }

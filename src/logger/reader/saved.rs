@@ -109,11 +109,12 @@ fn event(Saved { session, time, event }: Saved) -> Option<Event> {
         SavedEvent::Data { from, position, bytes, urgent } => Kind::Data { from, position, bytes, urgent },
         SavedEvent::Eof { from, total } => Kind::Eof { from, total },
         SavedEvent::Note(text) => Kind::Note(text),
-        SavedEvent::End(SavedEnd { state, conn_state, errno, totals }) => Kind::End(End {
+        SavedEvent::End(SavedEnd { state, conn_state, errno, totals, tcp }) => Kind::End(End {
             state: *State::ALL.get(usize::from(state))?,
             conn_state: *ConnState::ALL.get(usize::from(conn_state))?,
             errno,
             totals,
+            tcp,
         }),
     };
     Some(Event { time, session, kind })

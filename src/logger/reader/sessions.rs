@@ -189,8 +189,8 @@ impl Reader<'_> {
                 self.happened(number, time, Kind::Data { from, position, bytes, urgent: false });
             }
             Record::Ended { from, total, .. } => self.happened(number, time, Kind::Eof { from, total }),
-            Record::Closed { cause, totals, .. } => {
-                session.closed();
+            Record::Closed { cause, totals, tcp, .. } => {
+                session.closed(tcp);
                 if cause == Cause::Done {
                     self.finish_sides(number, time, totals);
                 }

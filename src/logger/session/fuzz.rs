@@ -57,7 +57,10 @@ impl Seen {
             3 => (Record::Ended { from, total: 1, time: 0 }, usize::from(byte >> 4 & 1)),
             _ => {
                 let totals = [total(Side::Client), total(Side::Server)];
-                (Record::Closed { cause: Cause::Done, totals, time: 0 }, usize::from(byte >> 4 & 1))
+                (
+                    Record::Closed { cause: Cause::Done, totals, tcp: Default::default(), time: 0 },
+                    usize::from(byte >> 4 & 1),
+                )
             }
         };
         // A worker is not listened to after its first offence.
@@ -66,13 +69,13 @@ impl Seen {
             return;
         }
         if !session.allows(&record, payload) {
-            session.closed();
+            session.closed(Default::default());
             self.over = true;
             return;
         }
         self.allowed(record, payload);
         if self.over {
-            session.closed();
+            session.closed(Default::default());
         }
     }
 

@@ -61,7 +61,7 @@ fn page(name: &str, pieces: &[(Side, &[u8])], note: &str) -> String {
     encoder.event(&event(2000, Kind::Note(note.into())), b"", &mut out);
     let (state, conn_state) = (State::ServerReset, ConnState::Rstr);
     encoder.event(
-        &event(3000, Kind::End(End { state, conn_state, errno: 0, totals: [3, 4] })),
+        &event(3000, Kind::End(End { state, conn_state, errno: 0, totals: [3, 4], tcp: Default::default() })),
         b"",
         &mut out,
     );

@@ -11,7 +11,7 @@ use super::sessions::Sessions;
 use super::{LONGEST_TEXT, Sink, Stop};
 use crate::messages::{Address, Side};
 use crate::record::address::unix_path;
-use crate::record::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
+use crate::record::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, TcpInfo, Time};
 
 /// Fields of an object. A missing key has a value that its event rejects or ignores.
 #[derive(Debug, Deserialize)]
@@ -51,6 +51,22 @@ pub(super) struct Object<'a> {
     client_bytes: u64,
     #[serde(default)]
     server_bytes: u64,
+    #[serde(default)]
+    client_rtt: f64,
+    #[serde(default)]
+    client_rttvar: f64,
+    #[serde(default)]
+    client_retransmissions: u32,
+    #[serde(default)]
+    client_delivery_rate: u64,
+    #[serde(default)]
+    server_rtt: f64,
+    #[serde(default)]
+    server_rttvar: f64,
+    #[serde(default)]
+    server_retransmissions: u32,
+    #[serde(default)]
+    server_delivery_rate: u64,
     #[serde(borrow, default)]
     state: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -178,6 +194,25 @@ impl<'a> Object<'a> {
             conn_state: ConnState::by_name(&self.conn_state)?,
             errno: self.errno,
             totals: self.totals(),
+            tcp: [self.client_tcp()?, self.server_tcp()?],
+        })
+    }
+
+    fn client_tcp(&self) -> Option<TcpInfo> {
+        Some(TcpInfo {
+            rtt: microseconds(self.client_rtt)?,
+            rttvar: microseconds(self.client_rttvar)?,
+            retransmissions: self.client_retransmissions,
+            delivery_rate: self.client_delivery_rate,
+        })
+    }
+
+    fn server_tcp(&self) -> Option<TcpInfo> {
+        Some(TcpInfo {
+            rtt: microseconds(self.server_rtt)?,
+            rttvar: microseconds(self.server_rttvar)?,
+            retransmissions: self.server_retransmissions,
+            delivery_rate: self.server_delivery_rate,
         })
     }
 
@@ -253,6 +288,11 @@ fn local_address(text: &str) -> Option<Address> {
 /// The moment that was these seconds before.
 fn earlier(time: Time, seconds: f64) -> Option<Time> {
     time.nanos().checked_sub(from_seconds(seconds)?).map(Time::from_nanos)
+}
+
+/// Seconds with six decimals.
+fn microseconds(seconds: f64) -> Option<u32> {
+    u32::try_from(from_seconds(seconds)?.checked_add(500)? / 1000).ok()
 }
 
 /// Seconds with nine decimals.

@@ -8,7 +8,7 @@ use super::*;
 use crate::format::Format;
 use crate::messages::{Address, Side, View};
 use crate::record::{
-    ConnState, End, FileStart, Kind, Meeting, Peer, Purpose, SessionInfo, State, Time, encoder,
+    ConnState, End, FileStart, Kind, Meeting, Peer, Purpose, SessionInfo, State, TcpInfo, Time, encoder,
 };
 
 /// An event, and its payload.
@@ -201,6 +201,19 @@ impl Dice {
         Peer { address, name, local: (self.roll(2) == 0).then(|| self.address()) }
     }
 
+    /// Nothing is known of some.
+    fn tcp_info(&mut self) -> TcpInfo {
+        match self.roll(3) {
+            0 => TcpInfo::default(),
+            _ => TcpInfo {
+                rtt: self.roll(1 << 32) as u32,
+                rttvar: self.roll(2_000_000) as u32,
+                retransmissions: self.roll(9) as u32,
+                delivery_rate: self.roll(u64::MAX),
+            },
+        }
+    }
+
     fn payload(&mut self) -> Vec<u8> {
         let length = [1, 5, 1460, 70_000, 200_000][self.roll(5) as usize];
         match self.roll(3) {
@@ -285,7 +298,8 @@ fn happening(dice: &mut Dice, session: &mut Live) -> Option<(Kind, Vec<u8>)> {
                 _ => State::ALL[dice.roll(8) as usize],
             };
             let conn_state = ConnState::of(state, session.finished);
-            let end = End { state, conn_state, errno: dice.roll(3) as i32, totals: session.positions };
+            let (errno, totals) = (dice.roll(3) as i32, session.positions);
+            let end = End { state, conn_state, errno, totals, tcp: [dice.tcp_info(), dice.tcp_info()] };
             Some((Kind::End(end), Vec::new()))
         }
         _ => None,

@@ -211,7 +211,8 @@ mod tests {
             meeting: Meeting::Both,
         };
         let data = |from| Kind::Data { from, position: 0, bytes: 1, urgent: false };
-        let end = End { state: State::Done, conn_state: ConnState::Sf, errno: 0, totals: [1, 1] };
+        let (state, conn_state) = (State::Done, ConnState::Sf);
+        let end = End { state, conn_state, errno: 0, totals: [1, 1], tcp: Default::default() };
         let events = [
             (at(1, Kind::Start(Arc::new(info))), ""),
             (at(2, data(Side::Client)), "a"),

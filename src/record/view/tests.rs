@@ -58,7 +58,11 @@ impl Shown {
 
     fn end(&mut self, state: State) {
         let conn_state = ConnState::of(state, [false; 2]);
-        self.add(1, Kind::End(End { state, conn_state, errno: 0, totals: self.positions }), b"");
+        self.add(
+            1,
+            Kind::End(End { state, conn_state, errno: 0, totals: self.positions, tcp: Default::default() }),
+            b"",
+        );
     }
 
     fn text(self) -> String {
