@@ -80,9 +80,38 @@ pub(super) struct Telnet {
     /// The server's current line.
     prompt: String,
     asked: Asked,
-    typed: Vec<u8>,
-    name: Vec<u8>,
+    typed: Typed,
+    name: Typed,
     started: bool,
+}
+
+/// A line that is being typed, as far as it is read.
+#[derive(Default)]
+struct Typed {
+    text: Vec<u8>,
+    /// Bytes behind the text that are not kept.
+    beyond: usize,
+}
+
+impl Typed {
+    fn push(&mut self, byte: u8) {
+        if self.text.len() < TYPED {
+            self.text.push(byte);
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    fn take_back(&mut self) {
+        match self.beyond {
+            0 => drop(self.text.pop()),
+            _ => self.beyond -= 1,
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.beyond > 0
+    }
 }
 
 impl Telnet {
@@ -113,7 +142,7 @@ impl Telnet {
         // A repeated prompt means that the login failed.
         ledger.answer_all(Verdict::Refused, b"", out);
         self.asked = asked;
-        self.typed.clear();
+        self.typed = Typed::default();
     }
 
     /// A line of the server is complete.
@@ -128,12 +157,10 @@ impl Telnet {
     fn typed(&mut self, byte: u8, ledger: &mut Ledger, out: &mut Vec<u8>) {
         match byte {
             b'\r' | b'\n' => self.entered(ledger, out),
-            8 | 127 => {
-                self.typed.pop();
-            }
+            8 | 127 => self.typed.take_back(),
             0 => {}
-            21 => self.typed.clear(),
-            _ if self.asked != Asked::Nothing && self.typed.len() < TYPED => self.typed.push(byte),
+            21 => self.typed = Typed::default(),
+            _ if self.asked != Asked::Nothing => self.typed.push(byte),
             _ => {}
         }
     }
@@ -145,8 +172,9 @@ impl Telnet {
             Asked::Nothing => {}
             Asked::Name => self.name = typed,
             Asked::Password => {
-                let cut = typed.len() == TYPED;
-                ledger.expect_tag(b"", TELNET, Found::typed(&self.name, &typed).cut(cut), out);
+                let cut = typed.is_cut() || self.name.is_cut();
+                let found = Found::typed(&self.name.text, &typed.text).cut(cut);
+                ledger.expect_tag(b"", TELNET, found, out);
             }
         }
     }
@@ -211,6 +239,39 @@ mod tests {
             (b'>', b"\r\nLast login: Mon\r\n$ "),
         ];
         assert_eq!(overheard(&said), "Telnet: bob:pw (typed at a prompt) (accepted)\n");
+    }
+
+    /// 256 bytes are read, of the name and of the password; what was deleted does not count.
+    #[test]
+    fn what_is_typed_is_read_up_to_its_bound_and_marked_beyond() {
+        let most = "p".repeat(256);
+        for (name, password, shown) in [
+            ("bob", most.clone(), format!("bob:{most} (typed at a prompt)")),
+            ("bob", format!("{most}q"), format!("bob:{most} (typed at a prompt) (cut)")),
+            ("bob", format!("{most}q\x7f"), format!("bob:{most} (typed at a prompt)")),
+            (&format!("{most}q"), "pw".to_owned(), format!("{most}:pw (typed at a prompt) (cut)")),
+        ] {
+            let (name, password) = (format!("{name}\r\n"), format!("{password}\r\n"));
+            let said: [(u8, &[u8]); 4] =
+                [HELLO, (b'<', name.as_bytes()), (b'>', b"\r\nPassword: "), (b'<', password.as_bytes())];
+            assert_eq!(overheard(&said), format!("Telnet: {shown}\n"));
+        }
+    }
+
+    #[test]
+    fn prompts_are_looked_for_in_the_beginning_of_a_line() {
+        for (length, found) in [(128 - "login: ".len(), true), (128, false)] {
+            let prompt = format!("\r\n{}login: ", "x".repeat(length));
+            let said: [(u8, &[u8]); 5] = [
+                (b'>', b"\xff\xfd\x18"),
+                (b'>', prompt.as_bytes()),
+                (b'<', b"bob\r\n"),
+                (b'>', b"\r\nPassword: "),
+                (b'<', b"pw\r\n"),
+            ];
+            let name = if found { "bob" } else { "" };
+            assert_eq!(overheard(&said), format!("Telnet: {name}:pw (typed at a prompt)\n"), "{length}");
+        }
     }
 
     #[test]

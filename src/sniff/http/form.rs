@@ -79,13 +79,14 @@ fn of_object(object: &Map<String, Value>) -> Vec<Field> {
 
 /// A name and a password; without a password, a token.
 fn in_fields(fields: &[Field]) -> Option<Found> {
-    let find =
-        |is: fn(&str) -> bool| fields.iter().find(|(name, value)| !value.is_empty() && is(&essence(name)));
-    if let Some((_, password)) = find(is_password) {
-        let user = find(is_user).map(|(_, user)| user.as_slice()).unwrap_or_default();
+    let find = |names: &Names| {
+        fields.iter().find(|(name, value)| !value.is_empty() && names.include(&essence(name)))
+    };
+    if let Some((_, password)) = find(&PASSWORDS) {
+        let user = find(&USERS).map(|(_, user)| user.as_slice()).unwrap_or_default();
         return Some(Found::password(user, password));
     }
-    find(is_key).map(|(name, key)| Found::token(name, key))
+    find(&KEYS).map(|(name, key)| Found::token(name, key))
 }
 
 /// The last part of a field's name in small letters: `login[User]` is `user`.
@@ -95,21 +96,25 @@ fn essence(name: &[u8]) -> String {
     String::from_utf8_lossy(last).to_ascii_lowercase()
 }
 
-fn is_password(name: &str) -> bool {
-    // passwd, password, passphrase, user_pass, passwort
-    name.contains("pass") || matches!(name, "pwd" | "pw" | "pin" | "kennwort")
+/// Names of fields, which the manual lists: parts of a name, and whole names.
+struct Names {
+    parts: &'static [&'static str],
+    whole: &'static [&'static str],
 }
 
-fn is_user(name: &str) -> bool {
-    name.contains("user")
-        || name.contains("login")
-        || name.contains("mail")
-        || matches!(name, "log" | "uid" | "name")
+impl Names {
+    fn include(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| name.contains(part)) || self.whole.contains(&name)
+    }
 }
 
-fn is_key(name: &str) -> bool {
-    matches!(name, "access_token" | "api_key" | "apikey" | "api-key" | "auth_token" | "client_secret")
-}
+/// `passwd`, `password`, `passphrase`, `user_pass` and `passwort` have the part in them.
+const PASSWORDS: Names = Names { parts: &["pass"], whole: &["pwd", "pw", "pin", "kennwort"] };
+const USERS: Names = Names { parts: &["user", "login", "mail"], whole: &["log", "uid", "name"] };
+const KEYS: Names = Names {
+    parts: &[],
+    whole: &["access_token", "api_key", "apikey", "api-key", "auth_token", "client_secret"],
+};
 
 /// `a=b&c=d`
 fn fields(text: &[u8]) -> Vec<Field> {
@@ -140,6 +145,7 @@ fn hex(text: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::super::{overheard, overheard_all};
+    use super::{KEYS, Names, PASSWORDS, USERS};
 
     fn post(kind: &str, body: &str) -> String {
         let length = body.len();
@@ -187,6 +193,19 @@ mod tests {
         assert_eq!(json(r#"{"password":1}"#), "");
         assert_eq!(json(r#"["password","x"]"#), "");
         assert_eq!(json("{\"password\":"), "");
+    }
+
+    /// In the order of the manual, and no others.
+    #[test]
+    fn names_of_fields_are_those_of_the_manual() {
+        let manual = include_str!("../../../man/tcpreen.1");
+        let (_, text) = manual.split_once("A field is a password if").expect("the sentence");
+        let (text, _) = text.split_once("That a form is accepted").expect("its end");
+        let quoted = text.lines().filter_map(|line| line.strip_prefix(".Ql "));
+        let documented: Vec<&str> =
+            quoted.flat_map(str::split_whitespace).filter(|word| !matches!(*word, "," | ";" | ".")).collect();
+        let known = [PASSWORDS, USERS, KEYS].map(|Names { parts, whole }| [parts, whole].concat()).concat();
+        assert_eq!(documented, known);
     }
 
     #[test]
