@@ -81,6 +81,21 @@ fn errors_are_printed_even_with_quiet() {
 }
 
 #[test]
+fn messages_are_english_in_every_locale() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    for locale in ["de_DE.UTF-8", "C.UTF-8", "POSIX", "no such locale"] {
+        let refusing = Refusing::new();
+        let tcpreen = Tcpreen::to(refusing.port()).args(["-v"]).sessions(1);
+        let tcpreen = tcpreen.env("LC_ALL", locale).env("LANG", locale).env("LANGUAGE", "de:fr").start();
+        tcpreen.expect_refusal();
+        let outcome = tcpreen.finish();
+        assert!(outcome.stderr.ends_with(": Connection refused\n"), "{locale}: {outcome:?}");
+    }
+}
+
+#[test]
 fn an_unknown_server() {
     let outcome = Tcpreen::to(80).host("no-such-host.invalid").run();
     assert!(outcome.stderr.starts_with("no-such-host.invalid port 80: "), "{outcome:?}");

@@ -56,6 +56,41 @@ fn a_refused_session_counts() {
     assert_eq!(tcpreen.finish().code(), failed);
 }
 
+/// A reset, a limit and an idle session are ends that the peers or the options brought about.
+#[test]
+fn sessions_that_peers_or_limits_ended_are_no_failure() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    type End = fn(Peer, Peer);
+    let ends: [(&[&str], End); 5] = [
+        (&[], |client, server| drop((client, server))),
+        (&[], |client, mut server| {
+            client.reset();
+            server.expect_reset();
+        }),
+        (&[], |mut client, server| {
+            server.reset();
+            client.expect_reset();
+        }),
+        (&["-b", "1"], |mut client, mut server| {
+            client.try_send("words");
+            server.expect_hang_up();
+            client.expect_hang_up();
+        }),
+        (&["--idle-timeout", "100ms"], |mut client, mut server| {
+            client.expect_hang_up();
+            server.expect_hang_up();
+        }),
+    ];
+    for (number, (options, end)) in ends.into_iter().enumerate() {
+        let Bridged { client, server, tcpreen } = bridge(|it| it.args(options).sessions(1));
+        end(client, server);
+        let outcome = tcpreen.finish();
+        assert_eq!(outcome.code(), 0, "end {number}: {outcome:?}");
+    }
+}
+
 /// Waits until the bridge could have served every client that has connected, and has begun this number of
 /// sessions.
 #[track_caller]

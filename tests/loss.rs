@@ -42,6 +42,32 @@ fn a_killed_worker_ends_its_session_with_a_note_in_the_record() {
     assert!(stdout.contains("signal 9"), "{stdout}");
 }
 
+/// Whichever of the requested sessions it was.
+#[test]
+fn a_killed_session_sets_the_exit_status() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    for killed in [1, 2] {
+        let echo = echo_server();
+        let tcpreen = Tcpreen::to(echo.port).sessions(2).start();
+        for session in [1, 2] {
+            let mut client = tcpreen.connect();
+            client.send("words");
+            client.expect("words");
+            if session == killed {
+                kill_9(tcpreen.busy_worker());
+                client.expect_hang_up();
+            } else {
+                client.finish();
+                client.expect_end();
+            }
+        }
+        let outcome = tcpreen.finish();
+        assert_eq!(outcome.code(), 70, "session {killed}: {outcome:?}");
+    }
+}
+
 #[test]
 fn a_killed_worker_ends_no_other_session() {
     if !needs(&[Need::Ours, Need::Root]) {
@@ -211,6 +237,54 @@ fn nothing_is_left_after_the_last_session() {
     drop((client, server));
     assert!(tcpreen.wait().success());
     all_gone(&processes, Duration::from_secs(1));
+}
+
+/// Those of the terminal and of the operator are for the first process alone.
+#[test]
+fn only_the_first_process_obeys_signals() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-v"]));
+    let processes = tcpreen.processes();
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1];
+    for signal in signals.into_iter().chain([Signal::SIGUSR2]) {
+        for pid in processes.iter().filter(|pid| **pid != tcpreen.pid()) {
+            nix::sys::signal::kill(*pid, signal).expect("kill");
+        }
+        client.send("words");
+        server.expect("words");
+    }
+    // The only one of them that the first process ignores, too.
+    tcpreen.signal(Signal::SIGUSR2);
+    client.send("more");
+    server.expect("more");
+    assert!(processes.iter().all(|pid| proc::is_alive(*pid)), "a process took one of them for its own");
+    let said = tcpreen.stderr();
+    assert!(!said.contains("signal") && !said.contains("Sessions:"), "{said}");
+    tcpreen.stdout_with("<<< more\n");
+}
+
+/// Any other signal from outside is the loss of that process.
+#[test]
+fn a_process_that_a_signal_from_outside_ends_is_lost() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    for role in ["logger", "zygote"] {
+        let Bridged { client, server, tcpreen } = bridge(|it| it);
+        nix::sys::signal::kill(tcpreen.role(role), Signal::SIGALRM).expect("kill");
+        let outcome = tcpreen.finish();
+        assert_eq!(outcome.code(), 69, "{outcome:?}");
+        let lost = format!("lost the {role} (killed by signal 14, SIGALRM)");
+        assert!(outcome.stderr.contains(&lost), "{outcome:?}");
+        drop((client, server));
+    }
+    let Bridged { mut client, server, tcpreen } = bridge(|it| it.args(["-v"]));
+    nix::sys::signal::kill(tcpreen.busy_worker(), Signal::SIGALRM).expect("kill");
+    client.expect_hang_up();
+    tcpreen.stdout_with("Session ended abnormally: signal 14 (SIGALRM).");
+    drop(server);
 }
 
 #[test]

@@ -110,6 +110,86 @@ fn the_manual_has_the_options_of_the_program_and_no_others() {
     assert_eq!(options_in_manual(), options, "left: {MANUAL}; right: --help");
 }
 
+/// Options that act by themselves have a line of their own there.
+#[test]
+fn the_synopsis_has_every_option() {
+    let synopsis = section("SYNOPSIS").join("\n");
+    let bundled =
+        synopsis.lines().find_map(|line| line.strip_prefix(".Op Fl ")).expect("options without values");
+    let missing: Vec<String> = section("OPTIONS")
+        .iter()
+        .filter_map(|line| line.strip_prefix(".It Fl ")?.split_whitespace().next().map(str::to_owned))
+        .filter(|name| match name.strip_prefix('-') {
+            None => !bundled.contains(name) && !synopsis.contains(&format!("Fl {name}")),
+            Some(_) => !synopsis.lines().any(|line| line.split_whitespace().any(|word| word == name)),
+        })
+        .collect();
+    assert!(missing.is_empty(), "not in the synopsis of {MANUAL}: {missing:?}");
+}
+
+/// Options and formats that 1.4.4 had, from its own manual.
+#[test]
+fn every_option_and_format_that_1_4_4_did_not_have_is_among_the_differences() {
+    const OPTIONS: &str = "-a --accept --bind -b --bytes -c --connect -d --daemon -F --fork -f --format -h --help -l \
+                           --listen -m --max --maxconn -n --numeric -o --output -p --protocol -q --quiet -s --server \
+                           -u --user -V --version -v --verbose";
+    const FORMATS: &str = "C hex count null raw password strip";
+    let differences = section("DIFFERENCES FROM 1.4.4").join("\n");
+    let words: BTreeSet<&str> = differences.split_whitespace().collect();
+    let old: BTreeSet<&str> = OPTIONS.split_whitespace().collect();
+    let options = options_in_manual();
+    let new = options.iter().filter(|option| !old.contains(option.as_str()));
+    let untold: Vec<&String> = new.filter(|option| !words.contains(&option[1..])).collect();
+    assert!(untold.is_empty(), "new options: {untold:?}");
+    if needs(&[Need::Ours]) {
+        let formats = listed(&help(), "Formats: ");
+        let (_, new) = differences.split_once("The formats\n").expect("new formats");
+        let new: BTreeSet<&str> =
+            new.split_once("are new").expect("their end").0.split_whitespace().collect();
+        let mut untold = formats.iter().filter(|format| !FORMATS.contains(format.as_str()));
+        assert!(untold.all(|format| new.contains(format.as_str())), "{new:?} of {formats:?}");
+    }
+}
+
+/// In each of the three places that list them.
+#[test]
+fn the_manual_names_the_formats_whose_files_are_private() {
+    let source = read("src/format.rs");
+    let (_, source) = source.split_once("fn is_private").expect("the function");
+    let list = source.split("matches!(self, ").nth(1).and_then(|it| it.split(")\n").next()).expect("formats");
+    let private: Words = list
+        .split('|')
+        .map(|name| name.trim().trim_start_matches("Format::").split('(').next().unwrap_or_default())
+        .map(str::to_lowercase)
+        .collect();
+    assert!(private.contains("json"), "{private:?}");
+    let manual = read(MANUAL);
+    for (start, end) in [
+        ("the umask leaves of 0666; those of\n", "with 0600."),
+        ("Only in the formats\n", "are files made for their owner alone;"),
+    ] {
+        let (_, list) = manual.split_once(start).expect("a sentence");
+        let (list, _) = list.split_once(end).expect("its end");
+        let words = list.split_whitespace().filter(|word| word.chars().all(char::is_alphanumeric));
+        let named: Words = words.filter(|word| !["Cm", "and"].contains(word)).map(str::to_owned).collect();
+        assert_eq!(named, private, "{start:?}");
+    }
+}
+
+#[test]
+fn the_manual_counts_the_formats() {
+    const NUMBERS: [&str; 16] = [
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "twelve", "thirteen", "fourteen", "fifteen",
+    ];
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let number = NUMBERS[listed(&help(), "Formats: ").len()];
+    let description = section("DESCRIPTION").join(" ");
+    assert!(description.contains(&format!("in one of {number} formats")), "{number}");
+}
+
 #[test]
 fn the_manual_has_every_exit_status_and_no_others() {
     let source = read("src/exit.rs");

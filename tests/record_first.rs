@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 
+use crate::support::namespace::{in_a_world_of_its_own, mount_disk};
 use crate::support::payload::Payload;
 use crate::support::peer::{Peer, Server, echo_server};
 use crate::support::scratch::Scratch;
@@ -145,6 +146,24 @@ fn what_passed_is_recorded_although_the_zygote_is_killed() {
     a_killed_process_has_recorded_what_passed("zygote", RECORD_FIRST);
 }
 
+/// Which costs names only.
+#[test]
+fn what_passes_is_recorded_although_the_resolver_is_killed() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("record");
+    let load =
+        Load::start(10_000, 3_000_000, |it| bytes_of_the_client(it, &path).args([RECORD_FIRST]).sessions(1));
+    load.wait_for(300_000);
+    kill(load.tcpreen.role("resolver"), Signal::SIGKILL).expect("kill");
+    let (received, tcpreen) = load.received();
+    assert_eq!(received.len(), 3_000_000);
+    expect_recorded(&received, &fs::read(&path).expect("the record"));
+    assert_eq!(tcpreen.finish().code(), 0);
+}
+
 #[test]
 fn what_passed_is_recorded_although_all_processes_are_killed() {
     a_killed_process_has_recorded_what_passed("all", RECORD_FIRST);
@@ -213,6 +232,34 @@ fn with_record_first_a_file_that_may_not_grow_has_all_that_passed() {
         assert!(received.len() <= most, "{most}: {}", received.len());
         assert_eq!(tcpreen.finish().code(), 74, "{most}");
     }
+}
+
+/// Wherever its end lies in a page, and with one file for each session as with one for all.
+#[test]
+fn with_record_first_a_full_disk_has_all_that_passed() {
+    if !needs(&[Need::Ours, Need::Root, Need::World, Need::Program("ip"), Need::Program("mount")]) {
+        return;
+    }
+    in_a_world_of_its_own(|| {
+        for (ballast, name) in
+            [(0, "record"), (4095, "%n"), (4097, "record"), (65_535, "record"), (131_072, "%n")]
+        {
+            let scratch = Scratch::new();
+            let disk = scratch.path("disk");
+            fs::create_dir(&disk).expect("mkdir");
+            mount_disk("128k", &disk);
+            fs::write(disk.join("ballast"), vec![0; ballast]).expect("a file");
+            let load = Load::start(1000, 1 << 20, |it| {
+                bytes_of_the_client(it, disk.join(name)).args([RECORD_FIRST])
+            });
+            let (received, tcpreen) = load.received();
+            let outcome = tcpreen.finish();
+            assert_eq!(outcome.code(), 74, "{ballast}: {outcome:?}");
+            let record = fs::read(disk.join(name.replace("%n", "1"))).expect("the record");
+            expect_recorded(&received, &record);
+            assert!(record.len() <= 131_072 - ballast, "{ballast}: {}", record.len());
+        }
+    });
 }
 
 /// All outputs have it, not only the first one.

@@ -166,6 +166,22 @@ fn json_has_every_byte_and_when_it_came() {
 
 /// Every kind of end of a session, with its name in json.
 #[test]
+fn a_terminal_does_not_get_packets() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    for options in [&["-f", "pcapng"][..], &["-f", "pcapng", "-o", "-"]] {
+        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let outcome = Tcpreen::to(9).args(options).stdout(terminal.slave).run();
+        assert_eq!(outcome.code(), 64, "{options:?}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("a terminal cannot show pcapng; write it to a file (-o FILE)"),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn every_end_has_its_state() {
     if !needs(&[Need::Ours]) {
         return;

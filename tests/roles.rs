@@ -1,6 +1,8 @@
 //! Confinement of every process, read from the system while a client is connected.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use nix::unistd::{Gid, Pid, Uid};
 
@@ -114,6 +116,49 @@ fn started_through_sudo_every_process_becomes_its_caller() {
     let roles = tcpreen.all_roles();
     is_confined(&roles);
     is_account(&roles, caller);
+    drop((client, server));
+}
+
+/// Without the power to give them up, an ordinary user keeps them; root's are given up.
+#[test]
+fn only_an_ordinary_user_keeps_supplementary_groups() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let program = scratch.copy_of_program(0o755);
+    for (user, kept) in [("--reuid 4711 --regid 4712", "4 5"), ("", "")] {
+        let setpriv = format!("exec setpriv {user} --groups 4,5 \"$0\" \"$@\"");
+        let Bridged { client, server, tcpreen } =
+            bridge(|it| it.binary(program.clone()).by_shell(&setpriv, ""));
+        each_thread(&tcpreen.all_roles(), |role, thread| {
+            assert_eq!(thread.get("Groups"), kept, "{role} after {user:?}");
+        });
+        drop((client, server));
+    }
+}
+
+/// No process makes a directory for this: one that is empty and stays so is there already.
+#[test]
+fn the_zygote_of_root_sees_an_empty_directory_instead_of_the_file_system() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let Bridged { client, server, tcpreen } = bridge(|it| it);
+    let zygote = tcpreen.role("zygote");
+    let link = format!("/proc/{zygote}/root");
+    let place = fs::read_link(&link).expect("its root directory");
+    assert!(
+        place.starts_with("/proc") && place.ends_with("fdinfo") || place == Path::new("/var/empty"),
+        "{}",
+        place.display()
+    );
+    let entries = fs::read_dir(format!("{link}/.")).map(Iterator::count);
+    assert!(matches!(entries, Ok(0) | Err(_)), "{entries:?}");
+    for role in ["parent", "logger", "resolver"] {
+        let root = fs::read_link(format!("/proc/{}/root", tcpreen.role(role)));
+        assert_eq!(root.expect("its root directory"), Path::new("/"), "{role}");
+    }
     drop((client, server));
 }
 

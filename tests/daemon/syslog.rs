@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::Daemon;
-use crate::support::peer::{Refusing, Server, echo_server};
+use crate::support::peer::{Peer, Refusing, Server, echo_server};
 use crate::support::skip::{Need, needs};
 use crate::support::wait::until;
 
@@ -161,6 +161,41 @@ fn without_syslogd_it_starts_reports_that_and_finds_it_later() {
     assert!(heard[0].starts_with("<28>"), "{heard:?}");
     assert!(heard[0].ends_with(" messages could not be sent here"), "{heard:?}");
     assert!(heard[1].contains("Connection "), "{heard:?}");
+}
+
+#[test]
+fn without_dev_log_journald_gets_the_messages() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    let daemon = Daemon::with_journal();
+    let syslogd = daemon.syslogd();
+    let outcome = daemon.start(daemon.command(echo.port));
+    assert!(!outcome.stderr.contains("nothing is told"), "{outcome:?}");
+    syslogd.next_with("Listening on: ");
+    daemon.echo("words");
+    syslogd.next_with("Connection from: ");
+}
+
+/// Where no port was given, it is in syslog alone, with `-q`, too.
+#[test]
+fn a_daemon_reports_its_dynamic_port_to_syslog() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let echo = echo_server();
+    for option in ["-n", "-q"] {
+        let daemon = Daemon::with_dev_log();
+        let syslogd = daemon.syslogd();
+        let outcome = daemon.start(daemon.in_front(echo.port).args(["-d", option]));
+        assert_eq!(outcome.stderr.matches("Listening").count(), 0, "{outcome:?}");
+        let message = syslogd.next_with("Listening on: 127.0.0.1 port ");
+        let port = message.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+        let mut client = Peer::connect(port);
+        client.send("words");
+        client.expect("words");
+    }
 }
 
 #[test]

@@ -132,6 +132,20 @@ fn a_client_is_connected_to_at_a_path() {
     assert!(stdout.starts_with(&format!("Connection from:  port {}\n", clients.display())), "{stdout}");
 }
 
+/// The parent connects, so that the kernel gives the server its identity, not that of worker or client.
+#[test]
+fn a_server_at_a_path_sees_the_credentials_of_the_first_process() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = scratch.path("server");
+    let server = UnixServer::listen(&path);
+    let tcpreen = Tcpreen::to(path.display()).args(["-p", "unix/tcp"]).host("").start();
+    let _client = tcpreen.connect();
+    assert_eq!(server.accept().credentials().pid(), tcpreen.pid().as_raw());
+}
+
 #[test]
 fn a_server_is_waited_for_at_a_path() {
     let scratch = Scratch::new();

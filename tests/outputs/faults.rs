@@ -51,6 +51,35 @@ fn what_the_disk_says_is_told_once_and_remembered() {
     }
 }
 
+/// NFS without its lock daemon, and some FUSE servers.
+#[test]
+fn a_file_system_without_locks_is_written_without() {
+    if !needs(&[Need::Ours, Need::Root, Need::Program("strace")]) {
+        return;
+    }
+    for errno in ["ENOLCK", "EOPNOTSUPP", "ENOSYS"] {
+        let scratch = Scratch::new();
+        let strace = format!(
+            "exec strace -f -qq -o /dev/null -e trace=flock -e inject=flock:error={errno} \"$0\" \"$@\""
+        );
+        let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
+            it.args(["--sandbox=log"])
+                .output(scratch.path("record"))
+                .output(scratch.path("%n"))
+                .sessions(1)
+                .by_shell(&strace, "")
+        });
+        client.send("words");
+        server.expect("words");
+        drop((client, server));
+        let outcome = tcpreen.finish();
+        assert_eq!(outcome.code(), 0, "{errno}: {outcome:?}");
+        for name in ["record", "1"] {
+            assert!(scratch.record(name).ends_with("End of transmission.\n"), "{errno}");
+        }
+    }
+}
+
 /// The file has no name any more, and takes what comes.
 #[test]
 fn a_directory_that_is_removed_meanwhile_is_no_error_of_a_file_that_is_open() {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -153,6 +153,32 @@ fn a_reader_that_stops_reading_outlives_neither_the_parent_nor_a_second_signal()
         drop((client, reader));
         let _ = sink.join();
     }
+}
+
+/// Five seconds for sessions, twenty for records, and one until the logger is killed.
+#[test]
+fn a_reader_that_stops_reading_holds_the_end_up_for_half_a_minute_at_most() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let pipe = fifo(&scratch);
+    let reader = File::options().read(true).write(true).open(&pipe).expect("a reader");
+    let server = Server::listen();
+    let mut tcpreen = Tcpreen::to(server.port()).args(["-q", "-f", "hex"]).output(&pipe).start();
+    let mut client = tcpreen.connect();
+    let mut sink = server.accept();
+    let sink = thread::spawn(move || sink.read_to_end_hashing());
+    client.send_until_stalled(&mut Payload::new(3, u64::MAX), 64 << 20);
+    let leftovers = Leftovers::of(tcpreen.pid());
+    let start = Instant::now();
+    tcpreen.signal(Signal::SIGTERM);
+    let status = tcpreen.wait_within(Duration::from_secs(45));
+    assert_eq!(status.code(), Some(74));
+    assert!(start.elapsed() > Duration::from_secs(20), "{:?}: it was not waited for", start.elapsed());
+    until("the end of all roles", || leftovers.are_gone().then_some(()));
+    drop((client, reader));
+    let _ = sink.join();
 }
 
 #[test]

@@ -43,16 +43,30 @@ impl Daemon {
 
     /// Starts below a `/dev` that has only `null` and a `log` that leads to [`Daemon::syslogd`].
     pub fn with_dev_log() -> Self {
+        Daemon::with_log_at("{dev}/log")
+    }
+
+    /// Likewise without `/dev/log`: below a `/run` in which only journald's socket leads to [`Daemon::syslogd`].
+    pub fn with_journal() -> Self {
+        Daemon::with_log_at("/run/systemd/journal/dev-log")
+    }
+
+    fn with_log_at(place: &str) -> Self {
         let mut daemon = Daemon::new();
         let [dev, log] = ["dev", "log"].map(|name| daemon.scratch.path(name));
         fs::create_dir(&dev).expect("mkdir");
+        let place = place.replace("{dev}", &dev.display().to_string());
+        let run = match place.starts_with("/run") {
+            true => "mount -t tmpfs -o mode=755 none /run\nmkdir -p /run/systemd/journal\n",
+            false => "",
+        };
         let (dev, log, program) = (dev.display(), log.display(), daemon.program.display());
         let script = format!(
             "#!/bin/sh\n\
              exec unshare --mount sh -ec '\n\
              mount -t tmpfs -o mode=755 none {dev}\n\
              mknod -m 666 {dev}/null c 1 3\n\
-             ln -s {log} {dev}/log\n\
+             {run}ln -s {log} {place}\n\
              mount --bind {dev} /dev\n\
              exec {program} \"$@\"' sh \"$@\"\n"
         );

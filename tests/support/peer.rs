@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::sockopt::{Linger, OobInline};
+use nix::sys::socket::sockopt::{Linger, OobInline, PeerCredentials};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect,
-    getsockname, listen, recv, send, setsockopt, socket,
+    getsockname, getsockopt, listen, recv, send, setsockopt, socket,
 };
 
 use super::payload::{Digest, Hasher, Payload};
@@ -87,6 +87,12 @@ impl Peer {
 
     pub fn local_port(&self) -> u16 {
         self.stream.local_addr().expect("getsockname").port()
+    }
+
+    /// Identity of the process at the other end of a Unix socket.
+    #[track_caller]
+    pub fn credentials(&self) -> nix::sys::socket::UnixCredentials {
+        getsockopt(&self.stream, PeerCredentials).expect("SO_PEERCRED")
     }
 
     pub fn traffic(&self) -> Traffic {
