@@ -106,11 +106,11 @@ impl Role {
     /// The tables that make up its filter.
     pub const fn allowed(self) -> &'static [&'static [Allowed]] {
         match self {
-            Role::Parent => &[RUNTIME, MEMORY, CHANNEL, PARENT],
-            Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, RESOLVER],
-            Role::Logger => &[RUNTIME, MEMORY, CHANNEL, THREADS, LOGGER],
-            Role::Zygote => &[RUNTIME, MEMORY, CHANNEL, ZYGOTE, WORKER],
-            Role::Converter => &[RUNTIME, MEMORY, CHANNEL, CONVERTER],
+            Role::Parent => &[RUNTIME, MEMORY, CHANNEL, ARRIVALS, PARENT],
+            Role::Resolver => &[RUNTIME, MEMORY, CHANNEL, STREAMS, RESOLVER],
+            Role::Logger => &[RUNTIME, MEMORY, CHANNEL, ARRIVALS, THREADS, LOGGER],
+            Role::Zygote => &[RUNTIME, MEMORY, CHANNEL, ARRIVALS, STREAMS, ZYGOTE, WORKER],
+            Role::Converter => &[RUNTIME, MEMORY, CHANNEL, STREAMS, CONVERTER],
         }
     }
 
@@ -236,7 +236,6 @@ const NULL: Is = Is::Long(0);
 /// Calls of Rust and libc in every process.
 const RUNTIME: &[Allowed] = allow![
     SYS_exit_group => "the end",
-    SYS_exit => "the end of a thread",
     SYS_prctl(0 is int(libc::PR_GET_SECCOMP)) => "is the filter on, before Ready",
     SYS_restart_syscall => seldom "the kernel itself, after a stop in a call with a time-out",
     SYS_rt_sigreturn => seldom "return from the handler of a stack overflow",
@@ -246,12 +245,9 @@ const RUNTIME: &[Allowed] = allow![
     SYS_gettid => seldom "abort: to whom",
     SYS_getpid => "abort: to whom",
     SYS_tgkill(0 is Is::Itself, 2 is int(libc::SIGABRT)) => seldom "abort",
-    SYS_futex(1 is int(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc",
     SYS_futex(1 is int(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc and of the standard library",
-    SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG)) => "locks of the standard library",
     SYS_clock_gettime => seldom "time, where the vDSO has none",
     SYS_fcntl(1 is int(libc::F_GETFD)) => "debug builds check descriptors as they close them",
-    SYS_fcntl(1 is int(libc::F_GETFL)) => "the standard library asks whether a descriptor blocks",
     SYS_close => "descriptors end",
     SYS_write => "a panic's last words on stderr; the streams",
     #[cfg(target_arch = "x86_64")]
@@ -274,49 +270,58 @@ const MEMORY: &[Allowed] = allow![
 const CHANNEL: &[Allowed] = allow![
     SYS_sendmsg(2 is Is::Without(libc::MSG_FASTOPEN as u32)) => "messages, with descriptors",
     SYS_recvmsg => "messages, with descriptors",
-    SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => "records and bytes to connected sockets",
-    SYS_recvfrom => "records and bytes",
     SYS_shutdown => "the end of sending",
-    SYS_getsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TYPE)) => "is a descriptor that came what it should be",
     // Too short for an address of any family.
     SYS_connect(2 is Is::Int(sys::DISSOLVE as u32))
         => "AF_UNSPEC: a reset is passed on; a descriptor that must not come is closed without waiting for its peer",
 ];
 
+/// Roles that take descriptors once they are confined.
+const ARRIVALS: &[Allowed] = allow![
+    SYS_getsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TYPE)) => "is a descriptor that came what it should be",
+];
+
+/// Bytes, of a session, of a lookup, and of records to the logger.
+const STREAMS: &[Allowed] = allow![
+    SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => "records and bytes to connected sockets",
+    SYS_recvfrom => "bytes",
+];
+
 /// Roles with threads. They are made before the filter is on: none can be added.
 const THREADS: &[Allowed] = allow![
+    SYS_exit => "the end of a thread",
     SYS_sched_yield => "crossbeam waits a moment before it sleeps",
     SYS_clock_nanosleep => "the reader lets small records gather; waiting with a deadline",
     SYS_rseq => seldom "end of a thread",
     SYS_set_robust_list => seldom "end of a thread",
     SYS_sched_getaffinity => seldom "crossbeam asks how many processors there are",
+    SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG)) => "locks of the standard library",
+    SYS_futex(1 is int(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG)) => seldom "the heap's lock, while another thread has it",
     SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME)) => "a thread is joined",
-    SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME | libc::FUTEX_PRIVATE_FLAG))
-        => "libc waits with a deadline",
 ];
 
 /// A stream that does not block, as both [`PARENT`] and its listeners make them.
 const STREAM: Is = int(libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
 
 const PARENT: &[Allowed] = allow![
-    SYS_accept4 => "clients; servers with -l",
+    SYS_accept4(3 is int(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)) => "clients; servers with -l",
     SYS_socket(0 is int(libc::AF_INET), 1 is STREAM, 2 is int(0)) => "to the server; clients with -c",
     SYS_socket(0 is int(libc::AF_INET6), 1 is STREAM, 2 is int(0)) => "likewise",
     SYS_socket(0 is int(libc::AF_UNIX), 1 is STREAM, 2 is int(0)) => "likewise",
     SYS_connect => "likewise",
-    SYS_getsockopt => "how a connection attempt ended",
+    SYS_getsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_ERROR)) => "how a connection attempt ended",
     SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_NODELAY)) => "small writes do not wait",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_KEEPALIVE)) => "finds peers that have vanished",
-    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPIDLE)) => seldom "--keepalive",
-    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPINTVL)) => seldom "--keepalive",
-    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPCNT)) => seldom "--keepalive",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPIDLE)) => "--keepalive",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPINTVL)) => "--keepalive",
+    SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPCNT)) => "--keepalive",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a refusal is a reset",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_OOBINLINE)) => "urgent bytes keep their places",
     SYS_getpeername => "who is connected",
     SYS_getsockname => "is it a connection to ourselves",
     SYS_ioctl(1 is Is::Int(libc::FIONREAD as u32)) => seldom "has a peer that left said something",
     SYS_read => "signals",
-    SYS_waitid => seldom "has a role ended",
+    SYS_waitid => "has a role ended",
     SYS_wait4 => "how",
 ];
 
@@ -393,6 +398,7 @@ const TERMINAL_WIDTH: &[Allowed] = allow![
 /// has no rule about connecting to a socket in the file system.
 const SYSLOG: &[Allowed] = allow![
     SYS_socket(0 is int(libc::AF_UNIX), 1 is int(SYSLOG_SOCKET), 2 is int(0)) => seldom "syslogd was restarted",
+    SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => seldom "notices",
     SYS_connect(2 is Is::Int(address_size(SYSLOG_PATH))) => seldom "likewise",
     SYS_connect(2 is Is::Int(address_size(JOURNAL_PATH))) => seldom "likewise, where journald alone is there",
 ];
@@ -441,7 +447,7 @@ const RESOLVER: &[Allowed] = allow![
     SYS_read => "configuration files, answers",
     SYS_pread64 => seldom "NSS modules",
     SYS_readv => seldom "answers of nscd",
-    SYS_writev => seldom "a question by TCP, after an answer that was cut off",
+    SYS_writev => "a question by TCP, after an answer that was cut off",
     SYS_lseek => "configuration files",
     SYS_fstat => seldom "configuration files",
     SYS_newfstatat => "configuration files: have they changed?",
@@ -467,15 +473,15 @@ const RESOLVER: &[Allowed] = allow![
     SYS_socket(0 is int(libc::AF_INET)) => "to name servers",
     SYS_socket(0 is int(libc::AF_INET6)) => "likewise",
     SYS_socket(0 is int(libc::AF_NETLINK), 2 is int(libc::NETLINK_ROUTE)) => "which addresses have we",
-    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in>() as u32)) => seldom "to name servers",
-    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in6>() as u32)) => seldom "likewise",
+    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in>() as u32)) => "to name servers",
+    SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in6>() as u32)) => "likewise",
     SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => seldom "netlink",
     SYS_bind(2 is Is::Int(size_of::<libc::sockaddr>() as u32)) => seldom "netlink, in myhostname",
     SYS_getsockname => seldom "which source address would be used",
     SYS_getpeername => seldom "NSS modules",
     SYS_getsockopt => seldom "NSS modules",
-    SYS_setsockopt(1 is int(libc::IPPROTO_IP), 2 is int(libc::IP_RECVERR)) => seldom "name servers that are not there",
-    SYS_setsockopt(1 is int(libc::IPPROTO_IPV6), 2 is int(libc::IPV6_RECVERR)) => seldom "likewise",
+    SYS_setsockopt(1 is int(libc::IPPROTO_IP), 2 is int(libc::IP_RECVERR)) => "name servers that are not there",
+    SYS_setsockopt(1 is int(libc::IPPROTO_IPV6), 2 is int(libc::IPV6_RECVERR)) => "likewise",
     SYS_setsockopt(1 is int(libc::SOL_NETLINK), 2 is int(libc::NETLINK_PKTINFO)) => seldom "myhostname",
     SYS_setsockopt(1 is int(libc::SOL_NETLINK), 2 is int(libc::NETLINK_EXT_ACK)) => seldom "likewise",
     SYS_setsockopt(1 is int(libc::SOL_NETLINK), 2 is int(libc::NETLINK_GET_STRICT_CHK)) => seldom "likewise",
@@ -488,14 +494,15 @@ const RESOLVER: &[Allowed] = allow![
         => seldom "netlink",
     SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 5 is Is::Int(size_of::<libc::sockaddr>() as u32))
         => seldom "netlink, in myhostname",
-    SYS_ioctl(1 is Is::Int(0x541B)) => seldom "FIONREAD: how long an answer is",
+    SYS_ioctl(1 is Is::Int(0x541B)) => "FIONREAD: how long an answer is",
     SYS_ioctl(1 is Is::Int(0x8933)) => seldom "SIOCGIFINDEX: the number of an interface in fe80::1%eth0",
     SYS_ioctl(1 is Is::Int(0x8910)) => seldom "SIOCGIFNAME: its name, for the way back",
+    SYS_fcntl(1 is int(libc::F_GETFL)) => seldom "NSS modules: does a socket block",
     SYS_fcntl(1 is int(libc::F_SETFL)) => seldom "sockets that do not block",
     SYS_fcntl(1 is int(libc::F_SETFD)) => seldom "descriptors that end with an exec",
     SYS_fcntl(1 is int(libc::F_DUPFD_CLOEXEC)) => seldom "NSS modules",
     SYS_prctl(0 is int(libc::PR_CAPBSET_READ)) => seldom "mymachines, when it is loaded",
-    SYS_uname => seldom "libraries; the name of this host",
+    SYS_uname => "libraries; the name of this host",
     SYS_sysinfo => seldom "libraries",
     SYS_getuid => seldom "NSS modules",
     SYS_geteuid => seldom "NSS modules",

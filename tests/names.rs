@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
-use crate::support::name_server::{ADDRESS, NameServer, Zone};
+use crate::support::name_server::{ADDRESS, NameServer, Trick, Zone};
 use crate::support::namespace::{add_interface, in_a_world_of_its_own, replace_etc};
 use crate::support::peer::{Peer, Server, echo_server};
 use crate::support::proc;
+use crate::support::sessions::Wrap;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::known_to_fail_on_original;
@@ -95,6 +96,26 @@ fn shown_client(zone: Zone) -> String {
     let stdout = tcpreen.finish().stdout();
     let from = stdout.lines().next().and_then(|line| line.strip_prefix("Connection from: "));
     from.and_then(|from| from.rsplit_once(" port ")).expect("a first line").0.to_owned()
+}
+
+/// Looks up a server with addresses of both families, and the name of a client: by UDP, at two name servers of which
+/// the first does not exist, and by TCP.
+pub(crate) fn look_everything_up(wrap: Wrap<'_>) {
+    with_hosts("127.0.0.1 localhost server.example\n::1 server.example\n", || {
+        let name_servers = format!("nameserver ::1\nnameserver {ADDRESS}\n");
+        for (name, text) in [("resolv.conf", name_servers.as_str()), ("host.conf", "multi on\n")] {
+            std::fs::write(std::path::Path::new("/etc").join(name), text).expect("a file");
+        }
+        let zone = Zone::default().called(CLIENT, "friend.example").at("friend.example", CLIENT);
+        let _server = NameServer::hostile(zone, Trick::Truncates);
+        let echo = echo_server();
+        let tcpreen = bridge_with_names(echo.port, |it| wrap(it.host("server.example").sessions(1)));
+        let mut client = client();
+        ping(&mut client);
+        drop(client);
+        let stdout = tcpreen.finish().stdout();
+        assert!(stdout.contains("Connection from: friend.example"), "{stdout}");
+    });
 }
 
 #[test]

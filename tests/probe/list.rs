@@ -66,14 +66,18 @@ macro_rules! otherwise {
 /// Returns the tables that make up a role's list. A worker has its zygote's.
 pub(crate) fn of(role: &str) -> Vec<Entry> {
     let own: &[&[Entry]] = match role {
-        "parent" => &[PARENT, PARENT_WHEN, ITSELF],
+        "parent" => &[PARENT, PARENT_WHEN, ALONE, ITSELF],
         "resolver" if nsswitch::asks_a_daemon() => {
-            &[RESOLVER, RESOLVER_WHEN, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NSS_DAEMONS]
+            &[RESOLVER, STREAMS, RESOLVER_WHEN, ALONE, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NSS_DAEMONS]
         }
-        "resolver" => &[RESOLVER, RESOLVER_WHEN, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NO_NSS_DAEMONS],
-        "logger" => &[THREADS, THREADS_WHEN, LOGGER, ARRIVALS, ITSELF],
-        "zygote" | "worker" => &[ZYGOTE, ZYGOTE_WHEN, ARRIVALS, ZYGOTE_REFUSED],
-        "converter" => &[CONVERTER, ARRIVALS, ITSELF],
+        "resolver" => {
+            &[RESOLVER, STREAMS, RESOLVER_WHEN, ALONE, RESOLVER_OTHERWISE, RESOLVER_REFUSED, NO_NSS_DAEMONS]
+        }
+        "logger" => &[THREADS, THREADS_WHEN, LOGGER, ARRIVALS, NO_CONNECTION, ITSELF],
+        "zygote" | "worker" => {
+            &[ZYGOTE, ZYGOTE_WHEN, STREAMS, ALONE, ARRIVALS, NO_CONNECTION, ZYGOTE_REFUSED]
+        }
+        "converter" => &[CONVERTER, STREAMS, ALONE, NO_CONNECTION, ITSELF],
         _ => panic!("no role {role}"),
     };
     [EVERYBODY, EVERYBODY_WHEN, PROBE].iter().chain(own).flat_map(|table| table.iter().copied()).collect()
@@ -97,9 +101,12 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
     }
 }
 
-/// SOL_SOCKET, SO_TYPE: the type of a received descriptor. Some roles have more rows.
+/// SOL_SOCKET, SO_TYPE: the type of a received descriptor. Not SO_ERROR, SO_PEERCRED.
 const ARRIVALS: &[Entry] = when![
     SYS_getsockopt passes [[-1, 1, 3]] dies [[-1, 1, 4], [-1, 6, 3], [-1, 1, 17]]
+];
+
+const NO_CONNECTION: &[Entry] = when![
     // sockaddr_in, sockaddr_in6, sockaddr_un; more than the family; none
     SYS_connect passes [] dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110], [-1, -1, 3], [-1, -1, 0]]
 ];
@@ -108,9 +115,9 @@ const ARRIVALS: &[Entry] = when![
 const PROBE: &[Entry] = refused!(SYS_getpgid ENOANO);
 
 const EVERYBODY: &[Entry] = always![
-    SYS_exit SYS_exit_group SYS_restart_syscall SYS_rt_sigreturn SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack
+    SYS_exit_group SYS_restart_syscall SYS_rt_sigreturn SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack
     SYS_gettid SYS_getpid SYS_clock_gettime SYS_getrandom
-    SYS_close SYS_write SYS_poll SYS_ppoll SYS_recvmsg SYS_recvfrom SYS_shutdown
+    SYS_close SYS_write SYS_poll SYS_ppoll SYS_recvmsg SYS_shutdown
     SYS_brk SYS_munmap SYS_mremap SYS_madvise
 ];
 
@@ -123,11 +130,11 @@ const EVERYBODY_WHEN: &[Entry] = when![
         passes [[-1, -1, 2]]
         dies []
     SYS_fcntl
-        passes [[-1, 1], [-1, 3]]
-        // F_DUPFD, F_SETOWN, F_SETSIG, F_SETLEASE, F_NOTIFY
-        dies [[-1, 0], [-1, 8], [-1, 10], [-1, 1024], [-1, 1026]]
+        passes [[-1, 1]]
+        // F_DUPFD, F_GETFL, F_SETOWN, F_SETSIG, F_SETLEASE, F_NOTIFY
+        dies [[-1, 0], [-1, 3], [-1, 8], [-1, 10], [-1, 1024], [-1, 1026]]
     SYS_futex
-        passes [[-1, 128], [-1, 129], [-1, 137]]
+        passes [[-1, 129]]
         // FUTEX_FD, _CMP_REQUEUE, _LOCK_PI, _TRYLOCK_PI, _CMP_REQUEUE_PI, private and not
         dies [[-1, 2], [-1, 132], [-1, 6], [-1, 134], [-1, 136], [-1, 12], [-1, 140]]
     SYS_mmap
@@ -141,9 +148,30 @@ const EVERYBODY_WHEN: &[Entry] = when![
     SYS_sendmsg
         passes [[-1, -1, 0], [-1, -1, 0x4040]]
         dies [[-1, -1, 0x2000_0000], [-1, -1, 0x2000_4040]]
-    SYS_sendto
-        passes [[-1, -1, 1, 0x4000, 0, 0]]
-        dies [[-1, -1, 1, 0x2000_0000, 0, 0], [-1, -1, 1, 0x2000_4000, 0, 0]]
+];
+
+/// Bytes to connected sockets and from them.
+const STREAMS: &[Entry] = &[
+    Entry { name: "SYS_recvfrom", number: libc::SYS_recvfrom, rule: Rule::Always },
+    Entry {
+        name: "SYS_sendto",
+        number: libc::SYS_sendto,
+        // MSG_NOSIGNAL; MSG_FASTOPEN with it and without, an address
+        rule: Rule::When(
+            &[&[-1, -1, 1, 0x4000, 0, 0]],
+            &[
+                &[-1, -1, 1, 0x2000_0000, 0, 0],
+                &[-1, -1, 1, 0x2000_4000, 0, 0],
+                &[-1, -1, 1, 0, 4096, 16],
+                &[-1, -1, 1, 0, 0x1_0000_0000, 16],
+            ],
+        ),
+    },
+];
+
+/// A process of one thread waits for no lock.
+const ALONE: &[Entry] = when![
+    SYS_futex passes [] dies [[-1, 128], [-1, 137], [-1, 265], [-1, 393]]
 ];
 
 /// Abort of the process itself and of no other.
@@ -152,15 +180,16 @@ const ITSELF: &[Entry] = when![
 ];
 
 const THREADS: &[Entry] = always![
-    SYS_sched_yield SYS_clock_nanosleep SYS_rseq SYS_set_robust_list SYS_sched_getaffinity
+    SYS_exit SYS_sched_yield SYS_clock_nanosleep SYS_rseq SYS_set_robust_list SYS_sched_getaffinity
 ];
 
 const THREADS_WHEN: &[Entry] = when![
-    SYS_futex passes [[-1, 265], [-1, 393]] dies []
+    // FUTEX_WAIT and FUTEX_WAIT_BITSET, private; the latter by the clock of the wall, shared and not private
+    SYS_futex passes [[-1, 128], [-1, 137], [-1, 265]] dies [[-1, 393]]
 ];
 
 const PARENT: &[Entry] = always![
-    SYS_accept4 SYS_connect SYS_getsockopt SYS_getpeername SYS_getsockname SYS_read SYS_waitid SYS_wait4
+    SYS_connect SYS_getpeername SYS_getsockname SYS_read SYS_waitid SYS_wait4
 ];
 
 const PARENT_WHEN: &[Entry] = when![
@@ -178,7 +207,10 @@ const PARENT_WHEN: &[Entry] = when![
         passes [[-1, 0x541B]]
         // TIOCSTI, FIOSETOWN, SIOCSIFFLAGS, SIOCATMARK
         dies [[-1, 0x5412], [-1, 0x8901], [-1, 0x8914], [-1, 0x8905]]
-    SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
+    // SOCK_CLOEXEC and SOCK_NONBLOCK; one alone, and none
+    SYS_accept4 passes [[-1, -1, -1, 0x80800]] dies [[-1, -1, -1, 0x80000], [-1, -1, -1, 0x800], [-1, -1, -1, 0]]
+    // SO_ERROR, SO_TYPE; SO_PEERCRED, SO_PEERPIDFD, TCP_INFO, SO_RCVBUF
+    SYS_getsockopt passes [[-1, 1, 4], [-1, 1, 3]] dies [[-1, 1, 17], [-1, 1, 77], [-1, 6, 11], [-1, 1, 8]]
     SYS_fcntl passes [] dies [[-1, 4], [-1, 1030]]
 ];
 
@@ -229,7 +261,7 @@ const RESOLVER_WHEN: &[Entry] = when![
                 [-1, 1, 20], [-1, 1, 21]]
         dies []
     SYS_ioctl passes [[-1, 0x541B], [-1, 0x8933], [-1, 0x8910]] dies []
-    SYS_fcntl passes [[-1, 4], [-1, 2], [-1, 1030]] dies []
+    SYS_fcntl passes [[-1, 3], [-1, 4], [-1, 2], [-1, 1030]] dies []
     SYS_prctl passes [[1, 9], [15, -1], [23, 40], [38, 1]] dies []
     SYS_prlimit64 passes [[0, 7, 0], [0, 6, 0]] dies []
     SYS_clone passes [] dies []
@@ -405,6 +437,9 @@ const SYSLOG: &[Entry] = when![
     SYS_socket
         passes [[1, 0x80802, 0]]
         dies [[1, 0x80801, 0], [2, 0x80802, 0], [2, 0x80801, 0], [10, 0x80802, 0], [16, 0x80802, 0]]
+    SYS_sendto
+        passes [[-1, -1, 1, 0x4040, 0, 0]]
+        dies [[-1, -1, 1, 0x2000_0000, 0, 0], [-1, -1, 1, 0, 4096, 110]]
     SYS_connect
         passes [[-1, -1, 10], [-1, -1, 30]]
         dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110]]
@@ -451,8 +486,6 @@ const ZYGOTE_WHEN: &[Entry] = when![
         passes [[-1, 1031]]
         // F_SETFL, F_SETFD, F_DUPFD_CLOEXEC, F_ADD_SEALS
         dies [[-1, 4], [-1, 2], [-1, 1030], [-1, 1033]]
-    SYS_futex passes [] dies [[-1, 265], [-1, 393]]
-    SYS_sendto passes [] dies [[-1, -1, 1, 0, 4096, 16], [-1, -1, 1, 0, 0x1_0000_0000, 16]]
 ];
 
 const TCP_INFO: &[Entry] = when![

@@ -1,20 +1,24 @@
 //! Sessions that between them make the roles do what they can do.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 use super::payload::Payload;
-use super::peer::echo_server;
+use super::peer::{Peer, Refusing, Server, echo_server};
 use super::scratch::Scratch;
 use super::tcpreen::{Outcome, Tcpreen};
-use super::unix;
+use super::unix::{self, UnixServer};
 use super::wait::until;
 
 /// Decides how the program is started: by which binary, under strace, with more options.
-pub type Wrap<'a> = &'a dyn Fn(Tcpreen) -> Tcpreen;
+pub type Wrap<'a> = &'a (dyn Fn(Tcpreen) -> Tcpreen + Sync);
 
 /// Sessions of several kinds: orderly, with an urgent byte, and reset.
 pub fn plain(wrap: Wrap<'_>) -> Outcome {
@@ -42,6 +46,93 @@ pub fn bulk(wrap: Wrap<'_>) -> Outcome {
     let tcpreen = wrap(Tcpreen::to(echo.port).format("null").sessions(1)).start();
     tcpreen.connect().exchange(Payload::new(7, 8 << 20)).expect("an echo");
     tcpreen.finish()
+}
+
+fn converse(mut client: Peer, mut server: Peer) {
+    client.send("words");
+    server.expect("words");
+    client.finish();
+    server.expect_end();
+    server.finish();
+    client.rest();
+}
+
+/// A server of each other family.
+pub fn families(scratch: &Scratch, wrap: Wrap<'_>) {
+    let server = Server::over(TcpListener::bind("[::1]:0").expect("a port"));
+    let tcpreen = Tcpreen::to(server.port()).host("::1").args(["--keepalive", "9"]).sessions(1);
+    let tcpreen = wrap(tcpreen).start();
+    converse(tcpreen.connect(), server.accept());
+    tcpreen.finish();
+    let path = scratch.path("server");
+    let server = UnixServer::listen(&path);
+    let tcpreen = Tcpreen::to(path.display()).args(["-p", "unix/tcp"]).host("").sessions(1);
+    let tcpreen = wrap(tcpreen).start();
+    converse(tcpreen.connect(), server.accept());
+    tcpreen.finish();
+}
+
+/// A server that refuses: the client gets a reset.
+pub fn refusal(scratch: &Scratch, wrap: Wrap<'_>) {
+    let (pidfile, closed) = (scratch.path("refusing"), Refusing::new());
+    let tcpreen = Tcpreen::to(closed.port()).args(["--pidfile".as_ref(), pidfile.as_os_str()]);
+    let tcpreen = wrap(tcpreen).start();
+    tcpreen.expect_refusal();
+    let pid = fs::read_to_string(&pidfile).expect("a process id");
+    kill(Pid::from_raw(pid.trim().parse().expect("a number")), Signal::SIGTERM).expect("kill");
+    tcpreen.finish();
+}
+
+/// What [`outputs`] is started with, besides its files.
+pub const FIRST: &str = "--record-first=sync";
+
+/// A terminal, a file of which each record reaches the disk first, and a FIFO that has no reader yet.
+pub fn outputs(scratch: &Scratch, wrap: Wrap<'_>) {
+    let (pipe, echo) = (scratch.path("pipe"), echo_server());
+    mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");
+    let terminal = openpty(None, None).expect("a terminal");
+    let tcpreen =
+        Tcpreen::to(echo.port).args([FIRST, "-f", "view", "-o", "-", "-f", "C"]).env("TERM", "xterm");
+    let tcpreen = tcpreen.output(scratch.path("synced")).output(&pipe).sessions(1);
+    let tcpreen = wrap(tcpreen.stdout(terminal.slave)).start();
+    tcpreen.stderr_line("waiting for a reader of");
+    let mut client = tcpreen.connect();
+    client.send("words");
+    let _reader = File::open(&pipe).expect("the FIFO");
+    client.expect("words");
+    client.finish();
+    client.rest();
+    tcpreen.finish();
+}
+
+/// A saved record that is read, compared with itself, and played.
+pub fn records(scratch: &Scratch, wrap: Wrap<'_>) {
+    let record = saved(scratch);
+    let outcome = wrap(Tcpreen::reading([&record])).run();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    let outcome =
+        wrap(Tcpreen::replaying(["--diff".as_ref(), record.as_os_str(), record.as_os_str()]).listen_on(""))
+            .run();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    let echo = echo_server();
+    let port = echo.port.to_string();
+    let arguments = ["--replay=client".as_ref(), record.as_os_str(), "127.0.0.1".as_ref(), port.as_ref()];
+    let outcome = wrap(Tcpreen::replaying(arguments).listen_on("")).run();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+}
+
+/// The record of one session with an echo.
+pub fn saved(scratch: &Scratch) -> PathBuf {
+    let (record, echo) = (scratch.path("record"), echo_server());
+    let tcpreen = Tcpreen::to(echo.port).format("json").output(&record).sessions(1).start();
+    let mut client = tcpreen.connect();
+    client.send("words");
+    client.expect("words");
+    client.finish();
+    client.rest();
+    tcpreen.finish();
+    record
 }
 
 /// Options that finish parts, and remove old ones.
