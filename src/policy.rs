@@ -371,6 +371,7 @@ const ROTATION: &[Allowed] = allow![
 /// Likewise. Nothing is ever replaced: a name that is taken is left to whatever has it.
 const PARTS: &[Allowed] = allow![
     SYS_fdatasync => "a part is complete when it is on the disk",
+    SYS_fsync => "and its name, in its directory",
     SYS_fstat => seldom "which file is it, how long, for whom",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
     SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "has the name still the file that we know",
@@ -382,6 +383,7 @@ const PARTS: &[Allowed] = allow![
 
 const SYNC: &[Allowed] = allow![
     SYS_fdatasync => "a record is there when it is on the disk",
+    SYS_fsync => "and the name of a new file, in its directory",
 ];
 
 /// Landlock keeps it to the FIFO itself, which is open already, but not for writing.

@@ -1,6 +1,8 @@
 //! `--record-first`: what a peer has, every output has, whatever ends first. Without it, what may be missing is bounded;
 //! and in any case a session has its files before a byte of it passes.
 
+mod names;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

@@ -3,16 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::Uid;
 
 use super::claim::{self, FileId};
+use super::directory::Directory;
+use crate::messages::Taken;
 use crate::policy::{PRIVATE, ROTATED_FILE};
 
 /// The directory of a file and its name there.
@@ -20,10 +22,9 @@ use crate::policy::{PRIVATE, ROTATED_FILE};
 /// A link is followed as at the start, because the operator created it. But Landlock permits writing in these
 /// two directories only, so that a later change of the link cannot lead to any other.
 pub(super) struct Home {
-    /// Held since the start: whatever becomes of its name, the file stays there.
-    directory: OwnedFd,
+    directory: Directory,
     /// Where the file itself is, if its name was a link into another directory.
-    behind_link: Option<OwnedFd>,
+    behind_link: Option<Directory>,
     name: OsString,
     /// Before the umask.
     mode: Mode,
@@ -33,7 +34,7 @@ pub(super) struct Home {
 
 impl Home {
     /// Of a file that has just been opened.
-    pub(super) fn of(path: &Path, mode: Mode) -> io::Result<Home> {
+    pub(super) fn of(path: &Path, mode: Mode, taken: Taken) -> io::Result<Home> {
         let (directory, name) = split(path)?;
         // Of a file that was removed in the meantime there is nothing to be known.
         let real = path.canonicalize().ok();
@@ -42,8 +43,8 @@ impl Home {
             .and_then(Path::parent)
             .filter(|real| directory.canonicalize().is_ok_and(|directory| directory != **real));
         Ok(Home {
-            directory: hold(directory)?,
-            behind_link: elsewhere.map(hold).transpose()?,
+            directory: Directory::hold(directory, taken)?,
+            behind_link: elsewhere.map(|place| Directory::hold(place, taken)).transpose()?,
             name: name.to_owned(),
             mode,
             user: Uid::effective(),
@@ -70,6 +71,10 @@ impl Home {
             return Ok(None);
         }
         claim::lock_next(&file)?;
+        [Some(&self.directory), self.behind_link.as_ref()]
+            .into_iter()
+            .flatten()
+            .try_for_each(Directory::settle)?;
         // As at the start: secrets in a file that was made for us, and that others may read.
         if self.mode.bits() == PRIVATE && found.st_uid == self.user.as_raw() {
             file.set_permissions(Permissions::from_mode(PRIVATE))?;
@@ -83,9 +88,4 @@ pub(super) fn split(path: &Path) -> nix::Result<(&Path, &OsStr)> {
     let name = path.file_name().ok_or(Errno::EISDIR)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     Ok((directory.unwrap_or(Path::new(".")), name))
-}
-
-/// Not to be read: a directory that may only be written to will do.
-pub(super) fn hold(directory: &Path) -> nix::Result<OwnedFd> {
-    open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }

@@ -16,6 +16,7 @@
 
 mod batch;
 mod claim;
+mod directory;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod home;

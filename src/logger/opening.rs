@@ -18,6 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Uid, isatty};
 
 use super::claim::{self, FileId};
+use super::directory::Directory;
 use super::home::Home;
 use super::output::{OneFile, Output};
 use super::parts::Parts;
@@ -320,10 +321,20 @@ fn open_file(path: PathBuf, format: Format, renewal: &Renewal) -> io::Result<Kin
     if !found.is_file() {
         return Ok(Kind::Device(file));
     }
+    settle_name(&path, renewal.taken)?;
     let parts = in_parts.then(|| Parts::of(&path, renewal.rotation.keep)).transpose()?;
     let reopened = renewal.hangup == Hangup::Reopens;
-    let home = reopened.then(|| Home::of(&path, mode(format))).transpose()?;
+    let home = reopened.then(|| Home::of(&path, mode(format), renewal.taken)).transpose()?;
     Ok(Kind::Regular(Regular { file, length: found.len(), path, home, parts }))
+}
+
+/// Waits until the name of a file is on the disk, if that is wanted. The name may be a link.
+fn settle_name(path: &Path, taken: Taken) -> io::Result<()> {
+    if taken == Taken::Written {
+        return Ok(());
+    }
+    let real = path.canonicalize()?;
+    Directory::hold(real.parent().unwrap_or(Path::new("/")), taken)?.settle()
 }
 
 fn waiting(path: &Path) -> io::Result<Kind> {

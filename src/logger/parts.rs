@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::{CString, OsStr};
 use std::fs::{DirEntry, File, read_dir};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,7 +17,9 @@ use nix::unistd::{AccessFlags, Uid, UnlinkatFlags, faccessat, unlinkat};
 use privsep::sys;
 
 use super::claim::{self, FileId};
+use super::directory::Directory;
 use super::home;
+use crate::messages::Taken;
 use crate::policy::NEW_FILE;
 
 /// The longest name that file systems take (`NAME_MAX`).
@@ -35,8 +37,7 @@ struct Part {
 }
 
 pub(super) struct Parts {
-    /// Held since the start: whatever becomes of its name, the parts stay together.
-    directory: OwnedFd,
+    directory: Directory,
     name: CString,
     /// Maximum number of rotated files; `None` is unlimited.
     keep: Option<u32>,
@@ -60,7 +61,8 @@ impl Parts {
         if name.len() + ".".len() + LAST.to_string().len() > LONGEST {
             return Err(Errno::ENAMETOOLONG.into());
         }
-        let place = home::hold(directory)?;
+        // The name of a part is on the disk when its contents are.
+        let place = Directory::hold(directory, Taken::OnDisk)?;
         // Now, and not when the first part is finished.
         faccessat(&place, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let mut found = Vec::new();
@@ -81,6 +83,11 @@ impl Parts {
 
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// Waits until the names of parts are on the disk.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        self.directory.settle()
     }
 
     pub(super) fn spare(&mut self, others: &[FileId]) {

@@ -162,6 +162,7 @@ impl Rotation {
         }
         match self.parts.turn(file) {
             Ok(Turned { file, stays }) => {
+                self.parts.settle()?;
                 self.schedule.done();
                 (self.written, self.told) = (0, false);
                 Ok((Some(file), stays.map(|(name, error)| Hitch::Stays(name, error))))

@@ -1,17 +1,21 @@
 //! The files of an output whose name is a template: new ones for every session, in one directory.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::iter;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::batch::{Batch, Item};
 use super::claim;
+use super::directory::Directory;
 use super::sheet::{Sheet, Sink, Trouble};
 use super::template::{Facts, Template, last_resort};
 use crate::format::{Format, Need};
@@ -25,8 +29,7 @@ const NUMBERED: u32 = 99;
 
 pub(super) struct Series {
     template: Template,
-    /// Held since the start: whatever becomes of its name, the files stay together.
-    directory: OwnedFd,
+    directory: Directory,
     view: View,
     mode: Mode,
     taken: Taken,
@@ -57,9 +60,7 @@ impl Series {
         if template.is_too_long() {
             return Err(Errno::ENAMETOOLONG);
         }
-        // Not to be read: a directory that may only be written to will do.
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(template.directory(), flags, Mode::empty())?;
+        let directory = Directory::hold(Path::new(OsStr::from_bytes(template.directory())), taken)?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let (open, order) = (HashMap::new(), Vec::new());
         Ok(Series { template, directory, view, mode, taken, setting, open, order })
@@ -140,7 +141,14 @@ impl Series {
                 Err(trouble) => result = result.and(Err(trouble)),
             }
         }
-        result
+        result.and_then(|()| self.settle_names(facts))
+    }
+
+    fn settle_names(&self, facts: &Facts) -> Result<(), Trouble> {
+        self.directory.settle().map_err(|error| {
+            let base = self.template.expand(facts, Side::Client);
+            Trouble { output: self.shown(&base), error }
+        })
     }
 
     /// Contents of a session's files: everything, or one direction each.

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use nix::libc;
-
+use super::directory::on_disk;
 use super::home::Home;
 use super::pipe::Pipe;
 use super::rotation::{Hitch, Rotation};
@@ -159,15 +158,7 @@ impl Sheet {
         if self.lost || self.taken == Taken::Written || !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
-        match file.sync_data() {
-            // A pipe, a socket or a terminal has no disk.
-            Err(error)
-                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EROFS | libc::ENOTSUP)) =>
-            {
-                Ok(())
-            }
-            result => result.map_err(|error| self.lose(error)),
-        }
+        on_disk(file.sync_data()).map_err(|error| self.lose(error))
     }
 
     /// Goes on in the file that has its name now; if there is none to be had, in the one that it has.

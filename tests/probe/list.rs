@@ -337,7 +337,7 @@ const SESSION_FILES: &[Entry] = when![
         dies [[-1, 2], [-1, 5], [-1, 8]]
 ];
 
-const SYNC: &[Entry] = always![SYS_fdatasync];
+const SYNC: &[Entry] = always![SYS_fdatasync SYS_fsync];
 
 const WAITING_PIPE: &[Entry] = when![
     SYS_openat
@@ -394,6 +394,7 @@ const ROTATION: &[Entry] = &[
 const PARTS: &[Entry] = &[
     FLOCK,
     Entry { name: "SYS_fdatasync", number: libc::SYS_fdatasync, rule: Rule::Always },
+    Entry { name: "SYS_fsync", number: libc::SYS_fsync, rule: Rule::Always },
     Entry { name: "SYS_fstat", number: libc::SYS_fstat, rule: Rule::Always },
     Entry {
         name: "SYS_newfstatat",
