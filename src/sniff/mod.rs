@@ -138,6 +138,8 @@ fn overheard_of(said: &[(u8, &[u8])], finds: Finds) -> String {
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod corpus;
 
 #[cfg(test)]
 mod tests {
