@@ -46,6 +46,7 @@ const RAW: usize = 0;
 const C: usize = 1;
 const HEX: usize = 3;
 const THREE: usize = 5;
+const FIRST: usize = 6;
 
 pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
     let rows = rows(context);
@@ -83,13 +84,7 @@ fn rows(context: &BenchContext) -> Vec<Row> {
             });
         }
         if program == Program::Ours {
-            rows.push(Row {
-                contender: Contender::new(program, "-q -f raw -o DIR/raw -f C -o DIR/C -f hex -o DIR/hex"),
-                files: vec!["raw", "C", "hex"],
-                complete: Complete::EndLine,
-                total: total(FORMATS[HEX].1),
-                beside: THREE,
-            });
+            rows.extend(own_rows(&total));
         }
     }
     for (program, options) in [
@@ -107,6 +102,22 @@ fn rows(context: &BenchContext) -> Vec<Row> {
     }
     rows.retain(|row| context.programs.has(row.contender.program));
     rows
+}
+
+/// What only our program does: several outputs at once, and bytes that wait for their record.
+fn own_rows(total: impl Fn(u64) -> u64) -> Vec<Row> {
+    let row = |options: &str, files: &[&'static str], format: usize, beside| Row {
+        contender: Contender::new(Program::Ours, options),
+        files: files.to_vec(),
+        complete: Complete::EndLine,
+        total: total(FORMATS[format].1),
+        beside,
+    };
+    vec![
+        row("-q -f raw -o DIR/raw -f C -o DIR/C -f hex -o DIR/hex", &["raw", "C", "hex"], HEX, THREE),
+        row("-q --record-first -f raw -o DIR/raw", &["raw"], RAW, RAW),
+        row("-q --record-first=sync -f raw -o DIR/raw", &["raw"], RAW, RAW),
+    ]
 }
 
 fn run(context: &BenchContext, row: &Row) -> Result<Vec<f64>> {
@@ -186,6 +197,12 @@ fn verdicts(rows: &[Row], results: &Results) -> Vec<Verdict> {
         "socat `-b 262144 -r -R`",
         against(Program::Socat, RAW),
         Target::Least(1.0),
+    ));
+    verdicts.push(Verdict::new(
+        "bulk, `--record-first -f raw -o`, throughput",
+        "our own without the option",
+        results.ratio(FIRST, RAW, THROUGHPUT),
+        Target::Least(0.4),
     ));
     verdicts.push(Verdict::new(
         "three outputs at once (raw, C, hex)",
