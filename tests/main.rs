@@ -17,6 +17,7 @@ mod clients;
 mod completions;
 mod containers;
 mod daemon;
+mod demo;
 mod diagnostics;
 mod endurance;
 mod formats;

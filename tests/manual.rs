@@ -1,5 +1,7 @@
 //! Keeps the manual and the papers consistent with the program.
 
+mod claims;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;

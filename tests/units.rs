@@ -44,6 +44,36 @@ fn the_units_restrict_their_services() {
     }
 }
 
+/// Values of a setting of a unit, in their order.
+fn setting(unit: &str, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(folder().join(unit)).unwrap_or_else(|error| panic!("{unit}: {error}"));
+    let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    values.map(str::to_owned).collect()
+}
+
+/// A restart adds to the record, is not tried where it would be in vain or cost the record that filled the disk, and
+/// outlasts a minute without names at boot.
+#[test]
+fn the_units_keep_the_record_and_outlast_a_minute_without_names() {
+    for unit in ["tcpreen.service", "tcpreen-activated.service"] {
+        let command = setting(unit, "ExecStart").concat();
+        assert!(command.contains(" --append -o /var/log/tcpreen/"), "{unit}: {command}");
+        let prevented = setting(unit, "RestartPreventExitStatus").concat();
+        for status in ["64", "74", "77", "78"] {
+            assert!(prevented.split(' ').any(|it| it == status), "{unit}: {prevented}");
+        }
+        assert!(!prevented.split(' ').any(|it| it == "68"), "{unit}: a name that is not known yet");
+    }
+    let after = setting("tcpreen.service", "After").join(" ");
+    assert!(after.split(' ').any(|it| it == "nss-lookup.target"), "{after}");
+    let number = |name| -> u32 { setting("tcpreen.service", name).concat().parse().expect("a number") };
+    let (every, within, times) =
+        (number("RestartSec"), number("StartLimitIntervalSec"), number("StartLimitBurst"));
+    assert!(every * times > 60 && within > every, "{every} {within} {times}");
+    // Each client of the third unit has a file of its own.
+    assert!(setting("tcpreen@.service", "ExecStart").concat().contains("%%t-%%a-%%p"));
+}
+
 /// systemd complains about programs that are not installed; any other complaint fails the test.
 #[test]
 fn systemd_accepts_the_units() {

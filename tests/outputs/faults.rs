@@ -51,6 +51,33 @@ fn what_the_disk_says_is_told_once_and_remembered() {
     }
 }
 
+/// Not the controlling one, whose end is a signal.
+#[test]
+fn a_terminal_that_goes_away_is_an_error_of_the_output() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let Bridged { mut client, mut server, tcpreen } =
+        bridge(|it| it.args(["-v"]).output(scratch.path("record")).stdout(terminal.slave));
+    client.send("words");
+    server.expect("words");
+    until("the record", || scratch.record("record").contains("<<< words").then_some(()));
+    drop(terminal.master);
+    client.try_send("more");
+    client.expect_hang_up();
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 74, "{outcome:?}");
+    assert_eq!(
+        outcome.stderr.matches("Log file error: Input/output error (standard output)").count(),
+        1,
+        "{outcome:?}"
+    );
+    let record = scratch.record("record");
+    assert!(record.ends_with("an output cannot be written any more.\nEnd of transmission.\n"), "{record}");
+}
+
 /// NFS without its lock daemon, and some FUSE servers.
 #[test]
 fn a_file_system_without_locks_is_written_without() {

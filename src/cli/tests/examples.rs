@@ -32,6 +32,17 @@ fn arguments(command: &str) -> Vec<OsString> {
     ours.map(|word| word.trim_matches('\'').into()).collect()
 }
 
+/// A reader who copies an example does not open a port to the world, except in those that are about that.
+#[test]
+fn examples_of_the_readme_are_for_this_host() {
+    let open: Vec<String> = in_the_readme()
+        .into_iter()
+        .filter(|command| !["--read", "--diff", "--replay", "--help"].iter().any(|it| command.contains(it)))
+        .filter(|command| !command.contains("127.0.0.1:8080") && !command.contains("-a 127.0.0.1"))
+        .collect();
+    assert_eq!(open, ["tcpreen -u nobody -s backend 80 80"]);
+}
+
 #[test]
 fn every_command_line_in_the_documents_makes_sense() {
     let (manual, readme) = (in_the_manual(), in_the_readme());
