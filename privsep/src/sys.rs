@@ -42,7 +42,13 @@ const CONTROL_WORDS: usize = 4;
 /// Size of the control buffer for the maximum number of descriptors that the kernel accepts in one message
 /// (`SCM_MAX_FD`). Descriptors that do not fit are closed by the kernel in the receiving thread, which may
 /// block on their peer.
-const CONTROL_WORDS_MOST: usize = (16 + 253 * size_of::<RawFd>()).div_ceil(8);
+const CONTROL_WORDS_MOST: usize = (16 + MOST_RIGHTS * size_of::<RawFd>()).div_ceil(8);
+
+/// Size of the control data of a time stamp: a header and two words.
+const STAMP_WORDS: usize = 4;
+
+/// Maximum number of descriptors that the kernel accepts in one message (`SCM_MAX_FD`).
+pub const MOST_RIGHTS: usize = 253;
 
 /// A descriptor received from another process. Unless it is accepted, it is closed without blocking.
 ///
@@ -125,21 +131,55 @@ fn receive_into(
     control: &mut [MaybeUninit<u64>],
     flags: libc::c_int,
 ) -> io::Result<Received> {
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut fds: Fds = [const { None }; MAX_FDS];
+    let (mut count, mut fits) = (0, true);
+    let raw = receive_each(socket, &mut [part_of(buffer)], control, flags, |fd| {
+        let fd = ForeignFd::from(fd);
+        match fds.get_mut(count) {
+            Some(slot) => *slot = Some(fd),
+            None => fits = false,
+        }
+        count += 1;
+    })?;
+    let whole = raw.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0;
+    Ok(Received { bytes: raw.bytes, fds, intact: whole && fits && !raw.has_others })
+}
+
+fn part_of(buffer: &mut [u8]) -> libc::iovec {
+    libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }
+}
+
+/// Result of a `recvmsg`, besides its descriptors.
+struct RawReceived {
+    bytes: usize,
+    /// `msg_flags`
+    flags: libc::c_int,
+    /// There was control data besides descriptors.
+    has_others: bool,
+}
+
+/// Receives one message. Each descriptor is owned before anything else is looked at.
+fn receive_each(
+    socket: BorrowedFd<'_>,
+    parts: &mut [libc::iovec],
+    control: &mut [MaybeUninit<u64>],
+    flags: libc::c_int,
+    mut each: impl FnMut(OwnedFd),
+) -> io::Result<RawReceived> {
     // SAFETY: msghdr is plain data for which zero is valid on every platform.
     let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    header.msg_iov = &raw mut part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of_val(control) as _;
-    // SAFETY: header points at live buffers of the lengths it states, for the time of the call; the kernel writes
-    // the control buffer before it sets msg_controllen.
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = parts.len() as _;
+    if !control.is_empty() {
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(control) as _;
+    }
+    // SAFETY: header points at live buffers of the lengths it states, for the time of the call, or at memory that the
+    // kernel cannot write; it writes the control buffer before it sets msg_controllen.
     let bytes = check_size(unsafe {
         libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags | libc::MSG_CMSG_CLOEXEC)
     })?;
-    let mut fds: Fds = [const { None }; MAX_FDS];
-    let mut intact = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0;
-    let mut count = 0;
+    let mut has_others = false;
     // SAFETY: the kernel filled header and control; the CMSG_ functions walk within msg_controllen.
     let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
     while !cmsg.is_null() {
@@ -152,21 +192,79 @@ fn receive_into(
             let payload = length.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
             for index in 0..payload / size_of::<RawFd>() {
                 // SAFETY: the kernel wrote that many descriptors there, and they are ours alone from now on.
-                let fd = unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) };
-                let fd = ForeignFd::from(fd);
-                match fds.get_mut(count) {
-                    Some(slot) => *slot = Some(fd),
-                    None => intact = false,
-                }
-                count += 1;
+                each(unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) });
             }
         } else {
-            intact = false;
+            has_others = true;
         }
         // SAFETY: as above.
         cmsg = unsafe { libc::CMSG_NXTHDR(&raw const header, cmsg) };
     }
-    Ok(Received { bytes, fds, intact })
+    Ok(RawReceived { bytes, flags: header.msg_flags, has_others })
+}
+
+/// Bytes of a Unix socket with the descriptors that came with them. These are not judged: they are for another process.
+#[derive(Debug)]
+pub struct Rights {
+    pub bytes: usize,
+    pub fds: Vec<OwnedFd>,
+    /// More descriptors came than there was room for; the kernel has closed them.
+    pub is_cut: bool,
+    /// A message was longer than the buffer.
+    pub is_too_long: bool,
+    /// Control data besides descriptors came with it: with `SO_TIMESTAMP`, every message has some, and the end of the
+    /// stream has none.
+    pub is_stamped: bool,
+}
+
+/// Receives bytes and at most [`MOST_RIGHTS`] descriptors.
+pub fn receive_rights(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Rights> {
+    let mut fds = Vec::new();
+    let mut control = [const { MaybeUninit::uninit() }; CONTROL_WORDS_MOST + STAMP_WORDS];
+    let parts = &mut [part_of(buffer)];
+    let raw = receive_each(socket, parts, &mut control, libc::MSG_DONTWAIT, |fd| fds.push(fd))?;
+    Ok(Rights {
+        bytes: raw.bytes,
+        fds,
+        is_cut: raw.flags & libc::MSG_CTRUNC != 0,
+        is_too_long: raw.flags & libc::MSG_TRUNC != 0,
+        is_stamped: raw.has_others,
+    })
+}
+
+/// Receives bytes without descriptors, which the kernel closes; returns whether there were any.
+pub fn receive_without_rights(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    let raw = receive_each(socket, &mut [part_of(buffer)], &mut [], libc::MSG_DONTWAIT, drop)?;
+    Ok((raw.bytes, raw.flags & libc::MSG_CTRUNC != 0))
+}
+
+/// Number of bytes that can be received from a Unix stream before those that have descriptors; 0 where the first have
+/// some, and at the end of the stream. At most as many as fit into `room`, which is overwritten.
+///
+/// The kernel returns bytes of several messages at once, up to the end of the first that has descriptors, and does not
+/// tell where that begins. But it copies message by message, and not a part of one where a copy fails: with memory for
+/// all bytes but the last, it returns those before the message that the last one belongs to.
+pub fn bytes_before_rights(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    let seen = receive_each(socket, &mut [part_of(room)], &mut [], flags, drop)?;
+    if seen.flags & libc::MSG_CTRUNC == 0 || seen.bytes == 0 {
+        return Ok(seen.bytes);
+    }
+    let nowhere = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 1 };
+    let parts = &mut [part_of(&mut room[..seen.bytes - 1]), nowhere];
+    match receive_each(socket, parts, &mut [], flags, drop) {
+        Ok(before) => Ok(before.bytes),
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends bytes with descriptors; returns the number of bytes taken, of which the first has the descriptors.
+pub fn send_rights(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
+    assert!(fds.len() <= MOST_RIGHTS, "a message carries at most {MOST_RIGHTS} descriptors");
+    let mut control = [0u64; CONTROL_WORDS_MOST];
+    let numbers = fds.iter().map(AsRawFd::as_raw_fd);
+    send_each(socket, bytes, numbers, &mut control, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
 }
 
 /// Sends one message with descriptors.
@@ -178,33 +276,86 @@ pub fn send(
 ) -> io::Result<()> {
     assert!(fds.len() <= MAX_FDS, "a message carries at most {MAX_FDS} descriptors");
     let mut control = [0u64; CONTROL_WORDS];
+    let numbers = fds.iter().map(AsRawFd::as_raw_fd);
+    let sent = send_each(socket, bytes, numbers, &mut control, flags | libc::MSG_NOSIGNAL)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Sends one message. `control` has room for the header and `fds`.
+fn send_each(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: impl ExactSizeIterator<Item = RawFd>,
+    control: &mut [u64],
+    flags: libc::c_int,
+) -> io::Result<usize> {
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is plain data for which zero is valid.
     let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
-    if !fds.is_empty() {
-        let length = size_of_val(fds);
+    if fds.len() > 0 {
+        let length = fds.len() * size_of::<RawFd>();
+        // SAFETY: CMSG_SPACE only computes.
+        let space = unsafe { libc::CMSG_SPACE(length as u32) } as usize;
+        assert!(space <= size_of_val(control), "room for the descriptors");
         header.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: CMSG_SPACE only computes; MAX_FDS descriptors fit in CONTROL_WORDS.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(length as u32) } as _;
-        // SAFETY: control is large enough for one header and its descriptors, and aligned.
+        header.msg_controllen = space as _;
+        // SAFETY: control is large enough for one header and its descriptors, as asserted, and aligned.
         unsafe {
             let cmsg = libc::CMSG_FIRSTHDR(&raw const header);
             (*cmsg).cmsg_level = libc::SOL_SOCKET;
             (*cmsg).cmsg_type = libc::SCM_RIGHTS;
             (*cmsg).cmsg_len = libc::CMSG_LEN(length as u32) as _;
             let data = libc::CMSG_DATA(cmsg).cast::<RawFd>();
-            for (index, fd) in fds.iter().enumerate() {
-                data.add(index).write_unaligned(fd.as_raw_fd());
+            for (index, fd) in fds.enumerate() {
+                data.add(index).write_unaligned(fd);
             }
         }
     }
     // SAFETY: header points at live buffers for the time of the call.
-    let sent = check_size(unsafe {
-        libc::sendmsg(socket.as_raw_fd(), &raw const header, flags | libc::MSG_NOSIGNAL)
-    })?;
-    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    check_size(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) })
+}
+
+/// Kind of file behind a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    Socket,
+    Regular,
+    /// A file in memory that has no name: `memfd_create(2)`, or removed.
+    Memory,
+    Directory,
+    Pipe,
+    /// A character or block device.
+    Device,
+    /// An object of the kernel's without a file, such as an eventfd.
+    Anonymous,
+}
+
+/// Finds out the kind of file behind a descriptor, without a path and without opening anything.
+pub fn file_kind(fd: BorrowedFd<'_>) -> FileKind {
+    let mut found = MaybeUninit::<libc::stat>::zeroed();
+    // The call itself: libc makes it another one, which takes a path.
+    // SAFETY: the kernel writes one stat, of which libc has the kernel's layout on 64-bit systems.
+    let result = unsafe { libc::syscall(libc::SYS_fstat, fd.as_raw_fd(), found.as_mut_ptr()) };
+    // SAFETY: zero is valid for stat.
+    let found = unsafe { found.assume_init() };
+    match found.st_mode & libc::S_IFMT {
+        _ if result != 0 => FileKind::Anonymous,
+        libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFREG if found.st_nlink == 0 && has_seals(fd) => FileKind::Memory,
+        libc::S_IFREG | libc::S_IFLNK => FileKind::Regular,
+        libc::S_IFDIR => FileKind::Directory,
+        libc::S_IFIFO => FileKind::Pipe,
+        libc::S_IFCHR | libc::S_IFBLK => FileKind::Device,
+        _ => FileKind::Anonymous,
+    }
+}
+
+/// Checks for a file of a file system in memory, which alone have seals.
+fn has_seals(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: reads flags.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) >= 0 }
 }
 
 /// Takes over a descriptor that the process was started with, and none that anything here owns already.
