@@ -67,6 +67,11 @@ impl Config {
     pub(crate) fn has_tcp_info(&self) -> bool {
         self.outputs.iter().any(|output| output.view.format.has_tcp_info())
     }
+
+    /// Sessions are between Unix sockets of packets.
+    pub(crate) fn has_packets(&self) -> bool {
+        self.client.family == Family::UnixPackets
+    }
 }
 
 /// Where the sessions of a run come from.
@@ -162,6 +167,14 @@ pub(crate) enum Family {
     Ipv4,
     Ipv6,
     Unix,
+    /// Unix sockets of packets (`SOCK_SEQPACKET`); of both sides or of none.
+    UnixPackets,
+}
+
+impl Family {
+    pub(crate) fn is_unix(self) -> bool {
+        matches!(self, Family::Unix | Family::UnixPackets)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -314,13 +314,21 @@ pub enum ToZygote {
     Prepare {
         prepare: Prepare,
         reaping: Reaping,
-        /// An output has [`TcpInfo`].
-        tcp_info: bool,
+        workers: WorkersNeed,
     },
     /// Number of additional workers.
     Fork(u32),
     /// Are you there?
     Ping,
+}
+
+/// Permissions that the workers of a run need beside those of all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkersNeed {
+    /// An output has [`TcpInfo`].
+    pub tcp_info: bool,
+    /// Both peers are on Unix sockets, so that descriptors can pass.
+    pub descriptors: bool,
 }
 
 /// Delay with which the zygote reaps workers.
@@ -381,6 +389,8 @@ pub enum Taken {
 pub enum Transport {
     Tcp,
     Unix,
+    /// A Unix socket of packets, which the other peer then has, too.
+    UnixPackets,
 }
 
 /// Parent to logger.
@@ -629,6 +639,13 @@ pub enum Record {
     Passed { from: Side, bytes: u64, time: u64 },
     /// End of this side, with the total number of bytes from it.
     Ended { from: Side, total: u64, time: u64 },
+    /// Descriptors came with the next bytes of this side. For each of them one byte follows in the same message, see
+    /// [`rights`].
+    Descriptors { from: Side, time: u64 },
+    /// Descriptors of this side that the other did not get; 0 where their number is not known.
+    Undelivered { from: Side, count: u32, time: u64 },
+    /// A message without bytes, on a socket of packets.
+    EmptyMessage { from: Side, time: u64 },
     /// The session is over. The totals of the sides that have not ended yet: how many bytes came from client and
     /// server. The last record.
     /// `tcp` is of the connections to client and server, where it is wanted.
@@ -658,6 +675,9 @@ impl Record {
             Record::Data { time, .. }
             | Record::Passed { time, .. }
             | Record::Ended { time, .. }
+            | Record::Descriptors { time, .. }
+            | Record::Undelivered { time, .. }
+            | Record::EmptyMessage { time, .. }
             | Record::Closed { time, .. } => time,
         }
     }
@@ -771,5 +791,6 @@ pub enum Cause {
 
 #[cfg(fuzzing)]
 pub mod fuzz;
+pub mod rights;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@
 //! | worker   | forwards one session                      | opens, connects, binds, forks, executes     |
 //! | converter | parses saved records (`--read`)          | opens, connects, binds, forks, executes     |
 //!
-//! A worker holds three streams on `/dev/null`, its channel, the two sockets and at most two pipes.
+//! A worker holds three streams on `/dev/null`, its channel, the two sockets and at most two pipes; between two Unix
+//! sockets also the descriptors that it is about to pass on, at most 253 in each direction.
 //! All of them run as the same unprivileged user, without capabilities, groups or core dumps, with
 //! `no_new_privs`, not dumpable, each under its own filter below. A call that is not in the table kills
 //! the process.
@@ -151,12 +152,16 @@ pub enum Extra {
     TcpInfo,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
     NssDaemons,
+    /// Zygote: both peers are on Unix sockets, over which descriptors can pass.
+    Descriptors,
     /// Parent: a process waits in the foreground until it listens.
     Background,
     /// Parent: `--pidfile`.
     PidFile,
     /// Parent: a socket of ours has a place in the file system.
     SocketFiles,
+    /// Parent: `-p unix-seqpacket`.
+    Packets,
 }
 
 impl Extra {
@@ -171,9 +176,11 @@ impl Extra {
             Extra::Syslog => SYSLOG,
             Extra::TcpInfo => TCP_INFO,
             Extra::NssDaemons => NSS_DAEMONS,
+            Extra::Descriptors => DESCRIPTORS,
             Extra::Background => BACKGROUND,
             Extra::SocketFiles => SOCKET_FILES,
             Extra::PidFile => PID_FILE,
+            Extra::Packets => PACKETS,
         }
     }
 }
@@ -217,6 +224,10 @@ pub const PRIVATE: u32 = 0o600;
 
 /// Descriptors of a worker.
 pub const WORKER_DESCRIPTORS: u64 = 16;
+
+/// Descriptors of a worker between two Unix sockets: likewise, and those of one message in each direction. More are
+/// never received before these have been passed on and closed.
+pub const LOCAL_WORKER_DESCRIPTORS: u64 = WORKER_DESCRIPTORS + 2 * privsep::sys::MOST_RIGHTS as u64;
 
 /// Address space of the zygote and of each worker, which needs its program and two buffers: one that has been
 /// taken over cannot take the machine's memory from the others.
@@ -303,6 +314,9 @@ const THREADS: &[Allowed] = allow![
 /// A stream that does not block, as both [`PARENT`] and its listeners make them.
 const STREAM: Is = int(libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
 
+/// Likewise, of packets.
+const PACKET: Is = int(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+
 const PARENT: &[Allowed] = allow![
     SYS_accept4(3 is int(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)) => "clients; servers with -l",
     SYS_socket(0 is int(libc::AF_INET), 1 is STREAM, 2 is int(0)) => "to the server; clients with -c",
@@ -329,6 +343,14 @@ const PARENT: &[Allowed] = allow![
 const SOCKET_FILES: &[Allowed] = allow![
     SYS_unlinkat(2 is int(0)) => "our own Unix socket, at the end",
     SYS_newfstatat => "is it still our own",
+];
+
+/// Sockets of packets have peers in the file system alone, or abstract ones.
+const PACKETS: &[Allowed] = allow![
+    SYS_socket(0 is int(libc::AF_UNIX), 1 is PACKET, 2 is int(0)) => seldom "to the server; clients with -c",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TIMESTAMP))
+        => seldom "each message has a time stamp: an empty one is not the end",
+    SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => seldom "room for the longest message",
 ];
 
 /// Likewise.
@@ -621,6 +643,14 @@ const WORKER: &[Allowed] = allow![
 const TCP_INFO: &[Allowed] = allow![
     SYS_getsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_INFO))
         => "round-trip time, retransmissions and rate of a session's connections, at its end",
+];
+
+/// A worker between two Unix sockets passes descriptors on. The record says of what kind they are. The path of a file is
+/// not in it: the system tells that in `/proc` alone, which a worker cannot reach; and no other role gets these
+/// descriptors, because a close of one can wait for a peer. No path is an argument here.
+const DESCRIPTORS: &[Allowed] = allow![
+    SYS_fstat => seldom "is it a socket, a file, a pipe",
+    SYS_fcntl(1 is int(libc::F_GET_SEALS)) => seldom "is it a file in memory",
 ];
 
 /// Saved records, from descriptors that the parent opened.

@@ -25,7 +25,7 @@ use crate::support::skip::{Need, long, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::under_test::binary;
 use crate::support::wait::{until, within};
-use tcpreen::messages::{Reaping, ToLogger, ToResolver, ToZygote};
+use tcpreen::messages::{Reaping, ToLogger, ToResolver, ToZygote, WorkersNeed};
 
 /// Roles that live as long as the bridge.
 const LASTING: [&str; 4] = ["parent", "logger", "resolver", "zygote"];
@@ -334,7 +334,8 @@ fn the_end_of_the_channel_alone_ends_every_role() {
     }
     // The test is the parent, and survives.
     let (zygote, resolver) = (Role::start("zygote"), Role::start("resolver"));
-    zygote.send(&ToZygote::Prepare { prepare: prepare(), reaping: Reaping::AtOnce, tcp_info: false });
+    let workers = WorkersNeed { tcp_info: false, descriptors: false };
+    zygote.send(&ToZygote::Prepare { prepare: prepare(), reaping: Reaping::AtOnce, workers });
     resolver.send(&ToResolver::Prepare(prepare()));
     zygote.expect_ready();
     resolver.expect_ready();

@@ -55,11 +55,11 @@ _tcpreen() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=($(compgen -W "tcp tcp6 unix" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp tcp6 unix unix-seqpacket" -- "${cur}"))
                     return 0
                     ;;
                 -p)
-                    COMPREPLY=($(compgen -W "tcp tcp6 unix" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp tcp6 unix unix-seqpacket" -- "${cur}"))
                     return 0
                     ;;
                 --format)

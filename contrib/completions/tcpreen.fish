@@ -2,7 +2,8 @@ complete -c tcpreen -s a -l accept -l bind -d 'clients come here [default: any I
 complete -c tcpreen -s s -l server -d 'the server\'s host [default: this one]' -r -f -a "(__fish_print_hostnames)"
 complete -c tcpreen -s p -l protocol -d 'protocol of both sides, or SERVER/CLIENT' -r -f -a "tcp\t''
 tcp6\t''
-unix\t''"
+unix\t''
+unix-seqpacket\t''"
 complete -c tcpreen -s f -l format -d 'format of the outputs (-o) that follow' -r -f -a "C\t''
 hex\t''
 count\t''

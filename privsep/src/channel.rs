@@ -227,13 +227,13 @@ pub fn one_fd(fds: Fds) -> Result<ForeignFd, ChannelError> {
     Ok(fd)
 }
 
-/// Returns the descriptors of a message that must have exactly two, both stream sockets.
+/// Returns the descriptors of a message that must have exactly two, both sockets of this type.
 ///
 /// The sender checks that they are connected: by now the peer may have reset one.
-pub fn two_streams(fds: Fds) -> Result<(OwnedFd, OwnedFd), ChannelError> {
+pub fn two_sockets(fds: Fds, kind: SockType) -> Result<(OwnedFd, OwnedFd), ChannelError> {
     let [Some(one), Some(other)] = fds else { return Err(ChannelError::Descriptors) };
-    is_of(&one, SockType::Stream)?;
-    is_of(&other, SockType::Stream)?;
+    is_of(&one, kind)?;
+    is_of(&other, kind)?;
     Ok((one.accept()?, other.accept()?))
 }
 

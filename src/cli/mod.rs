@@ -116,6 +116,9 @@ impl Line {
             return Err(usage(format!("{}: unexpected extra parameter.{hint}", shown(extra))));
         }
         let (client, server) = self.endpoints(&task)?;
+        if is_replay && self.families().0 == Family::UnixPackets {
+            return Err(usage("-p unix-seqpacket: --replay plays streams only.".to_owned()));
+        }
         let (daemon, inetd) = (self.flag("daemon"), self.inetd()?);
         // A daemon has no display to be quiet or verbose on.
         let (display, verbosity) = match daemon {
@@ -238,12 +241,12 @@ impl Line {
             None if approach == Approach::Connect => {
                 return Err(self.complaint("no client port specified with -c option."));
             }
-            None if family == Family::Unix && is_handed => {
+            None if family.is_unix() && is_handed => {
                 // Of any kind of socket.
                 family = Family::Any;
                 OsStr::new("0")
             }
-            None if family == Family::Unix => {
+            None if family.is_unix() => {
                 return Err(self.complaint("no path specified for the Unix socket."));
             }
             None => OsStr::new("0"),

@@ -28,7 +28,7 @@ pub(super) struct Given<'a> {
 /// port, or one of the forms that cannot be one: `HOST:PORT`, `[ADDRESS]:PORT`, `unix:PATH` and
 /// `@NAME`.
 pub(super) fn endpoint(given: Given) -> Result<Endpoint, Failure> {
-    if given.family == Family::Unix {
+    if given.family.is_unix() {
         return unix(&given, given.place);
     }
     let bytes = given.place.as_bytes();
@@ -56,7 +56,7 @@ fn unix(given: &Given, path: &OsStr) -> Result<Endpoint, Failure> {
     }
     Ok(Endpoint {
         approach: given.approach,
-        family: Family::Unix,
+        family: if given.family == Family::UnixPackets { given.family } else { Family::Unix },
         host: None,
         port: Port::Path(path.to_owned()),
     })

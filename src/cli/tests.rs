@@ -413,7 +413,7 @@ fn every_name_of_a_format_and_of_a_protocol() {
         let config = config(&format!("-p {name} 80 81"));
         assert_eq!((config.server.family, config.client.family), (family, family), "{name}");
     }
-    assert_eq!(super::values::protocol_names(), ["tcp", "tcp6", "unix"]);
+    assert_eq!(super::values::protocol_names(), ["tcp", "tcp6", "unix", "unix-seqpacket"]);
 }
 
 #[test]
@@ -561,6 +561,12 @@ fn unix_sockets() {
         }
         assert_eq!((config.server.port, config.client.port), (server, client), "{line}");
     }
+    let packets = config("-p unix-seqpacket /run/x @y");
+    assert_eq!([packets.server.family, packets.client.family], [Family::UnixPackets; 2]);
+    assert_eq!((packets.server.port, packets.client.port), (path("/run/x"), path("@y")));
+    for line in ["-p unix-seqpacket/unix a b", "-p tcp/unix-seqpacket 80 b"] {
+        assert!(error(line).contains("has to be the protocol of both sides."), "{line}");
+    }
     let long = "x".repeat(107);
     assert_eq!(config(&format!("unix:{long} @{long}")).client.port, path(&format!("@{long}")));
     for text in ["unix:", "unix:@", "@", &format!("unix:x{long}"), &format!("@x{long}")] {
@@ -685,7 +691,7 @@ fn an_unknown_name_tells_the_known_ones() {
     );
     assert_eq!(
         error_of(words("-p x 80")).text,
-        format!("x: unknown or unsupported protocol(s).\nProtocols are: tcp tcp6 unix{TRY}")
+        format!("x: unknown or unsupported protocol(s).\nProtocols are: tcp tcp6 unix unix-seqpacket{TRY}")
     );
 }
 
@@ -761,7 +767,7 @@ fn help_fits_the_screen() {
     assert!(help.lines().all(|line| line.chars().count() <= 79), "{help}");
     assert!(
         help.ends_with(
-            "Protocols: tcp tcp6 unix\nFormats: C hex count null raw password strip json pcapng view html\n"
+            "Protocols: tcp tcp6 unix unix-seqpacket\nFormats: C hex count null raw password strip json pcapng view html\n"
         ),
         "{help}"
     );
@@ -829,7 +835,7 @@ proptest! {
             Ok(Action::Run(config)) => {
                 prop_assert!(config.at_once > 0 && !config.connect_timeout.is_zero());
                 for Endpoint { family, port, .. } in [config.server, config.client] {
-                    prop_assert_eq!(family == Family::Unix, matches!(port, Port::Path(_)));
+                    prop_assert_eq!(family.is_unix(), matches!(port, Port::Path(_)));
                 }
             }
             Ok(_) => {}

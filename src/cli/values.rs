@@ -31,7 +31,7 @@ const MOST_SESSIONS: usize = 256;
 
 /// Every protocol name, and what it stands for; the first of each family is the one that is listed.
 /// Case matters, as in 1.4.4.
-pub(super) const PROTOCOLS: [(&str, Family); 9] = [
+pub(super) const PROTOCOLS: [(&str, Family); 10] = [
     ("tcp", Family::Ipv4),
     ("tcpip", Family::Ipv4),
     ("tcp4", Family::Ipv4),
@@ -41,6 +41,7 @@ pub(super) const PROTOCOLS: [(&str, Family); 9] = [
     ("unix", Family::Unix),
     ("local", Family::Unix),
     ("file", Family::Unix),
+    ("unix-seqpacket", Family::UnixPackets),
 ];
 
 /// The names that `--help`, the errors and the completions list.
@@ -93,6 +94,13 @@ pub(super) fn protocol(text: OsString) -> Result<(Family, Family), Failure> {
         Some((server, client)) => by_name(server).zip(by_name(client)),
         None => by_name(text).map(|both| (both, both)),
     });
+    let has_packets = |family| family == Family::UnixPackets;
+    if let Some((server, client)) = families
+        && has_packets(server) != has_packets(client)
+    {
+        let text = shown(&text);
+        return Err(usage(format!("{text}: unix-seqpacket has to be the protocol of both sides.")));
+    }
     families.ok_or_else(|| {
         usage(format!(
             "{}: unknown or unsupported protocol(s).\nProtocols are: {}",

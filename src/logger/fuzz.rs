@@ -148,7 +148,10 @@ fn said_by_a_worker(script: &mut Script<'_>) -> Record {
     let what = script.byte();
     let from = if what & 8 == 0 { Side::Client } else { Side::Server };
     let number = u64::from(script.byte());
-    match what % 4 {
+    match what % 7 {
+        4 => Record::Descriptors { from, time: 0 },
+        5 => Record::Undelivered { from, count: u32::from(what), time: 0 },
+        6 => Record::EmptyMessage { from, time: 0 },
         0 => Record::Passed { from, bytes: number, time: 0 },
         1 => Record::Ended { from, total: number, time: 0 },
         2 => Record::Closed {

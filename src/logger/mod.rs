@@ -25,6 +25,7 @@ mod notice;
 mod opening;
 mod output;
 mod parts;
+mod passed;
 mod pipe;
 mod reader;
 mod rotation;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use privsep::channel::Channel;
 
-use crate::messages::{Cause, End, Name, Record, Side, TcpInfo, ToWorker};
+use crate::messages::{Cause, End, Name, Record, Side, TcpInfo, ToWorker, rights};
 use crate::reason::reason;
 use crate::record::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::signals;
@@ -123,6 +123,7 @@ impl Session {
         match *record {
             Record::Data { from, .. } => self.add(from, payload as u64),
             Record::Passed { from, bytes, .. } => self.add(from, bytes),
+            Record::Descriptors { .. } | Record::Undelivered { .. } | Record::EmptyMessage { .. } => {}
             Record::Ended { from, total, .. } => self.bytes[from as usize] = total,
             Record::Closed { totals, .. } => {
                 for (bytes, total) in self.bytes.iter_mut().zip(totals) {
@@ -189,7 +190,8 @@ impl Session {
     pub(super) fn hold(&mut self, event: Event, bytes: Vec<u8>) -> usize {
         let Some(pending) = &mut self.pending else { return 0 };
         // Twice, because a vector grows by doubling.
-        let size = bytes.len() + 2 * size_of::<Held>();
+        let text = if let Kind::Note(text) = &event.kind { text.len() } else { 0 };
+        let size = bytes.len() + text + 2 * size_of::<Held>();
         pending.size += size;
         pending.held.push(Held { event, bytes });
         size
@@ -233,6 +235,11 @@ impl Session {
             Record::Data { from, .. } => running && payload > 0 && self.may_grow(from),
             // Of nothing there is nothing to tell, which would fill a disk and be counted as no byte.
             Record::Passed { from, bytes, .. } => running && payload == 0 && bytes > 0 && self.may_grow(from),
+            Record::Descriptors { from, .. } => {
+                running && (1..=rights::MOST).contains(&payload) && self.may_grow(from)
+            }
+            Record::Undelivered { .. } => running && payload == 0,
+            Record::EmptyMessage { from, .. } => running && payload == 0 && self.may_grow(from),
             Record::Ended { from, .. } => {
                 let first = !std::mem::replace(&mut self.ended[from as usize], true);
                 running && payload == 0 && first

@@ -108,7 +108,8 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     let sandbox = Sandbox { violation: Violation::Kill, full: true };
     let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };
     let prepare = Prepare { version: VERSION, parent: i32::MAX, identity, sandbox };
-    fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns, tcp_info: true });
+    let workers = WorkersNeed { tcp_info: true, descriptors: true };
+    fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns, workers });
     fits(ToWorker::Recorded { steps: u64::MAX });
     fits(ToWorker::Session {
         need: Need::Bytes,

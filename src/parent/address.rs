@@ -95,7 +95,7 @@ fn without_resolver(endpoint: &Endpoint) -> Result<Option<Vec<Host>>, Failure> {
         return Ok(Some(match endpoint.family {
             Family::Ipv4 => vec![v4],
             Family::Ipv6 => vec![v6],
-            Family::Any | Family::Unix => vec![v4, v6],
+            Family::Any | Family::Unix | Family::UnixPackets => vec![v4, v6],
         }));
     };
     if let Some(number) = number(name) {
@@ -161,7 +161,7 @@ fn interface(name: &str, family: Family) -> Option<Vec<Host>> {
         .filter(|host| match family {
             Family::Ipv4 => host.ip.is_ipv4(),
             Family::Ipv6 => host.ip.is_ipv6(),
-            Family::Any | Family::Unix => true,
+            Family::Any | Family::Unix | Family::UnixPackets => true,
         })
         .collect();
     found.sort_by_key(|host| host.ip.is_ipv6());
@@ -183,7 +183,7 @@ pub(super) fn question(endpoint: &Endpoint) -> Find {
         Port::Dynamic | Port::Path(_) => None,
     };
     let family = match endpoint.family {
-        Family::Any | Family::Unix => FindFamily::Any,
+        Family::Any | Family::Unix | Family::UnixPackets => FindFamily::Any,
         Family::Ipv4 => FindFamily::Ipv4,
         Family::Ipv6 => FindFamily::Ipv6,
     };

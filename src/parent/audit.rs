@@ -15,7 +15,7 @@ use crate::exit::{Failure, Status};
 use crate::format::Format;
 use crate::messages::{Hangup, Taken};
 use crate::nsswitch;
-use crate::policy::{Extra, Role, WORKER_DESCRIPTORS};
+use crate::policy::{Extra, LOCAL_WORKER_DESCRIPTORS, Role, WORKER_DESCRIPTORS};
 
 /// Prints the policy.
 pub(super) fn print(config: &Config, start: Start) -> Result<u8, Failure> {
@@ -62,6 +62,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Background, config.daemon),
             (Extra::SocketFiles, sockets),
             (Extra::PidFile, config.pidfile.is_some()),
+            (Extra::Packets, config.has_packets()),
         ],
         Role::Logger => vec![
             (Extra::SessionFiles, files().any(series)),
@@ -73,10 +74,17 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],
-        Role::Zygote => vec![(Extra::TcpInfo, config.has_tcp_info())],
+        Role::Zygote => {
+            vec![(Extra::TcpInfo, config.has_tcp_info()), (Extra::Descriptors, is_local(config))]
+        }
         Role::Converter => Vec::new(),
     };
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
+}
+
+/// Checks whether both peers are on Unix sockets, as far as the command line says.
+fn is_local(config: &Config) -> bool {
+    [&config.client, &config.server].into_iter().all(|endpoint| matches!(endpoint.port, Port::Path(_)))
 }
 
 fn shows_view_on_terminal(output: &config::Output) -> bool {
@@ -107,7 +115,7 @@ fn section(role: Role, identity: Identity, extras: &[Extra]) -> String {
     };
     line("user", user(identity));
     line("capabilities", "none, and no_new_privs".into());
-    line("limits", limits_of(role));
+    line("limits", limits_of(role, extras));
     line(
         "memory",
         "never executable once writable (Linux 6.3); code and constants sealed (Linux 6.10)".into(),
@@ -137,11 +145,15 @@ fn user(identity: Identity) -> String {
     }
 }
 
-fn limits_of(role: Role) -> String {
+fn limits_of(role: Role, extras: &[Extra]) -> String {
     let mut limits = vec!["RLIMIT_CORE 0".to_owned()];
     limits.extend(role.limits().iter().map(|(resource, value)| format!("{resource:?} {value}")));
     match role {
-        Role::Zygote => limits.push(format!("in workers RLIMIT_NPROC 0, RLIMIT_NOFILE {WORKER_DESCRIPTORS}")),
+        Role::Zygote => {
+            let is_local = extras.contains(&Extra::Descriptors);
+            let most = if is_local { LOCAL_WORKER_DESCRIPTORS } else { WORKER_DESCRIPTORS };
+            limits.push(format!("in workers RLIMIT_NPROC 0, RLIMIT_NOFILE {most}"));
+        }
         Role::Resolver => limits.push("in lookups RLIMIT_NPROC 0".to_owned()),
         Role::Parent | Role::Logger | Role::Converter => {}
     }

@@ -52,6 +52,7 @@ pub(super) fn close<H: Hooks>(
         (Extra::Background, background),
         (Extra::SocketFiles, !places.is_empty()),
         (Extra::PidFile, pidfile.is_some()),
+        (Extra::Packets, config.has_packets()),
     ]
     .into_iter()
     .filter_map(|(extra, needed)| needed.then_some(extra))

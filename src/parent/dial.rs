@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{SockFlag, SockProtocol, SockType, connect, socket};
+use nix::sys::socket::{SockFlag, SockProtocol, connect, socket};
 
 use super::own::OwnListeners;
-use super::socket::{self, family_of, keep_urgent_bytes, local_of, peer_of, pending_error, with_sockaddr};
-use crate::config::Keepalive;
+use super::socket::{
+    self, SocketOptions, family_of, keep_urgent_bytes, local_of, peer_of, pending_error, prepare_packets,
+    with_sockaddr,
+};
 use crate::messages::Address;
 use crate::reason::reason;
 
@@ -28,7 +30,7 @@ const LONGEST_RETRY: Duration = Duration::from_millis(100);
 pub(super) struct DialOptions {
     /// `--connect-timeout`
     pub(super) timeout: Duration,
-    pub(super) keepalive: Keepalive,
+    pub(super) sockets: SocketOptions,
     pub(super) own: OwnListeners,
 }
 
@@ -69,6 +71,9 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn reason(self) -> String {
         match self {
+            Refusal::System(errno @ Errno::EPROTOTYPE) => {
+                format!("{}: -p unix is for streams, -p unix-seqpacket for packets", reason(errno as i32))
+            }
             Refusal::System(errno) => reason(errno as i32),
             Refusal::OwnListener => "this program listens there itself".into(),
         }
@@ -151,10 +156,10 @@ impl Dial {
     /// Looks at every attempt; the first that stands wins, and the others are closed unused with `self`.
     fn examine_all(&mut self, now: Instant) -> Option<(OwnedFd, Address)> {
         for mut attempt in std::mem::take(&mut self.attempts) {
-            match attempt.examine(&self.options.own, now) {
+            match attempt.examine(&self.options, now) {
                 Verdict::Pending => self.attempts.push(attempt),
                 Verdict::Connected(socket, address) => {
-                    socket::set_tcp_options(&socket, &address, self.options.keepalive);
+                    socket::set_tcp_options(&socket, &address, self.options.sockets.keepalive);
                     return Some((socket, address));
                 }
                 Verdict::Refused(refusal) => {
@@ -189,10 +194,10 @@ impl Dial {
 }
 
 impl Attempt {
-    fn examine(&mut self, own: &OwnListeners, now: Instant) -> Verdict {
+    fn examine(&mut self, options: &DialOptions, now: Instant) -> Verdict {
         match &self.state {
             State::Paused(until) if *until > now => return Verdict::Pending,
-            State::Paused(_) => match self.start(own) {
+            State::Paused(_) => match self.start(options) {
                 Ok(socket) => self.state = State::Connecting(socket),
                 Err(Refusal::System(errno)) if is_shortage(errno) => {
                     self.state = State::Paused(now + self.retry);
@@ -206,19 +211,22 @@ impl Attempt {
         let State::Connecting(socket) = &self.state else { return Verdict::Pending };
         match self.state_of(socket) {
             Ok(None) => Verdict::Pending,
-            Ok(Some(peer)) => self.accept(peer, own),
+            Ok(Some(peer)) => self.accept(peer, &options.own),
             Err(errno) => Verdict::Refused(Refusal::System(errno)),
         }
     }
 
-    fn start(&self, own: &OwnListeners) -> Result<OwnedFd, Refusal> {
-        if own.leads_back(&self.address, None) {
+    fn start(&self, options: &DialOptions) -> Result<OwnedFd, Refusal> {
+        if options.own.leads_back(&self.address, None) {
             return Err(Refusal::OwnListener);
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(family_of(&self.address), SockType::Stream, flags, None::<SockProtocol>)
+        let socket = socket(family_of(&self.address), options.sockets.kind(), flags, None::<SockProtocol>)
             .map_err(Refusal::System)?;
-        keep_urgent_bytes(&socket);
+        match options.sockets.packets {
+            true => prepare_packets(&socket),
+            false => keep_urgent_bytes(&socket),
+        }
         match with_sockaddr(&self.address, |to| connect(socket.as_raw_fd(), to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
             Err(errno) => Err(Refusal::System(errno)),

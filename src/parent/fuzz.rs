@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::identity::Start;
 use super::listener::Listener;
 use super::roles::Running;
+use super::socket::SocketOptions;
 use super::supervisor::{Backlog, Peers, Roles, Supervisor};
 use crate::cli::{self, Action, Circumstances};
 use crate::config::Config;
@@ -55,9 +56,11 @@ fn play(data: &[u8], config: &Config) {
     let server = UnixListener::bind_addr(&address(&servers)).expect("a listener");
     let [client_address, server_address] =
         [&ours, &servers].map(|name| Address::Unix(format!("@{name}").into_bytes()));
-    let client_listener =
-        Listener::bind(std::slice::from_ref(&client_address), crate::config::Keepalive::Off)
-            .expect("a listener");
+    let client_listener = Listener::bind(
+        std::slice::from_ref(&client_address),
+        SocketOptions { keepalive: crate::config::Keepalive::Off, packets: false },
+    )
+    .expect("a listener");
     let clients: Vec<_> = (0..script.byte() % 3)
         .map(|_| UnixStream::connect_addr(&address(&ours)).expect("a client"))
         .collect();

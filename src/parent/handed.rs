@@ -15,7 +15,7 @@ use privsep::sys;
 
 use super::address::failure;
 use super::listener::Listener;
-use super::socket::{address_of, peer_of};
+use super::socket::{SocketOptions, address_of, peer_of};
 use crate::config::{Approach, Config, Endpoint};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Side};
@@ -107,8 +107,8 @@ impl Handed {
     }
 
     /// Determines its type.
-    fn open(self) -> Result<Door, Failure> {
-        let here = self.stream_socket()?;
+    fn open(self, kind: SockType) -> Result<Door, Failure> {
+        let here = self.socket(kind)?;
         let told = |errno: Errno| self.refused(&format!("is of no use: {}", reason(errno as i32)));
         // The flags are shared with the process that passed it, which does not depend on them.
         let flags = fcntl(&self.fd, FcntlArg::F_GETFL).map_err(told)?;
@@ -126,8 +126,8 @@ impl Handed {
         }
     }
 
-    /// Returns the local address of a supported stream socket.
-    fn stream_socket(&self) -> Result<Address, Failure> {
+    /// Returns the local address of a supported socket.
+    fn socket(&self, kind: SockType) -> Result<Address, Failure> {
         let mode = fstat(&self.fd).map_or(0, |found| found.st_mode);
         match SFlag::from_bits_truncate(mode) & SFlag::S_IFMT {
             SFlag::S_IFSOCK => {}
@@ -139,12 +139,21 @@ impl Handed {
             _ => return Err(self.wrong_kind("no socket")),
         }
         match getsockopt(&self.fd, sockopt::SockType) {
-            Ok(SockType::Stream) => {}
+            Ok(found) if found == kind => {}
+            Ok(SockType::Stream) => {
+                return Err(self.refused("is a stream socket, and -p says unix-seqpacket"));
+            }
+            Ok(SockType::SeqPacket) => {
+                return Err(self.wrong_kind("a socket for packets (-p unix-seqpacket)"));
+            }
             Ok(SockType::Datagram) => return Err(self.wrong_kind("a datagram socket")),
             _ => return Err(self.wrong_kind("a socket for packets")),
         }
         match getsockname::<SockaddrStorage>(self.fd.as_raw_fd()) {
-            Ok(name) if name.family().is_some_and(is_bridged) => Ok(address_of(&name)),
+            Ok(name) if name.family() == Some(AddressFamily::Unix) => Ok(address_of(&name)),
+            Ok(name) if kind == SockType::Stream && name.family().is_some_and(is_bridged) => {
+                Ok(address_of(&name))
+            }
             _ => Err(self.wrong_kind("a socket of another family")),
         }
     }
@@ -163,7 +172,7 @@ pub(super) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<Doors, Fa
             one.refused(&format!("is the second one for the {}", side_name(side))),
             one.refused("is connected: only a client can come that way"),
         );
-        match (side, one.open()?) {
+        match (side, one.open(SocketOptions::of(config).kind())?) {
             (Side::Client, door) if doors.client.is_none() => doors.client = Some(door),
             (Side::Server, Door::Listening(listener)) if doors.server.is_none() => {
                 doors.server = Some(listener);

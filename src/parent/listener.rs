@@ -13,8 +13,7 @@ use nix::sys::socket::{
 };
 
 use super::own_file::{OwnFile, Place};
-use super::socket::{address_of, family_of, prepare, with_sockaddr};
-use crate::config::Keepalive;
+use super::socket::{SocketOptions, address_of, family_of, prepare, with_sockaddr};
 use crate::messages::Address;
 
 /// A socket that accepts peers. Dropping it removes the file of a Unix socket.
@@ -39,10 +38,10 @@ impl Listener {
     }
 
     /// Binds to the first address that works. Accepted connections have the options of [`prepare`].
-    pub(super) fn bind(addresses: &[Address], keepalive: Keepalive) -> Result<Listener, Errno> {
+    pub(super) fn bind(addresses: &[Address], options: SocketOptions) -> Result<Listener, Errno> {
         let mut last = Errno::EADDRNOTAVAIL;
         for address in addresses {
-            match Listener::bind_one(address, keepalive) {
+            match Listener::bind_one(address, options) {
                 Ok(listener) => return Ok(listener),
                 // Retries only for a family that this machine lacks: a port in use must not move the listener
                 // elsewhere.
@@ -53,10 +52,10 @@ impl Listener {
         Err(last)
     }
 
-    fn bind_one(address: &Address, keepalive: Keepalive) -> Result<Listener, Errno> {
+    fn bind_one(address: &Address, options: SocketOptions) -> Result<Listener, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(family_of(address), SockType::Stream, flags, None::<SockProtocol>)?;
-        prepare(&socket, address, keepalive);
+        let socket = socket(family_of(address), options.kind(), flags, None::<SockProtocol>)?;
+        prepare(&socket, address, options);
         if let Address::V6 { host, .. } = address {
             // `::` includes IPv4, whatever the system's default.
             setsockopt(&socket, sockopt::Ipv6V6Only, &!host.is_unspecified())?;

@@ -12,10 +12,11 @@ use super::identity::Start;
 use super::listener::Listener;
 use super::no_user;
 use super::own::OwnListeners;
+use super::socket::SocketOptions;
 use super::supervisor::Peers;
-use crate::config::{Approach, Config, Endpoint, Keepalive, Port};
+use crate::config::{Approach, Config, Endpoint, Port};
 use crate::exit::{Failure, Status};
-use crate::messages::Address;
+use crate::messages::{Address, Transport};
 use crate::reason::reason;
 
 /// The first client, if it is already connected.
@@ -32,7 +33,7 @@ pub(super) fn prepare(
     let Addresses { client, server } = addresses;
     let listen = |endpoint: &Endpoint, addresses: &[Address], door: Option<Listener>| match door {
         Some(listener) => handed::check(endpoint, addresses, &listener.address).map(|()| Some(listener)),
-        None => bind(endpoint, addresses, config.keepalive, start, identity),
+        None => bind(endpoint, addresses, SocketOptions::of(config), start, identity),
     };
     let (client_listener, first_client) = match doors.client {
         Some(Door::Client { socket, client: peer, here }) => {
@@ -49,11 +50,21 @@ pub(super) fn prepare(
     Ok((Peers { client, server, client_listener, server_listener }, first_client))
 }
 
+/// Checks whether both peers are on Unix sockets, over which descriptors pass.
+pub(super) fn are_local(peers: &Peers, first_client: Option<&(OwnedFd, Address)>) -> bool {
+    let here = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address.clone());
+    let client = first_client.map(|(_, address)| address.clone());
+    let client = client.or_else(|| here(&peers.client_listener)).or_else(|| peers.client.first().cloned());
+    let server = here(&peers.server_listener).or_else(|| peers.server.first().cloned());
+    let is_unix = |address: &Address| address.transport() != Transport::Tcp;
+    [client, server].iter().all(|address| address.as_ref().is_some_and(is_unix))
+}
+
 /// Listens if the peer connects to this side.
 fn bind(
     endpoint: &Endpoint,
     addresses: &[Address],
-    keepalive: Keepalive,
+    options: SocketOptions,
     start: Start,
     identity: Identity,
 ) -> Result<Option<Listener>, Failure> {
@@ -61,8 +72,8 @@ fn bind(
         return Ok(None);
     }
     let bound = match &endpoint.port {
-        Port::Path(path) => bind_file(Path::new(path), addresses, keepalive, start, identity)?,
-        _ => start.with_privilege(|| Listener::bind(addresses, keepalive)).map_err(no_user)?,
+        Port::Path(path) => bind_file(Path::new(path), addresses, options, start, identity)?,
+        _ => start.with_privilege(|| Listener::bind(addresses, options)).map_err(no_user)?,
     };
     bound.map(Some).map_err(|errno| {
         let error = errno.into();
@@ -86,15 +97,15 @@ const RESERVED: &str = "Ports below 1024 are reserved. Three ways: start tcpreen
 fn bind_file(
     path: &Path,
     addresses: &[Address],
-    keepalive: Keepalive,
+    options: SocketOptions,
     start: Start,
     identity: Identity,
 ) -> Result<Result<Listener, Errno>, Failure> {
-    let bound = start.as_user(identity, || Listener::bind(addresses, keepalive)).map_err(no_user)?;
+    let bound = start.as_user(identity, || Listener::bind(addresses, options)).map_err(no_user)?;
     let is_abstract = path.as_os_str().as_encoded_bytes().starts_with(b"@");
     match bound {
         Err(Errno::EACCES | Errno::EPERM) if start == Start::Root && !is_abstract => {
-            start.with_privilege(|| Listener::bind(addresses, keepalive)).map_err(no_user)
+            start.with_privilege(|| Listener::bind(addresses, options)).map_err(no_user)
         }
         bound => Ok(bound),
     }

@@ -49,7 +49,7 @@ use privsep::sys::{self, Alone};
 use crate::config::{Config, Output, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
-use crate::messages::{Level, ToLogger};
+use crate::messages::{Level, ToLogger, WorkersNeed};
 use crate::policy::Role;
 use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
@@ -199,7 +199,11 @@ fn bridge<H: Hooks>(
     let logger = starter.logger(&config, names, hangup, backlog, &descriptors)?;
     // Closed so that the reader of a pipe sees its end when the logger exits.
     drop(descriptors);
-    let zygote = starter.zygote(&config)?;
+    let workers = WorkersNeed {
+        tcp_info: config.has_tcp_info(),
+        descriptors: meeting::are_local(&peers, first_client.as_ref()),
+    };
+    let zygote = starter.zygote(config.at_once, workers)?;
     let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
     cages.push((Role::Logger, cage));
     if let Some(player) = &player {

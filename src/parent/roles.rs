@@ -31,6 +31,7 @@ use crate::exit::{Failure, Status};
 use crate::messages::{
     Ear, FromConverter, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping,
     Recording, Sandbox, Sharing, Taken, ToConverter, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
+    WorkersNeed,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -204,14 +205,10 @@ impl Starter<'_> {
         Ok((converter, loggers))
     }
 
-    pub(super) fn zygote(&self, config: &Config) -> Result<Running<ToZygote>, Failure> {
+    pub(super) fn zygote(&self, at_once: u32, workers: WorkersNeed) -> Result<Running<ToZygote>, Failure> {
         let zygote = self.start(Role::Zygote, Streams::Null, &[])?;
-        let reaping = if config.at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
-        zygote.send(&ToZygote::Prepare {
-            prepare: self.prepare(),
-            reaping,
-            tcp_info: config.has_tcp_info(),
-        })?;
+        let reaping = if at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
+        zygote.send(&ToZygote::Prepare { prepare: self.prepare(), reaping, workers })?;
         Ok(zygote)
     }
 }

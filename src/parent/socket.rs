@@ -6,15 +6,37 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, getpeername,
+    AddressFamily, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, getpeername,
     getsockname, setsockopt, sockopt,
 };
 
-use crate::config::Keepalive;
+use crate::config::{Config, Keepalive};
 use crate::messages::Address;
 
 /// Number of unanswered probes after which a peer counts as lost, with `--keepalive TIME`.
 const KEEPALIVE_PROBES: u32 = 3;
+
+/// Options of the sockets of a run.
+#[derive(Clone, Copy)]
+pub(super) struct SocketOptions {
+    pub(super) keepalive: Keepalive,
+    /// `SOCK_SEQPACKET`
+    pub(super) packets: bool,
+}
+
+impl SocketOptions {
+    pub(super) fn of(config: &Config) -> SocketOptions {
+        SocketOptions { keepalive: config.keepalive, packets: config.has_packets() }
+    }
+
+    pub(super) fn kind(self) -> SockType {
+        if self.packets { SockType::SeqPacket } else { SockType::Stream }
+    }
+}
+
+/// Room for a message in the socket of a peer: as long as the longest that a worker can record. The kernel takes as
+/// much of it as `net.core.wmem_max` allows, and doubles it.
+const PACKET_ROOM: usize = 256 * 1024;
 
 pub(super) fn family_of(address: &Address) -> AddressFamily {
     match address {
@@ -80,9 +102,19 @@ pub(super) fn local_of(socket: &OwnedFd) -> Result<Address, Errno> {
 ///
 /// Accepted sockets inherit all of them from their listener. Options set once there are not set again for each
 /// session: each such call runs the seccomp filter.
-pub(super) fn prepare(socket: &OwnedFd, address: &Address, keepalive: Keepalive) {
+pub(super) fn prepare(socket: &OwnedFd, address: &Address, options: SocketOptions) {
+    if options.packets {
+        return prepare_packets(socket);
+    }
     keep_urgent_bytes(socket);
-    set_tcp_options(socket, address, keepalive);
+    set_tcp_options(socket, address, options.keepalive);
+}
+
+/// Sets the options of a socket of packets, which it does not inherit. Each message gets a time stamp, by which a worker
+/// can tell an empty one from the end.
+pub(super) fn prepare_packets(socket: &OwnedFd) {
+    let _ = setsockopt(socket, sockopt::ReceiveTimestamp, &true);
+    let _ = setsockopt(socket, sockopt::SndBuf, &PACKET_ROOM);
 }
 
 /// The options of [`prepare`] that a connection may get after its first bytes.

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::flow::{Buffer, Ends, Flow, Pool, Step, report};
 use super::idle::Idle;
+use super::local::report_undelivered;
 use super::loss::Losses;
 use super::receipt::{Heard, Receipts};
 use super::transport::Peer;
@@ -66,11 +67,11 @@ impl<'a> Bridge<'a> {
         buffers: [Buffer; 2],
     ) -> Bridge<'a> {
         let Terms { need, limit, idle, receipts, tcp_info } = terms;
-        let flow = |from| Flow::new(from, need, limit.is_some());
+        let flow = |from| Flow::new(from, &peers[from as usize], need, limit.is_some());
         Bridge {
             channel,
-            peers,
             flows: SIDES.map(flow),
+            peers,
             pool: Pool::new(buffers),
             limit,
             full: limit == Some(0),
@@ -100,7 +101,7 @@ impl<'a> Bridge<'a> {
             }
             if channel.is_empty()
                 && (client | server).is_empty()
-                && !(self.drains(0) || self.drains(1))
+                && !(self.drains(0) || self.drains(1) || self.awaits_record())
                 && let Some(cause) = self.overdue()
             {
                 return Ok(cause);
@@ -152,11 +153,13 @@ impl<'a> Bridge<'a> {
         if self.drains(0) || self.drains(1) {
             return PollTimeout::ZERO;
         }
-        if self.awaits_record() {
-            return PollTimeout::NONE;
-        }
-        let patience = self.is_delivering().then(|| self.losses.waiting_since() + GRACE);
-        let due = [patience, self.idle.next_look()].into_iter().flatten().min();
+        let resumes = self.flows.iter().filter_map(Flow::resumes).min();
+        let due = if self.awaits_record() {
+            resumes
+        } else {
+            let patience = self.is_delivering().then(|| self.losses.waiting_since() + GRACE);
+            [patience, self.idle.next_look(), resumes].into_iter().flatten().min()
+        };
         let Some(due) = due else { return PollTimeout::NONE };
         // Rounded up: a time-out that ends early would be followed by others of no time at all.
         let rest = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -226,7 +229,8 @@ impl<'a> Bridge<'a> {
     /// Checks whether the flow to side `index` has data that may be forwarded.
     fn writes(&self, index: usize) -> bool {
         let flow = &self.flows[1 - index];
-        !flow.is_empty() && !flow.awaits_record(&self.receipts)
+        let may_resume = flow.resumes().is_none_or(|resumes| resumes <= Instant::now());
+        !flow.is_empty() && !flow.awaits_record(&self.receipts) && may_resume
     }
 
     fn interest(&self, index: usize) -> PollFlags {
@@ -306,7 +310,10 @@ impl<'a> Bridge<'a> {
             Ok(Step::Ended) => return self.end(index),
             Ok(Step::SourceFailed(errno)) => {
                 self.lose(index, Some(errno));
-                self.flows[index].cut();
+                // A socket of packets reports a reset before the messages that came before it.
+                if !(errno == Errno::ECONNRESET && self.peers[index].has_packets()) {
+                    self.flows[index].cut();
+                }
             }
             Ok(Step::SinkFailed(errno)) => self.lose(1 - index, Some(errno)),
             Err(error) => {
@@ -337,7 +344,13 @@ impl<'a> Bridge<'a> {
 
     /// Gives up the flow `index`: its receiver is gone, and its sender learns of that where there is a way.
     fn abandon(&mut self, index: usize) {
-        self.flows[index].abandon(&mut self.pool);
+        let undelivered = self.flows[index].abandon(&mut self.pool);
+        // A channel that is broken shows itself with the next record.
+        let _ = report_undelivered(
+            SIDES[index],
+            undelivered,
+            &ends(self.channel, &self.receipts, &self.peers, index),
+        );
         self.peers[index].refuse();
     }
 
@@ -350,6 +363,10 @@ impl<'a> Bridge<'a> {
                 lost.into_iter().for_each(|side| self.wait_for_delivery(side.other()));
             }
             Cause::Idle | Cause::NotReading(_) | Cause::Stopped | Cause::Failed { .. } => {}
+        }
+        for index in [0, 1] {
+            let ends = ends(self.channel, &self.receipts, &self.peers, index);
+            report_undelivered(SIDES[index], self.flows[index].rights(), &ends)?;
         }
         let totals = [0, 1].map(|index| self.flows[index].unreported_total());
         let tcp = self.tcp_info();

@@ -6,15 +6,17 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use privsep::wire;
 
+use super::local::{self, Piece, Rights, Sent, report_undelivered};
 use super::receipt::{Place, Receipts};
 use super::transport::Peer;
 use crate::format::Need;
-use crate::messages::{self, Record, Side, WorkersEnd};
+use crate::messages::{self, Record, Side, WorkersEnd, rights};
 
 /// A read of this size marks the flow as bulk, for which a pipe pays off.
 const BULK: usize = 64 * 1024;
@@ -77,7 +79,7 @@ pub(super) enum Step {
 /// Where bytes are that have been read but not yet passed on.
 enum Held {
     Nothing,
-    Buffer { buffer: Buffer, start: usize, end: usize, urgent: bool },
+    Buffer { buffer: Buffer, start: usize, end: usize, urgent: bool, rights: Rights },
     Pipe(usize),
 }
 
@@ -94,7 +96,7 @@ pub(super) struct Flow {
     place: Place,
     pipe: Option<Pipe>,
     need: Need,
-    /// A pipe is worth having, and possible.
+    /// A pipe is worth having, and possible. It would lose the descriptors of a Unix socket.
     may_splice: bool,
     limited: bool,
     pub(super) total: u64,
@@ -115,14 +117,14 @@ pub(super) struct Ends<'a> {
 }
 
 impl Flow {
-    pub(super) fn new(from: Side, need: Need, limited: bool) -> Flow {
+    pub(super) fn new(from: Side, source: &Peer, need: Need, limited: bool) -> Flow {
         Flow {
             from,
             held: Held::Nothing,
             place: Place::default(),
             pipe: None,
             need,
-            may_splice: need < Need::Bytes && !limited,
+            may_splice: need < Need::Bytes && !limited && source.is_tcp(),
             limited,
             total: 0,
             ended: false,
@@ -134,6 +136,22 @@ impl Flow {
     /// Everything read has been passed on.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self.held, Held::Nothing)
+    }
+
+    /// When sending may be tried again; `None` while the socket says it.
+    pub(super) fn resumes(&self) -> Option<Instant> {
+        match &self.held {
+            Held::Buffer { rights, .. } => rights.due(),
+            Held::Nothing | Held::Pipe(_) => None,
+        }
+    }
+
+    /// Number of descriptors that are held.
+    pub(super) fn rights(&self) -> usize {
+        match &self.held {
+            Held::Buffer { rights, .. } => rights.count(),
+            Held::Nothing | Held::Pipe(_) => 0,
+        }
     }
 
     /// Checks whether the held data is not yet recorded.
@@ -170,7 +188,7 @@ impl Flow {
     /// Passes on what is held, once it is recorded.
     pub(super) fn write(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
         if self.abandoned {
-            self.drop_held(pool);
+            report_undelivered(self.from, self.drop_held(pool), ends)?;
             return Ok(Step::Blocked);
         }
         if self.awaits_record(ends.receipts) {
@@ -178,7 +196,7 @@ impl Flow {
         }
         match self.held {
             Held::Nothing => Ok(Step::Moved),
-            Held::Buffer { .. } => Ok(self.write_buffer(ends, pool)),
+            Held::Buffer { .. } => self.write_buffer(ends, pool),
             Held::Pipe(_) => Ok(self.write_pipe(ends)),
         }
     }
@@ -187,11 +205,22 @@ impl Flow {
     fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, most: usize) -> io::Result<Step> {
         // A flow reads when it holds nothing, so that there is one.
         let Some(mut buffer) = pool.take() else { return Ok(Step::Blocked) };
-        let limit = if self.limited { LIMITED_READ } else { buffer.record - Record::MAX_HEAD };
+        // A message is never cut.
+        let limit = if self.limited && !ends.source.has_packets() {
+            LIMITED_READ
+        } else {
+            buffer.record - Record::MAX_HEAD
+        };
         let end = Record::MAX_HEAD + limit.min(most).min(buffer.record - Record::MAX_HEAD);
-        match ends.source.receive(&mut buffer.bytes[Record::MAX_HEAD..end]) {
-            Ok(length @ 1..) => {
-                self.hold(buffer, length, most == 1, ends)?;
+        let room = &mut buffer.bytes[Record::MAX_HEAD..end];
+        let received = match ends.source.is_tcp() {
+            true => ends.source.receive(room).map(Piece::bytes),
+            false => local::receive(ends.source, ends.sink, room),
+        };
+        match received {
+            Ok(piece) if !piece.is_end => {
+                let length = piece.length;
+                self.hold(buffer, piece, most == 1, ends)?;
                 if self.may_splice && length >= BULK {
                     self.open_pipe();
                 }
@@ -205,10 +234,15 @@ impl Flow {
     }
 
     /// Reports the bytes at the front of the buffer to the logger, before the receiver gets them.
-    fn hold(&mut self, mut buffer: Buffer, length: usize, urgent: bool, ends: &Ends<'_>) -> io::Result<()> {
+    fn hold(&mut self, mut buffer: Buffer, piece: Piece, urgent: bool, ends: &Ends<'_>) -> io::Result<()> {
+        let Piece { length, rights, .. } = piece;
         self.total += length as u64;
+        rights.report(self.from, ends)?;
         let end = Record::MAX_HEAD + length;
         match self.need {
+            _ if length == 0 => {
+                report(ends.channel, &Record::EmptyMessage { from: self.from, time: messages::now() })?;
+            }
             Need::Totals => {}
             Need::Lengths => self.report_length(length, ends)?,
             Need::Bytes => {
@@ -223,7 +257,7 @@ impl Flow {
             }
         }
         self.place = ends.receipts.last();
-        self.held = Held::Buffer { buffer, start: Record::MAX_HEAD, end, urgent };
+        self.held = Held::Buffer { buffer, start: Record::MAX_HEAD, end, urgent, rights };
         Ok(())
     }
 
@@ -236,25 +270,42 @@ impl Flow {
         Ok(())
     }
 
-    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> Step {
-        let Held::Buffer { buffer, start, end, urgent } = &mut self.held else { return Step::Moved };
-        match ends.sink.send(&buffer.bytes[*start..*end], *urgent) {
-            Ok(sent) => *start += sent,
-            Err(errno) => return write_failed(errno),
+    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+        let Held::Buffer { buffer, start, end, urgent, rights } = &mut self.held else {
+            return Ok(Step::Moved);
+        };
+        let bytes = &buffer.bytes[*start..*end];
+        let sent = match rights.is_empty() {
+            true => ends.sink.send(bytes, *urgent).map_or_else(Sent::Failed, Sent::Bytes),
+            false => rights.send(ends.sink, bytes),
+        };
+        match sent {
+            Sent::Bytes(sent) => *start += sent,
+            Sent::NotYet => return Ok(Step::Blocked),
+            Sent::WithoutRights => {
+                report_undelivered(self.from, rights.give_up(), ends)?;
+                return Ok(Step::Blocked);
+            }
+            Sent::Failed(errno) => return Ok(write_failed(errno)),
         }
         if start == end {
             self.drop_held(pool);
         }
-        Step::Moved
+        Ok(Step::Moved)
     }
 
-    fn drop_held(&mut self, pool: &mut Pool) {
+    /// Returns the number of descriptors that are lost with it.
+    fn drop_held(&mut self, pool: &mut Pool) -> usize {
         match mem::replace(&mut self.held, Held::Nothing) {
             Held::Nothing => {}
-            Held::Buffer { buffer, .. } => pool.give_back(buffer),
+            Held::Buffer { buffer, rights, .. } => {
+                pool.give_back(buffer);
+                return rights.count();
+            }
             // With what is in it.
             Held::Pipe(_) => self.pipe = None,
         }
+        0
     }
 
     /// Without a pipe, or with a small one, copying is as good: so failure is no error.
@@ -318,10 +369,10 @@ impl Flow {
         self.ended = true;
     }
 
-    /// The receiver takes nothing more.
-    pub(super) fn abandon(&mut self, pool: &mut Pool) {
+    /// The receiver takes nothing more. Returns the number of descriptors that it did not get.
+    pub(super) fn abandon(&mut self, pool: &mut Pool) -> usize {
         self.abandoned = true;
-        self.drop_held(pool);
+        self.drop_held(pool)
     }
 }
 
@@ -330,6 +381,15 @@ pub(super) fn report(channel: &WorkersEnd, record: &Record) -> io::Result<()> {
     let mut head = [0; Record::MAX_HEAD];
     let used = wire::encode(record, &mut head).map_err(io::Error::other)?;
     channel.send_frame(&head[..used])
+}
+
+/// Sends a record with a short payload.
+pub(super) fn report_with(channel: &WorkersEnd, record: &Record, payload: &[u8]) -> io::Result<()> {
+    let mut frame = [0; Record::MAX_HEAD + rights::MOST];
+    let used = wire::encode(record, &mut frame).map_err(io::Error::other)?;
+    let end = used + payload.len();
+    frame[used..end].copy_from_slice(payload);
+    channel.send_frame(&frame[..end])
 }
 
 fn read_failed(errno: Errno) -> Step {

@@ -269,7 +269,8 @@ impl Cast {
 
     fn take(&mut self, record: Record, payload: &[u8]) {
         assert!(self.closed.is_none(), "{record:?} after the last one");
-        assert_eq!(matches!(record, Record::Data { .. }), !payload.is_empty(), "{record:?}");
+        let has_payload = matches!(record, Record::Data { .. } | Record::Descriptors { .. });
+        assert_eq!(has_payload, !payload.is_empty(), "{record:?}");
         match record {
             Record::Data { from, .. } => {
                 self.recorded[from as usize].extend_from_slice(payload);
@@ -277,6 +278,7 @@ impl Cast {
             }
             Record::Passed { from, bytes, .. } => self.pass(from, bytes),
             Record::Ended { from, total, .. } => self.end(from, total),
+            Record::Descriptors { .. } | Record::Undelivered { .. } | Record::EmptyMessage { .. } => {}
             Record::Closed { cause, totals, .. } => {
                 for (from, total) in [Side::Client, Side::Server].into_iter().zip(totals) {
                     total.into_iter().for_each(|total| self.end(from, total));

@@ -8,6 +8,7 @@ mod flow;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod idle;
+mod local;
 mod loss;
 mod receipt;
 mod transport;
@@ -16,13 +17,14 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::socket::SockType;
 use nix::unistd::Pid;
-use privsep::channel::{ChannelError, Incoming, Wait, two_streams};
+use privsep::channel::{ChannelError, Incoming, Wait, two_sockets};
 use privsep::confine::Locked;
 use privsep::sys;
 
-use crate::messages::{Cause, ToWorker, WorkersEnd};
-use crate::policy::WORKER_DESCRIPTORS;
+use crate::messages::{Cause, ToWorker, Transport, WorkersEnd, WorkersNeed};
+use crate::policy::{LOCAL_WORKER_DESCRIPTORS, WORKER_DESCRIPTORS};
 use bridge::{Bridge, Terms};
 pub(crate) use flow::Buffer;
 use receipt::Receipts;
@@ -30,22 +32,27 @@ use transport::Peer;
 
 /// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
 /// what is none is an error.
-/// With `tcp_info` its filter lets it ask for that. `_locked` proves that it was born inside the cage.
+/// Its filter permits what is in `need`. `_locked` proves that it was born inside the cage.
 pub(crate) fn await_session(
     channel: &WorkersEnd,
-    (zygote, tcp_info): (Pid, bool),
+    zygote: Pid,
+    need: WorkersNeed,
     _locked: &Locked,
 ) -> Result<Option<Session>, ChannelError> {
-    if settle(zygote).is_none() {
+    if settle(zygote, need.descriptors).is_none() {
         return Ok(None);
     }
-    take_session(channel, tcp_info)
+    take_session(channel, need.tcp_info)
 }
 
 fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>, ChannelError> {
     match channel.receive(Wait::Yes)? {
         Incoming::Message(ToWorker::Session { need, bytes, idle_ms, transports, acknowledge }, fds) => {
-            let (client, server) = two_streams(fds)?;
+            let kind = match transports {
+                [Transport::UnixPackets, Transport::UnixPackets] => SockType::SeqPacket,
+                _ => SockType::Stream,
+            };
+            let (client, server) = two_sockets(fds, kind)?;
             let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
             let receipts = Receipts::new(acknowledge);
             let terms = Terms { need, limit: bytes, idle, receipts, tcp_info };
@@ -65,13 +72,14 @@ pub(crate) struct Session {
 }
 
 /// Applies what fork does not inherit: the end with the parent, and the ban on forks.
-fn settle(zygote: Pid) -> Option<()> {
+fn settle(zygote: Pid, descriptors: bool) -> Option<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).ok()?;
     if sys::parent() != zygote {
         return None;
     }
     setrlimit(Resource::RLIMIT_NPROC, 0, 0).ok()?;
-    setrlimit(Resource::RLIMIT_NOFILE, WORKER_DESCRIPTORS, WORKER_DESCRIPTORS).ok()?;
+    let most = if descriptors { LOCAL_WORKER_DESCRIPTORS } else { WORKER_DESCRIPTORS };
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).ok()?;
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
 

@@ -26,6 +26,11 @@ impl Peer {
         self.transport == Transport::Tcp
     }
 
+    /// Messages keep their boundaries.
+    pub(super) fn has_packets(&self) -> bool {
+        self.transport == Transport::UnixPackets
+    }
+
     /// Receives bytes; 0 is the end of the stream. Stops before an urgent byte.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)

@@ -22,6 +22,7 @@ use crate::format::Need;
 use crate::fuzz::{Script, alone, descriptors, send, unlocked};
 use crate::messages::{
     Acknowledge, End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
+    WorkersNeed,
 };
 use crate::worker::{self, Buffer};
 
@@ -123,7 +124,7 @@ impl Cast {
                 self.say(ToZygote::Prepare {
                     prepare: preparation(),
                     reaping: Reaping::AtOnce,
-                    tcp_info: true,
+                    workers: WorkersNeed { tcp_info: true, descriptors: false },
                 });
             }
             2 | 3 => self.say_raw(script.bytes(), argument % 4),

@@ -25,7 +25,7 @@ use privsep::sys::{self, Alone, Title};
 use privsep::wire;
 
 use crate::hooks::Hooks;
-use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote, WorkersEnd};
+use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote, WorkersEnd, WorkersNeed};
 use crate::policy::{Extra, Role};
 use crate::role::{self, Trouble};
 use crate::worker::{self, Buffer};
@@ -56,7 +56,7 @@ struct Newborn {
 /// Runs the zygote and, in its children, a worker.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-zygote")?;
-    let ToZygote::Prepare { prepare, reaping, tcp_info } = role::first(&parent)?.0 else {
+    let ToZygote::Prepare { prepare, reaping, workers } = role::first(&parent)?.0 else {
         return Err(Trouble::Protocol);
     };
     let title = Title::find().ok();
@@ -67,21 +67,27 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     // Allocated here and never touched: every worker inherits the same untouched memory.
     let record = longest_record()?;
     let buffers = [Buffer::new(record), Buffer::new(record)];
-    let extras: &[Extra] = if tcp_info { &[Extra::TcpInfo] } else { &[] };
     let dropped = role::drop_and_tell::<H, _, _>(Role::Zygote, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
-    let locked = role::lock_and_tell::<H, _, _>(Role::Zygote, extras, fenced, prepare.sandbox, &parent)?;
+    let locked =
+        role::lock_and_tell::<H, _, _>(Role::Zygote, &extras(workers), fenced, prepare.sandbox, &parent)?;
     let Some(newborn) = serve(&parent, &children, reaping, &alone, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
         title.set(WORKER_TITLE);
     }
-    newborn.live::<H>(buffers, tcp_info, &locked)
+    newborn.live::<H>(workers, buffers, &locked)
+}
+
+/// Optional permissions of the workers, which are those of the zygote, too.
+fn extras(need: WorkersNeed) -> Vec<Extra> {
+    let extras = [(Extra::TcpInfo, need.tcp_info), (Extra::Descriptors, need.descriptors)];
+    extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }
 
 impl Newborn {
-    fn live<H: Hooks>(self, buffers: [Buffer; 2], tcp_info: bool, locked: &Locked) -> ! {
-        match worker::await_session(&self.channel, (self.zygote, tcp_info), locked) {
+    fn live<H: Hooks>(self, need: WorkersNeed, buffers: [Buffer; 2], locked: &Locked) -> ! {
+        match worker::await_session(&self.channel, self.zygote, need, locked) {
             Ok(Some(session)) => {
                 H::before_session();
                 worker::serve(&self.channel, session, buffers, locked)

@@ -19,7 +19,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::wait::within;
 use tcpreen::format::Need as Wanted;
 use tcpreen::messages::{
-    Acknowledge, End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport,
+    Acknowledge, End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport, WorkersNeed,
 };
 
 const SESSION: ToWorker = ToWorker::Session {
@@ -34,7 +34,8 @@ type Zygote = Role<ToZygote>;
 type Worker = Channel<ToWorker, Record>;
 
 fn first(prepare: Prepare) -> ToZygote {
-    ToZygote::Prepare { prepare, reaping: Reaping::AtOnce, tcp_info: false }
+    let workers = WorkersNeed { tcp_info: false, descriptors: false };
+    ToZygote::Prepare { prepare, reaping: Reaping::AtOnce, workers }
 }
 
 fn zygote() -> Zygote {

@@ -41,6 +41,8 @@ pub(crate) fn run() -> ExitCode {
         "parent+",
         "logger+",
         "zygote+",
+        "parent=",
+        "zygote=",
         "parent?",
         "logger?",
         "zygote?",
@@ -111,7 +113,9 @@ const TESTS: &[(&str, Test)] = &[
     ("a wall that is only said to be up is none", a_false_wall),
 ];
 
-const EXTRAS: [Extra; 12] = [
+const EXTRAS: [Extra; 14] = [
+    Extra::Packets,
+    Extra::Descriptors,
     Extra::NssDaemons,
     Extra::Background,
     Extra::SocketFiles,
@@ -217,6 +221,7 @@ fn run_role(role: &'static str) -> Vec<Judged> {
         _ if role.ends_with(trial::LOGGED) => start_logged(role, place.path(), &trap),
         "converter" => convert(role, place.path(), &trap),
         "worker" => serve(role, place.path(), &trap, plan.len()),
+        _ if role.ends_with(trial::LOCAL) => start_local(role, place.path(), &trap),
         _ if role.ends_with('+') => start_daemon(role, place.path(), &trap),
         _ => start(role, place.path(), &trap),
     };
@@ -312,15 +317,30 @@ fn start_logged(role: &str, place: &Path, trap: &Trap) -> Deaths {
     Deaths::new()
 }
 
+/// Same between two Unix sockets of packets.
+fn start_local(role: &str, place: &Path, trap: &Trap) -> Deaths {
+    let mut command = probed(role, place, trap);
+    command.args(["-n", "-p", "unix-seqpacket", "-f", "null"]);
+    let mut child = command.arg(place.join("server")).arg(place.join("clients")).spawn().expect("tcpreen");
+    let (_, stderr) = listening_line(&mut child);
+    end(child, stderr);
+    Deaths::new()
+}
+
 /// Returns the port that it listens on, and the rest of stderr.
 fn listening(child: &mut Child) -> (u16, BufReader<ChildStderr>) {
+    let (line, stderr) = listening_line(child);
+    let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
+    (port.expect("a port"), stderr)
+}
+
+fn listening_line(child: &mut Child) -> (String, BufReader<ChildStderr>) {
     let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut said = String::new();
     while stderr.read_line(&mut said).expect("stderr") > 0 {
         let line = said.lines().last().unwrap_or_default();
         if line.starts_with("Listening on") {
-            let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
-            return (port.expect("a port"), stderr);
+            return (line.to_owned(), stderr);
         }
     }
     panic!("it does not listen: {said}");

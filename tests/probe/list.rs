@@ -87,9 +87,11 @@ pub(crate) fn of(role: &str) -> Vec<Entry> {
 pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
     match extra {
         Extra::NssDaemons => NSS_DAEMONS,
+        Extra::Descriptors => DESCRIPTORS,
         Extra::Background => BACKGROUND,
         Extra::SocketFiles => SOCKET_FILES,
         Extra::PidFile => PID_FILE,
+        Extra::Packets => PACKETS,
         Extra::SessionFiles => SESSION_FILES,
         Extra::Rotation => ROTATION,
         Extra::Parts => PARTS,
@@ -226,6 +228,18 @@ const SOCKET_FILES: &[Entry] = when![
         // AT_REMOVEDIR
         dies [[-1, 0, 0x200]]
     SYS_newfstatat passes [[-1, 0, 0, 0]] dies []
+];
+
+const PACKETS: &[Entry] = when![
+    SYS_socket
+        passes [[1, 0x80805, 0]]
+        // of the network, as SCTP has them; without flags; netlink
+        dies [[2, 0x80805, 0], [10, 0x80805, 0], [1, 5, 0], [16, 0x80805, 0]]
+    SYS_setsockopt
+        // SO_TIMESTAMP, SO_SNDBUF
+        passes [[-1, 1, 29], [-1, 1, 7]]
+        // SO_SNDBUFFORCE, SO_TIMESTAMPING
+        dies [[-1, 1, 32], [-1, 1, 37]]
 ];
 
 const PID_FILE: &[Entry] = when![
@@ -494,6 +508,12 @@ const TCP_INFO: &[Entry] = when![
         passes [[-1, 6, 11]]
         // TCP_CONGESTION, TCP_REPAIR, TCP_CC_INFO, TCP_ULP; the same number of other levels
         dies [[-1, 6, 13], [-1, 6, 19], [-1, 6, 26], [-1, 6, 31], [-1, 0, 11], [-1, 1, 11], [-1, 41, 11]]
+];
+
+/// Between two Unix sockets: F_GET_SEALS, and no way to add seals.
+const DESCRIPTORS: &[Entry] = &[
+    Entry { name: "SYS_fstat", number: libc::SYS_fstat, rule: Rule::Always },
+    Entry { name: "SYS_fcntl", number: libc::SYS_fcntl, rule: Rule::When(&[&[-1, 1034]], &[&[-1, 1033]]) },
 ];
 
 const ZYGOTE_REFUSED: &[Entry] = refused![SYS_tgkill ENOANO];

@@ -109,12 +109,20 @@ const OTHER_ABIS: &str = GROUPS[4];
 const LOG: &str = GROUPS[6];
 pub(crate) const BUGS: &str = GROUPS[5];
 
+/// Suffix of a role that runs between two Unix sockets of packets.
+pub(crate) const LOCAL: char = '=';
+
 /// Suffix of a role that runs with `--sandbox=log`.
 pub(crate) const LOGGED: char = '?';
 
 /// All trials of a role, in an order that tcpreen and the test share. `role+` selects those of optional
 /// permissions.
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
+    match role {
+        "parent=" => return of_extras(&[Extra::Packets]),
+        "zygote=" => return of_extras(&[Extra::Descriptors]),
+        _ => {}
+    }
     match role.strip_suffix('+') {
         Some("parent") => of_extras(&[Extra::Background, Extra::SocketFiles, Extra::PidFile]),
         Some("zygote") => of_extras(&[Extra::TcpInfo]),

@@ -9,6 +9,7 @@ use privsep::wire;
 
 use super::{LISTENING, Reader, TURN};
 use crate::logger::batch::Item;
+use crate::logger::passed;
 use crate::logger::session::{Held, Session, epitaph, state_of};
 use crate::messages::{Cause, Level, Record, Sharing, Side};
 use crate::record::{Event, Kind, Meeting, SessionInfo, State, Time};
@@ -187,6 +188,16 @@ impl Reader<'_> {
             Record::Passed { from, bytes, .. } => {
                 let position = before[from as usize];
                 self.happened(number, time, Kind::Data { from, position, bytes, urgent: false });
+            }
+            Record::Descriptors { from, .. } => {
+                let note = passed::descriptors(from, &self.batch.frame(length)[head..]);
+                self.happened(number, time, Kind::Note(note));
+            }
+            Record::Undelivered { from, count, .. } => {
+                self.happened(number, time, Kind::Note(passed::undelivered(from, count)));
+            }
+            Record::EmptyMessage { from, .. } => {
+                self.happened(number, time, Kind::Note(passed::empty_message(from)));
             }
             Record::Ended { from, total, .. } => self.happened(number, time, Kind::Eof { from, total }),
             Record::Closed { cause, totals, tcp, .. } => {

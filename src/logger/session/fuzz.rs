@@ -55,6 +55,9 @@ impl Seen {
             0 | 1 => (Record::Data { from, urgent: byte & 1 != 0, time: 0 }, usize::from(byte >> 4 & 3)),
             2 => (Record::Passed { from, bytes: 1, time: 0 }, usize::from(byte >> 4 & 1)),
             3 => (Record::Ended { from, total: 1, time: 0 }, usize::from(byte >> 4 & 1)),
+            4 => (Record::Descriptors { from, time: 0 }, usize::from(byte >> 4 & 3)),
+            5 if byte & 0x20 == 0 => (Record::EmptyMessage { from, time: 0 }, usize::from(byte >> 4 & 1)),
+            5 => (Record::Undelivered { from, count: 1, time: 0 }, usize::from(byte >> 4 & 1)),
             _ => {
                 let totals = [total(Side::Client), total(Side::Server)];
                 (
@@ -80,10 +83,14 @@ impl Seen {
     }
 
     fn allowed(&mut self, record: Record, payload: usize) {
-        let is_data = matches!(record, Record::Data { .. });
-        assert_eq!(is_data, payload > 0, "{record:?} with {payload} bytes");
+        let has_payload = matches!(record, Record::Data { .. } | Record::Descriptors { .. });
+        assert_eq!(has_payload, payload > 0, "{record:?} with {payload} bytes");
         match record {
-            Record::Data { from, .. } | Record::Passed { from, .. } => {
+            Record::Undelivered { .. } => {}
+            Record::Data { from, .. }
+            | Record::Passed { from, .. }
+            | Record::Descriptors { from, .. }
+            | Record::EmptyMessage { from, .. } => {
                 assert!(!self.ended[from as usize], "{record:?} of a side that has ended");
             }
             Record::Ended { from, .. } => {

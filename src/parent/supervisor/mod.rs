@@ -30,6 +30,7 @@ use super::listener::Listener;
 use super::own::OwnListeners;
 use super::pair::{Pair, Present};
 use super::roles::Running;
+use super::socket::SocketOptions;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Need;
@@ -154,7 +155,7 @@ impl<'a> Supervisor<'a> {
         locked: &'a Locked,
     ) -> Supervisor<'a> {
         let own = OwnListeners::of(peers.client_listener.iter().chain(&peers.server_listener));
-        let (timeout, keepalive) = (config.connect_timeout, config.keepalive);
+        let (timeout, sockets) = (config.connect_timeout, SocketOptions::of(config));
         let idle = roles.worker.take().into_iter().collect();
         let need =
             config.outputs.iter().map(|output| output.view.format.need()).max().unwrap_or(Need::Totals);
@@ -164,7 +165,7 @@ impl<'a> Supervisor<'a> {
             hangup,
             client_addresses: peers.client.into(),
             server_addresses: peers.server.into(),
-            dialling: Rc::new(DialOptions { timeout, keepalive, own }),
+            dialling: Rc::new(DialOptions { timeout, sockets, own }),
             lookup: Lookup::default(),
             client_listener: peers.client_listener,
             server_listener: peers.server_listener,

@@ -11,12 +11,12 @@ use super::bursts::Kind;
 use super::{CROWD, Phase, RECOVERY, Session, Supervisor, TURN, VAIN};
 use crate::config::Approach;
 use crate::exit::{Failure, Status};
-use crate::messages::{Address, Level, Opening, Side, ToLogger, ToWorker, Unserved};
+use crate::messages::{Address, Level, Opening, Side, ToLogger, ToWorker, Transport, Unserved};
 use crate::parent::address::label;
 use crate::parent::dial::{Dial, Refusal};
 use crate::parent::listener::Listener;
 use crate::parent::pair::{Half, Outcome, Pair, Present};
-use crate::parent::socket;
+use crate::parent::socket::{self, SocketOptions};
 use crate::reason::reason;
 
 impl Supervisor<'_> {
@@ -92,8 +92,10 @@ impl Supervisor<'_> {
             match listener.as_ref().map(Listener::accept) {
                 Some(Ok(Some((peer, address)))) => {
                     // A listener that was handed over has had connections before its options could be set.
-                    if listener.as_ref().is_some_and(|listener| listener.is_handed) {
-                        socket::prepare(&peer, &address, self.config.keepalive);
+                    // Unix sockets inherit none.
+                    let options = SocketOptions::of(self.config);
+                    if options.packets || listener.as_ref().is_some_and(|listener| listener.is_handed) {
+                        socket::prepare(&peer, &address, options);
                     }
                     self.accepted(side, peer, address);
                 }
@@ -125,7 +127,7 @@ impl Supervisor<'_> {
 
     /// Adds the client for which the program was started.
     pub(in crate::parent) fn greet(&mut self, client: OwnedFd, address: Address) {
-        socket::prepare(&client, &address, self.config.keepalive);
+        socket::prepare(&client, &address, SocketOptions::of(self.config));
         self.arrived(Side::Client, Present::new(client, address));
     }
 
@@ -251,7 +253,10 @@ impl Supervisor<'_> {
     pub(super) fn hand_over(&mut self, pair: Pair) {
         let (Half::There(client), Half::There(server)) = (pair.client, pair.server) else { return };
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
-        let transports = [&client.address, &server.address].map(Address::transport);
+        let transports = match self.config.has_packets() {
+            true => [Transport::UnixPackets; 2],
+            false => [&client.address, &server.address].map(Address::transport),
+        };
         let (need, bytes, acknowledge) = (self.need, self.config.bytes, self.acknowledge);
         let session = ToWorker::Session { need, bytes, idle_ms, transports, acknowledge };
         while let Some(worker) = self.idle.pop_front() {

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::civil::Civil;
 use super::encoder::{Encoder, FileStart};
 use super::event::{End, Event, Kind, Meeting, SessionInfo, State, Time};
-use super::view::{duration, place, quantity, verdict};
+use super::view::{ENDED, duration, place, quantity, verdict};
 use super::visible;
 use crate::messages::Side;
 
@@ -166,7 +166,7 @@ impl Open {
     }
 
     fn end(&mut self, event: &Event, end: &End, out: &mut Vec<u8>) {
-        let note = self.notes.pop().map(|(_, note)| note);
+        let note = self.notes.pop_if(|(_, note)| note.starts_with(ENDED)).map(|(_, note)| note);
         self.tell_notes(event.session, out);
         let class = if end.state == State::Done { "z" } else { "z bad" };
         self.tag(&Element { tag: "p", class, kind: "z" }, event.session, event.time, out);

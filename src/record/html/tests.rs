@@ -113,7 +113,8 @@ proptest! {
         text in "(</?[a-z]{1,6}( on[a-z]=\"[^\"]\")?>|<!--|-->|&[a-z]{1,4};|\\PC|[\u{0}-\u{1f}\"'<>&\u{202e}]){1,20}",
     ) {
         for piece in [&bytes, text.as_bytes()] {
-            let shown = page(&text, &[(Client, piece), (Server, piece)], &text);
+            let note = format!("Session ended: {text}");
+            let shown = page(&text, &[(Client, piece), (Server, piece)], &note);
             let expected = ["h2", "/h2", "div", "i", "/i", "div", "/div", "/div", "div", "i", "/i", "div", "/div", "/div"];
             let found = tags(&shown).expect("only tags of ours");
             prop_assert_eq!(&found[..14], &expected[..]);

@@ -18,6 +18,9 @@ use crate::reason::reason;
 use line::{Mark, Rows, Style};
 use piece::LineEnd;
 
+/// Beginning of the note about the end of a session.
+pub(super) const ENDED: &str = "Session ended";
+
 /// A silence in a session that is as long as this is shown, in nanoseconds.
 const SILENCE: u64 = 100_000_000;
 
@@ -152,7 +155,8 @@ impl Open {
 
     /// The line that ends a session: the verdict.
     fn end(&mut self, end: &End, screen: &mut Screen<'_>) {
-        let note = self.notes.pop();
+        // Others are about what was passed.
+        let note = self.notes.pop_if(|note| note.starts_with(ENDED));
         self.tell_notes(screen);
         let verdict = verdict(end, note.as_deref());
         let [client, server] = end.totals.map(quantity);
