@@ -2,9 +2,11 @@
 
 mod bulk;
 mod causes;
+mod descriptors;
 mod dialling;
 mod early;
 mod endings;
+mod others;
 mod random;
 mod script;
 mod states;

@@ -1,7 +1,8 @@
 //! Much traffic: nothing is lost, nothing is buffered without bound, and the record has it all.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -96,4 +97,23 @@ fn exchanging_server() -> Service<io::Result<Traffic>> {
         let seed = number.fetch_add(1, Ordering::Relaxed);
         peer.exchange(Payload::new(seed, MIB))
     })
+}
+
+/// With `TCPREEN_LONG` more than 32 bits can count, spliced and recorded.
+#[test]
+fn the_total_of_many_gigabytes_is_exact() {
+    let length: u64 = if long() { 5 << 30 } else { 64 * MIB };
+    for options in [&[][..], &["-f", "raw", "-o", "/dev/null"]] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let tcpreen = Tcpreen::to(port).args(options).format("count").sessions(1).start();
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, tcpreen.port())).expect("it listens");
+        let sender = thread::spawn(move || io::copy(&mut io::repeat(b'x').take(length), &mut client));
+        let mut server = listener.accept().expect("a connection").0;
+        assert_eq!(io::copy(&mut server, &mut io::sink()).expect("bytes"), length);
+        drop(server);
+        assert_eq!(sender.join().expect("no panic").expect("a receiver"), length);
+        let shown = tcpreen.finish().stdout();
+        assert!(shown.contains(&format!("End of input: {length} bytes received.\n")), "{options:?}");
+    }
 }

@@ -46,6 +46,13 @@ fn script(random: &mut Random, family: Family) -> (String, End) {
                     "{x}.send {before}; {x}.urgent {urgent}; {x}.send {after}; {y}.sees {all}; {y}.marks {all}"
                 ));
             }
+            4 | 5 => {
+                let (before, count) = (random.length(14), random.below(4) * random.below(85));
+                steps.push(format!(
+                    "{x}.send {before}; {x}.pass {count}; {y}.sees {0}; {y}.catch {0}",
+                    before + 5
+                ));
+            }
             6 => {
                 steps.push(format!("{x}.finish; {y}.rest"));
                 finished[from] = true;

@@ -3,8 +3,8 @@
 //! Steps are separated by `;`. Each names the peer, `a` or `b`, what it does, and a number where one is needed:
 //! `a.send 10; a.finish; b.rest`. The server is accepted when it does something for the first time.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,15 +12,19 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, setsockopt, shutdown, sockopt};
 use nix::sys::stat::fstat;
 use nix::sys::time::TimeVal;
-use privsep::sys::at_mark;
+use privsep::sys::{at_mark, receive_rights, send_rights, unread};
 
 use crate::support::wait::PATIENCE;
 
 /// Time without progress after which a peer that pushes is stalled.
 const STALL: Duration = Duration::from_millis(300);
+
+/// More than any message has bytes.
+const MESSAGE: u64 = 300_000;
 
 /// One peer: its end of the connection, and how much it has sent and received.
 pub struct Actor {
@@ -43,6 +47,20 @@ fn piece(seed: u64, from: u64, length: u64) -> Vec<u8> {
 /// Checks that `bytes` are the first ones that the peer with this seed sends.
 pub fn is_prefix(seed: u64, bytes: &[u8]) -> bool {
     bytes == piece(seed, 0, bytes.len() as u64)
+}
+
+/// A file in memory that holds a number.
+fn numbered_file(number: u64) -> OwnedFd {
+    let file = memfd_create(c"tcpreen-test", MFdFlags::MFD_CLOEXEC).expect("a file in memory");
+    let mut file = File::from(file);
+    write!(file, "{number}").expect("room");
+    file.into()
+}
+
+fn number_in(file: OwnedFd) -> u64 {
+    let (mut file, mut text) = (File::from(file), String::new());
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("a file");
+    text.parse().expect("a number")
 }
 
 impl Actor {
@@ -83,6 +101,15 @@ impl Actor {
             "rest" => Some(self.rest(there.0)),
             "ending" => Some(self.rest(there.0).replace(char::is_numeric, "")),
             "marks" => Some(self.marks(number, there.0)),
+            "pass" => self.pass(number, 5),
+            "tow" => self.pass(1, number),
+            "catch" => Some(self.catch(number, there.0)),
+            "empty" => {
+                send(self.socket().as_raw_fd(), &[], MsgFlags::MSG_NOSIGNAL).err().map(|it| it.to_string())
+            }
+            "messages" => {
+                Some((0..number).map(|_| self.catch(MESSAGE, there.0)).collect::<Vec<_>>().join("; "))
+            }
             "fails" => Some(self.fails()),
             "sees" => self.sees(number),
             "pause" => {
@@ -222,8 +249,51 @@ impl Actor {
         "it is still taken".into()
     }
 
-    /// Bytes that have arrived and were not received. The system has them for TCP; of a Unix socket they can be
-    /// looked at, while an urgent byte would stop that.
+    /// Sends descriptors with the first of `length` bytes. Each is of a file in memory that holds its number.
+    fn pass(&mut self, count: u64, length: u64) -> Option<String> {
+        let files: Vec<OwnedFd> = (0..count).map(numbered_file).collect();
+        let bytes = piece(self.seed, self.sent, length);
+        let sent = loop {
+            match send_rights(self.socket(), &bytes, &files) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(2))
+                }
+                result => break result,
+            }
+        };
+        match sent {
+            Ok(sent) if sent as u64 == length => {
+                self.sent += length;
+                None
+            }
+            Ok(_) => Some("not taken".into()),
+            Err(_) => Some("broken".into()),
+        }
+    }
+
+    /// Receives once, at most `most` bytes; returns their number, and the numbers in the files that came with them.
+    fn catch(&mut self, most: u64, seed: u64) -> String {
+        let mut buffer = vec![0; most as usize];
+        let received = loop {
+            match receive_rights(self.socket(), &mut buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.readable() => {}
+                Err(error) => return error.to_string(),
+                Ok(received) => break received,
+            }
+        };
+        let length = received.bytes as u64;
+        if buffer[..received.bytes] != piece(seed, self.received, length) {
+            return "other bytes".into();
+        }
+        self.received += length;
+        let files: Vec<u64> = received.fds.into_iter().map(number_in).collect();
+        match files.as_slice() {
+            [] => format!("{length} bytes"),
+            files => format!("{length} bytes, descriptors {files:?}"),
+        }
+    }
+
+    /// Bytes that have arrived and were not received. The system has a table for TCP, in which urgent bytes count.
     fn arrived(&self) -> u64 {
         let inode = fstat(self.socket()).expect("fstat").st_ino.to_string();
         let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
@@ -233,8 +303,7 @@ impl Actor {
         if let Some((_, waiting)) = queues.as_deref().and_then(|queues| queues.split_once(':')) {
             return u64::from_str_radix(waiting, 16).expect("a number");
         }
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(self.socket().as_raw_fd(), &mut vec![0; 64 * 1024], flags).map_or(0, |seen| seen as u64)
+        unread(self.socket()).map_or(0, |seen| seen as u64)
     }
 
     /// Waits until `length` bytes have arrived, without receiving them.

@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket, sockopt,
+};
 use nix::unistd::Pid;
 
 use super::script::{Stage, is_early, is_prefix, seed};
@@ -37,10 +39,12 @@ enum On {
     Both,
     Tcp,
     Unix,
+    /// Unix sockets of packets.
+    Packets,
 }
 
 use End::{Either, Lost, Order};
-use On::{Both, Tcp, Unix};
+use On::{Both, Packets, Tcp, Unix};
 
 /// Name, script, end, sockets.
 #[rustfmt::skip]
@@ -82,6 +86,29 @@ const CASES: &[(&str, &str, End, On)] = &[
     ("reset behind an urgent byte", "a.send 5; a.urgent 1; b.sees 6; a.reset; b.rest", Lost('a'), Tcp),
     ("a peer that reads no more", "a.deaf; b.fails; a.send 10; b.get 10; a.close; b.rest", Lost('a'), Unix),
     ("a peer that reads no more and speaks on", "a.deaf; b.fails; a.stream 3000000; b.get 3000000; a.finish; b.rest", Lost('a'), Unix),
+    ("a descriptor", "a.pass 1; b.catch 5; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors both ways", "a.pass 3; b.catch 5; b.pass 2; a.catch 5; a.close; b.rest; b.close", Order, Unix),
+    ("as many descriptors as there can be", "a.pass 253; b.catch 5; a.pass 253; b.catch 5; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors read in parts", "a.pass 2; b.sees 5; b.catch 1; b.catch 4; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors behind bytes", "a.send 10; a.pass 1; b.sees 15; b.catch 10; b.catch 5; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors between bytes", "a.send 10; a.pass 1; a.send 7; a.pass 2; a.send 3; b.sees 30; b.catch 99; b.catch 99; b.catch 99; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors behind much", "a.send 50000; a.pass 1; b.sees 50005; b.catch 49999; b.catch 1; b.catch 5; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors with much", "a.tow 100000; b.sees 100000; b.catch 10; b.get 99990; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors at the end", "a.send 5; a.pass 1; a.close; b.sees 10; b.catch 5; b.catch 5; b.rest; b.close", Order, Unix),
+    ("descriptors that are not received", "a.pass 2; b.get 5; b.pass 1; a.get 5; a.close; b.rest; b.close", Order, Unix),
+    ("descriptors and input that was not read", "b.send 1000; a.sees 1000; a.pass 1; b.sees 5; a.close; b.catch 5; b.rest", Lost('a'), Unix),
+    ("many descriptors to a peer that does not read", "a.pass 253; a.pass 253; b.pause 300; b.catch 5; b.catch 5; a.close; b.rest; b.close", Order, Unix),
+    ("messages", "a.send 10; a.send 20; a.send 1; b.messages 3; b.send 5; b.send 6; a.messages 2; a.close; b.messages 1; b.close", Order, Packets),
+    ("empty messages", "a.empty; a.send 5; a.empty; a.empty; b.messages 4; a.close; b.messages 1; b.close", Order, Packets),
+    ("nothing but empty messages", "a.empty; b.messages 1; b.empty; a.messages 1; a.close; b.messages 1; b.close", Order, Packets),
+    ("large messages", "a.send 212000; b.messages 1; b.send 100000; b.send 200000; a.messages 2; a.close; b.messages 1; b.close", Order, Packets),
+    ("many messages", "a.bytes 100; b.messages 100; b.bytes 100; a.messages 100; a.close; b.messages 1; b.close", Order, Packets),
+    ("messages, half-closed", "a.send 10; a.finish; b.messages 2; b.send 20; b.close; a.messages 2", Order, Packets),
+    ("messages before a close", "a.send 10; a.empty; a.send 20; a.close; b.messages 4; b.close", Order, Packets),
+    ("messages that are cut by the receiver", "a.send 100; a.send 50; b.sees 150; b.catch 10; b.catch 10; a.close; b.close", Either, Packets),
+    ("messages to a peer that reads late", "a.send 60000; a.send 60000; a.send 60000; b.pause 300; b.messages 3; a.close; b.messages 1; b.close", Order, Packets),
+    ("messages with descriptors", "a.pass 3; a.tow 0; a.pass 253; a.send 7; b.messages 4; b.pass 1; a.messages 1; a.close; b.messages 1; b.close", Order, Packets),
+    ("messages to a closed peer", "a.send 5; b.messages 1; a.close; b.messages 1; b.fails", Either, Packets),
 ];
 
 /// Over what a session goes.
@@ -89,10 +116,12 @@ const CASES: &[(&str, &str, End, On)] = &[
 pub enum Family {
     Tcp,
     Unix,
+    Packets,
 }
 
 pub enum Listener {
     Tcp(TcpListener),
+    /// Of streams or packets.
     Unix(UnixListener),
 }
 
@@ -105,8 +134,12 @@ impl Listener {
                 listener.set_nonblocking(true).expect("O_NONBLOCK");
                 Listener::Tcp(listener)
             }
-            Family::Unix => {
-                let listener = UnixListener::bind(scratch.path("server")).expect("a path");
+            Family::Unix | Family::Packets => {
+                let place = scratch.path("server");
+                let listener = match family {
+                    Family::Packets => packet_listener(&place),
+                    _ => UnixListener::bind(&place).expect("a path"),
+                };
                 let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
                 fs::set_permissions(scratch.path("server"), mode).expect("chmod");
                 listener.set_nonblocking(true).expect("O_NONBLOCK");
@@ -116,38 +149,68 @@ impl Listener {
     }
 
     pub fn accept(&self) -> OwnedFd {
-        until("a connection to the server", || {
-            let accepted = match self {
-                Listener::Tcp(listener) => listener.accept().map(|(peer, _)| {
-                    peer.set_nonblocking(false).expect("O_NONBLOCK");
-                    OwnedFd::from(peer)
-                }),
-                Listener::Unix(listener) => listener.accept().map(|(peer, _)| {
-                    peer.set_nonblocking(false).expect("O_NONBLOCK");
-                    OwnedFd::from(peer)
-                }),
-            };
-            match accepted {
-                Ok(peer) => Some(peer),
-                Err(error) if is_early(error.kind()) => None,
-                Err(error) => panic!("accept: {error}"),
-            }
-        })
+        until("a connection to the server", || self.accept_now())
+    }
+
+    /// `None` while there is no connection.
+    pub fn accept_now(&self) -> Option<OwnedFd> {
+        let accepted = match self {
+            Listener::Tcp(listener) => listener.accept().map(|(peer, _)| {
+                peer.set_nonblocking(false).expect("O_NONBLOCK");
+                OwnedFd::from(peer)
+            }),
+            Listener::Unix(listener) => listener.accept().map(|(peer, _)| {
+                peer.set_nonblocking(false).expect("O_NONBLOCK");
+                OwnedFd::from(peer)
+            }),
+        };
+        match accepted {
+            Ok(peer) => Some(peer),
+            Err(error) if is_early(error.kind()) => None,
+            Err(error) => panic!("accept: {error}"),
+        }
+    }
+
+    /// Where a client reaches it without a bridge.
+    pub fn place(&self, family: Family, scratch: &Scratch) -> Place {
+        match self {
+            Listener::Tcp(listener) => Place::Tcp(listener.local_addr().expect("an address")),
+            Listener::Unix(_) if family == Family::Packets => Place::Packets(scratch.path("server")),
+            Listener::Unix(_) => Place::Unix(scratch.path("server")),
+        }
     }
 }
 
+fn packet_socket() -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket")
+}
+
+fn packet_listener(place: &Path) -> UnixListener {
+    let socket = packet_socket();
+    bind(socket.as_raw_fd(), &UnixAddr::new(place).expect("a path")).expect("a path");
+    listen(&socket, Backlog::MAXCONN).expect("a listener");
+    socket.into()
+}
+
 /// Where clients connect to.
-enum Place {
+pub enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    Packets(PathBuf),
 }
 
 impl Place {
-    fn connect(&self) -> OwnedFd {
+    pub fn connect(&self) -> OwnedFd {
         until("a connection", || {
             let connected = match self {
                 Place::Tcp(address) => TcpStream::connect(address).map(OwnedFd::from),
                 Place::Unix(path) => UnixStream::connect(path).map(OwnedFd::from),
+                Place::Packets(path) => {
+                    let (client, address) = (packet_socket(), UnixAddr::new(path).expect("a path"));
+                    let connected = connect(client.as_raw_fd(), &address).map_err(std::io::Error::from);
+                    connected.map(|()| client)
+                }
             };
             match connected {
                 Ok(client) => Some(client),
@@ -184,11 +247,14 @@ impl Bridge {
                 (running, Place::Tcp(place))
             }
             Listener::Unix(_) => {
-                assert_eq!(family, Family::Unix);
                 let (server, clients) = (scratch.path("server"), scratch.path("clients"));
-                let it = Tcpreen::to(server.display()).args(["-p", "unix"]).host("").listen_on("");
+                let (protocol, place) = match family {
+                    Family::Packets => ("unix-seqpacket", Place::Packets(clients.clone())),
+                    _ => ("unix", Place::Unix(clients.clone())),
+                };
+                let it = Tcpreen::to(server.display()).args(["-p", protocol]).host("").listen_on("");
                 let running = with(it.local_port(clients.display())).spawn();
-                (running, Place::Unix(clients))
+                (running, place)
             }
         };
         Bridge { running, place, records }
@@ -268,8 +334,16 @@ fn complaint(record: &str, end: End, swapped: bool, received: [u64; 2], bytes: b
 }
 
 /// As a Unix socket can show it: a reset is passed on where there was something unread, else it is an end.
-fn without_resets(observed: Vec<String>) -> Vec<String> {
-    observed.into_iter().map(|it| it.replace("reset", "end")).collect()
+fn without_resets(observed: &[String]) -> Vec<String> {
+    observed.iter().map(|it| it.replace("reset", "end")).collect()
+}
+
+/// Whether both were observed to be the same, as far as the sockets can show it.
+pub fn agree(family: Family, expected: &[String], observed: &[String]) -> bool {
+    match family {
+        Family::Tcp => expected == observed,
+        Family::Unix | Family::Packets => without_resets(expected) == without_resets(observed),
+    }
 }
 
 /// A script with its parts given out.
@@ -282,9 +356,13 @@ pub struct Case {
 }
 
 /// The table, with client and server in either part.
-fn cases(family: Family) -> Vec<Case> {
+pub fn cases(family: Family) -> Vec<Case> {
     let only = std::env::var("RELAY_CASE").unwrap_or_default();
-    let fits = |on: On| on == Both || (on == Tcp) == (family == Family::Tcp);
+    let fits = |on: On| match family {
+        Family::Tcp => matches!(on, Both | Tcp),
+        Family::Unix => matches!(on, Both | Unix),
+        Family::Packets => on == Packets,
+    };
     let cases = CASES.iter().filter(|case| fits(case.3) && case.0.contains(&only));
     let both = cases.flat_map(|case| [(case, false), (case, true)]);
     both.map(|(&(name, script, end, _), swapped)| {
@@ -302,10 +380,7 @@ pub fn play(family: Family, format: &str, cases: Vec<Case>) {
     let scratch = Scratch::new();
     let listener = Listener::new(family, &scratch);
     let bridge = Bridge::start(family, format, &listener, &scratch, &[]);
-    let direct = match &listener {
-        Listener::Tcp(listener) => Place::Tcp(listener.local_addr().expect("an address")),
-        Listener::Unix(_) => Place::Unix(scratch.path("server")),
-    };
+    let direct = listener.place(family, &scratch);
     drop(bridge.place.connect());
     drop(listener.accept());
     bridge.record(Duration::from_secs(30));
@@ -319,11 +394,7 @@ pub fn play(family: Family, format: &str, cases: Vec<Case>) {
         let received = stage.received();
         drop(stage);
         let record = bridge.record(Duration::from_secs(30));
-        let agree = match family {
-            Family::Tcp => expected == observed,
-            Family::Unix => without_resets(expected.clone()) == without_resets(observed.clone()),
-        };
-        if !agree {
+        if !agree(family, &expected, &observed) {
             failed.push(format!("{name}:\n  direct   {expected:?}\n  observed {observed:?}"));
         } else if let Some(complaint) = complaint(&record, end, swapped, received, format == "C") {
             failed.push(format!("{name}: {complaint}"));
@@ -357,4 +428,14 @@ fn unix_recorded() {
 #[test]
 fn unix_spliced() {
     play(Family::Unix, "count", cases(Family::Unix));
+}
+
+#[test]
+fn packets_recorded() {
+    play(Family::Packets, "C", cases(Family::Packets));
+}
+
+#[test]
+fn packets_counted() {
+    play(Family::Packets, "count", cases(Family::Packets));
 }
