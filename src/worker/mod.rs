@@ -15,7 +15,7 @@ mod transport;
 
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::socket::SockType;
 use nix::unistd::Pid;
@@ -78,7 +78,13 @@ fn settle(zygote: Pid, descriptors: bool) -> Option<()> {
         return None;
     }
     setrlimit(Resource::RLIMIT_NPROC, 0, 0).ok()?;
-    let most = if descriptors { LOCAL_WORKER_DESCRIPTORS } else { WORKER_DESCRIPTORS };
+    let most = if descriptors {
+        // A limit that was set before the start may be lower, and cannot be raised.
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+        LOCAL_WORKER_DESCRIPTORS.min(hard)
+    } else {
+        WORKER_DESCRIPTORS
+    };
     setrlimit(Resource::RLIMIT_NOFILE, most, most).ok()?;
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
