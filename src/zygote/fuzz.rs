@@ -57,7 +57,8 @@ fn play(data: &[u8]) {
     let ended = match serve(&parent, &children, reaping, &alone, &unlocked()) {
         Ok(Some(newborn)) => {
             drop((parent, children));
-            newborn.live::<crate::hooks::None>(buffers, &unlocked())
+            let need = WorkersNeed { tcp_info: true, descriptors: false };
+            newborn.live::<crate::hooks::None>(need, buffers, &unlocked())
         }
         ended => ended.is_ok(),
     };
