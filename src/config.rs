@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::format::Need;
 use crate::messages::{Appearance, Beginning, Pace, Rotation, Sandbox, Side, Taken, View};
 
 /// Configuration of one run of the bridge.
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) server: Endpoint,
     /// Every output in the order of the command line; the display on stdout, if any, comes first.
     pub(crate) outputs: Vec<Output>,
+    /// `--metrics`
+    pub(crate) metrics: Option<PathBuf>,
     /// `--rotate-size`, `--rotate-time`, `--rotate-count`
     pub(crate) rotation: Rotation,
     /// `--append`
@@ -71,6 +74,13 @@ impl Config {
     /// Sessions are between Unix sockets of packets.
     pub(crate) fn has_packets(&self) -> bool {
         self.client.family == Family::UnixPackets
+    }
+
+    /// Traffic data that the most demanding output needs.
+    pub(crate) fn need(&self) -> Need {
+        let outputs = self.outputs.iter().map(|output| output.view.format.need());
+        let figures = self.metrics.is_some().then_some(Need::Lengths);
+        outputs.chain(figures).max().unwrap_or(Need::Totals)
     }
 }
 

@@ -592,6 +592,8 @@ pub enum OutputTarget {
     /// A descriptor that comes with the message; its name is for the operator.
     Descriptor(String),
     File(Vec<u8>),
+    /// `--metrics`: figures instead of a record. The view that comes with it is not used.
+    Metrics(Vec<u8>),
 }
 
 /// Logger to resolver: what is this address called?

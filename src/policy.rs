@@ -144,6 +144,8 @@ pub enum Extra {
     WaitingPipe,
     /// Logger: `--record-first=sync`.
     Sync,
+    /// Logger: `--metrics`.
+    Metrics,
     /// Logger: an output is a terminal, whose width decides how it looks.
     TerminalWidth,
     /// Logger: notices go to syslog.
@@ -173,6 +175,7 @@ impl Extra {
             Extra::WaitingPipe => WAITING,
             Extra::TerminalWidth => TERMINAL_WIDTH,
             Extra::Sync => SYNC,
+            Extra::Metrics => METRICS,
             Extra::Syslog => SYSLOG,
             Extra::TcpInfo => TCP_INFO,
             Extra::NssDaemons => NSS_DAEMONS,
@@ -406,6 +409,13 @@ const PARTS: &[Allowed] = allow![
 const SYNC: &[Allowed] = allow![
     SYS_fdatasync => "a record is there when it is on the disk",
     SYS_fsync => "and the name of a new file, in its directory",
+];
+
+/// Where a file is replaced cannot be seen here, either.
+const METRICS: &[Allowed] = allow![
+    SYS_openat(2 is int(NEW_FILE), 3 is Is::Int(PUBLIC)) => "the next figures, without set-id bits",
+    SYS_renameat2(4 is Is::Int(0)) => "they replace the last ones as a whole",
+    SYS_unlinkat(2 is int(0)) => seldom "an earlier run left its next figures behind",
 ];
 
 /// Landlock keeps it to the FIFO itself, which is open already, but not for writing.

@@ -26,6 +26,7 @@ mod inetd;
 mod limits;
 mod loss;
 mod manual;
+mod metrics;
 mod modes;
 mod names;
 mod notify;

@@ -584,19 +584,22 @@ pub fn drop_bounding(capability: u32) -> io::Result<bool> {
     }
 }
 
-/// Renames a file within a directory; fails if the new name exists. nix offers this for glibc only.
+/// Renames a file within a directory. Fails if the new name is taken.
 pub fn rename_new(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
+    renameat2(directory, from, to, libc::RENAME_NOREPLACE)
+}
+
+/// Renames a file within a directory. Replaces what has the new name.
+pub fn rename(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
+    renameat2(directory, from, to, 0)
+}
+
+/// Not every C library has a function for it.
+fn renameat2(directory: BorrowedFd<'_>, from: &CStr, to: &CStr, flags: u32) -> io::Result<()> {
     let directory = directory.as_raw_fd();
     // SAFETY: both names are C strings that live for the time of the call.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_renameat2,
-            directory,
-            from.as_ptr(),
-            directory,
-            to.as_ptr(),
-            libc::RENAME_NOREPLACE,
-        )
+        libc::syscall(libc::SYS_renameat2, directory, from.as_ptr(), directory, to.as_ptr(), flags)
     };
     check_size(result as isize).map(drop)
 }

@@ -41,7 +41,8 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 29] = [
+const NEW: [&str; 30] = [
+    "metrics",
     "time",
     "replay",
     "pace",
@@ -228,7 +229,7 @@ static SAVED: [Opt; 7] = [
     Opt { short: None, long: &["diff"], takes: Nothing, help: "compare the sessions of two records" },
 ];
 
-static OTHER: [Opt; 11] = [
+static OTHER: [Opt; 12] = [
     opt('d', &["daemon"], Nothing, "run in the background, quiet, with syslog"),
     Opt {
         short: None,
@@ -241,6 +242,12 @@ static OTHER: [Opt; 11] = [
         long: &["pidfile"],
         takes: Value("FILE", || parser(values::path)),
         help: "keep the process id in FILE while we run",
+    },
+    Opt {
+        short: None,
+        long: &["metrics"],
+        takes: Value("FILE", || parser(values::path)),
+        help: "keep figures in FILE (OpenMetrics)",
     },
     Opt {
         short: None,

@@ -15,6 +15,7 @@ mod values;
 mod wording;
 
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -151,6 +152,7 @@ impl Line {
             daemon,
             inetd,
             syslog: daemon || self.flag("syslog") || self.circumstances.stderr_is_a_peers,
+            metrics: self.metrics(daemon),
             pidfile: self.value("pidfile"),
             drain_timeout: self.value("drain-timeout"),
             user: self.user()?,
@@ -164,6 +166,12 @@ impl Line {
             keepalive: self.value("keepalive").unwrap_or_default(),
             task,
         })
+    }
+
+    /// `--metrics`; a daemon works in the root directory.
+    fn metrics(&self, daemon: bool) -> Option<PathBuf> {
+        let file: PathBuf = self.value("metrics")?;
+        Some(if daemon { Path::new("/").join(file) } else { file })
     }
 
     /// Where client and server are met.

@@ -95,6 +95,7 @@ fn nothing_but_a_port() {
         daemon: false,
         inetd: false,
         syslog: false,
+        metrics: None,
         pidfile: None,
         drain_timeout: None,
         user: None,
@@ -791,7 +792,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let expected = "accept bind server protocol connect listen format output only time append record-first password color max-shown numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
-                    rotate-count read session replay pace mask wait diff daemon inetd pidfile syslog user sandbox require-sandbox print-policy demo help \
+                    rotate-count read session replay pace mask wait diff daemon inetd pidfile metrics syslog user sandbox require-sandbox print-policy demo help \
                     version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();

@@ -20,6 +20,7 @@ mod directory;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod home;
+mod metrics;
 mod names;
 mod notice;
 mod opening;
@@ -150,7 +151,9 @@ fn receive_and_open(parent: &Parent, renewal: &Renewal) -> Result<Result<Vec<Out
             ToLogger::Output { target, view } => {
                 let fd = match &target {
                     OutputTarget::Descriptor(_) => Some(one_fd(fds)?.accept()?),
-                    OutputTarget::Stdout | OutputTarget::File(_) => no_fds(fds).map(|()| None)?,
+                    OutputTarget::Stdout | OutputTarget::File(_) | OutputTarget::Metrics(_) => {
+                        no_fds(fds).map(|()| None)?
+                    }
                 };
                 match Plan::new(target, fd, view) {
                     Ok(plan) => plans.push(plan),

@@ -20,6 +20,7 @@ use nix::unistd::{Uid, isatty};
 use super::claim::{self, FileId};
 use super::directory::Directory;
 use super::home::Home;
+use super::metrics::Metrics;
 use super::output::{OneFile, Output};
 use super::parts::Parts;
 use super::pipe::Pipe;
@@ -45,6 +46,7 @@ enum To {
     Stream(OwnedFd),
     File(PathBuf),
     Series(Template),
+    Metrics(PathBuf),
 }
 
 /// When files give way to new ones, and what becomes of what is in them at the start.
@@ -70,6 +72,7 @@ enum Kind {
     Device(File),
     Regular(Regular),
     Series(Series),
+    Metrics(Box<Metrics>),
 }
 
 /// A regular file, as it was found.
@@ -150,6 +153,10 @@ impl Plan {
                 };
                 (to, name)
             }
+            (OutputTarget::Metrics(typed), _) => {
+                let name = crate::reason::shown_name(&typed);
+                (To::Metrics(OsString::from_vec(typed).into()), name)
+            }
         };
         Ok(Plan { to, view, name })
     }
@@ -167,6 +174,9 @@ impl Plan {
                 result => result.map(Kind::Stream),
             },
             To::File(path) => open_file(path, view.format, renewal),
+            To::Metrics(path) => {
+                Metrics::open(&path, name.clone()).map(|metrics| Kind::Metrics(Box::new(metrics)))
+            }
             To::Series(template) => {
                 let Renewal { taken, appearance, .. } = *renewal;
                 let setting = Setting { appearance, zone: Arc::clone(zone) };
@@ -179,6 +189,9 @@ impl Plan {
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) && renewal.rotation.is_wanted() => {
                 let reason = format!("{name}: a symbolic link has no parts; name the file that it leads to");
                 Err(Problem::Template { reason: reason.into() })
+            }
+            Err(error) if error.raw_os_error().is_none() => {
+                Err(Problem::Template { reason: format!("{name}: {error}").into() })
             }
             Err(error) => Err(problem(name, &error)),
         }
@@ -200,6 +213,7 @@ impl Opened {
                 if kind.is_file() || kind.is_fifo() { id(file) } else { None }
             }
             Kind::Device(_) => None,
+            Kind::Metrics(metrics) => metrics.found().map(Place::File),
             Kind::Series(series) => Some(Place::Series(FileId::of(series).ok()?, series.template())),
         }
     }
@@ -229,6 +243,11 @@ impl Opened {
         let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
         match kind {
             Kind::Series(series) => Ok(Output::Series(series)),
+            // Written now, so that a file that cannot be is an error of the start.
+            Kind::Metrics(mut metrics) => match metrics.replace() {
+                Ok(()) => Ok(Output::Metrics(metrics)),
+                Err(error) => Err(problem(name, &error)),
+            },
             Kind::Stream(file) | Kind::Device(file) => one(sheet(Sink::Open(file), name), None),
             Kind::Pipe(sink) => one(sheet(sink, name), None),
             Kind::Regular(mut regular) => {

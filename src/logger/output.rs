@@ -1,15 +1,17 @@
 //! One `-o` that is open: what it makes of a batch.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::batch::{Batch, Item};
 use super::claim::FileId;
 use super::home::Home;
+use super::metrics::Metrics;
 use super::rotation::Rotation;
 use super::series::Series;
 use super::sheet::{Sheet, Trouble};
-use super::writer::News;
+use super::writer::{Health, News};
 use crate::format::Need;
 use crate::messages::View;
 use crate::policy::Extra;
@@ -20,6 +22,8 @@ pub(super) enum Output {
     OneFile(Box<OneFile>),
     /// Files of its own for each session.
     Series(Series),
+    /// Figures.
+    Metrics(Box<Metrics>),
 }
 
 pub(super) struct OneFile {
@@ -35,6 +39,7 @@ impl Output {
         match self {
             Output::OneFile(one) => one.view.format.need(),
             Output::Series(series) => series.need(),
+            Output::Metrics(_) => Need::Lengths,
         }
     }
 
@@ -45,12 +50,16 @@ impl Output {
                 file.home.iter().flat_map(Home::directories).chain(self.directory_of_parts()).collect()
             }
             Output::Series(series) => vec![series.as_fd()],
+            Output::Metrics(metrics) => vec![metrics.directory()],
         }
     }
 
     /// Where files are removed later on.
     pub(super) fn directory_of_parts(&self) -> Option<BorrowedFd<'_>> {
-        self.rotation().map(Rotation::directory)
+        match self {
+            Output::Metrics(metrics) => Some(metrics.directory()),
+            Output::OneFile(_) | Output::Series(_) => self.rotation().map(Rotation::directory),
+        }
     }
 
     /// Permissions to create files later on.
@@ -58,6 +67,7 @@ impl Output {
         let (rotated, own, width) = match self {
             Output::OneFile(file) => (file.home.is_some(), false, file.sheet.follows_width()),
             Output::Series(_) => (false, true, false),
+            Output::Metrics(_) => (false, false, false),
         };
         let extras = [
             (Extra::SessionFiles, own),
@@ -65,6 +75,7 @@ impl Output {
             (Extra::Parts, self.rotation().is_some()),
             (Extra::WaitingPipe, self.waiting().is_some()),
             (Extra::TerminalWidth, width),
+            (Extra::Metrics, matches!(self, Output::Metrics(_))),
         ];
         extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra))
     }
@@ -72,7 +83,7 @@ impl Output {
     fn rotation(&self) -> Option<&Rotation> {
         match self {
             Output::OneFile(file) => file.sheet.rotation.as_ref(),
-            Output::Series(_) => None,
+            Output::Series(_) | Output::Metrics(_) => None,
         }
     }
 
@@ -80,7 +91,7 @@ impl Output {
     pub(super) fn id(&self) -> Option<FileId> {
         match self {
             Output::OneFile(file) => FileId::of(file.sheet.file()?).ok(),
-            Output::Series(_) => None,
+            Output::Series(_) | Output::Metrics(_) => None,
         }
     }
 
@@ -98,6 +109,7 @@ impl Output {
         match self {
             Output::OneFile(file) => file.sheet.due(),
             Output::Series(_) => None,
+            Output::Metrics(metrics) => Some(metrics.due()),
         }
     }
 
@@ -105,7 +117,7 @@ impl Output {
     pub(super) fn waiting(&self) -> Option<(&str, BorrowedFd<'_>)> {
         match self {
             Output::OneFile(file) => file.sheet.waiting(),
-            Output::Series(_) => None,
+            Output::Series(_) | Output::Metrics(_) => None,
         }
     }
 
@@ -118,6 +130,17 @@ impl Output {
                 result
             }
             Output::Series(_) => Ok(()),
+            Output::Metrics(metrics) => {
+                metrics.publish_if_due(news);
+                Ok(())
+            }
+        }
+    }
+
+    /// Publishes the state of all writers where that is wanted.
+    pub(super) fn watch(&mut self, health: &Arc<Health>) {
+        if let Output::Metrics(metrics) = self {
+            metrics.watch(health);
         }
     }
 
@@ -125,15 +148,19 @@ impl Output {
     pub(super) fn begin(&mut self) -> Result<(), Trouble> {
         match self {
             Output::OneFile(file) => file.sheet.begin_file(),
-            Output::Series(_) => Ok(()),
+            Output::Series(_) | Output::Metrics(_) => Ok(()),
         }
     }
 
     /// After the last batch.
-    pub(super) fn finish(&mut self) -> Result<(), Trouble> {
+    pub(super) fn finish(&mut self, news: impl FnMut(News)) -> Result<(), Trouble> {
         match self {
             Output::OneFile(file) => file.sheet.end_file(),
             Output::Series(series) => series.finish(),
+            Output::Metrics(metrics) => {
+                metrics.publish(news);
+                Ok(())
+            }
         }
     }
 
@@ -149,6 +176,11 @@ impl Output {
             Output::OneFile(file) => file.write(batch, text, news),
             // Every session has files of its own, and the next one new ones.
             Output::Series(series) => series.write(batch, text),
+            Output::Metrics(metrics) => {
+                metrics.count(batch);
+                metrics.publish_if_due(news);
+                Ok(())
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The writers: a thread per output, which formats and writes. The only module that uses crossbeam.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,6 +30,25 @@ pub(super) enum News {
     Stays(Trouble),
 }
 
+/// State of all writers.
+#[derive(Default)]
+pub(super) struct Health {
+    pending: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+impl Health {
+    /// Batches that an output has not taken yet, each counted once for each such output.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Outputs that cannot be written any more.
+    pub(super) fn lost(&self) -> usize {
+        self.lost.load(Ordering::Acquire)
+    }
+}
+
 /// The reader's end of all writers.
 pub(super) struct Writers {
     queues: Vec<Sender<Shared>>,
@@ -43,13 +62,12 @@ pub(super) struct Writers {
     give_back: Sender<Shared>,
     news: Receiver<News>,
     alarm: Arc<EventFd>,
-    /// An output cannot be written any more.
-    lost: Arc<AtomicBool>,
+    health: Arc<Health>,
 }
 
 impl Writers {
     /// Starts a thread per output.
-    pub(super) fn start(outputs: Vec<Output>) -> io::Result<Writers> {
+    pub(super) fn start(mut outputs: Vec<Output>) -> io::Result<Writers> {
         // Each batch is with the reader, in a queue or on its way back: no queue can ever be longer. On
         // the way back there is one copy per writer.
         let (give_back, returned) = bounded(batch::COUNT * outputs.len().max(1));
@@ -63,8 +81,10 @@ impl Writers {
         let count = outputs.iter().any(|output| output.need() > Need::Totals);
         let waiting = outputs.iter().filter(|output| output.waiting().is_some()).count();
         let (queues, threads) = (Vec::new(), Vec::new());
-        let lost = Arc::new(AtomicBool::new(false));
-        let mut writers = Writers { queues, threads, returned, count, waiting, give_back, news, alarm, lost };
+        let health = Arc::new(Health::default());
+        outputs.iter_mut().for_each(|output| output.watch(&health));
+        let mut writers =
+            Writers { queues, threads, returned, count, waiting, give_back, news, alarm, health };
         // The filter excludes the calls with which a thread starts: all threads run before it is installed.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
@@ -74,7 +94,7 @@ impl Writers {
                 text: Vec::with_capacity(2 * FLUSH),
                 report: Reporter { news: report.clone(), alarm: Arc::clone(&writers.alarm) },
                 reported: false,
-                lost: Arc::clone(&writers.lost),
+                health: Arc::clone(&writers.health),
             };
             let give_back = writers.give_back.clone();
             let here = Arc::clone(&up);
@@ -91,7 +111,7 @@ impl Writers {
 
     /// Checks for a failed output, before the failure is reported.
     pub(super) fn have_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+        self.health.lost() > 0
     }
 
     /// Number of writers.
@@ -128,6 +148,7 @@ impl Writers {
     /// Hands a batch to every writer.
     pub(super) fn give(&self, batch: Batch) {
         let batch = Arc::new(batch);
+        self.health.pending.fetch_add(self.queues.len(), Ordering::Relaxed);
         for queue in &self.queues {
             // A writer takes batches until we close its queue, whatever becomes of its output.
             let _ = queue.send(Arc::clone(&batch));
@@ -187,7 +208,7 @@ struct Writer {
     report: Reporter,
     /// The failure has been reported.
     reported: bool,
-    lost: Arc<AtomicBool>,
+    health: Arc<Health>,
 }
 
 impl Writer {
@@ -204,11 +225,13 @@ impl Writer {
             }
             let receipt = batch.receipt.filter(|_| !self.reported);
             let _ = give_back.send(batch);
+            self.health.pending.fetch_sub(1, Ordering::Relaxed);
             if let Some(receipt) = receipt {
                 self.report.tell(News::Written(receipt));
             }
         }
-        let result = self.output.finish();
+        let news = |news| self.report.tell(news);
+        let result = self.output.finish(news);
         self.judge(result);
     }
 
@@ -240,7 +263,7 @@ impl Writer {
     /// recorded to their end.
     fn tell(&mut self, trouble: Trouble) {
         if !std::mem::replace(&mut self.reported, true) {
-            self.lost.store(true, Ordering::Release);
+            self.health.lost.fetch_add(1, Ordering::Release);
             self.report.tell(News::Lost(trouble));
         }
     }

@@ -71,6 +71,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::WaitingPipe, files().any(|output| is_fifo(&output.target))),
             (Extra::Sync, config.record_first == Some(Taken::OnDisk)),
             (Extra::TerminalWidth, config.outputs.iter().any(shows_view_on_terminal)),
+            (Extra::Metrics, config.metrics.is_some()),
             (Extra::Syslog, config.syslog),
         ],
         Role::Resolver => vec![(Extra::NssDaemons, nsswitch::asks_a_daemon())],

@@ -28,10 +28,11 @@ use super::stop::Stop;
 use super::supervisor::Idle;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
+use crate::format::Format;
 use crate::messages::{
     Ear, FromConverter, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping,
     Recording, Sandbox, Sharing, Taken, ToConverter, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
-    WorkersNeed,
+    View, WorkersNeed,
 };
 use crate::policy::Role;
 use crate::reason::reason;
@@ -164,12 +165,13 @@ impl Starter<'_> {
                     logger.send_with(&ToLogger::Output { target, view }, &[fd])?;
                     continue;
                 }
-                // It must fit into a message; the system would reject it, too.
-                ConfigTarget::File(name) if name.len() >= PATH_MAX => {
-                    return Err(Failure::new(Status::CannotCreate, "Log file error: File name too long"));
-                }
-                ConfigTarget::File(name) => OutputTarget::File(name.as_encoded_bytes().to_vec()),
+                ConfigTarget::File(name) => OutputTarget::File(file_name(name)?),
             };
+            logger.send(&ToLogger::Output { target, view })?;
+        }
+        if let Some(file) = &config.metrics {
+            let view = View { format: Format::Null, only: None, time: None };
+            let target = OutputTarget::Metrics(file_name(file.as_os_str())?);
             logger.send(&ToLogger::Output { target, view })?;
         }
         logger.send(&ToLogger::Serve)?;
@@ -427,6 +429,14 @@ impl<Out: Serialize> Running<Out> {
         }
         Ok(WaitStatus::StillAlive)
     }
+}
+
+/// It must fit into a message; the system would reject a longer one, too.
+fn file_name(name: &OsStr) -> Result<Vec<u8>, Failure> {
+    if name.len() >= PATH_MAX {
+        return Err(Failure::new(Status::CannotCreate, "Log file error: File name too long"));
+    }
+    Ok(name.as_encoded_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ const EXTRAS: [Extra; 14] = [
     Extra::WaitingPipe,
     Extra::TerminalWidth,
     Extra::Sync,
+    Extra::Metrics,
     Extra::Syslog,
     Extra::TcpInfo,
 ];

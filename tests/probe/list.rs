@@ -97,6 +97,7 @@ pub(crate) fn of_extra(extra: Extra) -> &'static [Entry] {
         Extra::Parts => PARTS,
         Extra::WaitingPipe => WAITING_PIPE,
         Extra::Sync => SYNC,
+        Extra::Metrics => METRICS,
         Extra::TerminalWidth => TERMINAL_WIDTH,
         Extra::Syslog => SYSLOG,
         Extra::TcpInfo => TCP_INFO,
@@ -446,6 +447,20 @@ const PARTS: &[Entry] = &[
         // files, no directories
         rule: Rule::When(&[&[-1, -1, 0]], &[&[-1, -1, 0x200]]),
     },
+];
+
+const METRICS: &[Entry] = when![
+    SYS_openat
+        // New, never an existing file; without set-id bits
+        passes [[-1, -1, 0xA05C1, 0o666]]
+        dies [[-1, -1, 0xA0541, 0o666], [-1, -1, 0x805C1, 0o666], [-1, -1, 0xA05C1, 0o4644]]
+    SYS_renameat2
+        // RENAME_EXCHANGE, RENAME_WHITEOUT
+        passes [[-1, -1, -1, -1, 0]]
+        dies [[-1, -1, -1, -1, 2], [-1, -1, -1, -1, 5]]
+    SYS_unlinkat
+        passes [[-1, -1, 0]]
+        dies [[-1, -1, 0x200]]
 ];
 
 const SYSLOG: &[Entry] = when![

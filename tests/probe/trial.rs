@@ -133,6 +133,7 @@ pub(crate) fn plan(role: &str) -> Vec<Trial> {
             Extra::WaitingPipe,
             Extra::TerminalWidth,
             Extra::Sync,
+            Extra::Metrics,
             Extra::Syslog,
         ]),
         _ if role.ends_with(LOGGED) => vec![call(LOG, libc::SYS_getuid, [0; 6], Expected::Lives)],

@@ -157,8 +157,7 @@ impl<'a> Supervisor<'a> {
         let own = OwnListeners::of(peers.client_listener.iter().chain(&peers.server_listener));
         let (timeout, sockets) = (config.connect_timeout, SocketOptions::of(config));
         let idle = roles.worker.take().into_iter().collect();
-        let need =
-            config.outputs.iter().map(|output| output.view.format.need()).max().unwrap_or(Need::Totals);
+        let need = config.need();
         Supervisor {
             config,
             service,
