@@ -20,6 +20,7 @@ mod daemon;
 mod demo;
 mod diagnostics;
 mod endurance;
+mod extcap;
 mod formats;
 mod html;
 mod inetd;
