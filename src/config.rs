@@ -18,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) server: Endpoint,
     /// Every output in the order of the command line; the display on stdout, if any, comes first.
     pub(crate) outputs: Vec<Output>,
+    /// `--match`: a regular expression that has been compiled once.
+    pub(crate) matching: Option<String>,
     /// `--metrics`
     pub(crate) metrics: Option<PathBuf>,
     /// `--rotate-size`, `--rotate-time`, `--rotate-count`
@@ -80,7 +82,8 @@ impl Config {
     pub(crate) fn need(&self) -> Need {
         let outputs = self.outputs.iter().map(|output| output.view.format.need());
         let figures = self.metrics.is_some().then_some(Need::Lengths);
-        outputs.chain(figures).max().unwrap_or(Need::Totals)
+        let search = self.matching.is_some().then_some(Need::Bytes);
+        outputs.chain(figures).chain(search).max().unwrap_or(Need::Totals)
     }
 }
 

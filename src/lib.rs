@@ -27,6 +27,7 @@ pub mod messages;
 #[doc(hidden)]
 pub mod nsswitch;
 mod parent;
+mod pattern;
 #[doc(hidden)]
 pub mod policy;
 mod reason;

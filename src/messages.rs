@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need, TimeForm};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -409,6 +409,8 @@ pub enum ToLogger {
         recording: Recording,
         appearance: Appearance,
     },
+    /// `--match`: records only sessions that match. Before the outputs.
+    Match(String),
     /// One more output, in the order of the command line. With a descriptor where the target is one.
     Output {
         target: OutputTarget,

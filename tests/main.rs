@@ -27,6 +27,7 @@ mod inetd;
 mod limits;
 mod loss;
 mod manual;
+mod matching;
 mod metrics;
 mod modes;
 mod names;

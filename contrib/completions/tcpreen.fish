@@ -19,6 +19,7 @@ complete -c tcpreen -s o -l output -d 'write the sessions to FILE; - is stdout' 
 complete -c tcpreen -l only -d 'in the -o that follow, client or server alone' -r -f -a "client\t''
 server\t''
 both\t''"
+complete -c tcpreen -l match -d 'only sessions in which one side matches' -r -f
 complete -c tcpreen -l time -d 'times: clock, date, iso, unix, start or delta' -r -f -a "clock\t''
 date\t''
 iso\t''
@@ -54,6 +55,7 @@ fast\t''"
 complete -c tcpreen -l mask -d 'what may differ from the record' -r -f
 complete -c tcpreen -l wait -d 'for what the record has come [default: 3s]' -r -f
 complete -c tcpreen -l pidfile -d 'keep the process id in FILE while we run' -r -F
+complete -c tcpreen -l metrics -d 'keep figures in FILE (OpenMetrics)' -r -F
 complete -c tcpreen -s u -l user -d 'become this user after binding (root only)' -r -f -a "(__fish_complete_users)"
 complete -c tcpreen -l sandbox -d 'at a forbidden system call: kill, or log' -r -f -a "kill\t''
 log\t''"

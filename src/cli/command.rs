@@ -41,7 +41,8 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 30] = [
+const NEW: [&str; 31] = [
+    "match",
     "metrics",
     "time",
     "replay",
@@ -100,7 +101,7 @@ static WHERE: [Opt; 5] = [
     opt('l', &["listen"], Nothing, "wait for the server to connect to SERVERPORT"),
 ];
 
-static SHOWN: [Opt; 12] = [
+static SHOWN: [Opt; 13] = [
     opt(
         'f',
         &["format"],
@@ -118,6 +119,12 @@ static SHOWN: [Opt; 12] = [
         long: &["only"],
         takes: Values("SIDE", || parser(values::side)),
         help: "in the -o that follow, client or server alone",
+    },
+    Opt {
+        short: None,
+        long: &["match"],
+        takes: Value("REGEX", || parser(values::matching)),
+        help: "only sessions in which one side matches",
     },
     Opt {
         short: None,

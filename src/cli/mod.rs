@@ -25,7 +25,7 @@ use privsep::seccomp::Violation;
 use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Task, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox, Side};
+use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox, Side, Taken};
 
 pub(crate) use command::command;
 use place::Given;
@@ -152,6 +152,7 @@ impl Line {
             daemon,
             inetd,
             syslog: daemon || self.flag("syslog") || self.circumstances.stderr_is_a_peers,
+            matching: self.matching()?,
             metrics: self.metrics(daemon),
             pidfile: self.value("pidfile"),
             drain_timeout: self.value("drain-timeout"),
@@ -166,6 +167,15 @@ impl Line {
             keepalive: self.value("keepalive").unwrap_or_default(),
             task,
         })
+    }
+
+    /// `--match`: a session that is held back cannot be recorded first.
+    fn matching(&self) -> Result<Option<String>, Failure> {
+        let expression: Option<String> = self.value("match");
+        if expression.is_some() && self.value::<Taken>("record-first").is_some() {
+            return Err(usage("--match and --record-first contradict each other.".to_owned()));
+        }
+        Ok(expression)
     }
 
     /// `--metrics`; a daemon works in the root directory.

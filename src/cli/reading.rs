@@ -49,8 +49,8 @@ const OF_SEVERAL: [&str; 10] = [
 ];
 
 /// Those that a comparison does not know, besides those about peers.
-const OF_OUTPUTS: [&str; 8] =
-    ["format", "output", "only", "metrics", "append", "rotate-size", "rotate-time", "rotate-count"];
+const OF_OUTPUTS: [&str; 9] =
+    ["format", "output", "only", "match", "metrics", "append", "rotate-size", "rotate-time", "rotate-count"];
 
 /// Of a comparison alone.
 const OF_COMPARISONS: [(&str, &str); 3] =

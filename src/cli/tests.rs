@@ -95,6 +95,7 @@ fn nothing_but_a_port() {
         daemon: false,
         inetd: false,
         syslog: false,
+        matching: None,
         metrics: None,
         pidfile: None,
         drain_timeout: None,
@@ -789,7 +790,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     command.clone().debug_assert();
     let names: Vec<&str> =
         command.get_arguments().filter_map(|arg| arg.get_long_and_visible_aliases()).flatten().collect();
-    let expected = "accept bind server protocol connect listen format output only time append record-first password color max-shown numeric quiet verbose bytes \
+    let expected = "accept bind server protocol connect listen format output only match time append record-first password color max-shown numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
                     rotate-count read session replay pace mask wait diff daemon inetd pidfile metrics syslog user sandbox require-sandbox print-policy demo help \

@@ -13,6 +13,7 @@ use crate::config::{Family, Input, Keepalive, Target};
 use crate::exit::Failure;
 use crate::format::{Finds, Format, TimeForm};
 use crate::messages::{Color, Pace, Side, Taken};
+use crate::pattern::Pattern;
 
 /// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
@@ -149,6 +150,17 @@ pub(super) fn pace(text: OsString) -> Result<Pace, Failure> {
         Some("time") => Ok(Pace::Time),
         Some("fast") => Ok(Pace::Fast),
         _ => Err(usage(format!("{}: --pace is turns, time or fast.", shown(&text)))),
+    }
+}
+
+/// `--match`
+pub(super) fn matching(text: OsString) -> Result<String, Failure> {
+    let Ok(text) = text.into_string() else {
+        return Err(usage("--match: the expression is no UTF-8; bytes are written \\xFF.".to_owned()));
+    };
+    match Pattern::new(&text) {
+        Ok(_) => Ok(text),
+        Err(reason) => Err(usage(format!("--match {}: {reason}.", shown(text.as_ref())))),
     }
 }
 

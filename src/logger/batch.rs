@@ -35,6 +35,8 @@ pub(super) enum Item {
 pub(super) struct Batch {
     bytes: Vec<u8>,
     used: usize,
+    /// `used` before the last frame was kept.
+    used_before: usize,
     pub(super) items: Vec<Item>,
     /// Sessions that end in it.
     ends: usize,
@@ -49,7 +51,14 @@ impl Batch {
     }
 
     pub(super) fn new() -> Batch {
-        Batch { bytes: vec![0; FULL + FRAME], used: 0, items: Vec::with_capacity(64), ends: 0, receipt: None }
+        Batch {
+            bytes: vec![0; FULL + FRAME],
+            used: 0,
+            used_before: 0,
+            items: Vec::with_capacity(64),
+            ends: 0,
+            receipt: None,
+        }
     }
 
     /// Where the next frame is received.
@@ -66,7 +75,7 @@ impl Batch {
     /// Keeps the frame just received, whose payload begins at `head`; returns the position of the payload.
     pub(super) fn keep(&mut self, head: usize, length: usize) -> (usize, usize) {
         let (start, end) = (self.used + head, self.used + length);
-        self.used = end;
+        (self.used_before, self.used) = (self.used, end);
         (start, end)
     }
 
@@ -74,6 +83,13 @@ impl Batch {
     pub(super) fn copy(&mut self, bytes: &[u8]) -> (usize, usize) {
         self.space()[..bytes.len()].copy_from_slice(bytes);
         self.keep(0, bytes.len())
+    }
+
+    /// Frees the payload that was kept last, which is not needed.
+    pub(super) fn give_back(&mut self, (start, end): (usize, usize)) {
+        if start < end && end == self.used {
+            self.used = self.used_before;
+        }
     }
 
     pub(super) fn add(&mut self, item: Item) {

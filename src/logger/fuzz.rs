@@ -37,8 +37,11 @@ pub fn fuzz(data: &[u8]) {
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
     let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
     let (taken, appearance) = (Taken::Written, Appearance::default());
-    let outputs =
-        open_all(vec![plan], &Renewal { hangup, rotation, beginning, sharing, taken, appearance }).ok();
+    let outputs = open_all(
+        vec![plan],
+        &Renewal { hangup, rotation, beginning, sharing, taken, appearance, pattern: None },
+    )
+    .ok();
     let outputs = outputs.expect("an output");
     let writers = Writers::start(outputs).expect("writers");
     let (parent, theirs) = Channel::pair().expect("a pair");

@@ -50,6 +50,7 @@ use privsep::role::Entry;
 
 use crate::hooks::Hooks;
 use crate::messages::{Ear, Hangup, OutputTarget, Problem, Recording, Taken, ToLogger, ToParent};
+use crate::pattern::Pattern;
 use crate::policy::{self, Role};
 use crate::role::{self, Trouble};
 use notice::Notes;
@@ -90,9 +91,9 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let Recording { acknowledge, taken } = recording;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let renewal = Renewal { hangup, rotation, beginning, sharing, taken, appearance };
-    let opened = receive_and_open(&parent, &renewal)?;
-    let outputs = role::tell(&parent, opened)?;
+    let renewal = Renewal { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
+    let opened = receive_and_open(&parent, renewal)?;
+    let (outputs, pattern) = role::tell(&parent, opened)?;
     let waiting = waiting(&outputs);
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent), &waiting)?;
     let mut parent_died = [Signal::SIGTERM, ORPHANED].into_iter().collect::<SigSet>();
@@ -118,7 +119,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
         Landlock { write: &directories, write_files: &pipes, remove: &remove, ..Landlock::default() };
     let fenced = role::fence(dropped, &landlock, &parent)?;
     let writers = role::threads(&parent, Writers::start(outputs))?;
-    let intake = Intake { sharing, backlog, run: run_id(), acknowledge };
+    let intake = Intake { sharing, backlog, run: run_id(), acknowledge, pattern };
     let parent_pid = Pid::from_raw(prepare.parent);
     let reader = Reader::new(&parent, parent_pid, &parent_died, resolver, intake, writers, notes)?;
     if !waiting.is_empty() {
@@ -142,12 +143,24 @@ fn waiting(outputs: &[Output]) -> Vec<String> {
     names.map(|name| format!("waiting for a reader of {name}")).collect()
 }
 
+/// Open outputs, and the expression that selects what is written to them.
+type Opened = (Vec<Output>, Option<Arc<Pattern>>);
+
 /// Opens the outputs that the parent sends, until its end-of-list message.
-fn receive_and_open(parent: &Parent, renewal: &Renewal) -> Result<Result<Vec<Output>, Problem>, Trouble> {
+fn receive_and_open(parent: &Parent, mut renewal: Renewal) -> Result<Result<Opened, Problem>, Trouble> {
     let mut plans = Vec::new();
     loop {
         let (message, fds) = role::first(parent)?;
         match message {
+            ToLogger::Match(expression) => {
+                no_fds(fds)?;
+                match Pattern::new(&expression) {
+                    Ok(pattern) => renewal.pattern = Some(Arc::new(pattern)),
+                    Err(reason) => {
+                        return Ok(Err(Problem::Template { reason: format!("--match: {reason}").into() }));
+                    }
+                }
+            }
             ToLogger::Output { target, view } => {
                 let fd = match &target {
                     OutputTarget::Descriptor(_) => Some(one_fd(fds)?.accept()?),
@@ -162,7 +175,7 @@ fn receive_and_open(parent: &Parent, renewal: &Renewal) -> Result<Result<Vec<Out
             }
             ToLogger::Serve => {
                 no_fds(fds)?;
-                return Ok(open_all(plans, renewal));
+                return Ok(open_all(plans, &renewal).map(|outputs| (outputs, renewal.pattern)));
             }
             _ => return Err(Trouble::Protocol),
         }

@@ -30,6 +30,7 @@ use super::sheet::{Sheet, Sink};
 use super::template::{Name, Template};
 use crate::format::Format;
 use crate::messages::{self, Appearance, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
+use crate::pattern::Pattern;
 use crate::policy::{PRIVATE, PUBLIC};
 use crate::record::{Purpose, Setting, Zone, encoder};
 
@@ -57,6 +58,13 @@ pub(super) struct Renewal {
     pub(super) sharing: Sharing,
     pub(super) taken: Taken,
     pub(super) appearance: Appearance,
+    pub(super) pattern: Option<Arc<Pattern>>,
+}
+
+impl Renewal {
+    fn setting(&self, zone: &Arc<Zone>) -> Setting {
+        Setting { appearance: self.appearance, zone: Arc::clone(zone), pattern: self.pattern.clone() }
+    }
 }
 
 /// An output that is open and unchanged.
@@ -178,9 +186,8 @@ impl Plan {
                 Metrics::open(&path, name.clone()).map(|metrics| Kind::Metrics(Box::new(metrics)))
             }
             To::Series(template) => {
-                let Renewal { taken, appearance, .. } = *renewal;
-                let setting = Setting { appearance, zone: Arc::clone(zone) };
-                let series = Series::open(template, view, mode(view.format), taken, setting);
+                let setting = renewal.setting(zone);
+                let series = Series::open(template, view, mode(view.format), renewal.taken, setting);
                 series.map(Kind::Series).map_err(io::Error::from)
             }
         };
@@ -234,8 +241,7 @@ impl Opened {
         let Opened { kind, view, name } = self;
         let labelled = renewal.sharing == Sharing::Labelled;
         let sheet = |sink: Sink, name| {
-            let setting = Setting { appearance: renewal.appearance, zone: Arc::clone(zone) };
-            let purpose = Purpose::new(labelled, sink.is_terminal(), &setting);
+            let purpose = Purpose::new(labelled, sink.is_terminal(), &renewal.setting(zone));
             let follows = view.format == Format::View && purpose.terminal;
             let sheet = Sheet::new(sink, name, encoder(view, purpose)).taken(renewal.taken);
             if follows { sheet.follow_width() } else { sheet }

@@ -112,7 +112,9 @@ fn backlog(at_once: u32, files: u64, limit: u64) -> u32 {
 
 /// Condition for forwarding. A session whose files cannot be created forwards nothing.
 pub(super) fn acknowledge(config: &Config) -> Acknowledge {
-    let has_own_files = config.outputs.iter().any(|output| own_files(&output.target) > 0);
+    // With `--match` the files are made when a session matches, for which its data has to pass first.
+    let has_own_files =
+        config.matching.is_none() && config.outputs.iter().any(|output| own_files(&output.target) > 0);
     match (config.record_first, has_own_files) {
         (Some(_), _) => Acknowledge::Records,
         (None, true) => Acknowledge::Files,

@@ -155,6 +155,9 @@ impl Starter<'_> {
         };
         let fds: Vec<_> = names.as_ref().map(AsFd::as_fd).into_iter().collect();
         logger.send_with(&prepare, &fds)?;
+        if let Some(expression) = &config.matching {
+            logger.send(&ToLogger::Match(expression.clone()))?;
+        }
         for output in &config.outputs {
             let view = output.view;
             let target = match &output.target {

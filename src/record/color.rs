@@ -5,6 +5,9 @@ use crate::messages::Side;
 pub(super) const RESET: &[u8] = b"\x1b[0m";
 pub(super) const BOLD: &[u8] = b"\x1b[1m";
 pub(super) const FAINT: &[u8] = b"\x1b[2m";
+/// What `--match` matches, and what is behind it: underlined and bold.
+pub(super) const MATCH: &[u8] = b"\x1b[1;4m";
+pub(super) const NO_MATCH: &[u8] = b"\x1b[22;24m";
 /// Red: what failed.
 pub(super) const TROUBLE: &[u8] = b"\x1b[31m";
 

@@ -11,6 +11,7 @@ use super::text::TextEncoder;
 use super::view::ViewEncoder;
 use crate::format::Format;
 use crate::messages::{Appearance, Color, View};
+use crate::pattern::Pattern;
 
 /// Encodes the events of one output, in one file after the other. Pure: no descriptor, no clock.
 pub(crate) trait Encoder: Send {
@@ -54,6 +55,8 @@ pub(crate) struct Purpose {
     pub(crate) max_shown: Option<u64>,
     /// Of the times that people read.
     pub(crate) zone: Arc<Zone>,
+    /// `--match`: marked by `view`, in colour.
+    pub(crate) pattern: Option<Arc<Pattern>>,
 }
 
 /// What all outputs have in common.
@@ -61,6 +64,7 @@ pub(crate) struct Purpose {
 pub(crate) struct Setting {
     pub(crate) appearance: Appearance,
     pub(crate) zone: Arc<Zone>,
+    pub(crate) pattern: Option<Arc<Pattern>>,
 }
 
 impl Purpose {
@@ -76,7 +80,8 @@ impl Purpose {
             Color::OnTerminals => terminal,
         };
         let max_shown = appearance.max_shown.or(terminal.then_some(Purpose::MAX_SHOWN));
-        Purpose { labelled, terminal, color, max_shown, zone: Arc::clone(&setting.zone) }
+        let (zone, pattern) = (Arc::clone(&setting.zone), setting.pattern.clone());
+        Purpose { labelled, terminal, color, max_shown, zone, pattern }
     }
 }
 

@@ -113,7 +113,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a wall that is only said to be up is none", a_false_wall),
 ];
 
-const EXTRAS: [Extra; 14] = [
+const EXTRAS: [Extra; 15] = [
     Extra::Packets,
     Extra::Descriptors,
     Extra::NssDaemons,
@@ -364,12 +364,12 @@ fn death(line: &str) -> Option<(Pid, Signal)> {
 }
 
 /// Starts a daemon with every optional permission: files per session, files that are reopened, a FIFO, a terminal,
-/// syslog, a socket file. It ends after one session.
+/// figures, syslog, a socket file. It ends after one session.
 fn start_daemon(role: &str, place: &Path, trap: &Trap) -> Deaths {
     let socket = place.join("socket");
     let mut command = command(role, place, trap);
     command.arg("-d").args(["-m", "1", "-p", "tcp/unix", "--rotate-size", "1G"]);
-    command.arg("--pidfile").arg(place.join("pid"));
+    command.arg("--pidfile").arg(place.join("pid")).arg("--metrics").arg(place.join("metrics"));
     let pipe = place.join("pipe");
     mkfifo(&pipe, Mode::empty()).expect("mkfifo");
     fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");

@@ -435,11 +435,8 @@ const PARTS: &[Entry] = &[
     Entry {
         name: "SYS_renameat2",
         number: libc::SYS_renameat2,
-        // RENAME_NOREPLACE; not one that replaces, nor RENAME_EXCHANGE, nor RENAME_WHITEOUT
-        rule: Rule::When(
-            &[&[-1, -1, -1, -1, 1]],
-            &[&[-1, -1, -1, -1, 0], &[-1, -1, -1, -1, 2], &[-1, -1, -1, -1, 5]],
-        ),
+        // RENAME_NOREPLACE; not RENAME_EXCHANGE, nor RENAME_WHITEOUT. One that replaces is of METRICS.
+        rule: Rule::When(&[&[-1, -1, -1, -1, 1]], &[&[-1, -1, -1, -1, 2], &[-1, -1, -1, -1, 5]]),
     },
     Entry {
         name: "SYS_unlinkat",

@@ -197,7 +197,13 @@ mod tests {
         figures.add(&data(1, SECOND + 5_000_000, Side::Server, 100));
         figures.add(&data(1, 9 * SECOND, Side::Server, 100));
         figures.add(&data(2, 2 * SECOND, Side::Client, 5));
-        let end = End { state: State::ServerReset, conn_state: ConnState::Rstr, errno: 0, totals: [10, 200] };
+        let end = End {
+            state: State::ServerReset,
+            conn_state: ConnState::Rstr,
+            errno: 0,
+            totals: [10, 200],
+            tcp: Default::default(),
+        };
         figures.add(&event(1, 9 * SECOND, Kind::End(end)));
         let lines = lines(&figures);
         for line in [
@@ -224,7 +230,13 @@ mod tests {
         let mut figures = Figures::default();
         let info = SessionInfo { meeting: Meeting::Refused, ..info() };
         figures.add(&event(1, SECOND, Kind::Start(Arc::new(info))));
-        let end = End { state: State::Refused, conn_state: ConnState::Rej, errno: 111, totals: [0, 0] };
+        let end = End {
+            state: State::Refused,
+            conn_state: ConnState::Rej,
+            errno: 111,
+            totals: [0, 0],
+            tcp: Default::default(),
+        };
         figures.add(&event(1, SECOND, Kind::End(end)));
         let lines = lines(&figures);
         assert!(lines.contains(&"tcpreen_sessions_total{state=\"refused\"} 1".to_owned()), "{lines:#?}");

@@ -7,7 +7,7 @@ mod figures;
 use std::ffi::{CString, OsStr};
 use std::fs::{File, symlink_metadata};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -22,9 +22,11 @@ use privsep::sys;
 
 use super::batch::{Batch, Item};
 use super::claim::FileId;
+use super::directory::Directory;
 use super::home;
 use super::sheet::Trouble;
 use super::writer::{Health, News};
+use crate::messages::Taken;
 use crate::policy::{NEW_FILE, PUBLIC};
 use figures::Figures;
 
@@ -38,7 +40,7 @@ const SUFFIX: &[u8] = b".new";
 const LONGEST: usize = 255;
 
 pub(super) struct Metrics {
-    directory: OwnedFd,
+    directory: Directory,
     name: CString,
     /// The next version, until it is complete.
     draft: CString,
@@ -63,7 +65,7 @@ impl Metrics {
             Err(error) => return Err(error),
         };
         let (directory, name) = home::split(path)?;
-        let directory = home::hold(directory)?;
+        let directory = Directory::hold(directory, Taken::Written)?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let (name, draft) = (name_of(name, b"")?, name_of(name, SUFFIX)?);
         let (figures, health) = (Figures::default(), Arc::default());

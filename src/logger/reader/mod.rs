@@ -4,6 +4,7 @@ mod backlog;
 mod pace;
 mod receipts;
 mod saved;
+mod selection;
 mod sessions;
 mod waiting;
 
@@ -29,6 +30,7 @@ use super::session::{Session, epitaph, state_of};
 use super::statistics::Statistics;
 use super::writer::{News, Writers};
 use crate::messages::{Acknowledge, Address, Level, Opening, Sharing, ToLogger, ToParent, Unserved};
+use crate::pattern::Pattern;
 use crate::reason::reason;
 use crate::record::{Meeting, Peer, SessionInfo, State, Time};
 use crate::role::Trouble;
@@ -36,6 +38,7 @@ use backlog::Backlog;
 use pace::{Next, Pace};
 use receipts::Receipts;
 use saved::SavedSessions;
+use selection::{Decision, Held, Selection};
 
 /// Epoll ids of descriptors other than sessions, which are numbered from 1.
 const PARENT: u64 = u64::MAX;
@@ -61,6 +64,8 @@ pub(super) struct Intake {
     /// Identifies this start of the program in records.
     pub(super) run: Arc<str>,
     pub(super) acknowledge: Acknowledge,
+    /// `--match`
+    pub(super) pattern: Option<Arc<Pattern>>,
 }
 
 pub(super) struct Reader<'a> {
@@ -88,6 +93,7 @@ pub(super) struct Reader<'a> {
     held: usize,
     backlog: Backlog,
     batch: Batch,
+    selection: Option<Selection>,
     pace: Pace,
     receipts: Receipts,
     /// An output cannot be written any more.
@@ -111,7 +117,7 @@ impl<'a> Reader<'a> {
         parent_pid: Pid,
         parent_died: &'a SignalFd,
         resolver: Option<Resolver>,
-        Intake { sharing, backlog, run, acknowledge }: Intake,
+        Intake { sharing, backlog, run, acknowledge, pattern }: Intake,
         writers: Writers,
         notes: Notes,
     ) -> Result<Reader<'a>, Trouble> {
@@ -143,6 +149,7 @@ impl<'a> Reader<'a> {
             held: 0,
             backlog: Backlog::new(backlog),
             batch,
+            selection: pattern.map(Selection::new),
             pace: Pace::default(),
             receipts: Receipts::new(acknowledge),
             lost: false,
@@ -295,7 +302,7 @@ impl<'a> Reader<'a> {
                 self.parent.send(&ToParent::Alive)?;
             }
             ToLogger::Finish => self.finishing = true,
-            ToLogger::Prepare { .. } | ToLogger::Output { .. } | ToLogger::Serve => {
+            ToLogger::Prepare { .. } | ToLogger::Match(_) | ToLogger::Output { .. } | ToLogger::Serve => {
                 return Err(Trouble::Protocol);
             }
             ToLogger::Session { .. } | ToLogger::Saved => unreachable!("handled with its descriptor"),
@@ -321,6 +328,25 @@ impl<'a> Reader<'a> {
     }
 
     fn add(&mut self, item: Item) {
+        let Some(selection) = &mut self.selection else { return self.push(item) };
+        match selection.decide(item, &self.batch) {
+            Decision::Recorded(item) => self.push(item),
+            Decision::Kept { payload } => self.batch.give_back(payload),
+            Decision::Matched { payload, record } => {
+                self.batch.give_back(payload);
+                record.into_iter().for_each(|held| self.push_held(held));
+            }
+        }
+    }
+
+    fn push_held(&mut self, Held { mut item, bytes }: Held) {
+        if let Item::Event { payload, .. } = &mut item {
+            *payload = if bytes.is_empty() { (0, 0) } else { self.batch.copy(&bytes) };
+        }
+        self.push(item);
+    }
+
+    fn push(&mut self, item: Item) {
         self.batch.add(item);
         if self.batch.is_full() {
             self.hand_on();

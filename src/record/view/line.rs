@@ -1,10 +1,12 @@
 //! Rows of a view: a margin with time, session and direction, and text that is wrapped where the width is known.
 
 use std::io::Write;
+use std::ops::Range;
 
 use unicode_width::UnicodeWidthChar;
 
 use crate::messages::Side;
+use crate::pattern::Pattern;
 use crate::record::text::octal;
 use crate::record::{color, visible};
 
@@ -74,6 +76,10 @@ pub(super) struct Rows<'a> {
     /// Columns of text in a row; `None` is all of it.
     room: Option<usize>,
     has_time: bool,
+    /// Its matches are marked, in colour.
+    pattern: Option<&'a Pattern>,
+    /// Within a match.
+    marking: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -82,16 +88,31 @@ impl<'a> Rows<'a> {
         let margin = label.len() + mark.text().len() + if has_time { TIME } else { 0 };
         let room =
             style.columns.and_then(|columns| columns.checked_sub(margin)).filter(|room| *room >= LEAST);
-        Rows { style, label, mark, time, room, has_time }
+        Rows { style, label, mark, time, room, has_time, pattern: None, marking: false }
     }
 
-    /// Appends a line of text from a peer or about one, in as many rows as it needs.
+    /// Marks what matches in the text of a peer.
+    pub(super) fn marking(self, pattern: Option<&'a Pattern>) -> Rows<'a> {
+        Rows { pattern: pattern.filter(|_| self.style.color), ..self }
+    }
+
+    /// Appends a line about a peer, in as many rows as it needs.
     pub(super) fn text(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        self.line(text, Vec::new(), out);
+    }
+
+    /// Likewise a line of a peer.
+    pub(super) fn data(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        let hits = self.pattern.iter().flat_map(|pattern| pattern.places(text)).collect();
+        self.line(text, hits, out);
+    }
+
+    fn line(&mut self, text: &[u8], hits: Vec<Range<usize>>, out: &mut Vec<u8>) {
         self.begin(out);
-        if self.room.is_none_or(|room| text.len() <= room) && is_plain(text) {
+        if hits.is_empty() && self.room.is_none_or(|room| text.len() <= room) && is_plain(text) {
             out.extend_from_slice(text);
         } else {
-            self.wrapped(text, out);
+            self.wrapped(text, hits, out);
         }
         self.end(out);
     }
@@ -126,14 +147,28 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn wrapped(&mut self, text: &[u8], out: &mut Vec<u8>) {
+    fn wrapped(&mut self, text: &[u8], hits: Vec<Range<usize>>, out: &mut Vec<u8>) {
         let mut at = Place { column: 0, marks: 0 };
+        let mut end = 0;
+        for hit in hits {
+            self.stretch(&text[end..hit.start], &mut at, out);
+            self.marking = true;
+            self.paint(color::MATCH, out);
+            self.stretch(&text[hit.clone()], &mut at, out);
+            self.paint(color::NO_MATCH, out);
+            self.marking = false;
+            end = hit.end;
+        }
+        self.stretch(&text[end..], &mut at, out);
+    }
+
+    fn stretch(&mut self, text: &[u8], at: &mut Place, out: &mut Vec<u8>) {
         for chunk in text.utf8_chunks() {
             for character in chunk.valid().chars() {
-                self.character(character, &mut at, out);
+                self.character(character, at, out);
             }
             for &byte in chunk.invalid() {
-                self.escape(&[byte], &mut at, out);
+                self.escape(&[byte], at, out);
             }
         }
     }
@@ -188,6 +223,9 @@ impl<'a> Rows<'a> {
         if self.room.is_some_and(|room| at.column + width > room) {
             self.end(out);
             self.begin(out);
+            if self.marking {
+                self.paint(color::MATCH, out);
+            }
             at.column = 0;
         }
     }

@@ -14,6 +14,7 @@ use super::encoder::{Encoder, FileStart, Purpose};
 use super::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 use super::visible;
 use crate::messages::Side;
+use crate::pattern::Pattern;
 use crate::reason::reason;
 use line::{Mark, Rows, Style};
 use piece::LineEnd;
@@ -29,6 +30,7 @@ pub(crate) struct ViewEncoder {
     style: Style,
     /// Bytes of a piece that are shown.
     max_shown: usize,
+    pattern: Option<Arc<Pattern>>,
     sessions: BTreeMap<u64, Open>,
 }
 
@@ -49,7 +51,7 @@ impl ViewEncoder {
     pub(crate) fn new(only: Option<Side>, purpose: Purpose) -> ViewEncoder {
         let max_shown = usize::try_from(purpose.max_shown.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let style = Style { color: purpose.color, columns: None };
-        ViewEncoder { only, style, max_shown, sessions: BTreeMap::new() }
+        ViewEncoder { only, style, max_shown, pattern: purpose.pattern, sessions: BTreeMap::new() }
     }
 
     fn start(&mut self, session: u64, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
@@ -75,7 +77,8 @@ impl Encoder for ViewEncoder {
             return b"";
         }
         let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };
-        let mut screen = Screen { style: self.style, max_shown: self.max_shown, out };
+        let pattern = self.pattern.as_deref();
+        let mut screen = Screen { style: self.style, max_shown: self.max_shown, pattern, out };
         open.silence(event.time, &mut screen);
         if let Kind::End(end) = &event.kind {
             open.end(end, &mut screen);
@@ -114,6 +117,7 @@ impl Encoder for ViewEncoder {
 struct Screen<'a> {
     style: Style,
     max_shown: usize,
+    pattern: Option<&'a Pattern>,
     out: &'a mut Vec<u8>,
 }
 
@@ -170,7 +174,7 @@ impl Open {
     fn piece(&mut self, mark: Mark, position: u64, piece: &[u8], screen: &mut Screen<'_>) {
         let Mark::Data { from, .. } = mark else { return };
         let time = elapsed(self.last.since(self.info.started));
-        let mut rows = Rows::new(screen.style, &self.label, mark, Some(time));
+        let mut rows = Rows::new(screen.style, &self.label, mark, Some(time)).marking(screen.pattern);
         let hint = if position == 0 { hint::of(from, piece) } else { None };
         let hidden = hint.as_ref().map_or(0, |hint| hint.length);
         if let Some(hint) = hint {
@@ -201,9 +205,9 @@ fn lines(rows: &mut Rows<'_>, mut text: &[u8], usual: &mut Option<LineEnd>, out:
     while let Some((line, end)) = piece::next_line(&mut text) {
         match end {
             Some(end) if end != *usual.get_or_insert(end) => {
-                rows.text(&[line, end.escape()].concat(), out);
+                rows.data(&[line, end.escape()].concat(), out);
             }
-            _ => rows.text(line, out),
+            _ => rows.data(line, out),
         }
     }
 }

@@ -182,6 +182,27 @@ fn colors_end_with_the_line() {
 }
 
 #[test]
+fn matches_are_marked_in_color() {
+    let pattern = Some(Arc::new(Pattern::new("o+").expect("an expression")));
+    let marked = |color, columns| {
+        let purpose = Purpose { color, pattern: pattern.clone(), ..Purpose::default() };
+        let mut shown = Shown::new(purpose, columns);
+        shown.data(1, Client, b"foo bar\nx\nlo");
+        shown.text()
+    };
+    let text = marked(true, None);
+    assert!(text.contains("<<< f\x1b[1;4moo\x1b[22;24m bar\x1b[0m\n"), "{text:?}");
+    assert!(text.contains("<<< x\x1b[0m\n"), "{text:?}");
+    assert!(text.ends_with("<<< l\x1b[1;4mo\x1b[22;24m\x1b[0m\n"), "{text:?}");
+    assert!(!text.contains("c\x1b[1;4mo"), "only what the peers send: {text:?}");
+    assert!(!marked(false, None).contains('\x1b'));
+    let mut shown = Shown::new(Purpose { color: true, pattern, ..Purpose::default() }, Some(30));
+    shown.data(1, Client, "o".repeat(40).as_bytes());
+    let rows = shown.text();
+    assert_eq!(rows.matches("\x1b[1;4moooo").count(), 2, "in both rows: {rows:?}");
+}
+
+#[test]
 fn what_is_unseen_is_spelled_out() {
     let mut shown = plain();
     shown.data(1, Client, "a\u{200b}b\u{202e}c\u{feff}d\u{ad}e\u{301}\u{301}\u{301}\u{301}f".as_bytes());
