@@ -162,6 +162,25 @@ fn none_stays_open_in_worker_or_parent() {
 }
 
 #[test]
+fn with_few_descriptors_it_passes_what_fits_and_says_so() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let local = Local::start(|it, _| it.by_shell("ulimit -n 100", "").format("C").sessions(1));
+    let (client, server) = local.session();
+    send(&client, b"few", &[memory(), memory()]);
+    assert_eq!(receive(&server).fds.len(), 2);
+    let many: Vec<OwnedFd> = (0..MOST_RIGHTS).map(|_| memory()).collect();
+    send(&client, b"many", &many);
+    let received = receive(&server);
+    assert_eq!(received.bytes, 4);
+    assert!((1..100).contains(&received.fds.len()), "{}", received.fds.len());
+    drop((client, server));
+    let shown = local.tcpreen.finish().stdout();
+    assert!(shown.contains("(FD) from the client: not passed on\n"), "{shown}");
+}
+
+#[test]
 fn to_a_server_on_tcp_they_are_closed_and_the_record_says_so() {
     if !needs(&[Need::Ours]) {
         return;
