@@ -113,3 +113,8 @@ fn ends_over_tcp_spliced() {
 fn ends_over_unix_sockets() {
     play(Family::Unix, "C", ALL);
 }
+
+#[test]
+fn ends_over_unix_sockets_of_packets() {
+    play(Family::Packets, "C", ALL);
+}
