@@ -1,4 +1,4 @@
-//! Peers that do at random what the table has in order, against a direct twin. A few dozen sessions by default, 300 of
+//! Peers that do at random what the table has in order, against a direct twin. A hundred sessions of each kind by default, 300 of
 //! each kind with `TCPREEN_LONG=1`; `RELAY_SESSIONS=100000 RELAY_SEED=7` runs for hours.
 
 use std::env;
@@ -93,7 +93,7 @@ fn play_at_random(family: Family, format: &str) {
         |name: &str, default: u64| env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default);
     let seed = number("RELAY_SEED", 1);
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let cases = (0..number("RELAY_SESSIONS", if long() { 300 } else { 25 })).map(|at| {
+    let cases = (0..number("RELAY_SESSIONS", if long() { 300 } else { 100 })).map(|at| {
         let (script, end) = script(&mut random, family);
         Case {
             name: format!("session {at} of seed {seed}: {script}"),

@@ -216,9 +216,10 @@ impl Actor {
         format!("{} bytes, then {how}", self.received - start)
     }
 
-    /// Receives `length` bytes with an eye on the urgent mark; returns the position of the last one.
+    /// Receives `length` bytes with an eye on the urgent mark; returns the position of the last one
+    /// among them: the number of bytes before them varies where a peer has pushed.
     fn marks(&mut self, length: u64, seed: u64) -> String {
-        let end = self.received + length;
+        let (start, end) = (self.received, self.received + length);
         let mut last = None;
         while self.received < end {
             let here = self.received;
@@ -226,7 +227,7 @@ impl Actor {
             let most = if mark { 1 } else { end - here };
             match self.receive(most, seed) {
                 Ok(0) => return format!("the end at {here}"),
-                Ok(_) => last = if mark { Some(here) } else { last },
+                Ok(_) => last = if mark { Some(here - start) } else { last },
                 Err(what) => return format!("{what} at {here}"),
             }
         }
