@@ -695,7 +695,7 @@ impl Record {
 pub enum FromConverter {
     Saved(Saved),
     /// What the operator asked for: a line about sessions that were compared.
-    Line(String),
+    Line(Text),
 }
 
 /// An event of a saved record.
@@ -730,7 +730,7 @@ pub enum SavedEvent {
         from: Side,
         total: u64,
     },
-    Note(String),
+    Note(Text),
     End(SavedEnd),
 }
 

@@ -13,7 +13,7 @@
 //! sockets also the descriptors that it is about to pass on, at most 253 in each direction.
 //! All of them run as the same unprivileged user, without capabilities, groups or core dumps, with
 //! `no_new_privs`, not dumpable, each under its own filter below. A call that is not in the table kills
-//! the process.
+//! the process; where the C library survives an error, the call has one ([`Role::refused`]).
 
 use std::io;
 
@@ -62,7 +62,9 @@ impl Role {
             // Not RLIMIT_NOFILE: it also bounds how many descriptors of the user may be on their way
             // between processes. A worker lowers its own.
             Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, WORKER_MEMORY)],
-            Role::Resolver => &[(Resource::RLIMIT_NOFILE, 64), (Resource::RLIMIT_FSIZE, 0)],
+            // More than one message can carry: those that do not fit are closed by the kernel, which may wait for a
+            // peer (`SO_LINGER`).
+            Role::Resolver => &[(Resource::RLIMIT_NOFILE, 320), (Resource::RLIMIT_FSIZE, 0)],
             Role::Converter => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, CONVERTER_MEMORY)],
             // A channel and files per session: the parent has set what is needed.
             Role::Parent | Role::Logger => &[],

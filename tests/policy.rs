@@ -11,6 +11,7 @@ use nix::pty::openpty;
 
 use crate::names;
 use crate::support::nobody;
+use crate::support::peer::echo_server;
 use crate::support::scratch::Scratch;
 use crate::support::sessions::{self, PARTS, Wrap};
 use crate::support::skip::{Need, needs};
@@ -111,6 +112,24 @@ fn the_policy_is_printed_for_this_very_start() {
     assert!(names(&series, "logger").contains("openat"), "{series}");
     assert!(!Path::new("/tmp/never-made-%n").exists());
     assert!(printed(&["--sandbox=log"]).contains("is done, and logged"));
+}
+
+/// Of the kernel, the page says what a start finds.
+#[test]
+fn the_policy_names_the_restrictions_that_a_start_reads_back() {
+    if !needs(&[Need::Ours]) {
+        return;
+    }
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).args(["-v", "-v"]).start();
+    let found = tcpreen.stderr_line("parent: uid");
+    let page = printed(&[]);
+    let kernel = page.lines().nth(1).expect("a second line");
+    for wall in ["MDWE on", "mseal on"] {
+        assert_eq!(kernel.contains(wall), found.contains(wall), "{found}: {kernel}");
+    }
+    let landlock = found.split("Landlock ").nth(1).and_then(|rest| rest.split(';').next()).expect("a status");
+    assert!(kernel.contains(&format!("Landlock {landlock}.")), "{found}: {kernel}");
 }
 
 /// Runs the program under strace, which writes to `file`.

@@ -20,8 +20,8 @@ pub struct Memory {
     pub sealed: bool,
 }
 
-/// Puts up both walls. Needs `/proc`.
-pub(crate) fn protect() -> Memory {
+/// Puts up both walls around this process. Needs `/proc`.
+pub fn protect() -> Memory {
     Memory { mdwe: sys::refuse_exec_gain(), sealed: seal_program() }
 }
 

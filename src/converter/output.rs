@@ -72,7 +72,7 @@ impl Output {
             }
             Kind::Start(info) => Ok(self.logger.send(&head(start(&info)))?),
             Kind::Eof { from, total } => Ok(self.logger.send(&head(SavedEvent::Eof { from, total }))?),
-            Kind::Note(text) => Ok(self.logger.send(&head(SavedEvent::Note(text)))?),
+            Kind::Note(text) => Ok(self.logger.send(&head(SavedEvent::Note(text.into())))?),
             Kind::End(end) => {
                 self.open.remove(&session);
                 Ok(self.logger.send(&head(SavedEvent::End(saved_end(&end))))?)
@@ -82,7 +82,7 @@ impl Output {
 
     /// Tells the operator something.
     pub(super) fn tell(&self, line: String) -> Result<(), Trouble> {
-        Ok(self.logger.send(&FromConverter::Line(line))?)
+        Ok(self.logger.send(&FromConverter::Line(line.into()))?)
     }
 
     fn send_frame(&mut self, head: &FromConverter, payload: &[u8]) -> Result<(), Trouble> {

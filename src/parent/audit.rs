@@ -6,6 +6,8 @@ use std::io::{IsTerminal, Write as _};
 
 use nix::unistd::{getgid, getgroups, getuid};
 use privsep::confine::{Identity, Root};
+use privsep::landlock::{self, Landlock, Probe};
+use privsep::memory;
 use privsep::seccomp::{Allowed, Argument, Is, PROBE, Refused, Violation};
 
 use super::identity::{Start, Target};
@@ -27,19 +29,30 @@ pub(super) fn print(config: &Config, start: Start) -> Result<u8, Failure> {
 fn page(config: &Config, start: Start) -> Result<String, Failure> {
     let identity = Target::choose(start, config.user.as_deref())?.identity;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
-    let mut page = format!(
-        "tcpreen {} on {}: what each process may do in this start, once it is confined\n{}\n",
+    let sections: String =
+        roles(config).iter().map(|role| section(*role, identity, &extras(*role, config, hangup))).collect();
+    Ok(format!(
+        "tcpreen {} on {}: what each process may do in this start, once it is confined\n{} {}\n{sections}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH,
         match config.sandbox.violation {
             Violation::Kill => "A system call that is not listed kills the process.",
             Violation::Log => "--sandbox=log: a system call that is not listed is done, and logged.",
-        }
-    );
-    for role in roles(config) {
-        page += &section(*role, identity, &extras(*role, config, hangup));
-    }
-    Ok(page)
+        },
+        kernel()
+    ))
+}
+
+/// The restrictions that this kernel has, tried on this process, which only prints after that.
+fn kernel() -> String {
+    let memory = memory::protect();
+    let landlock = landlock::restrict(&Landlock::default(), Probe::new()).unwrap_or(landlock::Status::None);
+    let word = |is_up| if is_up { "on" } else { "missing" };
+    format!(
+        "Tried on this kernel: MDWE {}, mseal {}, Landlock {landlock}.",
+        word(memory.mdwe),
+        word(memory.sealed)
+    )
 }
 
 /// The processes of this start.

@@ -2,6 +2,7 @@
 //! waits until the logger has written what the converter found.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +23,12 @@ use crate::hooks::Hooks;
 use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent, Unplayable};
 use crate::policy::Role;
 use crate::reason::reason;
+
+/// Messages of the logger between two looks at the signals.
+const TURN: usize = 64;
+
+/// Maximum time from a signal to the end: a converter that has stopped, or does not stop, keeps the logger waiting.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Starts logger and converter, drops everything, and waits for them.
 pub(super) fn run<H: Hooks>(
@@ -107,6 +114,8 @@ struct Conversion<'a> {
     /// Sessions that were found.
     sessions: u64,
     stopped_by: Option<Signal>,
+    /// Deadline, once it has been stopped.
+    until: Option<Instant>,
     output_lost: bool,
     /// Of what was compared.
     is_different: bool,
@@ -139,6 +148,7 @@ impl<'a> Conversion<'a> {
             failure: None,
             sessions: 0,
             stopped_by: None,
+            until: None,
             output_lost: false,
             is_different: false,
             _locked: locked,
@@ -160,6 +170,10 @@ impl<'a> Conversion<'a> {
     /// Waits for an event and handles it; returns whether everything is written.
     fn is_finished(&mut self, order: &Order<'_>) -> Result<bool, Failure> {
         let found = self.wait()?;
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            let text = "the record was not written in time: the last events may be missing";
+            return Err(Failure::new(Status::Io, text));
+        }
         if found.signal {
             self.heed_signals()?;
         }
@@ -169,7 +183,8 @@ impl<'a> Conversion<'a> {
         if !found.logger {
             return Ok(false);
         }
-        while let Some((message, fds)) = self.logger.receive()? {
+        for _ in 0..TURN {
+            let Some((message, fds)) = self.logger.receive()? else { break };
             no_fds(fds).map_err(|_| self.logger.nonsense())?;
             match message {
                 ToParent::OutputLost => self.lose_output()?,
@@ -187,12 +202,19 @@ impl<'a> Conversion<'a> {
         let fds = [Some(self.signals.as_fd()), Some(self.logger.channel.as_fd()), converter];
         let mut fds: Vec<PollFd<'_>> =
             fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, self.time_left()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32))),
         }
         let is_ready = |index: usize| fds.get(index).is_some_and(|fd| fd.any().unwrap_or(false));
         Ok(Found { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
+    }
+
+    /// Rounded up, so that the deadline has passed when it is over.
+    fn time_left(&self) -> PollTimeout {
+        let Some(until) = self.until else { return PollTimeout::NONE };
+        let left = until.saturating_duration_since(Instant::now()).as_millis() + 1;
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     }
 
     fn hear_converter(&mut self, order: &Order<'_>) -> Result<(), Failure> {
@@ -240,6 +262,7 @@ impl<'a> Conversion<'a> {
 
     /// The converter ends when it sees that we want nothing more of it.
     fn stop(&mut self) -> Result<(), Failure> {
+        self.until.get_or_insert_with(|| Instant::now() + ENDING);
         match self.converter.take() {
             // The end of its channel.
             Some(_) => self.logger.send(&ToLogger::Finish),

@@ -64,6 +64,9 @@ const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
 /// a few milliseconds late delays no client.
 const MANY: u32 = 16;
 
+/// Messages of a lost role that are searched for its reason: one that is not lost could send for ever.
+const LAST_WORDS: usize = 1000;
+
 /// Room in the channel from converter to logger for messages under way.
 const SAVED_ROOM: usize = 1 << 20;
 
@@ -396,7 +399,8 @@ impl<Out: Serialize> Running<Out> {
 
     /// Builds the error for the end of this role, with the reason that it reported, if any.
     pub(super) fn lost(&self) -> Failure {
-        while let Ok(Incoming::Message(message, _)) = self.channel.receive(Wait::No) {
+        for _ in 0..LAST_WORDS {
+            let Ok(Incoming::Message(message, _)) = self.channel.receive(Wait::No) else { break };
             if let ToParent::Failed(problem) = message {
                 return self.failed(problem);
             }

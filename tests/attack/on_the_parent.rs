@@ -24,7 +24,7 @@ use tcpreen::messages::{Address, End, Problem, Record, ToParent, ToWorker};
 /// Descriptor of a role's channel.
 const CHANNEL: RawFd = 3;
 
-fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
+pub(super) fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
     hostile::steal(tcpreen.role(role), CHANNEL)
 }
 
@@ -72,7 +72,7 @@ fn nonsense(role: &str) -> Vec<(Vec<u8>, usize)> {
 
 /// Expects everything to end, with an error that names `role`.
 #[track_caller]
-fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
+pub(super) fn expect_the_end(mut tcpreen: Running, role: &str, what: &str) {
     let processes = Leftovers::of(tcpreen.pid());
     let status = tcpreen.wait_within(Duration::from_secs(3));
     assert_eq!(status.code(), Some(NONSENSE), "{what}: {}", tcpreen.stderr());
@@ -284,6 +284,7 @@ fn a_role_that_floods_the_parent_after_term_does_not_put_off_the_end() {
     let floods = [
         ("zygote", ToParent::Exited { pid: 1, end: End::Status(0) }),
         ("logger", ToParent::Recorded { sessions: 0 }),
+        ("resolver", ToParent::Alive),
     ];
     for (role, message) in floods {
         let Bridged { client, server, mut tcpreen } = bridge(|it| it);

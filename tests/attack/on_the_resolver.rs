@@ -11,10 +11,10 @@ use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
 use tcpreen::messages::{Address, Find, FindFamily, NameAnswer, NameQuestion, ToResolver};
 
-type Resolver = Role<ToResolver>;
-type Questions = Channel<NameQuestion, NameAnswer>;
+pub(super) type Resolver = Role<ToResolver>;
+pub(super) type Questions = Channel<NameQuestion, NameAnswer>;
 
-fn resolver() -> (Resolver, Questions) {
+pub(super) fn resolver() -> (Resolver, Questions) {
     let resolver = Role::start("resolver");
     let (questions, theirs) = Questions::pair().expect("a channel");
     let prepare = ToResolver::Prepare(prepare());
@@ -23,12 +23,12 @@ fn resolver() -> (Resolver, Questions) {
     (resolver, questions)
 }
 
-fn find() -> ToResolver {
+pub(super) fn find() -> ToResolver {
     let (host, service) = (Some("127.0.0.1".into()), Some("9".into()));
     ToResolver::Find(Find { host, service, family: FindFamily::Any, listen: false })
 }
 
-fn question() -> NameQuestion {
+pub(super) fn question() -> NameQuestion {
     NameQuestion { id: 7, address: Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 } }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn accept() -> bool {
             plan: Vec::new(),
         }),
         [board, role, port] => Some(Assignment {
-            role: role.trim_end_matches(['+', trial::LOCAL, trial::LOGGED]).to_owned(),
+            role: role.trim_end_matches(['+', trial::LOCAL, trial::LOGGED, trial::SYNCED]).to_owned(),
             board: Some(Board::open(&PathBuf::from(board))),
             fault: None,
             port: port.parse().expect("a port"),

@@ -43,6 +43,7 @@ pub(crate) fn run() -> ExitCode {
         "zygote+",
         "parent=",
         "zygote=",
+        "logger!",
         "parent?",
         "logger?",
         "zygote?",
@@ -220,6 +221,7 @@ fn run_role(role: &'static str) -> Vec<Judged> {
     let trap = Trap::new();
     let deaths = match role {
         _ if role.ends_with(trial::LOGGED) => start_logged(role, place.path(), &trap),
+        _ if role.ends_with(trial::SYNCED) => start_synced(role, place.path(), &trap),
         "converter" => convert(role, place.path(), &trap),
         "worker" => serve(role, place.path(), &trap, plan.len()),
         _ if role.ends_with(trial::LOCAL) => start_local(role, place.path(), &trap),
@@ -324,6 +326,16 @@ fn start_local(role: &str, place: &Path, trap: &Trap) -> Deaths {
     command.args(["-n", "-p", "unix-seqpacket", "-f", "null"]);
     let mut child = command.arg(place.join("server")).arg(place.join("clients")).spawn().expect("tcpreen");
     let (_, stderr) = listening_line(&mut child);
+    end(child, stderr);
+    Deaths::new()
+}
+
+/// Same with `--record-first=sync`.
+fn start_synced(role: &str, place: &Path, trap: &Trap) -> Deaths {
+    let mut command = command(role, place, trap);
+    command.arg("--record-first=sync").arg("-o").arg(place.join("all"));
+    let mut child = command.args(["9", "127.0.0.1:0"]).spawn().expect("tcpreen");
+    let (_, stderr) = listening(&mut child);
     end(child, stderr);
     Deaths::new()
 }

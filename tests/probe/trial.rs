@@ -115,6 +115,9 @@ pub(crate) const LOCAL: char = '=';
 /// Suffix of a role that runs with `--sandbox=log`.
 pub(crate) const LOGGED: char = '?';
 
+/// Suffix of a role that runs with `--record-first=sync`, without the options that need the same call.
+pub(crate) const SYNCED: char = '!';
+
 /// All trials of a role, in an order that tcpreen and the test share. `role+` selects those of optional
 /// permissions.
 pub(crate) fn plan(role: &str) -> Vec<Trial> {
@@ -136,6 +139,7 @@ pub(crate) fn plan(role: &str) -> Vec<Trial> {
             Extra::Metrics,
             Extra::Syslog,
         ]),
+        _ if role.ends_with(SYNCED) => of_extras(&[Extra::Sync]),
         _ if role.ends_with(LOGGED) => vec![call(LOG, libc::SYS_getuid, [0; 6], Expected::Lives)],
         _ => of_role(role),
     }

@@ -11,7 +11,7 @@ use privsep::wire;
 
 use super::{Reader, SAVED, TURN};
 use crate::logger::batch::Item;
-use crate::messages::{FromConverter, Level, Saved, SavedEnd, SavedEvent, SavedStart};
+use crate::messages::{FromConverter, Level, Saved, SavedEnd, SavedEvent, SavedStart, ToParent};
 use crate::record::order::Order;
 use crate::record::read::MOST_SESSIONS;
 use crate::record::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
@@ -61,7 +61,7 @@ impl Reader<'_> {
         let (message, head) = match wire::decode_head(self.batch.frame(length)) {
             Ok((FromConverter::Saved(message), head)) => (message, head),
             Ok((FromConverter::Line(text), head)) if head == length => {
-                return self.notes.tell(Level::Asked, &text);
+                return self.notes.tell(Level::Asked, &text.to_string());
             }
             _ => return self.cut_converter_off(),
         };
@@ -75,9 +75,11 @@ impl Reader<'_> {
         self.add(Item::Event { event, payload });
     }
 
-    /// The converter ends when its channel is closed, and the parent reports why.
+    /// The converter ends when its channel is closed. The parent cannot rely on that: it is sent that records are missing.
     fn cut_converter_off(&mut self) {
         self.saved = None;
+        // Where it does not read, its exit status is not 0 either.
+        let _ = self.parent.send_with(&ToParent::OutputLost, &[], Wait::No);
         self.notes.tell(Level::Error, "the converter broke the protocol");
     }
 }
@@ -108,7 +110,7 @@ fn event(Saved { session, time, event }: Saved) -> Option<Event> {
         SavedEvent::Start(start) => Kind::Start(Arc::new(info(*start, time))),
         SavedEvent::Data { from, position, bytes, urgent } => Kind::Data { from, position, bytes, urgent },
         SavedEvent::Eof { from, total } => Kind::Eof { from, total },
-        SavedEvent::Note(text) => Kind::Note(text),
+        SavedEvent::Note(text) => Kind::Note(text.to_string()),
         SavedEvent::End(SavedEnd { state, conn_state, errno, totals, tcp }) => Kind::End(End {
             state: *State::ALL.get(usize::from(state))?,
             conn_state: *ConnState::ALL.get(usize::from(conn_state))?,
