@@ -135,7 +135,9 @@ fn play(name: &str, family: Family) -> (usize, Vec<String>) {
 #[test]
 fn the_table_through_another_program() {
     let Ok(name) = env::var("RELAY_OTHER") else { return };
-    for family in [Family::Tcp, Family::Unix, Family::Packets] {
+    // The others have no sockets of packets.
+    let families = [Family::Tcp, Family::Unix, Family::Packets];
+    for family in families.into_iter().take(if name == "socat" { 3 } else { 2 }) {
         let (passed, failed) = play(&name, family);
         println!("{name}, {family:?}: {passed} of {} cases pass; not:", passed + failed.len());
         failed.iter().for_each(|name| println!("  {name}"));
