@@ -132,6 +132,8 @@ pub(crate) struct Reading {
     pub(crate) inputs: Vec<Input>,
     /// `--session`; empty stands for all sessions.
     pub(crate) sessions: Vec<u64>,
+    /// `--tls-keys`
+    pub(crate) keys: Option<Input>,
 }
 
 /// A file that is read.

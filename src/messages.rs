@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Need, TimeForm};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,7 +189,7 @@ pub enum ToParent {
     Alive,
     /// Logger: everything is written.
     Finished,
-    /// Converter: nothing more can be read from this part of the record.
+    /// Converter: nothing more can be read from this part of the record. Secrets count as the one after the last.
     Flaw { part: u32, flaw: Flaw },
     /// Converter, as a player: the session is there and can be played.
     Loaded,
@@ -212,6 +212,10 @@ pub enum Flaw {
     Damaged { at: u64 },
     /// It cannot be read.
     Read { errno: i32 },
+    /// Of secrets: there are none in it.
+    NoKeys,
+    /// Likewise: it is too long.
+    TooLong,
 }
 
 /// Why a saved session cannot be played.
@@ -240,10 +244,12 @@ pub enum Pace {
 /// Parent to converter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToConverter {
-    /// With the logger's channel. This number of parts follows.
-    Prepare { prepare: Prepare, parts: u32, masks: u32, plays: bool },
+    /// With the logger's channel. This number of parts follows, and secrets of TLS with `keys`.
+    Prepare { prepare: Prepare, parts: u32, masks: u32, plays: bool, keys: bool },
     /// The next part of the record, a descriptor that can be read.
     Part,
+    /// `--tls-keys`: a descriptor that can be read.
+    Keys,
     /// `--mask`: the next one.
     Mask(String),
     /// A stream that ends in the worker: the player is at its other end.
@@ -730,6 +736,8 @@ pub enum SavedEvent {
         from: Side,
         total: u64,
     },
+    /// Secrets, which follow in the same message.
+    Secrets,
     Note(Text),
     End(SavedEnd),
 }

@@ -1,7 +1,7 @@
 //! `password` in front of real servers: the reported verdict on a login is the server's.
 
 mod binary;
-mod servers;
+pub mod servers;
 
 use std::process::{Command, Stdio};
 

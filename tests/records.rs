@@ -1,6 +1,9 @@
 //! `json` and `pcapng` through real sessions of all kinds, read by the programs that people read them with.
 
+mod conversions;
 mod endings;
+mod tls;
+mod tools;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -28,7 +28,7 @@ _tcpreen() {
 
     case "${cmd}" in
         tcpreen)
-            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --match --time --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --replay --pace --mask --wait --diff --daemon --inetd --pidfile --metrics --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
+            opts="-a -s -p -c -l -f -o -n -q -v -b -F -m -d -u -h -V --bind --accept --server --protocol --connect --listen --format --output --only --match --time --append --record-first --password --color --max-shown --numeric --quiet --verbose --bytes --fork --max-per-client --max --maxconn --connect-timeout --idle-timeout --drain-timeout --keepalive --rotate-size --rotate-time --rotate-count --read --session --tls-keys --replay --pace --mask --wait --diff --daemon --inetd --pidfile --metrics --syslog --user --sandbox --require-sandbox --print-policy --demo --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -258,6 +258,21 @@ _tcpreen() {
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --tls-keys)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
                     fi
                     return 0
                     ;;

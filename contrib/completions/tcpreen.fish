@@ -47,6 +47,7 @@ complete -c tcpreen -l rotate-time -d 'go on in a new FILE every TIME' -r -f
 complete -c tcpreen -l rotate-count -d 'keep N old parts: FILE.1 ... [default: all]' -r -f
 complete -c tcpreen -l read -d 'read FILE... (json, pcapng) instead of bridging' -r -F
 complete -c tcpreen -l session -d 'only these sessions of the record' -r -f
+complete -c tcpreen -l tls-keys -d 'add TLS secrets to pcapng (SSLKEYLOGFILE)' -r -F
 complete -c tcpreen -l replay -d 'play client or server of a record' -r -f -a "client\t''
 server\t''"
 complete -c tcpreen -l pace -d 'of a replay: turns, time or fast' -r -f -a "turns\t''

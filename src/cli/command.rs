@@ -41,7 +41,8 @@ enum Takes {
 use Takes::{Alone, Nothing, Position, Value, Values};
 
 /// Options that 1.4.4 lacks: long only, with the abbreviations that 1.4.4 leaves free.
-const NEW: [&str; 31] = [
+const NEW: [&str; 32] = [
+    "tls-keys",
     "match",
     "metrics",
     "time",
@@ -201,7 +202,7 @@ static HOW_MUCH: [Opt; 11] = [
     },
 ];
 
-static SAVED: [Opt; 7] = [
+static SAVED: [Opt; 8] = [
     Opt {
         short: None,
         long: &["read"],
@@ -213,6 +214,12 @@ static SAVED: [Opt; 7] = [
         long: &["session"],
         takes: Value("N,...", || parser(values::session_numbers)),
         help: "only these sessions of the record",
+    },
+    Opt {
+        short: None,
+        long: &["tls-keys"],
+        takes: Value("FILE", || parser(values::input)),
+        help: "add TLS secrets to pcapng (SSLKEYLOGFILE)",
     },
     Opt {
         short: None,

@@ -130,6 +130,7 @@ impl Line {
             Task::Diff(_) => Vec::new(),
             _ => self.outputs(display, daemon, !matches!(task, Task::Read(_)))?,
         };
+        self.check_keys(&outputs)?;
         let mut remarks = self.remarks(&outputs);
         if bridges {
             remarks.extend(self.hint_about_data(&outputs));
@@ -182,6 +183,15 @@ impl Line {
     fn metrics(&self, daemon: bool) -> Option<PathBuf> {
         let file: PathBuf = self.value("metrics")?;
         Some(if daemon { Path::new("/").join(file) } else { file })
+    }
+
+    /// Secrets that no output takes are a mistake.
+    fn check_keys(&self, outputs: &[Output]) -> Result<(), Failure> {
+        let takes = |output: &Output| output.view.format == Format::Pcapng;
+        match self.is_given("tls-keys") && !outputs.iter().any(takes) {
+            true => Err(usage("--tls-keys: needs an output in pcapng (-f pcapng -o FILE).".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Where client and server are met.

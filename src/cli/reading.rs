@@ -76,6 +76,9 @@ impl Line {
         if self.is_given("session") {
             return Err(usage("--session: only with a record (--read, --replay, --diff).".to_owned()));
         }
+        if self.is_given("tls-keys") {
+            return Err(usage("--tls-keys: only with --read.".to_owned()));
+        }
         let needs = OF_COMPARISONS.into_iter().find(|(option, _)| self.is_given(option));
         match needs {
             Some((option, task)) => Err(usage(format!("--{option}: only with {task}."))),
@@ -93,6 +96,7 @@ impl Line {
 
     fn replay(&self) -> Result<Replay, Failure> {
         self.refuse(&OF_SEVERAL, "--replay, which has one session")?;
+        self.refuse(&["tls-keys"], "--replay")?;
         let side = self.value("replay").unwrap_or(Side::Client);
         let places = self.positionals();
         let most = if side == Side::Client { 3 } else { 2 };
@@ -117,7 +121,7 @@ impl Line {
     fn diff(&self) -> Result<Diff, Failure> {
         self.refuse(&OF_PEERS, "--diff, which meets no peers")?;
         self.refuse(&OF_OUTPUTS, "--diff, which writes no sessions")?;
-        self.refuse(&["pace", "wait"], "--diff")?;
+        self.refuse(&["pace", "wait", "tls-keys"], "--diff")?;
         let inputs = self.positionals().into_iter().map(values::input).collect::<Result<Vec<_>, _>>()?;
         if inputs.len() != 2 || inputs == [Input::Stdin, Input::Stdin] {
             return Err(usage("--diff: needs two records.".to_owned()));
@@ -170,10 +174,11 @@ impl Line {
         }
         inputs.sort_by_key(|(place, _)| *place);
         let inputs: Vec<Input> = inputs.into_iter().map(|(_, input)| input).collect();
-        if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
+        let keys: Option<Input> = self.value("tls-keys");
+        if inputs.iter().chain(&keys).filter(|input| **input == Input::Stdin).count() > 1 {
             return Err(usage("-: standard input can be read once only.".to_owned()));
         }
-        Ok(Reading { inputs, sessions: self.value("session").unwrap_or_default() })
+        Ok(Reading { inputs, sessions: self.value("session").unwrap_or_default(), keys })
     }
 
     pub(super) fn is_given(&self, option: &str) -> bool {

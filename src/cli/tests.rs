@@ -793,7 +793,7 @@ fn documented_names_are_visible_and_abbreviations_are_not() {
     let expected = "accept bind server protocol connect listen format output only match time append record-first password color max-shown numeric quiet verbose bytes \
                     fork max-per-client maxconn max connect-timeout idle-timeout drain-timeout keepalive rotate-size \
                     rotate-time \
-                    rotate-count read session replay pace mask wait diff daemon inetd pidfile metrics syslog user sandbox require-sandbox print-policy demo help \
+                    rotate-count read session tls-keys replay pace mask wait diff daemon inetd pidfile metrics syslog user sandbox require-sandbox print-policy demo help \
                     version";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
     let letters: String = command.get_arguments().filter_map(|arg| arg.get_short()).collect();
@@ -911,6 +911,15 @@ fn what_has_to_do_with_peers_makes_no_sense_with_a_record() {
         let error = error(&format!("--read a {option}"));
         assert!(error.ends_with("makes no sense with --read, which meets no peers."), "{option}: {error}");
     }
+    assert_eq!(error("--tls-keys k 80"), "--tls-keys: only with --read.");
+    assert_eq!(
+        error("--read a --tls-keys k -f json -o b"),
+        "--tls-keys: needs an output in pcapng (-f pcapng -o FILE)."
+    );
+    assert_eq!(error("--read - --tls-keys - -f pcapng -o b"), "-: standard input can be read once only.");
+    assert_eq!(error("--diff a b --tls-keys k"), "--tls-keys: makes no sense with --diff.");
+    let keys = reading("--read a --tls-keys k -f pcapng -o b").keys;
+    assert_eq!(keys, Some(Input::File("k".into())));
     assert_eq!(error("--session 1 80"), "--session: only with a record (--read, --replay, --diff).");
     assert_eq!(error("--read - -"), "-: standard input can be read once only.");
     assert_eq!(error("--read a --session 0"), "0: invalid session numbers.");

@@ -140,7 +140,7 @@ impl Sessions {
                 session.is_over = true;
                 self.open.remove(&event.session);
             }
-            Kind::Start(_) | Kind::Eof { .. } | Kind::Note(_) => {}
+            Kind::Start(_) | Kind::Eof { .. } | Kind::Secrets | Kind::Note(_) => {}
         }
     }
 

@@ -4,10 +4,12 @@
 mod compare;
 mod diff;
 mod input;
+mod keys;
 mod output;
 mod play;
 mod script;
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -20,11 +22,12 @@ use regex::bytes::{Regex, RegexBuilder};
 use crate::hooks::Hooks;
 use crate::messages::{Flaw, Pace, Problem, Side, ToConverter, ToParent, Unplayable};
 use crate::policy::Role;
-use crate::record::Event;
 use crate::record::read::{Decoder, Sink, Stop, Taken};
+use crate::record::{Event, Kind};
 use crate::role::{self, Trouble};
 use compare::Expected;
 use input::{Input, More};
+use keys::KeyLog;
 use output::Output;
 use play::Player;
 use script::Script;
@@ -35,18 +38,22 @@ const MASK_SIZE: usize = 1 << 20;
 /// Characters of what is wrong with a mask.
 const LONGEST_REASON: usize = 200;
 
+/// What the operator asked for in vain.
+const NOT_FOUND: &str = "--tls-keys: no session of the record has its secrets there";
+
 type Parent = Channel<ToParent, ToConverter>;
 
 /// The whole life of the converter.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let parent: Parent = entry.open(c"tcpreen-conv")?;
-    let (ToConverter::Prepare { prepare, parts, masks, plays }, fds) = role::first(&parent)? else {
+    let (ToConverter::Prepare { prepare, parts, masks, plays, keys }, fds) = role::first(&parent)? else {
         return Err(Trouble::Protocol);
     };
     let logger = Channel::adopt(one_fd(fds)?)?;
     let parts = receive_parts(&parent, parts)?;
+    let keys = if keys { Some(receive(&parent, ToConverter::Keys)?) } else { None };
     let masks = role::tell(&parent, receive_masks(&parent, masks)?)?;
-    let stream = if plays { Some(receive_stream(&parent)?) } else { None };
+    let stream = if plays { Some(receive(&parent, ToConverter::Stream)?) } else { None };
     let output = Output::new(logger)?;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Converter, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
@@ -54,7 +61,9 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     let Incoming::Message(order, fds) = parent.receive(Wait::Yes)? else { return Ok(()) };
     no_fds(fds)?;
     match (order, stream) {
-        (ToConverter::Convert { sessions }, None) => convert(&parent, parts, output.only(sessions), &locked),
+        (ToConverter::Convert { sessions }, None) => {
+            convert(&parent, parts, keys, output.only(sessions), &locked)
+        }
         (ToConverter::Compare { sessions }, None) => {
             diff::compare(&parent, parts, (&output, &sessions), &masks, &locked)
         }
@@ -75,9 +84,12 @@ fn receive_parts(parent: &Parent, number: u32) -> Result<Vec<Input>, Trouble> {
     Ok(parts)
 }
 
-fn receive_stream(parent: &Parent) -> Result<OwnedFd, Trouble> {
-    let (ToConverter::Stream, fds) = role::first(parent)? else { return Err(Trouble::Protocol) };
-    Ok(one_fd(fds)?.accept()?)
+/// The descriptor of this message, which comes next.
+fn receive(parent: &Parent, expected: ToConverter) -> Result<OwnedFd, Trouble> {
+    match role::first(parent)? {
+        (message, fds) if message == expected => Ok(one_fd(fds)?.accept()?),
+        _ => Err(Trouble::Protocol),
+    }
 }
 
 /// Compiled masks; a bad one is the operator's mistake.
@@ -175,22 +187,60 @@ impl<T: Into<Trouble>> From<T> for Break {
     }
 }
 
-fn convert(parent: &Parent, parts: Vec<Input>, mut output: Output, _locked: &Locked) -> Result<(), Trouble> {
+fn convert(
+    parent: &Parent,
+    parts: Vec<Input>,
+    keys: Option<OwnedFd>,
+    mut output: Output,
+    _locked: &Locked,
+) -> Result<(), Trouble> {
     let mut decoder = Decoder::default();
+    let last = parts.len() as u32;
+    let keys_wanted = keys.is_some();
+    let (mut keys, useless) = match keys.map(|fd| KeyLog::read(&mut File::from(fd))) {
+        Some(Err(flaw)) => (KeyLog::default(), Some(flaw)),
+        Some(Ok(keys)) => (keys, None),
+        None => (KeyLog::default(), None),
+    };
     for (part, mut input) in (0..).zip(parts) {
         decoder.begin_part();
-        let mut sink = |event: Event, payload: &[u8]| output.send(event, payload);
-        match decode_part(parent, &mut decoder, &mut input, &mut sink) {
+        match convert_part(parent, &mut decoder, &mut input, (&mut keys, &mut output)) {
             Ok(()) => {}
             Err(Break::Flaw(flaw)) => parent.send(&ToParent::Flaw { part, flaw })?,
             Err(Break::Unwanted) => return Ok(()),
             Err(Break::Trouble(trouble)) => return Err(trouble),
         }
     }
+    match useless {
+        Some(flaw) => parent.send(&ToParent::Flaw { part: last, flaw })?,
+        None if keys_wanted && keys.found == 0 => output.tell(NOT_FOUND.to_owned())?,
+        None => {}
+    }
     let sessions = output.sessions();
     // The logger sees the end of its channel before the parent orders it to finish.
     drop(output);
     Ok(parent.send(&ToParent::Converted { sessions })?)
+}
+
+/// Passes the events of a part on, and the secrets of each session before the data that they decrypt.
+fn convert_part(
+    parent: &Parent,
+    decoder: &mut Decoder,
+    input: &mut Input,
+    (keys, output): (&mut KeyLog, &mut Output),
+) -> Result<(), Break> {
+    loop {
+        let mut sink = |event: Event, payload: &[u8]| {
+            if let Some(lines) = keys.before(&event, payload) {
+                output.send(Event { kind: Kind::Secrets, ..event.clone() }, lines)?;
+            }
+            output.send(event, payload)
+        };
+        if !step(parent, decoder, input, &mut sink)? {
+            return Ok(());
+        }
+        keys.add(&decoder.take_secrets());
+    }
 }
 
 fn decode_part(

@@ -72,6 +72,7 @@ impl Output {
             }
             Kind::Start(info) => Ok(self.logger.send(&head(start(&info)))?),
             Kind::Eof { from, total } => Ok(self.logger.send(&head(SavedEvent::Eof { from, total }))?),
+            Kind::Secrets => self.send_frame(&head(SavedEvent::Secrets), payload),
             Kind::Note(text) => Ok(self.logger.send(&head(SavedEvent::Note(text.into())))?),
             Kind::End(end) => {
                 self.open.remove(&session);

@@ -77,7 +77,7 @@ impl Script {
             Kind::Eof { from, .. } if from == self.me => self.step(event.time, Act::Finish),
             Kind::Eof { .. } => self.they_finish = true,
             Kind::End(_) => self.is_over = true,
-            Kind::Start(_) | Kind::Note(_) => {}
+            Kind::Start(_) | Kind::Secrets | Kind::Note(_) => {}
         }
     }
 

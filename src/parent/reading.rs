@@ -40,6 +40,7 @@ pub(super) fn run<H: Hooks>(
     refuse_open_cage(&config)?;
     // A FIFO waits for its writer here, while signals still end the program.
     let parts = Part::open_all(order.inputs, &config, &start.actor())?;
+    let keys = Part::open_all(order.keys, &config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = Target::choose(start, config.user.as_deref())?;
@@ -50,14 +51,14 @@ pub(super) fn run<H: Hooks>(
     announce_user(&config, &target);
     let logger = starter.logger(&config, None, hangup, backlog, &descriptors)?;
     drop(descriptors);
-    let (converter, saved) = starter.converter(&parts, order.masks, None)?;
+    let (converter, saved) = starter.converter(&parts, keys.first(), order.masks, None)?;
     let (cage, _) = logger.ready_to_record(&signals)?;
     let mut cages = vec![(Role::Logger, cage)];
     cages.push((Role::Converter, converter.ready(&signals)?));
     let who = who(identity);
     let locked = cage::close_alone::<H>(cage::drop_privileges::<H>(start, identity)?, sandbox)?;
     cages.push((Role::Parent, locked.cage));
-    let names = parts.into_iter().map(|part| part.name).collect();
+    let names = parts.into_iter().chain(keys).map(|part| part.name).collect();
     let conversion = Conversion::new(logger, converter, &signals, hangup, names, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, None], &cages) {
         conversion.logger.send(&ToLogger::Notice { level, text })?;
@@ -68,6 +69,8 @@ pub(super) fn run<H: Hooks>(
 /// What is to be done with records.
 pub(super) struct Order<'a> {
     inputs: &'a [Input],
+    /// `--tls-keys`, if any.
+    keys: &'a [Input],
     sessions: &'a [u64],
     masks: &'a [String],
     compares: bool,
@@ -77,11 +80,11 @@ impl Order<'_> {
     /// `None` where peers are met.
     pub(super) fn of(task: &Task) -> Option<Order<'_>> {
         match task {
-            Task::Read(Reading { inputs, sessions }) => {
-                Some(Order { inputs, sessions, masks: &[], compares: false })
+            Task::Read(Reading { inputs, sessions, keys }) => {
+                Some(Order { inputs, keys: keys.as_slice(), sessions, masks: &[], compares: false })
             }
             Task::Diff(Diff { inputs, sessions, masks }) => {
-                Some(Order { inputs, sessions, masks, compares: true })
+                Some(Order { inputs, keys: &[], sessions, masks, compares: true })
             }
             Task::Bridge | Task::Replay(_) => None,
         }
@@ -105,7 +108,7 @@ struct Conversion<'a> {
     converter: Option<Running<ToConverter>>,
     signals: &'a SignalFd,
     hangup: Hangup,
-    /// Of the parts.
+    /// Of the parts, and of the secrets.
     names: Vec<String>,
     /// Unreadable places, in the order of the parts.
     flaws: Vec<(u32, Flaw)>,
@@ -299,7 +302,7 @@ impl<'a> Conversion<'a> {
             return Err(Failure::new(failure.status, lines.join("\n")));
         }
         if lines.is_empty() && self.sessions == 0 && order.is_missed() && self.stopped_by.is_none() {
-            lines.push(format!("{}: no such session in it", self.names.join(" ")));
+            lines.push(format!("{}: no such session in it", self.names[..order.inputs.len()].join(" ")));
         }
         let failed = |status| match lines.is_empty() {
             true => Ok(status as u8),
@@ -336,6 +339,10 @@ pub(super) fn told(name: &str, flaw: Flaw) -> String {
         ),
         Flaw::Cut { at } => format!("{name}: cut off within the event at byte {at}; all before it was read"),
         Flaw::Damaged { at } => format!("{name}: damaged at byte {at}; all before it was read"),
+        Flaw::NoKeys => {
+            format!("{name}: no secrets of TLS in it; a client writes them where SSLKEYLOGFILE says")
+        }
+        Flaw::TooLong => format!("{name}: longer than 16 MiB; take the lines of these sessions alone"),
         Flaw::Read { errno } => format!("{name}: {}", reason(errno)),
     }
 }

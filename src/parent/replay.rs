@@ -53,7 +53,7 @@ pub(super) fn start(
     let (stream, peer) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| Failure::new(Status::Os, format!("a stream: {}", reason(errno as i32))))?;
     let name = part.name.clone();
-    let (role, reports) = starter.converter(&[part], &replay.masks, Some(stream.as_fd()))?;
+    let (role, reports) = starter.converter(&[part], None, &replay.masks, Some(stream.as_fd()))?;
     drop(stream);
     let cage = role.ready(signals)?;
     let (side, session, pace, wait) = (replay.side, replay.session, replay.pace, replay.wait);

@@ -188,6 +188,7 @@ impl Starter<'_> {
     pub(super) fn converter(
         &self,
         parts: &[Part],
+        keys: Option<&Part>,
         masks: &[String],
         stream: Option<BorrowedFd<'_>>,
     ) -> Result<(Running<ToConverter>, OwnedFd), Failure> {
@@ -199,10 +200,14 @@ impl Starter<'_> {
             parts: parts.len() as u32,
             masks: masks.len() as u32,
             plays: stream.is_some(),
+            keys: keys.is_some(),
         };
         converter.send_with(&prepare, &[theirs.as_fd()])?;
         for part in parts {
             converter.send_with(&ToConverter::Part, &[part.as_fd()])?;
+        }
+        if let Some(keys) = keys {
+            converter.send_with(&ToConverter::Keys, &[keys.as_fd()])?;
         }
         for mask in masks {
             converter.send(&ToConverter::Mask(mask.clone()))?;

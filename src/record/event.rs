@@ -72,10 +72,16 @@ pub(crate) enum Kind {
         from: Side,
         total: u64,
     },
+    /// Secrets of the TLS session that this is, as the payload beside the event: lines of the key log format of NSS.
+    /// They come before the data that they decrypt. Only `pcapng` has them.
+    Secrets,
     /// A remark about the session, such as the reason of its end.
     Note(String),
     End(End),
 }
+
+/// Maximum length of the payload of `Secrets`.
+pub(crate) const LONGEST_SECRETS: usize = 8192;
 
 /// Description of a session at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ mod zone;
 mod golden;
 
 pub(crate) use encoder::{Encoder, FileStart, Purpose, Setting, encoder};
+pub(crate) use event::LONGEST_SECRETS;
 pub(crate) use event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, TcpInfo, Time};
 pub(crate) use text::find;
 pub(crate) use zone::Zone;

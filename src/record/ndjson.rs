@@ -63,6 +63,7 @@ impl Encoder for NdjsonEncoder {
         open.progress.add(event);
         match event.kind {
             Kind::Data { from, .. } if self.only.is_some_and(|only| only != from) => {}
+            Kind::Secrets => {}
             _ => self.write(event, payload, out),
         }
         if let Kind::End(_) = event.kind {

@@ -25,6 +25,7 @@ pub(crate) fn write(event: &Event, payload: &[u8], info: &SessionInfo, out: &mut
         Kind::Data { .. } => "data",
         Kind::Eof { .. } => "eof",
         Kind::Note(_) => "note",
+        Kind::Secrets => "secrets",
         Kind::End(_) => "end",
     };
     let mut object = head(event.time, name, info, out);
@@ -42,6 +43,7 @@ pub(crate) fn write(event: &Event, payload: &[u8], info: &SessionInfo, out: &mut
             object.number("bytes", *total);
         }
         Kind::Note(text) => object.string("message", text),
+        Kind::Secrets => {}
         Kind::End(end) => {
             let End { state, conn_state, errno, totals, tcp } = *end;
             summary(
@@ -180,7 +182,7 @@ impl Progress {
                 self.bytes[from as usize] = total;
                 self.finished[from as usize] = true;
             }
-            Kind::Start(_) | Kind::Note(_) | Kind::End(_) => {}
+            Kind::Start(_) | Kind::Secrets | Kind::Note(_) | Kind::End(_) => {}
         }
     }
 }

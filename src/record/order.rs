@@ -1,7 +1,7 @@
 //! The invariants of a session's events, checked on events that come from elsewhere: by the decoder of saved records,
 //! and by the logger, which does not trust what parsed them.
 
-use super::{Event, Kind, Time};
+use super::{Event, Kind, LONGEST_SECRETS, Time};
 
 /// State of a session.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl Order {
                 let first = !std::mem::replace(&mut self.ended[side], true);
                 payload == 0 && first && *total >= self.positions[side]
             }
+            Kind::Secrets => (1..=LONGEST_SECRETS).contains(&payload),
             Kind::Note(_) | Kind::End(_) => payload == 0,
         }
     }

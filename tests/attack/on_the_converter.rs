@@ -19,7 +19,7 @@ type Events = Channel<(), FromConverter>;
 fn prepared(parts: u32, part: impl AsFd) -> (Converter, Events) {
     let converter = Role::start("converter");
     let (events, theirs) = Events::pair().expect("a channel");
-    let prepare = ToConverter::Prepare { prepare: prepare(), parts, masks: 0, plays: false };
+    let prepare = ToConverter::Prepare { prepare: prepare(), parts, masks: 0, plays: false, keys: false };
     converter.channel.send_with(&prepare, &[theirs.as_fd()], Wait::Yes).expect("a converter");
     for _ in 0..parts {
         converter.channel.send_with(&ToConverter::Part, &[part.as_fd()], Wait::Yes).expect("a converter");
@@ -68,7 +68,8 @@ fn a_converter_accepts_only_a_channel_as_the_loggers_end() {
     }
     for (what, fd) in WrongKinds::new().iter() {
         let converter = Converter::start("converter");
-        let prepare = ToConverter::Prepare { prepare: prepare(), parts: 0, masks: 0, plays: false };
+        let prepare =
+            ToConverter::Prepare { prepare: prepare(), parts: 0, masks: 0, plays: false, keys: false };
         converter.channel.send_with(&prepare, &[fd], Wait::Yes).expect("a converter");
         assert_eq!(converter.end(), NONSENSE, "{what}");
     }

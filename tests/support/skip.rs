@@ -51,6 +51,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mariadb", "mariadb-client-core"),
     ("mariadb-install-db", "mariadb-server-core"),
     ("mariadbd", "mariadb-server-core"),
+    ("editcap", "wireshark-common"),
+    ("mergecap", "wireshark-common"),
     ("mosquitto_passwd", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("nginx", "nginx-light"),

@@ -69,7 +69,7 @@ impl Figures {
                 *passed = passed.saturating_add(*bytes);
             }
             Kind::End(end) => self.end(event.session, end),
-            Kind::Eof { .. } | Kind::Note(_) => {}
+            Kind::Eof { .. } | Kind::Secrets | Kind::Note(_) => {}
         }
     }
 

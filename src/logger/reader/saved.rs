@@ -110,6 +110,7 @@ fn event(Saved { session, time, event }: Saved) -> Option<Event> {
         SavedEvent::Start(start) => Kind::Start(Arc::new(info(*start, time))),
         SavedEvent::Data { from, position, bytes, urgent } => Kind::Data { from, position, bytes, urgent },
         SavedEvent::Eof { from, total } => Kind::Eof { from, total },
+        SavedEvent::Secrets => Kind::Secrets,
         SavedEvent::Note(text) => Kind::Note(text.to_string()),
         SavedEvent::End(SavedEnd { state, conn_state, errno, totals, tcp }) => Kind::End(End {
             state: *State::ALL.get(usize::from(state))?,

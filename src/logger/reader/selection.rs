@@ -131,7 +131,7 @@ impl Undecided {
             }
             Kind::Eof { from, .. } => end(&mut self.streams[*from as usize]),
             Kind::End(_) => self.streams.iter_mut().for_each(end),
-            Kind::Start(_) | Kind::Note(_) => {}
+            Kind::Start(_) | Kind::Secrets | Kind::Note(_) => {}
         }
         let is_over = matches!(event.kind, Kind::End(_));
         match self.streams.iter().any(|search| matches!(search, Search::Found)) {

@@ -13,6 +13,10 @@ const INTERFACE: u32 = 1;
 const NAMES: u32 = 4;
 const STATISTICS: u32 = 5;
 const PACKET: u32 = 6;
+const SECRETS: u32 = 10;
+
+/// Of the format of NSS.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 
 /// Packets begin with an IP header.
 const LINKTYPE_RAW: u16 = 101;
@@ -109,6 +113,17 @@ pub(super) fn name(address: &[u8], name: &str, out: &mut Vec<u8>) {
     block.out.push(0);
     block.pad();
     block.end_of_options();
+    block.end_of_options();
+    block.end();
+}
+
+/// Lines of a key log, for the packets that follow.
+pub(super) fn secrets(lines: &[u8], out: &mut Vec<u8>) {
+    let mut block = Block::begin(SECRETS, out);
+    block.word(TLS_KEY_LOG);
+    block.word(lines.len() as u32);
+    block.out.extend_from_slice(lines);
+    block.pad();
     block.end_of_options();
     block.end();
 }

@@ -66,6 +66,7 @@ impl Connection {
         self.progress.time = event.time;
         match &event.kind {
             Kind::Start(_) => {}
+            Kind::Secrets => block::secrets(payload, out),
             // More than any session records at a time: a gap expresses it in one packet.
             Kind::Data { from, position, bytes, .. } if payload.is_empty() && *bytes > MOST_MISSING => {
                 let end = position.saturating_add(*bytes);

@@ -71,6 +71,14 @@ impl Decoder {
         self.encoding = None;
     }
 
+    /// Secrets of TLS that the last unit had, as lines of a key log.
+    pub(crate) fn take_secrets(&mut self) -> Vec<u8> {
+        match &mut self.encoding {
+            Some(Encoding::Pcapng(section)) => std::mem::take(&mut section.secrets),
+            _ => Vec::new(),
+        }
+    }
+
     /// Decodes the unit at the front of `bytes`. `is_all` is set if nothing follows them.
     pub(crate) fn take<E>(
         &mut self,

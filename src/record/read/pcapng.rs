@@ -11,6 +11,10 @@ use crate::record::Time;
 const SECTION: u32 = 0x0A0D_0D0A;
 const INTERFACE: u32 = 1;
 const PACKET: u32 = 6;
+const SECRETS: u32 = 10;
+
+/// Of the format of NSS.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 
 /// `LINKTYPE_RAW`: IP without anything before it.
 const RAW_IP: u16 = 101;
@@ -31,6 +35,8 @@ const IF_TSRESOL: u16 = 9;
 pub(super) struct Section {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    /// Lines of a key log that have come since they were last taken.
+    pub(super) secrets: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -94,10 +100,18 @@ impl Section {
             Some(PACKET) => self.packet(body, sessions, streams, sink)?,
             // Packets without the options that ours have.
             Some(2 | 3) => return Err(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign }),
-            // Names, statistics, secrets, and what a later version may add.
+            Some(SECRETS) => self.secrets(body),
+            // Names, statistics, and what a later version may add.
             _ => {}
         }
         Ok(Taken::Bytes(length))
+    }
+
+    /// Secrets of TLS; others are not ours. Wrong lengths lose secrets and nothing else.
+    fn secrets(&mut self, body: &[u8]) {
+        let length = self.u32(body, 4).filter(|_| self.u32(body, 0) == Some(TLS_KEY_LOG));
+        let lines = length.and_then(|length| body.get(8..8usize.checked_add(length as usize)?));
+        self.secrets.extend_from_slice(lines.unwrap_or_default());
     }
 
     fn add_interface(&mut self, body: &[u8]) -> Option<()> {

@@ -380,3 +380,111 @@ fn packets_cut_at_any_byte_give_every_whole_event() {
         assert!(matches!(end, Ok(()) | Err((_, None))), "{length}: {end:?}");
     }
 }
+
+/// The blocks of a capture.
+fn blocks(mut capture: &[u8]) -> Vec<&[u8]> {
+    let mut blocks = Vec::new();
+    while capture.len() >= 12 {
+        let length = u32::from_le_bytes(capture[4..8].try_into().unwrap()) as usize;
+        let (block, rest) = capture.split_at(length);
+        blocks.push(block);
+        capture = rest;
+    }
+    blocks
+}
+
+/// A packet with another comment in front of the options that it had, as far as they are wanted.
+fn with_comment(block: &[u8], comment: &[u8], keeps_options: bool) -> Vec<u8> {
+    let captured = u32::from_le_bytes(block[20..24].try_into().unwrap()) as usize;
+    let options = (28 + captured).next_multiple_of(4);
+    let mut changed = block[..options].to_vec();
+    changed.extend(1u16.to_le_bytes());
+    changed.extend((comment.len() as u16).to_le_bytes());
+    changed.extend_from_slice(comment);
+    changed.resize(changed.len().next_multiple_of(4), 0);
+    changed.extend_from_slice(if keeps_options { &block[options..block.len() - 4] } else { &[0; 4] });
+    let length = (changed.len() as u32 + 4).to_le_bytes();
+    changed[4..8].copy_from_slice(&length);
+    changed.extend(length);
+    changed
+}
+
+#[test]
+fn packets_that_lie_stop_the_record_where_they_begin() {
+    let (events, _) =
+        decoded((start() + &data(1500, r#""position":0,"bytes":1,"text":"x","base64":"""#)).as_bytes());
+    let [capture, _] = encoded(&events, Format::Pcapng, usize::MAX);
+    let packets: Vec<&[u8]> = blocks(&capture).into_iter().filter(|block| block[0] == 6).collect();
+    // SYN, SYN and ACK, ACK, data
+    let ([syn, .., last], 4) = (&packets[..], packets.len()) else { panic!("{} packets", packets.len()) };
+    let nested = [b"{\"a\":".to_vec(), b"[".repeat(65_000)].concat();
+    let lies = [
+        ("a session that begins twice", syn.to_vec()),
+        ("bytes again", last.to_vec()),
+        ("a comment that is no JSON", with_comment(last, b"hello", true)),
+        ("a comment that is other JSON", with_comment(last, b"[1,2]", true)),
+        ("a comment that is nested", with_comment(last, &nested, true)),
+        ("a comment that is as long as can be", with_comment(last, &b" ".repeat(65_535), true)),
+        ("neither a direction nor a session", with_comment(last, b"{}", false)),
+        ("lengths that differ", [&last[..last.len() - 4], &[0; 4]].concat()),
+        ("a length that is none", [&6u32.to_le_bytes()[..], &u32::MAX.to_le_bytes(), &[0; 20]].concat()),
+    ];
+    for (name, lie) in lies {
+        let (got, end) = decoded(&[&capture[..], &lie].concat());
+        assert_eq!((got.len(), end), (2, Err((capture.len(), Some(Stop::Damaged)))), "{name}");
+    }
+    // The same before anything of ours: somebody else's capture.
+    let head = &capture[..blocks(&capture)[..2].iter().map(|block| block.len()).sum()];
+    for lie in [with_comment(last, b"hello", true), last.to_vec(), with_comment(syn, b"{}", false)] {
+        let (got, end) = decoded(&[head, &lie].concat());
+        assert_eq!((got.len(), end), (0, Err((head.len(), Some(Stop::Foreign)))));
+    }
+}
+
+#[test]
+fn positions_have_no_end_and_gaps_have_any_length() {
+    let far = 1u64 << 63;
+    let piece = |position: u64| Kind::Data { from: Side::Client, position, bytes: 1, urgent: false };
+    let (mut events, _) = decoded(start().as_bytes());
+    let first = events[0].0.clone();
+    let mut add = |kind, payload: &[u8]| events.push((Event { kind, ..first.clone() }, payload.to_vec()));
+    for position in [0, (1 << 32) - 1, 1 << 32, far - 1, far, u64::MAX - 2] {
+        add(piece(position), b"x");
+    }
+    add(Kind::Eof { from: Side::Client, total: u64::MAX - 1 }, b"");
+    for format in [Format::Json, Format::Pcapng] {
+        assert_eq!(decoded_parts(&encoded(&events, format, 4)), events, "{format:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// What is wrong in one byte gives events in an order that there can be, up to some place.
+    #[test]
+    fn one_wrong_byte_never_makes_events_of_nothing(seed in 0..40u64, at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut events = record(seed);
+        events.retain(|(_, payload)| payload.len() < 2000);
+        for format in [Format::Json, Format::Pcapng] {
+            let [mut bytes, _] = encoded(&events, format, usize::MAX);
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            let (got, end) = decoded(&bytes);
+            let mut open = std::collections::HashMap::new();
+            for (event, payload) in &got {
+                if let Kind::Start(_) = event.kind {
+                    prop_assert!(open.insert(event.session, crate::record::order::Order::begin(event)).is_none());
+                    continue;
+                }
+                let order = open.get_mut(&event.session).and_then(Option::as_mut);
+                prop_assert!(order.is_some_and(|order| order.allows(event, payload.len())), "{event:?}");
+                if let Kind::End(_) = event.kind {
+                    open.remove(&event.session);
+                }
+            }
+            // All before the place is there.
+            let whole = decoded(&encoded(&events, format, usize::MAX)[0][..at]).0;
+            prop_assert!(got.len() + 1 >= whole.len(), "{:?}", end);
+        }
+    }
+}

@@ -122,7 +122,7 @@ impl Encoder for TextEncoder {
             }
             Kind::Eof { from, total } => open.finish(*from, *total, out),
             Kind::Note(note) => open.notes.push(note.clone()),
-            Kind::Start(_) | Kind::End(_) => {}
+            Kind::Start(_) | Kind::Secrets | Kind::End(_) => {}
         }
         b""
     }
@@ -147,7 +147,7 @@ impl Open {
             match event.kind {
                 Kind::Data { from, .. } => timing.acted(from, event.time, true),
                 Kind::Eof { from, .. } => timing.acted(from, event.time, false),
-                Kind::Start(_) | Kind::Note(_) | Kind::End(_) => {}
+                Kind::Start(_) | Kind::Secrets | Kind::Note(_) | Kind::End(_) => {}
             }
         }
     }

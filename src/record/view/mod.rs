@@ -101,7 +101,7 @@ impl Encoder for ViewEncoder {
                 open.rows(Mark::Frame, &screen).text(side_first(*from, &text).as_bytes(), screen.out);
             }
             Kind::Note(note) => open.notes.push(note.clone()),
-            Kind::Start(_) | Kind::End(_) => {}
+            Kind::Start(_) | Kind::Secrets | Kind::End(_) => {}
         }
         b""
     }
