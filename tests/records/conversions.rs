@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::support::proc;
+use crate::support::record::Sent;
+use crate::support::tcpreen::Running;
 
 /// Three sessions at a time, with pieces of all sizes; the record in both formats.
 fn three_sessions(scratch: &Scratch, name: &str) -> [PathBuf; 2] {
@@ -137,5 +140,58 @@ fn limits_and_lengths_come_back_from_packets() {
         drop((client, server));
         tcpreen.finish();
         assert_eq!(as_lines(&scratch, &[&packets]), lines_of(&lines), "{options:?}");
+    }
+}
+
+/// The most memory that a process of a role has used until it ended.
+fn peaks(mut tcpreen: Running) -> [u64; 2] {
+    let mut peaks = [0; 2];
+    while tcpreen.is_running() {
+        for pid in proc::descendants(tcpreen.pid()) {
+            let index = match proc::role(pid).as_deref() {
+                Some("converter") => 0,
+                Some("logger") => 1,
+                _ => continue,
+            };
+            peaks[index] = peaks[index].max(proc::status(pid).as_ref().map_or(0, kilobytes));
+        }
+    }
+    assert_eq!(tcpreen.finish().code(), 0);
+    peaks
+}
+
+fn kilobytes(status: &proc::Status) -> u64 {
+    let peak = status.get("VmHWM").split_whitespace().next().and_then(|number| number.parse().ok());
+    peak.unwrap_or(0)
+}
+
+#[test]
+fn a_long_record_needs_no_more_memory_than_a_short_one() {
+    if !needs(&[Need::Ours, Need::Root]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let long = if crate::support::skip::long() { 1000 } else { 100 };
+    for format in ["json", "pcapng"] {
+        let peaks = [10, long].map(|megabytes| {
+            let [lines, record] =
+                ["lines", "record"].map(|name| scratch.path(&format!("{name}-{format}-{megabytes}")));
+            Sent::write(&lines, megabytes << 20);
+            if format == "pcapng" {
+                let outcome = Tcpreen::reading([&lines]).format("pcapng").output(&record).run();
+                assert_eq!(outcome.code(), 0, "{outcome:?}");
+            } else {
+                fs::rename(&lines, &record).expect("a record");
+            }
+            let reading =
+                Tcpreen::reading([&record]).args(["--session", "1", "-f", "raw", "-o", "/dev/null"]);
+            peaks(reading.spawn())
+        });
+        let [short, long] = peaks;
+        for (role, (short, long)) in ["converter", "logger"].iter().zip(short.into_iter().zip(long)) {
+            println!("{format}: {role} {short} kB, {long} kB");
+            // What it had touched when it was last looked at.
+            assert!(short > 1000 && long < short + 8 * 1024, "{format}: {role} {short} kB, {long} kB");
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Decodes the program's records into the recorded bytes.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::payload::{Digest, Hasher, Payload};
 
@@ -97,4 +100,33 @@ pub fn read_hex(record: &str, marker: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// A record of one session in json, whose client sent text.
+pub struct Sent;
+
+impl Sent {
+    /// Writes a record with this number of bytes of payload.
+    pub fn write(path: &Path, bytes: u64) {
+        const PIECE: usize = 64 << 10;
+        let text = "0123456789abcdef".repeat(PIECE / 16);
+        let head = |event: &str| {
+            let time = "2025-11-26T10:22:27.000412000Z";
+            format!(r#"{{"time":"{time}","event":"{event}","run":"m4k2zq","session":1,"elapsed":0.0"#)
+        };
+        let peers = concat!(
+            r#""client_ip":"203.0.113.9","client_port":40210,"server_ip":"203.0.113.8","server_port":80,"#,
+            r#""connect":0.0,"client_bytes":0,"server_bytes":0,"errno":0"#
+        );
+        let mut out = BufWriter::new(File::create(path).expect("a record"));
+        writeln!(out, "{},{peers},\"state\":\"open\",\"conn_state\":\"S1\"}}", head("start"))
+            .expect("a line");
+        for position in (0..bytes).step_by(PIECE) {
+            let rest = format!(r#""sender":"client","position":{position},"bytes":{PIECE},"urgent":false"#);
+            writeln!(out, "{},{rest},\"text\":\"{text}\",\"base64\":\"\"}}", head("data")).expect("a line");
+        }
+        writeln!(out, "{},{peers},\"state\":\"done\",\"conn_state\":\"SF\"}}", head("end")).expect("a line");
+        out.flush().expect("a record");
+        fs::set_permissions(path, PermissionsExt::from_mode(0o644)).expect("chmod");
+    }
 }
