@@ -2,7 +2,7 @@
 //! record whose ClientHello they belong to.
 //!
 //! A capture that is decrypted has to have the secrets before the packets they are for. Each session gets its own,
-//! right before its ClientHello is complete: so a record is still read as a stream, and whoever gets a session gets
+//! right before its ClientHello is complete: a record is still read as a stream, and a file with one session has
 //! no secret of another one.
 
 use std::collections::HashMap;
