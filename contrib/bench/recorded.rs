@@ -84,7 +84,7 @@ fn rows(context: &BenchContext) -> Vec<Row> {
             });
         }
         if program == Program::Ours {
-            rows.extend(own_rows(&total));
+            rows.extend(own_rows(total));
         }
     }
     for (program, options) in [

@@ -77,7 +77,7 @@ impl Comparison {
         &self.now
     }
 
-    /// More has come. Says whether it is still what may come.
+    /// More has come. Returns whether it is still what may come.
     pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
         self.now.extend_from_slice(bytes);
         while !self.differs && self.advance() {}
@@ -122,7 +122,7 @@ impl Comparison {
         }
     }
 
-    /// Goes on by one literal or gap; says whether there was one.
+    /// Goes on by one literal or gap; returns whether there was one.
     fn advance(&mut self) -> bool {
         let end = self.literal_end();
         let literal = &self.expected.bytes[self.place.record..end];

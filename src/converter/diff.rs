@@ -51,7 +51,7 @@ struct Sessions {
     held: usize,
 }
 
-/// Compares two records; tells the operator of each session that is different.
+/// Compares two records; reports each session that is different.
 pub(super) fn compare(
     parent: &Parent,
     parts: Vec<Input>,

@@ -253,7 +253,7 @@ fn decode_part(
     Ok(())
 }
 
-/// Decodes one unit, or reads more; says whether there is more to be done.
+/// Decodes one unit, or reads more; returns whether there is more to be done.
 fn step(
     parent: &Parent,
     decoder: &mut Decoder,

@@ -81,7 +81,7 @@ impl Output {
         }
     }
 
-    /// Tells the operator something.
+    /// Prints a line for the operator.
     pub(super) fn tell(&self, line: String) -> Result<(), Trouble> {
         Ok(self.logger.send(&FromConverter::Line(line.into()))?)
     }

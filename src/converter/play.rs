@@ -96,7 +96,7 @@ impl<'a> Player<'a> {
         Ok(Some(Outcome { comparison, place, over, endless, refused, sent }))
     }
 
-    /// Waits until a step is due; says whether it is to be done.
+    /// Waits until a step is due; returns whether it is to be done.
     fn wait_for_turn(&mut self, step: &Step) -> Result<bool, Trouble> {
         let until = match self.pace {
             Pace::Turns => Instant::now() + self.wait,

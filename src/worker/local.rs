@@ -90,7 +90,7 @@ fn receive_packet(source: &Peer, room: &mut [u8]) -> Result<Piece, Errno> {
 
 /// What became of an attempt to send descriptors.
 pub(super) enum Sent {
-    /// So many bytes, and the descriptors with the first.
+    /// This number of bytes, and the descriptors with the first.
     Bytes(usize),
     /// Nothing: the receiver takes no more for now.
     NotYet,
