@@ -5,7 +5,9 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -52,6 +54,12 @@ pub(super) struct Running<Out> {
 
 /// Maximum length of a path, with its NUL (`PATH_MAX` of linux/limits.h).
 const PATH_MAX: usize = 4096;
+
+/// Time for which a start waits when other programs of the user have too many descriptors in flight.
+const CROWDED: Duration = Duration::from_secs(5);
+
+/// Retry delay after `ETOOMANYREFS`, in milliseconds.
+const RETRY: u8 = 20;
 
 /// Shortens glibc's time-outs for name servers that do not answer.
 const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
@@ -261,17 +269,25 @@ fn notices(config: &Config) -> Notices {
 impl Running<ToZygote> {
     /// The first worker: a start after which no session could be served fails.
     pub(super) fn first_worker(&self, signals: &SignalFd) -> Result<Idle, Stop> {
-        self.send(&ToZygote::Fork(1))?;
-        match self.wait_with_fds(signals)? {
-            (ToParent::Born { pid }, fds) => {
-                let channel = one_fd(fds).and_then(Channel::adopt).map_err(|_| self.nonsense())?;
-                Ok(Idle { pid, channel })
+        let until = Instant::now() + CROWDED;
+        loop {
+            self.send(&ToZygote::Fork(1))?;
+            match self.wait_with_fds(signals)? {
+                (ToParent::Born { pid }, fds) => {
+                    let channel = one_fd(fds).and_then(Channel::adopt).map_err(|_| self.nonsense())?;
+                    return Ok(Idle { pid, channel });
+                }
+                (ToParent::Stillborn { errno: libc::ETOOMANYREFS }, [None, None])
+                    if Instant::now() < until =>
+                {
+                    let _ = poll(&mut [], RETRY);
+                }
+                (ToParent::Stillborn { errno }, [None, None]) => {
+                    let text = format!("Process creation: {} (worker)", limits::shortage(errno));
+                    return Err(Failure::new(Status::Os, text).into());
+                }
+                _ => return Err(self.nonsense().into()),
             }
-            (ToParent::Stillborn { errno }, [None, None]) => {
-                let text = format!("Process creation: {} (worker)", limits::shortage(errno));
-                Err(Failure::new(Status::Os, text).into())
-            }
-            _ => Err(self.nonsense().into()),
         }
     }
 }
