@@ -63,7 +63,8 @@ pub fn fuzz(data: &[u8]) {
         Wait::No,
     );
     drop((cast, good));
-    let intake = Intake { sharing, backlog: 8, run: "fuzz".into(), acknowledge: Acknowledge::Nothing };
+    let intake =
+        Intake { sharing, backlog: 8, run: "fuzz".into(), acknowledge: Acknowledge::Nothing, pattern: None };
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), intake, writers, notes);
     let ended = reader.ok().expect("a reader").serve(&unlocked());
     nix::unistd::alarm::cancel();
