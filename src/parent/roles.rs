@@ -270,8 +270,9 @@ impl Running<ToZygote> {
     /// The first worker: a start after which no session could be served fails.
     pub(super) fn first_worker(&self, signals: &SignalFd) -> Result<Idle, Stop> {
         let until = Instant::now() + CROWDED;
+        let mut is_crowded = false;
+        self.send(&ToZygote::Fork(1))?;
         loop {
-            self.send(&ToZygote::Fork(1))?;
             match self.wait_with_fds(signals)? {
                 (ToParent::Born { pid }, fds) => {
                     let channel = one_fd(fds).and_then(Channel::adopt).map_err(|_| self.nonsense())?;
@@ -280,8 +281,12 @@ impl Running<ToZygote> {
                 (ToParent::Stillborn { errno: libc::ETOOMANYREFS }, [None, None])
                     if Instant::now() < until =>
                 {
+                    is_crowded = true;
                     let _ = poll(&mut [], RETRY);
+                    self.send(&ToZygote::Fork(1))?;
                 }
+                // Of a worker whose channel could not be sent.
+                (ToParent::Exited { .. }, [None, None]) if is_crowded => {}
                 (ToParent::Stillborn { errno }, [None, None]) => {
                     let text = format!("Process creation: {} (worker)", limits::shortage(errno));
                     return Err(Failure::new(Status::Os, text).into());
