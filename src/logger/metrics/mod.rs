@@ -56,7 +56,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Writes the first version, so that a file that cannot be written is an error at the start.
+    /// Changes nothing: the first version is written when all outputs are known to make sense.
     pub(super) fn open(path: &Path, shown: String) -> io::Result<Metrics> {
         let found = match symlink_metadata(path) {
             Ok(found) if found.is_file() => Some(FileId::new(found.dev(), found.ino())),

@@ -6,7 +6,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::logger::batch::{Batch, Item};
-use crate::messages::Side;
 use crate::pattern::{Pattern, Search};
 use crate::record::{Event, Kind};
 
@@ -180,13 +179,11 @@ impl Held {
     }
 }
 
-/// Sides are indices of `streams`.
-const _: () = assert!(Side::Client as usize == 0 && Side::Server as usize == 1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::logger::session::tests::info;
+    use crate::messages::Side;
     use crate::record::{ConnState, End, State, Time};
 
     fn selection(expression: &str) -> Selection {
