@@ -20,6 +20,10 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn install(self) {
+        // Without CAP_SYS_ADMIN the kernel takes a filter only from a process that gains no privileges any more.
+        if !nix::unistd::geteuid().is_root() {
+            nix::sys::prctl::set_no_new_privs().expect("no_new_privs");
+        }
         raw::answer(self.number, self.argument, self.errno).expect("a fault");
     }
 

@@ -71,7 +71,8 @@ type Judged = (String, Vec<String>);
 #[derive(Default)]
 struct Report {
     passed: usize,
-    failed: usize,
+    /// Names of the tests that failed.
+    failed: Vec<String>,
     ignored: usize,
 }
 
@@ -82,8 +83,7 @@ impl Report {
         if complaints.len() > 12 {
             println!("    and {} more", complaints.len() - 12);
         }
-        let count = if complaints.is_empty() { &mut self.passed } else { &mut self.failed };
-        *count += 1;
+        if complaints.is_empty() { self.passed += 1 } else { self.failed.push(name.to_owned()) }
     }
 
     fn skip(&mut self, name: &str, lack: Lack) {
@@ -94,12 +94,16 @@ impl Report {
     }
 
     fn end(self) -> ExitCode {
-        let verdict = if self.failed == 0 { "ok" } else { "FAILED" };
         let Report { passed, failed, ignored } = self;
+        if !failed.is_empty() {
+            println!("\nfailures:\n    {}", failed.join("\n    "));
+        }
+        let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
+        let lost = failed.len();
         println!(
-            "\ntest result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; 0 filtered out"
+            "\ntest result: {verdict}. {passed} passed; {lost} failed; {ignored} ignored; 0 measured; 0 filtered out"
         );
-        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
