@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::format::Need;
-use crate::messages::{Appearance, Beginning, Pace, Rotation, Sandbox, Side, Taken, View};
+use crate::format::CaptureLevel;
+use crate::messages::{Appearance, Beginning, Pace, RotationPlan, Sandbox, Side, Taken, View};
 
 /// Configuration of one run of the bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub(crate) struct Config {
     /// Endpoint of the server (`SERVERPORT`, `-s`, left half of `-p`).
     pub(crate) server: Endpoint,
     /// Every output in the order of the command line; the display on stdout, if any, comes first.
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) outputs: Vec<OutputOption>,
     /// `--match`: a regular expression that has been compiled once.
     pub(crate) matching: Option<String>,
     /// `--metrics`
     pub(crate) metrics: Option<PathBuf>,
     /// `--rotate-size`, `--rotate-time`, `--rotate-count`
-    pub(crate) rotation: Rotation,
+    pub(crate) rotation: RotationPlan,
     /// `--append`
     pub(crate) beginning: Beginning,
     /// `--color`, `--max-shown`
@@ -79,11 +79,11 @@ impl Config {
     }
 
     /// Traffic data that the most demanding output needs.
-    pub(crate) fn need(&self) -> Need {
+    pub(crate) fn need(&self) -> CaptureLevel {
         let outputs = self.outputs.iter().map(|output| output.view.format.need());
-        let figures = self.metrics.is_some().then_some(Need::Lengths);
-        let search = self.matching.is_some().then_some(Need::Bytes);
-        outputs.chain(figures).chain(search).max().unwrap_or(Need::Totals)
+        let figures = self.metrics.is_some().then_some(CaptureLevel::Lengths);
+        let search = self.matching.is_some().then_some(CaptureLevel::Bytes);
+        outputs.chain(figures).chain(search).max().unwrap_or(CaptureLevel::Totals)
     }
 }
 
@@ -105,7 +105,7 @@ pub(crate) enum Task {
 pub(crate) struct Replay {
     /// The peer that is played.
     pub(crate) side: Side,
-    pub(crate) input: Input,
+    pub(crate) input: RecordInput,
     /// `--session`; `None` is the first.
     pub(crate) session: Option<u64>,
     pub(crate) pace: Pace,
@@ -119,7 +119,7 @@ pub(crate) struct Replay {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diff {
     /// Two.
-    pub(crate) inputs: Vec<Input>,
+    pub(crate) inputs: Vec<RecordInput>,
     /// `--session`; empty stands for all sessions.
     pub(crate) sessions: Vec<u64>,
     pub(crate) masks: Vec<String>,
@@ -129,16 +129,16 @@ pub(crate) struct Diff {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// Parts of one record, in order; at least one.
-    pub(crate) inputs: Vec<Input>,
+    pub(crate) inputs: Vec<RecordInput>,
     /// `--session`; empty stands for all sessions.
     pub(crate) sessions: Vec<u64>,
     /// `--tls-keys`
-    pub(crate) keys: Option<Input>,
+    pub(crate) keys: Option<RecordInput>,
 }
 
 /// A file that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
+pub(crate) enum RecordInput {
     /// `-`
     Stdin,
     File(OsString),
@@ -205,7 +205,7 @@ pub(crate) enum Port {
 
 /// One `-o`, or the display on stdout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Output {
+pub(crate) struct OutputOption {
     pub(crate) target: Target,
     pub(crate) view: View,
 }

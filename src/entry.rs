@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use crate::cli::{self, Action, Circumstances};
+use crate::cli::{self, Action, StartupContext};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::parent::{self, Start, Streams};
 use crate::policy::Role;
-use crate::role::Trouble;
+use crate::role::RoleError;
 use crate::{converter, demo, logger, resolver, zygote};
 
 /// Runs the process that the command line asks for, with hooks.
@@ -35,7 +35,7 @@ pub fn run_with<H: Hooks>() -> ExitCode {
 fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, Failure> {
     let has_colors = has_colors();
     let surroundings = parent::tidy_up()?;
-    let circumstances = Circumstances {
+    let circumstances = StartupContext {
         may_select_user: surroundings.start == Start::Root,
         stdout_is_a_peers: streams.stdout,
         stderr_is_a_peers: streams.stderr,
@@ -79,7 +79,7 @@ fn be<H: Hooks>(name: &str) -> ExitCode {
         Some(Role::Logger) => logger::live::<H>(entry),
         Some(Role::Zygote) => zygote::live::<H>(entry),
         Some(Role::Converter) => converter::live::<H>(entry),
-        Some(Role::Parent) | None => Err(Trouble::Protocol),
+        Some(Role::Parent) | None => Err(RoleError::Protocol),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,7 +30,7 @@ pub enum Finds {
 
 /// Data that a format needs; ordered, so that the most demanding output decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Need {
+pub enum CaptureLevel {
     /// Begin and end of sessions, with totals.
     Totals,
     /// Length of each piece.
@@ -115,10 +115,10 @@ impl Format {
         Format::ALL.into_iter().find(|format| format.names().contains(&name))
     }
 
-    pub const fn need(self) -> Need {
+    pub const fn need(self) -> CaptureLevel {
         match self {
-            Format::Null => Need::Totals,
-            Format::Count => Need::Lengths,
+            Format::Null => CaptureLevel::Totals,
+            Format::Count => CaptureLevel::Lengths,
             Format::C
             | Format::Hex
             | Format::Raw
@@ -127,7 +127,7 @@ impl Format {
             | Format::Json
             | Format::Pcapng
             | Format::View
-            | Format::Html => Need::Bytes,
+            | Format::Html => CaptureLevel::Bytes,
         }
     }
 

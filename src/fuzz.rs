@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use privsep::confine::{Cage, Kept, Locked};
+use privsep::confine::{Confined, SandboxStatus, Unrestricted};
 use privsep::landlock;
 use privsep::memory::Memory;
 use privsep::seccomp::Violation;
@@ -37,11 +37,11 @@ pub(crate) fn alone() -> Alone {
     panic!("more than one thread: run this target with -rss_limit_mb=0");
 }
 
-pub(crate) struct Script<'a>(&'a [u8]);
+pub(crate) struct FuzzInput<'a>(&'a [u8]);
 
-impl<'a> Script<'a> {
+impl<'a> FuzzInput<'a> {
     pub(crate) fn new(data: &'a [u8]) -> Self {
-        Script(data)
+        FuzzInput(data)
     }
 
     /// The next byte; none when the input is over.
@@ -73,7 +73,7 @@ pub(crate) fn send(channel: impl AsFd, bytes: &[u8], fd: BorrowedFd<'_>, count: 
     let _ = sendmsg::<()>(channel.as_fd().as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None);
 }
 
-pub(crate) fn text(script: &mut Script<'_>) -> String {
+pub(crate) fn text(script: &mut FuzzInput<'_>) -> String {
     String::from_utf8_lossy(script.bytes()).into_owned()
 }
 
@@ -83,12 +83,12 @@ pub(crate) fn descriptors() -> usize {
 }
 
 /// Stands for the proof of confinement that the loops ask for; a fuzz target is not confined.
-pub(crate) fn unlocked() -> Locked {
-    Locked {
-        cage: Cage {
+pub(crate) fn unlocked() -> Confined {
+    Confined {
+        cage: SandboxStatus {
             landlock: landlock::Status::None,
             seccomp: Violation::Kill,
-            kept: Kept::default(),
+            kept: Unrestricted::default(),
             memory: Memory::default(),
         },
     }

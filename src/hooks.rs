@@ -3,12 +3,12 @@
 //! They are selected by a type parameter, not by a variable: the shipped program is compiled with [`None`],
 //! whose functions are empty, and contains no switch that could change that.
 
-use privsep::confine::{Fenced, Locked, StepError};
+use privsep::confine::{Confined, LandlockApplied, StepError};
 
 use crate::policy::Role;
 
 /// Takes the last step of a role's confinement in the calling process.
-pub type Lock<'a> = dyn Fn(Fenced) -> Result<Locked, StepError> + 'a;
+pub type Lock<'a> = dyn Fn(LandlockApplied) -> Result<Confined, StepError> + 'a;
 
 /// Called at fixed points of every role.
 pub trait Hooks {
@@ -16,7 +16,11 @@ pub trait Hooks {
     fn before_drop(_role: Role) {}
 
     /// Before the last step. `lock` is that step, for processes that the hook forks.
-    fn before_lock(_role: Role, fenced: Fenced, _lock: &Lock<'_>) -> Result<Fenced, StepError> {
+    fn before_lock(
+        _role: Role,
+        fenced: LandlockApplied,
+        _lock: &Lock<'_>,
+    ) -> Result<LandlockApplied, StepError> {
         Ok(fenced)
     }
 

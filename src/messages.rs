@@ -22,13 +22,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use privsep::channel::Channel;
-use privsep::confine::{Cage, Identity};
+use privsep::confine::{Identity, SandboxStatus};
 use privsep::seccomp::Violation;
 use privsep::text::Text;
 use privsep::wire;
 use serde::{Deserialize, Serialize};
 
-use crate::format::{Format, Need, TimeForm};
+use crate::format::{CaptureLevel, Format, TimeForm};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
 pub const VERSION: u32 = 12;
@@ -160,7 +160,7 @@ enum IdentityOnTheWire {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToParent {
     /// Any role: confined.
-    Ready { cage: Cage },
+    Ready { cage: SandboxStatus },
     /// Any role: a step of the preparation failed.
     Failed(Problem),
     /// Resolver: the answer to [`ToResolver::Find`], best first.
@@ -168,13 +168,13 @@ pub enum ToParent {
     /// Resolver: likewise, with the words of `gai_strerror(3)`.
     NotFound { reason: Text },
     /// Resolver: the process of a lookup was killed, or ended without an answer.
-    LookupLost { pid: i32, end: End },
+    LookupLost { pid: i32, end: ProcessEnd },
     /// Zygote: a worker is ready; the descriptor is the other end of its channel.
-    Born { pid: i32 },
+    WorkerStarted { pid: i32 },
     /// Zygote: no worker could be made.
-    Stillborn { errno: i32 },
+    ForkFailed { errno: i32 },
     /// Zygote: a worker ended.
-    Exited { pid: i32, end: End },
+    Exited { pid: i32, end: ProcessEnd },
     /// Logger: an output can no longer be written. It has been reported.
     OutputLost,
     /// Logger: this number of sessions is recorded to the end, besides those reported before.
@@ -266,7 +266,7 @@ pub enum ToConverter {
 
 /// End of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
+pub enum ProcessEnd {
     Status(i32),
     Signal(i32),
 }
@@ -303,12 +303,12 @@ pub struct Find {
     pub host: Option<String>,
     /// A service name; `None` is port 0.
     pub service: Option<String>,
-    pub family: FindFamily,
+    pub family: IpFamily,
     pub listen: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FindFamily {
+pub enum IpFamily {
     Any,
     Ipv4,
     Ipv6,
@@ -351,7 +351,7 @@ pub enum Reaping {
 pub enum ToWorker {
     /// From the parent, to an idle worker, with client and server.
     Session {
-        need: Need,
+        need: CaptureLevel,
         bytes: Option<u64>,
         idle_ms: Option<u32>,
         /// Of client and server.
@@ -405,12 +405,12 @@ pub enum ToLogger {
     /// With the resolver's channel, unless names are not wanted.
     Prepare {
         prepare: Prepare,
-        sharing: Sharing,
+        sharing: OutputMode,
         /// Maximum number of sessions that are over and not yet recorded to the end.
         backlog: u32,
         notices: Notices,
         hangup: Hangup,
-        rotation: Rotation,
+        rotation: RotationPlan,
         beginning: Beginning,
         recording: Recording,
         appearance: Appearance,
@@ -426,7 +426,7 @@ pub enum ToLogger {
     Serve,
     /// A session begins; the descriptor is the channel on which its records arrive.
     Session {
-        opening: Opening,
+        opening: SessionOpening,
         /// `-b`: the worker, which keeps to it, is not believed.
         bytes: Option<u64>,
     },
@@ -435,13 +435,13 @@ pub enum ToLogger {
     /// A session that ends before it has a worker. A peer that is not connected has the address where it was looked
     /// for.
     Unserved {
-        opening: Opening,
+        opening: SessionOpening,
         end: Unserved,
     },
     /// The worker of a session did not end by itself.
     Died {
         number: u64,
-        end: End,
+        end: ProcessEnd,
     },
     /// Make the worker of this session end.
     Stop {
@@ -465,7 +465,7 @@ pub enum ToLogger {
 
 /// Description of a session at its start, from the parent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opening {
+pub struct SessionOpening {
     pub number: u64,
     /// Client and server.
     pub peers: [Address; 2],
@@ -481,14 +481,14 @@ pub struct Opening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unserved {
     /// One peer left while the other was not there yet.
-    Left(Cause),
+    Left(CloseReason),
     /// The server was not reached.
     Refused { errno: i32 },
 }
 
 /// Sharing of an output by sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sharing {
+pub enum OutputMode {
     /// One after the other.
     Serial,
     /// Several at a time: lines carry the session's number.
@@ -498,13 +498,13 @@ pub enum Sharing {
 /// Where the notices go, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
-    pub ear: Ear,
-    pub told: Told,
+    pub ear: NoticeSink,
+    pub told: MinLevel,
 }
 
 /// Destination of the notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ear {
+pub enum NoticeSink {
     Stderr,
     Syslog,
     /// Syslog, for a daemon: the standard streams are left.
@@ -512,7 +512,7 @@ pub enum Ear {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Told {
+pub enum MinLevel {
     /// Errors, and what is asked for.
     Errors,
     Normal,
@@ -521,7 +521,7 @@ pub enum Told {
 
 /// When a file becomes a finished part, and how many parts are kept: where nothing is said, never, and all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotation {
+pub struct RotationPlan {
     /// Before it gets larger than this.
     pub size: Option<u64>,
     /// At the end of each such time from the start on.
@@ -529,7 +529,7 @@ pub struct Rotation {
     pub keep: Option<u32>,
 }
 
-impl Rotation {
+impl RotationPlan {
     pub fn is_wanted(&self) -> bool {
         self.size.is_some() || self.every.is_some()
     }
@@ -659,7 +659,7 @@ pub enum Record {
     /// The session is over. The totals of the sides that have not ended yet: how many bytes came from client and
     /// server. The last record.
     /// `tcp` is of the connections to client and server, where it is wanted.
-    Closed { cause: Cause, totals: [Option<u64>; 2], tcp: [TcpInfo; 2], time: u64 },
+    Closed { cause: CloseReason, totals: [Option<u64>; 2], tcp: [TcpInfo; 2], time: u64 },
 }
 
 /// What the system knows of a TCP connection at its end (`TCP_INFO`). All zero where it is not known, and for other
@@ -781,7 +781,7 @@ pub struct SavedStart {
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cause {
+pub enum CloseReason {
     /// Both sides had sent all they had.
     Done,
     /// This side reset its connection, and the reset was passed on.

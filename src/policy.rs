@@ -80,7 +80,7 @@ impl Role {
     }
 
     /// Runs under `SCHED_BATCH`: neither records nor spare workers are latency-critical.
-    pub const fn patient(self) -> bool {
+    pub const fn batch_scheduling(self) -> bool {
         match self {
             Role::Logger | Role::Zygote => true,
             Role::Parent | Role::Resolver | Role::Converter => false,

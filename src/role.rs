@@ -7,7 +7,9 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait};
-use privsep::confine::{self as privileges, Dropped, Fenced, Identity, Locked, Privileges, StepError};
+use privsep::confine::{
+    self as privileges, Confined, Dropped, Identity, LandlockApplied, Privileges, StepError,
+};
 use privsep::landlock::Landlock;
 use privsep::sys::Fds;
 use serde::de::DeserializeOwned;
@@ -18,51 +20,51 @@ use crate::policy::{Extra, Role};
 
 /// Error that ends a role. The parent notices the end by itself; this selects the exit status.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum RoleError {
     /// The parent or another role sent a message that is not allowed in this state.
     Protocol,
     /// Already reported to the parent.
-    Told,
+    AlreadyReported,
     Channel(ChannelError),
     System(io::Error),
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for RoleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Protocol => f.write_str("message out of order"),
-            Trouble::Told => f.write_str("told already"),
-            Trouble::Channel(error) => error.fmt(f),
-            Trouble::System(error) => error.fmt(f),
+            RoleError::Protocol => f.write_str("message out of order"),
+            RoleError::AlreadyReported => f.write_str("already reported"),
+            RoleError::Channel(error) => error.fmt(f),
+            RoleError::System(error) => error.fmt(f),
         }
     }
 }
 
-impl From<ChannelError> for Trouble {
+impl From<ChannelError> for RoleError {
     fn from(error: ChannelError) -> Self {
-        Trouble::Channel(error)
+        RoleError::Channel(error)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for RoleError {
     fn from(error: io::Error) -> Self {
-        Trouble::System(error)
+        RoleError::System(error)
     }
 }
 
-impl From<Errno> for Trouble {
+impl From<Errno> for RoleError {
     fn from(errno: Errno) -> Self {
-        Trouble::System(errno.into())
+        RoleError::System(errno.into())
     }
 }
 
 /// Receives the first message, which is mandatory.
 pub(crate) fn first<Out, In: DeserializeOwned, const ROOM: usize>(
     channel: &Channel<Out, In, ROOM>,
-) -> Result<(In, Fds), Trouble> {
+) -> Result<(In, Fds), RoleError> {
     match channel.receive(Wait::Yes)? {
         Incoming::Message(message, fds) => Ok((message, fds)),
-        Incoming::Closed | Incoming::Nothing => Err(Trouble::Protocol),
+        Incoming::Closed | Incoming::Nothing => Err(RoleError::Protocol),
     }
 }
 
@@ -70,10 +72,10 @@ pub(crate) fn first<Out, In: DeserializeOwned, const ROOM: usize>(
 pub(crate) fn tell<T, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
     result: Result<T, Problem>,
-) -> Result<T, Trouble> {
+) -> Result<T, RoleError> {
     result.or_else(|problem| {
         parent.send(&ToParent::Failed(problem))?;
-        Err(Trouble::Told)
+        Err(RoleError::AlreadyReported)
     })
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn tell<T, In, const ROOM: usize>(
 pub(crate) fn threads<T, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
     started: io::Result<T>,
-) -> Result<T, Trouble> {
+) -> Result<T, RoleError> {
     let problem = |error: io::Error| Problem::Threads { errno: error.raw_os_error().unwrap_or(0) };
     tell(parent, started.map_err(problem))
 }
@@ -110,11 +112,11 @@ pub(crate) fn drop_and_tell<H: Hooks, In, const ROOM: usize>(
     role: Role,
     prepare: &Prepare,
     parent: &Channel<ToParent, In, ROOM>,
-) -> Result<Dropped, Trouble> {
+) -> Result<Dropped, RoleError> {
     if prepare.version != VERSION {
         return tell(parent, Err(confine_problem("started by another version of the program")));
     }
-    if role.patient() {
+    if role.batch_scheduling() {
         // An optimisation; errors are ignored.
         let _ = privsep::sys::be_patient();
     }
@@ -127,7 +129,7 @@ pub(crate) fn fence<In, const ROOM: usize>(
     dropped: Dropped,
     landlock: &Landlock<'_>,
     parent: &Channel<ToParent, In, ROOM>,
-) -> Result<Fenced, Trouble> {
+) -> Result<LandlockApplied, RoleError> {
     tell(parent, dropped.fence(landlock).map_err(confine_problem))
 }
 
@@ -135,14 +137,19 @@ pub(crate) fn fence<In, const ROOM: usize>(
 pub(crate) fn lock<H: Hooks>(
     role: Role,
     extras: &[Extra],
-    fenced: Fenced,
+    fenced: LandlockApplied,
     sandbox: Sandbox,
-) -> Result<Locked, StepError> {
+) -> Result<Confined, StepError> {
     let confine = |fenced| confine(role, extras, fenced, sandbox);
     H::before_lock(role, fenced, &confine).and_then(confine)
 }
 
-fn confine(role: Role, extras: &[Extra], fenced: Fenced, sandbox: Sandbox) -> Result<Locked, StepError> {
+fn confine(
+    role: Role,
+    extras: &[Extra],
+    fenced: LandlockApplied,
+    sandbox: Sandbox,
+) -> Result<Confined, StepError> {
     let filter =
         role.filter(extras, sandbox.violation).map_err(|error| StepError { step: "seccomp", error })?;
     let locked = fenced.lock(&filter)?;
@@ -159,10 +166,10 @@ fn confine(role: Role, extras: &[Extra], fenced: Fenced, sandbox: Sandbox) -> Re
 pub(crate) fn lock_and_tell<H: Hooks, In, const ROOM: usize>(
     role: Role,
     extras: &[Extra],
-    fenced: Fenced,
+    fenced: LandlockApplied,
     sandbox: Sandbox,
     parent: &Channel<ToParent, In, ROOM>,
-) -> Result<Locked, Trouble> {
+) -> Result<Confined, RoleError> {
     let locked = tell(parent, lock::<H>(role, extras, fenced, sandbox).map_err(confine_problem))?;
     parent.send(&ToParent::Ready { cage: locked.cage })?;
     Ok(locked)

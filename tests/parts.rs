@@ -19,18 +19,18 @@ use crate::support::wait::until;
 use crate::support::{Bridged, bridge, nobody};
 
 /// A directory for a record and its rotated files.
-struct Place {
+struct RotationDirectory {
     scratch: Scratch,
     record: PathBuf,
 }
 
-impl Place {
+impl RotationDirectory {
     fn new() -> Self {
         let scratch = Scratch::new();
         let directory = scratch.path("logs");
         fs::create_dir(&directory).expect("mkdir");
         fs::set_permissions(&directory, Permissions::from_mode(0o777)).expect("chmod");
-        Place { record: directory.join("record"), scratch }
+        RotationDirectory { record: directory.join("record"), scratch }
     }
 
     fn directory(&self) -> &Path {
@@ -82,7 +82,7 @@ fn the_parts_of_every_format_are_the_record_and_none_is_too_large() {
         return;
     }
     for (format, at_once) in [("raw", 1), ("C", 4), ("hex", 1), ("strip", 4), ("count", 1), ("raw", 4)] {
-        let place = Place::new();
+        let place = RotationDirectory::new();
         let in_parts = |server| {
             let it = Tcpreen::to(server).at_once(at_once).format(format).args(["-b", "1M", "-o", "-"]);
             it.args(["--rotate-size", "100k"]).output(&place.record)
@@ -107,7 +107,7 @@ fn bulk_in_parts_is_exact() {
         return;
     }
     const BYTES: u64 = 24 << 20;
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let in_parts =
         |server| Tcpreen::to(server).args(["-q", "--rotate-size", "1M"]).format("raw").output(&place.record);
     let (outcome, traffic) = transfer(in_parts, BYTES);
@@ -123,7 +123,7 @@ fn rotate_count_bounds_the_disk() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     for name in ["record.7", "record.9", "record.9.gz"] {
         fs::write(place.directory().join(name), "of an earlier run").expect("a part");
         if Uid::effective().is_root() {
@@ -149,7 +149,7 @@ fn a_file_is_rotated_in_time_without_traffic() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| it.args(["-q", "--rotate-time", "300ms", "-o"]).args([&place.record]));
     let mut last = 0;
@@ -175,7 +175,7 @@ fn rotation_moves_existing_contents_to_the_first_file() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let echo = echo_server();
     for run in 1..=3 {
         let tcpreen = Tcpreen::to(echo.port).args(["-q", "--rotate-size", "1M", "-m", "1"]);
@@ -199,7 +199,7 @@ fn rotation_neither_follows_nor_replaces_existing_names() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let victim = place.scratch.path("victim");
     fs::write(&victim, "precious").expect("a file");
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
@@ -228,7 +228,7 @@ fn a_closed_directory_is_reported_once_and_the_current_file_continues() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Permissions do not stop root, and only root may change to another user.
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let chmod = |mode| fs::set_permissions(place.directory(), Permissions::from_mode(mode)).expect("chmod");
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
         it.args(["-u", "nobody", "-f", "raw", "--rotate-size", "1k", "-o"]).args([&place.record])
@@ -260,7 +260,7 @@ fn a_start_fails_if_rotation_is_impossible() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Permissions do not stop root, and only root may change to another user.
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     fs::write(&place.record, "").expect("a file");
     chown(&place.record, Some(nobody().0), None).expect("chown");
     fs::set_permissions(place.directory(), Permissions::from_mode(0o755)).expect("chmod");
@@ -274,7 +274,7 @@ fn parts_stay_in_their_directory_wherever_it_goes() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let moved = place.scratch.path("moved");
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| it.args(["-q", "--rotate-size", "1k"]).format("raw").output(&place.record));
@@ -294,7 +294,7 @@ fn every_part_has_the_mode_and_the_owner_of_the_first() {
     if !needs(&[Need::Ours, Need::Root]) {
         return; // Only root may change to another user.
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let secrets = place.record.with_file_name("secrets");
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
         let it = it.args(["-q", "-u", "nobody", "--rotate-size", "30"]).output(&place.record);
@@ -322,7 +322,7 @@ fn a_full_disk_ends_the_sessions_and_every_part_is_whole() {
         return;
     }
     in_a_world_of_its_own(|| {
-        let place = Place::new();
+        let place = RotationDirectory::new();
         mount_disk("256k", place.directory());
         let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
             it.args(["-q", "--rotate-size", "20k", "-b", "1G"]).format("raw").output(&place.record)
@@ -347,7 +347,7 @@ fn both_ways_to_rotate_go_together() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
         let it = it.args(["-q", "--rotate-size", "1k"]).format("raw").output(&place.record);
         it.by_shell("trap '' HUP", "")
@@ -375,7 +375,7 @@ fn rotation_options_without_a_suitable_output_are_an_error() {
     if !needs(&[Need::Ours]) {
         return;
     }
-    let place = Place::new();
+    let place = RotationDirectory::new();
     let link = place.record.with_extension("link");
     symlink("target", &link).expect("a link");
     let own = place.record.with_extension("%n");

@@ -1,5 +1,5 @@
 //! The ratchet: a process gives up identity, capabilities and limits ([`drop_privileges`]), then access to
-//! files and the network ([`Dropped::fence`]), then most system calls ([`Fenced::lock`]). The types enforce
+//! files and the network ([`Dropped::fence`]), then most system calls ([`LandlockApplied::lock`]). The types enforce
 //! the order; comments beside the steps give its reasons.
 
 use std::fmt;
@@ -79,7 +79,7 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 /// Restrictions that could not be applied because applying them takes a privilege that the process lacks.
 /// None weakens a process without capabilities and with `no_new_privs`; after a start as root none is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct Unrestricted {
     /// The root directory; only Landlock restricts access to files.
     pub root: bool,
     pub bounding_set: bool,
@@ -88,15 +88,15 @@ pub struct Kept {
 
 /// Strength of a sandbox, as the process itself found it to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cage {
+pub struct SandboxStatus {
     pub landlock: landlock::Status,
     /// Action of the filter on a call that is in no table; that the filter is in force was tried.
     pub seccomp: Violation,
-    pub kept: Kept,
+    pub kept: Unrestricted,
     pub memory: Memory,
 }
 
-impl Cage {
+impl SandboxStatus {
     /// Lists the restrictions that a full sandbox has and this one lacks, with what each one requires.
     pub fn missing(self) -> Vec<&'static str> {
         let landlock = match self.landlock {
@@ -117,21 +117,21 @@ impl Cage {
 
 /// Proof that a process holds no privilege and cannot regain any.
 pub struct Dropped {
-    kept: Kept,
+    kept: Unrestricted,
     memory: Memory,
     probe: landlock::Probe,
 }
 
 /// Proof that a process has dropped its privileges and is inside Landlock.
-pub struct Fenced {
+pub struct LandlockApplied {
     landlock: landlock::Status,
-    kept: Kept,
+    kept: Unrestricted,
     memory: Memory,
 }
 
 /// Proof that Landlock (as far as the kernel has it) and seccomp are on.
-pub struct Locked {
-    pub cage: Cage,
+pub struct Confined {
+    pub cage: SandboxStatus,
 }
 
 /// Gives up identity, capabilities and limits, and verifies that they are gone.
@@ -154,7 +154,7 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
             become_user(Uid::from_raw(uid), Gid::from_raw(gid), privileges.root, here)?
         }
         // An unprivileged process may still hold capabilities: root of a user namespace with a single user.
-        Identity::Keep => Kept { groups: has_groups()?, ..give_up(privileges.root)? },
+        Identity::Keep => Unrestricted { groups: has_groups()?, ..give_up(privileges.root)? },
     };
     verify_identity(privileges.identity, here)?;
     clear_capabilities().step("capabilities")?;
@@ -181,7 +181,7 @@ pub fn lower_limit(resource: Resource, value: u64) -> io::Result<()> {
     Ok(setrlimit(resource, soft.min(value), hard.min(value))?)
 }
 
-fn become_user(uid: Uid, gid: Gid, root: Root, here: Namespace) -> Result<Kept, StepError> {
+fn become_user(uid: Uid, gid: Gid, root: Root, here: Namespace) -> Result<Unrestricted, StepError> {
     if uid.is_root() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput)).step("user is root");
     }
@@ -191,14 +191,14 @@ fn become_user(uid: Uid, gid: Gid, root: Root, here: Namespace) -> Result<Kept, 
     drop_groups_in(here).step("setgroups")?;
     setresgid(gid, gid, gid).step("setresgid")?;
     setresuid(uid, uid, uid).step("setresuid")?;
-    Ok(Kept { groups: here.denies_setgroups && has_groups()?, ..kept })
+    Ok(Unrestricted { groups: here.denies_setgroups && has_groups()?, ..kept })
 }
 
 /// Gives up the file system and the bounding set. A process that never had the capability for one of them (an
 /// ordinary user, often root in a container) continues without it; a process that has the capability must
 /// succeed.
-fn give_up(root: Root) -> Result<Kept, StepError> {
-    let mut kept = Kept::default();
+fn give_up(root: Root) -> Result<Unrestricted, StepError> {
+    let mut kept = Unrestricted::default();
     if root == Root::Nothing {
         match has(Capability::CAP_SYS_CHROOT)? {
             true => kept.root = !enter_nothing().step("chroot")?,
@@ -358,17 +358,19 @@ fn still_privileged(what: &str) -> io::Error {
 
 impl Dropped {
     /// Applies Landlock. Threads created from here on inherit it.
-    pub fn fence(self, landlock: &Landlock<'_>) -> Result<Fenced, StepError> {
+    pub fn fence(self, landlock: &Landlock<'_>) -> Result<LandlockApplied, StepError> {
         let landlock = landlock::restrict(landlock, self.probe).step("landlock")?;
-        Ok(Fenced { landlock, kept: self.kept, memory: self.memory })
+        Ok(LandlockApplied { landlock, kept: self.kept, memory: self.memory })
     }
 }
 
-impl Fenced {
+impl LandlockApplied {
     /// Installs the filter for all threads. It excludes the calls of all earlier steps.
-    pub fn lock(self, filter: &Filter) -> Result<Locked, StepError> {
+    pub fn lock(self, filter: &Filter) -> Result<Confined, StepError> {
         let seccomp = filter.install().step("seccomp")?;
-        Ok(Locked { cage: Cage { landlock: self.landlock, seccomp, kept: self.kept, memory: self.memory } })
+        Ok(Confined {
+            cage: SandboxStatus { landlock: self.landlock, seccomp, kept: self.kept, memory: self.memory },
+        })
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! A program is split into *roles*, each a process of the same binary. A role is started by
 //! [`spawn::Program::start`] with one [`channel::Channel`] as its only tie to the parent, and its life
-//! is a ratchet of types: [`role::Entry`] → [`confine::Dropped`] → [`confine::Fenced`] →
-//! [`confine::Locked`].
+//! is a ratchet of types: [`role::Entry`] → [`confine::Dropped`] → [`confine::LandlockApplied`] →
+//! [`confine::Confined`].
 //!
 //! * `Entry` proves that the process was started as a role.
 //! * `Dropped` proves that identity, groups, capabilities and limits are given up for good.
-//! * `Fenced` proves that Landlock is on, as far as the kernel has it.
-//! * `Locked` proves that seccomp is on, too. Code that serves a peer takes a `&Locked`, so that a role
+//! * `LandlockApplied` proves that Landlock is on, as far as the kernel has it.
+//! * `Confined` proves that seccomp is on, too. Code that serves a peer takes a `&Confined`, so that a role
 //!   without its filter cannot run: it fails closed, with an error that names the step.
 //!
 //! All `unsafe` code is in [`sys`]; every other module denies it.

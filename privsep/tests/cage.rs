@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Uid, setresuid};
 use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds, one_fd};
-use privsep::confine::{Identity, Locked, Privileges, Root, StepError, drop_privileges};
+use privsep::confine::{Confined, Identity, Privileges, Root, StepError, drop_privileges};
 use privsep::landlock::Landlock;
 use privsep::role::{Entry, argument, asked_for};
 use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
@@ -51,7 +51,7 @@ const ALLOWED: &[Allowed] = allow![
 const REFUSED: &[Refused] = refuse![SYS_getcwd with ENOSYS => "the probe that asks for it"];
 
 /// Action of a probe once it is locked; `true` if it returned with the right result.
-type Probe = fn(&Channel<u32, u32>, &Locked) -> bool;
+type Probe = fn(&Channel<u32, u32>, &Confined) -> bool;
 
 const PROBES: &[(&str, Probe, Expected)] = &[
     ("sends and receives", answers, Expected::Fine),
@@ -81,19 +81,19 @@ enum Expected {
     Aborted,
 }
 
-fn answers(channel: &Channel<u32, u32>, _locked: &Locked) -> bool {
+fn answers(channel: &Channel<u32, u32>, _locked: &Confined) -> bool {
     matches!(channel.receive(Wait::Yes), Ok(Incoming::Message(7, _))) && channel.send(&8).is_ok()
 }
 
 /// The filter allows the call; the kernel refuses it where the role reported MDWE.
-fn memory_stays_data(_channel: &Channel<u32, u32>, locked: &Locked) -> bool {
+fn memory_stays_data(_channel: &Channel<u32, u32>, locked: &Confined) -> bool {
     let page = vec![0u8; 3 * raw::PAGE];
     let start = (page.as_ptr() as usize).next_multiple_of(raw::PAGE);
     let refused = raw::protect(start, libc::PROT_READ | libc::PROT_EXEC) == Err(Errno::EACCES);
     refused == locked.cage.memory.mdwe
 }
 
-fn code_stays_code(_channel: &Channel<u32, u32>, locked: &Locked) -> bool {
+fn code_stays_code(_channel: &Channel<u32, u32>, locked: &Confined) -> bool {
     let start = code_stays_code as *const () as usize / raw::PAGE * raw::PAGE;
     // The protection that it has: harmless where it is not refused.
     let refused = raw::protect(start, libc::PROT_READ | libc::PROT_EXEC) == Err(Errno::EPERM);
@@ -256,7 +256,7 @@ fn be(name: &str) -> ExitCode {
     if thread.is_some() {
         let _ = started.1.recv();
     }
-    let locked: Locked = lock().unwrap_or_else(|error| panic!("{error}"));
+    let locked: Confined = lock().unwrap_or_else(|error| panic!("{error}"));
     if let Some(thread) = thread {
         drop(in_time.0);
         return ExitCode::from(u8::from(thread.join().is_err()) + 1);
@@ -271,7 +271,7 @@ fn privileges() -> Privileges<'static> {
     Privileges { identity, root: Root::Keep, limits: &[], parent: None }
 }
 
-fn lock() -> Result<Locked, StepError> {
+fn lock() -> Result<Confined, StepError> {
     let filter = Filter::new(&[ALLOWED], REFUSED, Violation::Kill).expect("a filter");
     drop_privileges(&privileges())?.fence(&Landlock::default())?.lock(&filter)
 }

@@ -22,10 +22,10 @@ use clap::ArgMatches;
 use clap::error::ErrorKind;
 use privsep::seccomp::Violation;
 
-use crate::config::{Approach, Config, Endpoint, Family, Output, Port, Task, Verbosity};
+use crate::config::{Approach, Config, Endpoint, Family, OutputOption, Port, Task, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
-use crate::messages::{Appearance, Beginning, Color, Rotation, Sandbox, Side, Taken};
+use crate::messages::{Appearance, Beginning, Color, RotationPlan, Sandbox, Side, Taken};
 
 pub(crate) use command::command;
 use place::Given;
@@ -57,7 +57,7 @@ const NOWHERE: Endpoint =
 
 /// State of the process on which the meaning of the command line depends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Circumstances {
+pub(crate) struct StartupContext {
     /// Permits `-u`: the *caller* is root, which excludes set-uid starts.
     pub(crate) may_select_user: bool,
     /// Standard output is the same socket as standard input, so the peer reads it.
@@ -77,7 +77,7 @@ pub(crate) struct Circumstances {
 /// Parses a command line, the program's name first (which a hostile caller may omit).
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
-    circumstances: Circumstances,
+    circumstances: StartupContext,
 ) -> Result<Action, Failure> {
     let mut args = args.into_iter();
     let program = match args.next() {
@@ -98,7 +98,7 @@ pub(crate) fn parse(
 struct Line {
     typed: ArgMatches,
     program: String,
-    circumstances: Circumstances,
+    circumstances: StartupContext,
 }
 
 impl Line {
@@ -186,8 +186,8 @@ impl Line {
     }
 
     /// Secrets that no output takes are a mistake.
-    fn check_keys(&self, outputs: &[Output]) -> Result<(), Failure> {
-        let takes = |output: &Output| output.view.format == Format::Pcapng;
+    fn check_keys(&self, outputs: &[OutputOption]) -> Result<(), Failure> {
+        let takes = |output: &OutputOption| output.view.format == Format::Pcapng;
         match self.is_given("tls-keys") && !outputs.iter().any(takes) {
             true => Err(usage("--tls-keys: needs an output in pcapng (-f pcapng -o FILE).".to_owned())),
             false => Ok(()),
@@ -226,7 +226,7 @@ impl Line {
     }
 
     /// Reports a display that shows no data by default.
-    fn hint_about_data(&self, outputs: &[Output]) -> Option<String> {
+    fn hint_about_data(&self, outputs: &[OutputOption]) -> Option<String> {
         let shows_nothing = outputs.iter().all(|output| output.view.format == Format::Null);
         let is_asked_for = self.indices("format").next().is_some();
         (self.circumstances.stdout_is_a_terminal && !outputs.is_empty() && shows_nothing && !is_asked_for)
@@ -307,8 +307,8 @@ impl Line {
         Appearance { color, max_shown: self.value("max-shown") }
     }
 
-    fn rotation(&self) -> Result<Rotation, Failure> {
-        let rotation = Rotation {
+    fn rotation(&self) -> Result<RotationPlan, Failure> {
+        let rotation = RotationPlan {
             size: self.value("rotate-size"),
             every: self.value("rotate-time"),
             keep: self.value("rotate-count"),

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Line;
 use super::usage::{shown, usage};
 use super::values::decimal;
-use crate::config::{Output, Target, Verbosity};
+use crate::config::{OutputOption, Target, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::{Finds, Format};
 use crate::messages::{Side, View};
@@ -19,16 +19,16 @@ impl Line {
         verbosity: Verbosity,
         daemon: bool,
         bridges: bool,
-    ) -> Result<Vec<Output>, Failure> {
+    ) -> Result<Vec<OutputOption>, Failure> {
         let formats = self.formats();
         let sides = self.placed::<Option<Side>>("only");
-        let mut outputs: Vec<Output> = Vec::new();
+        let mut outputs: Vec<OutputOption> = Vec::new();
         for (index, target) in self.placed::<Target>("output") {
             let target = self.target(target, daemon)?;
             refuse_twice(&target, &outputs)?;
             let format = before(&formats, index).unwrap_or(self.shown_unasked(&target));
             let only = before(&sides, index).flatten();
-            outputs.push(Output { target, view: self.view(format, only)? });
+            outputs.push(OutputOption { target, view: self.view(format, only)? });
         }
         let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
         // A conversion need not be displayed as well.
@@ -41,7 +41,7 @@ impl Line {
             let asked = formats.last().map(|&(_, format)| format).filter(is_for_display);
             let format = asked.unwrap_or(unasked);
             let only = sides.last().and_then(|&(_, side)| side);
-            outputs.insert(0, Output { target: Target::Stdout, view: self.view(format, only)? });
+            outputs.insert(0, OutputOption { target: Target::Stdout, view: self.view(format, only)? });
         }
         Ok(outputs)
     }
@@ -110,7 +110,7 @@ impl Line {
     }
 
     /// Warnings about options in positions without effect.
-    pub(super) fn remarks(&self, outputs: &[Output]) -> Vec<String> {
+    pub(super) fn remarks(&self, outputs: &[OutputOption]) -> Vec<String> {
         let typed: Vec<usize> = self.indices("output").collect();
         // The display has no `-o`.
         let has_display = outputs.len() > typed.len();
@@ -181,7 +181,7 @@ fn in_background(path: OsString) -> Target {
 
 /// Two outputs in one file would overwrite each other. On stdout they alternate, as in 1.4.4. Other names of the
 /// same file are found when it is opened.
-fn refuse_twice(target: &Target, earlier: &[Output]) -> Result<(), Failure> {
+fn refuse_twice(target: &Target, earlier: &[OutputOption]) -> Result<(), Failure> {
     match target {
         Target::File(path) if earlier.iter().any(|output| output.target == *target) => {
             Err(usage(format!("{}: given for two outputs.", shown(path))))

@@ -9,7 +9,7 @@ use super::Line;
 use super::place::{self, Given};
 use super::usage::usage;
 use super::values;
-use crate::config::{Approach, Diff, Endpoint, Input, Reading, Replay, Task};
+use crate::config::{Approach, Diff, Endpoint, Reading, RecordInput, Replay, Task};
 use crate::exit::Failure;
 use crate::messages::{Pace, Side};
 
@@ -123,7 +123,7 @@ impl Line {
         self.refuse(&OF_OUTPUTS, "--diff, which writes no sessions")?;
         self.refuse(&["pace", "wait", "tls-keys"], "--diff")?;
         let inputs = self.positionals().into_iter().map(values::input).collect::<Result<Vec<_>, _>>()?;
-        if inputs.len() != 2 || inputs == [Input::Stdin, Input::Stdin] {
+        if inputs.len() != 2 || inputs == [RecordInput::Stdin, RecordInput::Stdin] {
             return Err(usage("--diff: needs two records.".to_owned()));
         }
         Ok(Diff { inputs, sessions: self.value("session").unwrap_or_default(), masks: self.masks() })
@@ -166,16 +166,16 @@ impl Line {
     fn reading(&self) -> Result<Reading, Failure> {
         self.refuse(&OF_PEERS, "--read, which meets no peers")?;
         self.refuse(&["pace", "wait", "mask"], "--read")?;
-        let mut inputs = self.placed::<Input>("read");
+        let mut inputs = self.placed::<RecordInput>("read");
         for name in ["SERVERPORT", "LOCALPORT", "extra"] {
             for (place, file) in self.placed::<OsString>(name) {
                 inputs.push((place, values::input(file)?));
             }
         }
         inputs.sort_by_key(|(place, _)| *place);
-        let inputs: Vec<Input> = inputs.into_iter().map(|(_, input)| input).collect();
-        let keys: Option<Input> = self.value("tls-keys");
-        if inputs.iter().chain(&keys).filter(|input| **input == Input::Stdin).count() > 1 {
+        let inputs: Vec<RecordInput> = inputs.into_iter().map(|(_, input)| input).collect();
+        let keys: Option<RecordInput> = self.value("tls-keys");
+        if inputs.iter().chain(&keys).filter(|input| **input == RecordInput::Stdin).count() > 1 {
             return Err(usage("-: standard input can be read once only.".to_owned()));
         }
         Ok(Reading { inputs, sessions: self.value("session").unwrap_or_default(), keys })

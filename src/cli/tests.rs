@@ -8,13 +8,14 @@ use std::time::Duration;
 use privsep::seccomp::Violation;
 use proptest::prelude::*;
 
-use super::{Action, Circumstances, command, parse};
+use super::{Action, StartupContext, command, parse};
 use crate::config::{
-    Approach, Config, Endpoint, Family, Input, Keepalive, Output, Port, Reading, Target, Task, Verbosity,
+    Approach, Config, Endpoint, Family, Keepalive, OutputOption, Port, Reading, RecordInput, Target, Task,
+    Verbosity,
 };
 use crate::exit::{Failure, Status};
 use crate::format::{Finds, Format};
-use crate::messages::{Appearance, Beginning, Color, Pace, Rotation, Sandbox, Side, Taken, View};
+use crate::messages::{Appearance, Beginning, Color, Pace, RotationPlan, Sandbox, Side, Taken, View};
 
 const TRY: &str = "\nTry \"tcpreen --help\" for more information.";
 
@@ -24,8 +25,8 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(word).collect()
 }
 
-fn by_root() -> Circumstances {
-    Circumstances { may_select_user: true, ..Circumstances::default() }
+fn by_root() -> StartupContext {
+    StartupContext { may_select_user: true, ..StartupContext::default() }
 }
 
 fn parse_words(args: Vec<OsString>) -> Result<Action, Failure> {
@@ -55,12 +56,12 @@ fn error(line: &str) -> String {
     failure.text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn stdout(format: Format) -> Output {
-    Output { target: Target::Stdout, view: View { format, only: None, time: None } }
+fn stdout(format: Format) -> OutputOption {
+    OutputOption { target: Target::Stdout, view: View { format, only: None, time: None } }
 }
 
-fn file(name: &str, format: Format) -> Output {
-    Output { target: Target::File(name.into()), view: View { format, only: None, time: None } }
+fn file(name: &str, format: Format) -> OutputOption {
+    OutputOption { target: Target::File(name.into()), view: View { format, only: None, time: None } }
 }
 
 fn service(name: &str) -> Port {
@@ -83,7 +84,7 @@ fn nothing_but_a_port() {
             port: Port::Number(80),
         },
         outputs: vec![stdout(Format::Null)],
-        rotation: Rotation::default(),
+        rotation: RotationPlan::default(),
         record_first: None,
         appearance: Appearance::default(),
         at_once: 1,
@@ -114,7 +115,7 @@ fn nothing_but_a_port() {
 
 #[test]
 fn outputs_look_as_the_line_and_the_surroundings_say() {
-    let on_terminal = Circumstances { stdout_is_a_terminal: true, has_colors: true, ..by_root() };
+    let on_terminal = StartupContext { stdout_is_a_terminal: true, has_colors: true, ..by_root() };
     let parsed = |line: &str, circumstances| match parse(words(&format!("tcpreen {line}")), circumstances) {
         Ok(Action::Run(config)) => *config,
         other => panic!("{line}: {other:?}"),
@@ -186,7 +187,7 @@ fn all_secrets_are_found_if_they_are_asked_for() {
 #[test]
 fn a_person_who_sees_no_data_is_told_of_v_once() {
     let remarks = |line: &str, stdout_is_a_terminal: bool| {
-        let circumstances = Circumstances { stdout_is_a_terminal, ..Circumstances::default() };
+        let circumstances = StartupContext { stdout_is_a_terminal, ..StartupContext::default() };
         let args = [OsString::from("tcpreen")].into_iter().chain(words(line));
         match parse(args, circumstances) {
             Ok(Action::Run(config)) => config.remarks,
@@ -203,7 +204,7 @@ fn a_person_who_sees_no_data_is_told_of_v_once() {
 /// Parses as if started by inetd, with the client on all three streams.
 fn by_inetd(line: &str) -> Result<Action, Failure> {
     let circumstances =
-        Circumstances { stdout_is_a_peers: true, stderr_is_a_peers: true, ..Circumstances::default() };
+        StartupContext { stdout_is_a_peers: true, stderr_is_a_peers: true, ..StartupContext::default() };
     parse([OsString::from("tcpreen")].into_iter().chain(words(line)), circumstances)
 }
 
@@ -227,7 +228,7 @@ fn what_inetd_leaves_no_room_for() {
 
 #[test]
 fn a_socket_that_was_handed_over_needs_no_path() {
-    let circumstances = Circumstances { has_sockets: true, ..Circumstances::default() };
+    let circumstances = StartupContext { has_sockets: true, ..StartupContext::default() };
     let args = [OsString::from("tcpreen")].into_iter().chain(words("-p unix /run/server"));
     let Ok(Action::Run(config)) = parse(args, circumstances) else { panic!("a line that makes sense") };
     assert_eq!((config.client.family, &config.client.port), (Family::Any, &Port::Dynamic));
@@ -347,7 +348,8 @@ fn after_an_option_with_a_value_everything_is_its_value() {
         );
     }
     assert_eq!(error("--rotate-count 5 80"), "tcpreen: --rotate-count needs --rotate-size or --rotate-time.");
-    let rotation = Rotation { size: Some(2 << 20), every: Some(Duration::from_secs(3600)), keep: Some(7) };
+    let rotation =
+        RotationPlan { size: Some(2 << 20), every: Some(Duration::from_secs(3600)), keep: Some(7) };
     assert_eq!(config("--rotate-size 2M --rotate-time 1h --rotate-count 7 80").rotation, rotation);
 }
 
@@ -595,11 +597,11 @@ fn users() {
     }
     for user in ["bob", "root"] {
         let failure =
-            parse(words(&format!("tcpreen -u {user} 80")), Circumstances::default()).expect_err("not root");
+            parse(words(&format!("tcpreen -u {user} 80")), StartupContext::default()).expect_err("not root");
         let text = format!("{user}: only root can select an user.{TRY}");
         assert_eq!(failure, Failure::new(Status::NoPermission, text));
     }
-    assert!(parse(words("tcpreen 80"), Circumstances::default()).is_ok());
+    assert!(parse(words("tcpreen 80"), StartupContext::default()).is_ok());
 }
 
 #[test]
@@ -833,7 +835,7 @@ fn is_harmless(text: &str) -> bool {
 proptest! {
     #[test]
     fn no_line_panics(args in prop::collection::vec(any_argument(), 0..9), may_select_user: bool) {
-        match parse(args, Circumstances { may_select_user, ..Circumstances::default() }) {
+        match parse(args, StartupContext { may_select_user, ..StartupContext::default() }) {
             Ok(Action::Run(config)) => {
                 prop_assert!(config.at_once > 0 && !config.connect_timeout.is_zero());
                 for Endpoint { family, port, .. } in [config.server, config.client] {
@@ -866,7 +868,7 @@ fn keepalive_takes_seconds_and_zero() {
     assert_eq!(["0", "0s", "0ms"].map(keepalive), [Keepalive::Off; 3]);
     for bad in ["", "-1", "32768", "10h", "1d", "x"] {
         let line = ["tcpreen", "--keepalive", bad, "80"].map(OsString::from);
-        let failure = parse(line, Circumstances::default()).expect_err(bad);
+        let failure = parse(line, StartupContext::default()).expect_err(bad);
         assert_eq!(failure.status, Status::Usage, "{bad}");
     }
 }
@@ -880,8 +882,9 @@ fn reading(line: &str) -> Reading {
 
 #[test]
 fn every_file_of_a_record_is_read_in_its_order() {
-    let files = |names: &[&str]| -> Vec<Input> {
-        let file = |name: &&str| if *name == "-" { Input::Stdin } else { Input::File(name.into()) };
+    let files = |names: &[&str]| -> Vec<RecordInput> {
+        let file =
+            |name: &&str| if *name == "-" { RecordInput::Stdin } else { RecordInput::File(name.into()) };
         names.iter().map(file).collect()
     };
     for (line, names) in [
@@ -919,7 +922,7 @@ fn what_has_to_do_with_peers_makes_no_sense_with_a_record() {
     assert_eq!(error("--read - --tls-keys - -f pcapng -o b"), "-: standard input can be read once only.");
     assert_eq!(error("--diff a b --tls-keys k"), "--tls-keys: makes no sense with --diff.");
     let keys = reading("--read a --tls-keys k -f pcapng -o b").keys;
-    assert_eq!(keys, Some(Input::File("k".into())));
+    assert_eq!(keys, Some(RecordInput::File("k".into())));
     assert_eq!(error("--session 1 80"), "--session: only with a record (--read, --replay, --diff).");
     assert_eq!(error("--read - -"), "-: standard input can be read once only.");
     assert_eq!(error("--read a --session 0"), "0: invalid session numbers.");
@@ -931,7 +934,10 @@ fn a_replay_has_a_record_and_a_live_peer() {
     let Task::Replay(replay) = config("--replay=client a host 80 --mask x+ --session 3").task else {
         panic!()
     };
-    assert_eq!((replay.side, replay.input, replay.session), (Side::Client, Input::File("a".into()), Some(3)));
+    assert_eq!(
+        (replay.side, replay.input, replay.session),
+        (Side::Client, RecordInput::File("a".into()), Some(3))
+    );
     assert_eq!(
         (replay.pace, replay.wait, replay.masks),
         (Pace::Turns, Duration::from_secs(3), vec!["x+".into()])

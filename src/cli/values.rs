@@ -9,7 +9,7 @@ use std::time::Duration;
 use privsep::seccomp::Violation;
 
 use super::usage::{shown, usage};
-use crate::config::{Family, Input, Keepalive, Target};
+use crate::config::{Family, Keepalive, RecordInput, Target};
 use crate::exit::Failure;
 use crate::format::{Finds, Format, TimeForm};
 use crate::messages::{Color, Pace, Side, Taken};
@@ -126,11 +126,11 @@ pub(super) fn path(text: OsString) -> Result<PathBuf, Failure> {
 }
 
 /// `--read`
-pub(super) fn input(text: OsString) -> Result<Input, Failure> {
+pub(super) fn input(text: OsString) -> Result<RecordInput, Failure> {
     match text.as_encoded_bytes() {
         b"" => Err(usage("'': no file to read.".to_owned())),
-        b"-" => Ok(Input::Stdin),
-        _ => Ok(Input::File(text)),
+        b"-" => Ok(RecordInput::Stdin),
+        _ => Ok(RecordInput::File(text)),
     }
 }
 

@@ -37,7 +37,7 @@ impl Expected {
 
 /// A place in the record, and the one in the other stream that was compared with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct StreamPosition {
     pub(super) record: usize,
     pub(super) now: usize,
 }
@@ -47,7 +47,7 @@ pub(super) struct Comparison {
     expected: Expected,
     now: Vec<u8>,
     /// All before it is the same.
-    place: Place,
+    place: StreamPosition,
     /// Index of the next gap.
     gap: usize,
     /// The place is behind a gap: what follows may come later.
@@ -59,7 +59,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     pub(super) fn new(expected: Expected) -> Comparison {
-        let place = Place { record: 0, now: 0 };
+        let place = StreamPosition { record: 0, now: 0 };
         let now = Vec::new();
         let mut comparison =
             Comparison { expected, now, place, gap: 0, is_loose: false, searched: 0, differs: false };
@@ -86,7 +86,7 @@ impl Comparison {
 
     /// Whether all that the record has before this place has come.
     pub(super) fn has(&self, record: usize) -> bool {
-        let Place { record: done, .. } = self.place;
+        let StreamPosition { record: done, .. } = self.place;
         if record <= done {
             return true;
         }
@@ -106,8 +106,8 @@ impl Comparison {
     }
 
     /// The first difference, if nothing more comes.
-    pub(super) fn difference(&self) -> Option<Place> {
-        let Place { record, now } = self.place;
+    pub(super) fn difference(&self) -> Option<StreamPosition> {
+        let StreamPosition { record, now } = self.place;
         let rest = &self.expected.bytes[record..];
         if self.differs {
             return Some(self.place);
@@ -135,7 +135,7 @@ impl Comparison {
                 self.searched = (self.now.len() + 1).saturating_sub(literal.len()).max(from);
                 return false;
             };
-            self.place = Place { record: end, now: from + at + literal.len() };
+            self.place = StreamPosition { record: end, now: from + at + literal.len() };
             self.is_loose = false;
             return true;
         }
@@ -143,7 +143,7 @@ impl Comparison {
         let same = literal.iter().zip(rest).take_while(|(one, other)| one == other).count();
         let length = literal.len();
         self.differs = same < length && same < rest.len();
-        self.place = Place { record: self.place.record + same, now: self.place.now + same };
+        self.place = StreamPosition { record: self.place.record + same, now: self.place.now + same };
         same == length
     }
 
@@ -171,15 +171,15 @@ impl Comparison {
     }
 
     /// Where the most of a literal that is missing has come.
-    fn closest(&self, literal: &[u8]) -> Place {
-        let Place { record, now } = self.place;
+    fn closest(&self, literal: &[u8]) -> StreamPosition {
+        let StreamPosition { record, now } = self.place;
         let found = |length: usize| memmem::find(&self.now[now..], &literal[..length]);
         let (mut most, mut too_much) = (0, literal.len());
         while most + 1 < too_much {
             let middle = most.midpoint(too_much);
             if found(middle).is_some() { most = middle } else { too_much = middle }
         }
-        Place { record: record + most, now: now + found(most).unwrap_or(0) + most }
+        StreamPosition { record: record + most, now: now + found(most).unwrap_or(0) + most }
     }
 }
 
@@ -187,7 +187,7 @@ impl Comparison {
 mod tests {
     use super::*;
 
-    fn compared(record: &str, masks: &[&str], now: &str, piece: usize) -> Option<Place> {
+    fn compared(record: &str, masks: &[&str], now: &str, piece: usize) -> Option<StreamPosition> {
         let masks: Vec<Regex> = masks.iter().map(|mask| Regex::new(mask).expect("a mask")).collect();
         let mut comparison = Comparison::new(Expected::new(record.into(), &masks));
         for bytes in now.as_bytes().chunks(piece) {
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn streams_are_compared_however_they_come_in_pieces() {
-        let at = |record, now| Some(Place { record, now });
+        let at = |record, now| Some(StreamPosition { record, now });
         let id = &["id=[0-9]+"][..];
         for (record, masks, now, expected) in [
             ("abc", &[][..], "abc", None),

@@ -3,25 +3,25 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use regex::bytes::Regex;
 
 use super::compare::{Comparison, Expected};
-use super::input::Input;
-use super::output::Output;
+use super::input::PartReader;
+use super::output::EventOutput;
 use super::play::{around, name};
 use super::{Break, Parent, step};
 use crate::messages::{Side, ToParent, Unplayable};
 use crate::record::read::Decoder;
 use crate::record::{Event, Kind};
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 /// Maximum number of bytes of sessions that wait for their counterparts.
 const MOST: usize = 64 << 20;
 
 /// A session of one record.
 #[derive(Default)]
-struct Session {
+struct DiffSession {
     number: u64,
     /// Of client and server.
     streams: [Vec<u8>; 2],
@@ -31,19 +31,19 @@ struct Session {
 }
 
 /// One record, as far as it has been read.
-struct Record {
+struct DiffRecord {
     decoder: Decoder,
-    input: Input,
+    input: PartReader,
     /// Nothing more comes.
     is_over: bool,
-    sessions: Sessions,
+    sessions: UncomparedSessions,
 }
 
 /// Sessions that have not been compared.
-struct Sessions {
+struct UncomparedSessions {
     wanted: Vec<u64>,
     /// In the order in which they began.
-    waiting: VecDeque<Session>,
+    waiting: VecDeque<DiffSession>,
     /// Sessions before these.
     compared: usize,
     /// The places of open sessions, counted from the first of all.
@@ -54,13 +54,13 @@ struct Sessions {
 /// Compares two records; reports each session that is different.
 pub(super) fn compare(
     parent: &Parent,
-    parts: Vec<Input>,
-    (output, wanted): (&Output, &[u64]),
+    parts: Vec<PartReader>,
+    (output, wanted): (&EventOutput, &[u64]),
     masks: &[Regex],
-    _locked: &Locked,
-) -> Result<(), Trouble> {
-    let Ok(parts) = <[Input; 2]>::try_from(parts) else { return Err(Trouble::Protocol) };
-    let mut records = parts.map(|input| Record::new(input, wanted));
+    _locked: &Confined,
+) -> Result<(), RoleError> {
+    let Ok(parts) = <[PartReader; 2]>::try_from(parts) else { return Err(RoleError::Protocol) };
+    let mut records = parts.map(|input| DiffRecord::new(input, wanted));
     let mut tally = Tally::default();
     while !records.iter().all(|record| record.is_over) {
         for (part, record) in (0..).zip(&mut records) {
@@ -71,7 +71,7 @@ pub(super) fn compare(
                     parent.send(&ToParent::Flaw { part, flaw })?;
                 }
                 Err(Break::Unwanted) => return Ok(()),
-                Err(Break::Trouble(trouble)) => return Err(trouble),
+                Err(Break::RoleError(trouble)) => return Err(trouble),
             }
         }
         if records.iter().map(|record| record.sessions.held).sum::<usize>() > MOST {
@@ -87,23 +87,23 @@ pub(super) fn compare(
 }
 
 /// The next session of both, once it is over in both.
-fn next_pair([one, other]: &mut [Record; 2]) -> Option<[Session; 2]> {
-    let is_ready = |record: &Record| {
+fn next_pair([one, other]: &mut [DiffRecord; 2]) -> Option<[DiffSession; 2]> {
+    let is_ready = |record: &DiffRecord| {
         record.sessions.waiting.front().is_some_and(|session| session.is_over || record.is_over)
     };
     (is_ready(one) && is_ready(other)).then(|| Some([one.sessions.take()?, other.sessions.take()?])).flatten()
 }
 
-impl Record {
-    fn new(input: Input, wanted: &[u64]) -> Record {
-        let sessions = Sessions {
+impl DiffRecord {
+    fn new(input: PartReader, wanted: &[u64]) -> DiffRecord {
+        let sessions = UncomparedSessions {
             wanted: wanted.to_vec(),
             waiting: VecDeque::new(),
             compared: 0,
             open: HashMap::new(),
             held: 0,
         };
-        Record { decoder: Decoder::default(), input, is_over: false, sessions }
+        DiffRecord { decoder: Decoder::default(), input, is_over: false, sessions }
     }
 
     fn step(&mut self, parent: &Parent) -> Result<(), Break> {
@@ -119,12 +119,12 @@ impl Record {
     }
 }
 
-impl Sessions {
+impl UncomparedSessions {
     fn add(&mut self, event: &Event, payload: &[u8]) {
         if let Kind::Start(info) = &event.kind {
             if self.wanted.is_empty() || self.wanted.contains(&info.number) {
                 self.open.insert(event.session, self.compared + self.waiting.len());
-                self.waiting.push_back(Session { number: info.number, ..Session::default() });
+                self.waiting.push_back(DiffSession { number: info.number, ..DiffSession::default() });
             }
             return;
         }
@@ -144,7 +144,7 @@ impl Sessions {
         }
     }
 
-    fn take(&mut self) -> Option<Session> {
+    fn take(&mut self) -> Option<DiffSession> {
         let session = self.waiting.pop_front()?;
         self.compared += 1;
         self.held -= session.streams.iter().map(Vec::len).sum::<usize>();
@@ -160,7 +160,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, [one, other]: [Session; 2], masks: &[Regex], output: &Output) -> Result<(), Trouble> {
+    fn add(
+        &mut self,
+        [one, other]: [DiffSession; 2],
+        masks: &[Regex],
+        output: &EventOutput,
+    ) -> Result<(), RoleError> {
         let numbers = match one.number == other.number {
             true => format!("session {}", one.number),
             false => format!("sessions {} and {}", one.number, other.number),
@@ -194,7 +199,7 @@ impl Tally {
     }
 
     /// `left` are the sessions that have no counterpart.
-    fn finish(&mut self, left: [usize; 2], output: &Output) -> Result<(), Trouble> {
+    fn finish(&mut self, left: [usize; 2], output: &EventOutput) -> Result<(), RoleError> {
         for (which, left) in ["first", "second"].into_iter().zip(left).filter(|(_, left)| *left > 0) {
             self.different += left;
             output.tell(format!("sessions in the {which} record alone: {left}"))?;

@@ -20,7 +20,7 @@ pub(super) enum More {
     Unwanted,
 }
 
-pub(super) struct Input {
+pub(super) struct PartReader {
     fd: OwnedFd,
     buffer: Vec<u8>,
     start: usize,
@@ -31,9 +31,9 @@ pub(super) struct Input {
     is_all: bool,
 }
 
-impl Input {
-    pub(super) fn new(fd: OwnedFd) -> Input {
-        Input { fd, buffer: Vec::new(), start: 0, end: 0, offset: 0, is_all: false }
+impl PartReader {
+    pub(super) fn new(fd: OwnedFd) -> PartReader {
+        PartReader { fd, buffer: Vec::new(), start: 0, end: 0, offset: 0, is_all: false }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -20,12 +20,12 @@ const OVERHEAD: usize = 128;
 /// From the head of the TLS record to the end of the random number.
 const HELLO: usize = 43;
 
-type Random = [u8; 32];
+type ClientRandom = [u8; 32];
 
 #[derive(Default)]
 pub(super) struct KeyLog {
     /// The lines of a client's random number.
-    secrets: HashMap<Random, Vec<u8>>,
+    secrets: HashMap<ClientRandom, Vec<u8>>,
     size: usize,
     /// Open sessions: the end of what each side sent, until they have got theirs.
     tails: HashMap<u64, Option<[Tail; 2]>>,
@@ -91,10 +91,10 @@ struct Tail(Vec<u8>);
 
 impl Tail {
     /// The random numbers of what may be a ClientHello that ends in this piece.
-    fn randoms(&mut self, piece: &[u8]) -> Vec<Random> {
+    fn randoms(&mut self, piece: &[u8]) -> Vec<ClientRandom> {
         let before = self.0.len();
         self.0.extend_from_slice(&piece[..piece.len().min(HELLO - 1)]);
-        let mut found: Vec<Random> =
+        let mut found: Vec<ClientRandom> =
             hellos(&self.0).filter(|(at, _)| *at < before).map(|(_, it)| it).collect();
         found.extend(hellos(piece).map(|(_, random)| random));
         if piece.len() >= HELLO {
@@ -109,7 +109,7 @@ impl Tail {
 
 /// Places of what looks like a ClientHello, with its random number: a handshake record of SSL 3.0 or TLS, in it a
 /// message of this type, and a version.
-fn hellos(bytes: &[u8]) -> impl Iterator<Item = (usize, Random)> {
+fn hellos(bytes: &[u8]) -> impl Iterator<Item = (usize, ClientRandom)> {
     memchr::memchr_iter(0x16, bytes).filter_map(|at| {
         let hello = bytes.get(at..at + HELLO)?;
         let is_one = hello[1] == 3 && hello[5] == 1 && hello[9] == 3;
@@ -118,7 +118,7 @@ fn hellos(bytes: &[u8]) -> impl Iterator<Item = (usize, Random)> {
 }
 
 /// `LABEL` and two numbers in hexadecimal, the first of which is the client's random number.
-fn random_of(line: &[u8]) -> Option<Random> {
+fn random_of(line: &[u8]) -> Option<ClientRandom> {
     let mut words = str::from_utf8(line).ok()?.split(' ');
     let (label, random, secret) = (words.next()?, words.next()?, words.next()?);
     let is_label =

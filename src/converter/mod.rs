@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use privsep::channel::{Channel, Incoming, Wait, no_fds, one_fd};
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
 use regex::bytes::{Regex, RegexBuilder};
@@ -22,15 +22,15 @@ use regex::bytes::{Regex, RegexBuilder};
 use crate::hooks::Hooks;
 use crate::messages::{Flaw, Pace, Problem, Side, ToConverter, ToParent, Unplayable};
 use crate::policy::Role;
-use crate::record::read::{Decoder, Sink, Stop, Taken};
+use crate::record::read::{DecodeError, Decoded, Decoder, EventSink};
 use crate::record::{Event, Kind};
-use crate::role::{self, Trouble};
+use crate::role::{self, RoleError};
 use compare::Expected;
-use input::{Input, More};
+use input::{More, PartReader};
 use keys::KeyLog;
-use output::Output;
-use play::Player;
-use script::Script;
+use output::EventOutput;
+use play::Playback;
+use script::PlaybackScript;
 
 /// Maximum size of a compiled mask.
 const MASK_SIZE: usize = 1 << 20;
@@ -44,17 +44,17 @@ const NOT_FOUND: &str = "--tls-keys: no session of the record has its secrets th
 type Parent = Channel<ToParent, ToConverter>;
 
 /// The whole life of the converter.
-pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let parent: Parent = entry.open(c"tcpreen-conv")?;
     let (ToConverter::Prepare { prepare, parts, masks, plays, keys }, fds) = role::first(&parent)? else {
-        return Err(Trouble::Protocol);
+        return Err(RoleError::Protocol);
     };
     let logger = Channel::adopt(one_fd(fds)?)?;
     let parts = receive_parts(&parent, parts)?;
     let keys = if keys { Some(receive(&parent, ToConverter::Keys)?) } else { None };
     let masks = role::tell(&parent, receive_masks(&parent, masks)?)?;
     let stream = if plays { Some(receive(&parent, ToConverter::Stream)?) } else { None };
-    let output = Output::new(logger)?;
+    let output = EventOutput::new(logger)?;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Converter, &prepare, &parent)?;
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
     let locked = role::lock_and_tell::<H, _, _>(Role::Converter, &[], fenced, prepare.sandbox, &parent)?;
@@ -71,32 +71,32 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
             let play = Play { side, session, pace, wait };
             play.load_and_play(&parent, parts, (&output, stream), &masks, &locked)
         }
-        _ => Err(Trouble::Protocol),
+        _ => Err(RoleError::Protocol),
     }
 }
 
-fn receive_parts(parent: &Parent, number: u32) -> Result<Vec<Input>, Trouble> {
+fn receive_parts(parent: &Parent, number: u32) -> Result<Vec<PartReader>, RoleError> {
     let mut parts = Vec::new();
     for _ in 0..number {
-        let (ToConverter::Part, fds) = role::first(parent)? else { return Err(Trouble::Protocol) };
-        parts.push(Input::new(one_fd(fds)?.accept()?));
+        let (ToConverter::Part, fds) = role::first(parent)? else { return Err(RoleError::Protocol) };
+        parts.push(PartReader::new(one_fd(fds)?.accept()?));
     }
     Ok(parts)
 }
 
 /// The descriptor of this message, which comes next.
-fn receive(parent: &Parent, expected: ToConverter) -> Result<OwnedFd, Trouble> {
+fn receive(parent: &Parent, expected: ToConverter) -> Result<OwnedFd, RoleError> {
     match role::first(parent)? {
         (message, fds) if message == expected => Ok(one_fd(fds)?.accept()?),
-        _ => Err(Trouble::Protocol),
+        _ => Err(RoleError::Protocol),
     }
 }
 
 /// Compiled masks; a bad one is the operator's mistake.
-fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Problem>, Trouble> {
+fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Problem>, RoleError> {
     let mut masks = Vec::new();
     for _ in 0..number {
-        let (ToConverter::Mask(text), fds) = role::first(parent)? else { return Err(Trouble::Protocol) };
+        let (ToConverter::Mask(text), fds) = role::first(parent)? else { return Err(RoleError::Protocol) };
         no_fds(fds)?;
         match RegexBuilder::new(&text).size_limit(MASK_SIZE).dot_matches_new_line(true).build() {
             Ok(mask) => masks.push(mask),
@@ -123,17 +123,17 @@ impl Play {
     fn load_and_play(
         self,
         parent: &Parent,
-        parts: Vec<Input>,
-        (output, stream): (&Output, OwnedFd),
+        parts: Vec<PartReader>,
+        (output, stream): (&EventOutput, OwnedFd),
         masks: &[Regex],
-        _locked: &Locked,
-    ) -> Result<(), Trouble> {
+        _locked: &Confined,
+    ) -> Result<(), RoleError> {
         let Some(script) = self.load(parent, parts)? else { return Ok(()) };
         parent.send(&ToParent::Loaded)?;
         let Incoming::Message(ToConverter::Play, fds) = parent.receive(Wait::Yes)? else { return Ok(()) };
         no_fds(fds)?;
         let expected = Expected::new(script.theirs, masks);
-        let player = Player::new(stream, parent.as_fd(), (self.pace, self.wait), expected);
+        let player = Playback::new(stream, parent.as_fd(), (self.pace, self.wait), expected);
         let Some(outcome) = player.play(script.steps, script.they_finish)? else { return Ok(()) };
         for line in outcome.lines(script.number, self.side.other()) {
             output.tell(line)?;
@@ -142,9 +142,9 @@ impl Play {
     }
 
     /// The session, unless it cannot be played, which the parent has been sent then.
-    fn load(&self, parent: &Parent, parts: Vec<Input>) -> Result<Option<Script>, Trouble> {
+    fn load(&self, parent: &Parent, parts: Vec<PartReader>) -> Result<Option<PlaybackScript>, RoleError> {
         let mut decoder = Decoder::default();
-        let mut script = Script::new(self.side);
+        let mut script = PlaybackScript::new(self.side);
         for (part, mut input) in (0..).zip(parts) {
             decoder.begin_part();
             let mut sink = |event: Event, payload: &[u8]| {
@@ -159,7 +159,7 @@ impl Play {
                     return Ok(None);
                 }
                 Err(Break::Unwanted) => return Ok(None),
-                Err(Break::Trouble(trouble)) => return Err(trouble),
+                Err(Break::RoleError(trouble)) => return Err(trouble),
             }
         }
         let unplayable = if script.has_begun() { script.unplayable } else { Some(Unplayable::Missing) };
@@ -178,22 +178,22 @@ enum Break {
     Flaw(Flaw),
     /// The parent wants no more of it.
     Unwanted,
-    Trouble(Trouble),
+    RoleError(RoleError),
 }
 
-impl<T: Into<Trouble>> From<T> for Break {
+impl<T: Into<RoleError>> From<T> for Break {
     fn from(error: T) -> Break {
-        Break::Trouble(error.into())
+        Break::RoleError(error.into())
     }
 }
 
 fn convert(
     parent: &Parent,
-    parts: Vec<Input>,
+    parts: Vec<PartReader>,
     keys: Option<OwnedFd>,
-    mut output: Output,
-    _locked: &Locked,
-) -> Result<(), Trouble> {
+    mut output: EventOutput,
+    _locked: &Confined,
+) -> Result<(), RoleError> {
     let mut decoder = Decoder::default();
     let last = parts.len() as u32;
     let keys_wanted = keys.is_some();
@@ -208,7 +208,7 @@ fn convert(
             Ok(()) => {}
             Err(Break::Flaw(flaw)) => parent.send(&ToParent::Flaw { part, flaw })?,
             Err(Break::Unwanted) => return Ok(()),
-            Err(Break::Trouble(trouble)) => return Err(trouble),
+            Err(Break::RoleError(trouble)) => return Err(trouble),
         }
     }
     match useless {
@@ -226,8 +226,8 @@ fn convert(
 fn convert_part(
     parent: &Parent,
     decoder: &mut Decoder,
-    input: &mut Input,
-    (keys, output): (&mut KeyLog, &mut Output),
+    input: &mut PartReader,
+    (keys, output): (&mut KeyLog, &mut EventOutput),
 ) -> Result<(), Break> {
     loop {
         let mut sink = |event: Event, payload: &[u8]| {
@@ -246,8 +246,8 @@ fn convert_part(
 fn decode_part(
     parent: &Parent,
     decoder: &mut Decoder,
-    input: &mut Input,
-    sink: &mut Sink<'_, Trouble>,
+    input: &mut PartReader,
+    sink: &mut EventSink<'_, RoleError>,
 ) -> Result<(), Break> {
     while step(parent, decoder, input, sink)? {}
     Ok(())
@@ -257,23 +257,23 @@ fn decode_part(
 fn step(
     parent: &Parent,
     decoder: &mut Decoder,
-    input: &mut Input,
-    sink: &mut Sink<'_, Trouble>,
+    input: &mut PartReader,
+    sink: &mut EventSink<'_, RoleError>,
 ) -> Result<bool, Break> {
     let (bytes, at, is_all) = (input.bytes(), input.offset(), input.is_all());
     if is_all && bytes.is_empty() {
         return Ok(false);
     }
     match decoder.take(bytes, is_all, sink) {
-        Ok(Taken::Bytes(used)) => input.consume(used),
-        Ok(Taken::Needs(_)) if is_all => return Err(Break::Flaw(Flaw::Cut { at })),
-        Ok(Taken::Needs(number)) => match input.fetch(number, parent.as_fd())? {
+        Ok(Decoded::Bytes(used)) => input.consume(used),
+        Ok(Decoded::Needs(_)) if is_all => return Err(Break::Flaw(Flaw::Cut { at })),
+        Ok(Decoded::Needs(number)) => match input.fetch(number, parent.as_fd())? {
             More::Bytes | More::End => {}
             More::Unwanted => return Err(Break::Unwanted),
         },
-        Err(Stop::Foreign) => return Err(Break::Flaw(Flaw::Foreign)),
-        Err(Stop::Damaged) => return Err(Break::Flaw(Flaw::Damaged { at })),
-        Err(Stop::Sink(trouble)) => return Err(Break::Trouble(trouble)),
+        Err(DecodeError::Foreign) => return Err(Break::Flaw(Flaw::Foreign)),
+        Err(DecodeError::Damaged) => return Err(Break::Flaw(Flaw::Damaged { at })),
+        Err(DecodeError::EventSink(trouble)) => return Err(Break::RoleError(trouble)),
     }
     Ok(true)
 }

@@ -8,10 +8,10 @@ use privsep::wire;
 
 use crate::messages::{FromConverter, Saved, SavedEnd, SavedEvent, SavedStart};
 use crate::record::{ConnState, End, Event, Kind, SessionInfo, State};
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 /// The way to the logger.
-pub(super) struct Output {
+pub(super) struct EventOutput {
     logger: Channel<FromConverter, ()>,
     buffer: Vec<u8>,
     /// Maximum length of a payload: what a message holds, and the channel.
@@ -26,17 +26,17 @@ pub(super) struct Output {
 /// Overhead of a message in a socket's buffer.
 const OVERHEAD: usize = 4096;
 
-impl Output {
-    pub(super) fn new(logger: Channel<FromConverter, ()>) -> Result<Output, Trouble> {
+impl EventOutput {
+    pub(super) fn new(logger: Channel<FromConverter, ()>) -> Result<EventOutput, RoleError> {
         use nix::sys::socket::{getsockopt, sockopt};
         let holds = getsockopt(&logger, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
         let room = Saved::LONGEST_PAYLOAD.min(holds.saturating_sub(Saved::MAX_HEAD)).max(1);
         let buffer = vec![0; Saved::MAX_HEAD + Saved::LONGEST_PAYLOAD];
-        Ok(Output { logger, buffer, room, only: Vec::new(), open: HashSet::new(), sessions: 0 })
+        Ok(EventOutput { logger, buffer, room, only: Vec::new(), open: HashSet::new(), sessions: 0 })
     }
 
-    pub(super) fn only(self, only: Vec<u64>) -> Output {
-        Output { only, ..self }
+    pub(super) fn only(self, only: Vec<u64>) -> EventOutput {
+        EventOutput { only, ..self }
     }
 
     /// Sessions that were passed on.
@@ -45,7 +45,7 @@ impl Output {
     }
 
     /// Sends an event, unless its session is not wanted.
-    pub(super) fn send(&mut self, event: Event, payload: &[u8]) -> Result<(), Trouble> {
+    pub(super) fn send(&mut self, event: Event, payload: &[u8]) -> Result<(), RoleError> {
         let Event { time, session, kind } = event;
         if let Kind::Start(info) = &kind {
             if !self.only.is_empty() && !self.only.contains(&info.number) {
@@ -82,11 +82,11 @@ impl Output {
     }
 
     /// Prints a line for the operator.
-    pub(super) fn tell(&self, line: String) -> Result<(), Trouble> {
+    pub(super) fn tell(&self, line: String) -> Result<(), RoleError> {
         Ok(self.logger.send(&FromConverter::Line(line.into()))?)
     }
 
-    fn send_frame(&mut self, head: &FromConverter, payload: &[u8]) -> Result<(), Trouble> {
+    fn send_frame(&mut self, head: &FromConverter, payload: &[u8]) -> Result<(), RoleError> {
         let used = wire::encode(head, &mut self.buffer).map_err(io::Error::other)?;
         let end = used + payload.len();
         self.buffer[used..end].copy_from_slice(payload);

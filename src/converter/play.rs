@@ -8,10 +8,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
-use super::compare::{Comparison, Expected, Place};
-use super::script::{Act, Step};
+use super::compare::{Comparison, Expected, StreamPosition};
+use super::script::{Act, PlaybackStep};
 use crate::messages::{Pace, Side};
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 /// Bytes that the live peer may send beyond what is recorded, before it is not listened to any more.
 const BEYOND: usize = 64 << 10;
@@ -26,7 +26,7 @@ pub(super) enum Over {
     Reset,
 }
 
-pub(super) struct Player<'a> {
+pub(super) struct Playback<'a> {
     socket: OwnedFd,
     /// Its end means that nothing is to be played any more.
     parent: BorrowedFd<'a>,
@@ -41,9 +41,9 @@ pub(super) struct Player<'a> {
 }
 
 /// What came of it.
-pub(super) struct Outcome {
+pub(super) struct PlaybackResult {
     pub(super) comparison: Comparison,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<StreamPosition>,
     pub(super) over: Option<Over>,
     /// The live peer went on where the record has its end.
     pub(super) endless: bool,
@@ -52,14 +52,14 @@ pub(super) struct Outcome {
     pub(super) sent: u64,
 }
 
-impl<'a> Player<'a> {
+impl<'a> Playback<'a> {
     pub(super) fn new(
         socket: OwnedFd,
         parent: BorrowedFd<'a>,
         (pace, wait): (Pace, Duration),
         expected: Expected,
-    ) -> Player<'a> {
-        Player {
+    ) -> Playback<'a> {
+        Playback {
             socket,
             parent,
             pace,
@@ -73,7 +73,11 @@ impl<'a> Player<'a> {
     }
 
     /// Plays all steps; `None` where the parent wants it no more.
-    pub(super) fn play(mut self, steps: Vec<Step>, they_finish: bool) -> Result<Option<Outcome>, Trouble> {
+    pub(super) fn play(
+        mut self,
+        steps: Vec<PlaybackStep>,
+        they_finish: bool,
+    ) -> Result<Option<PlaybackResult>, RoleError> {
         for step in &steps {
             if !self.wait_for_turn(step)? {
                 break;
@@ -92,12 +96,12 @@ impl<'a> Player<'a> {
         }
         let place = self.comparison.difference();
         let endless = they_finish && self.over.is_none();
-        let Player { comparison, over, refused, sent, .. } = self;
-        Ok(Some(Outcome { comparison, place, over, endless, refused, sent }))
+        let Playback { comparison, over, refused, sent, .. } = self;
+        Ok(Some(PlaybackResult { comparison, place, over, endless, refused, sent }))
     }
 
     /// Waits until a step is due; returns whether it is to be done.
-    fn wait_for_turn(&mut self, step: &Step) -> Result<bool, Trouble> {
+    fn wait_for_turn(&mut self, step: &PlaybackStep) -> Result<bool, RoleError> {
         let until = match self.pace {
             Pace::Turns => Instant::now() + self.wait,
             Pace::Time => self.began + step.at,
@@ -121,7 +125,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+    fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), RoleError> {
         let mut until = Instant::now() + self.wait;
         while !bytes.is_empty() && !self.refused && !self.is_unwanted() {
             match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
@@ -141,7 +145,7 @@ impl<'a> Player<'a> {
     }
 
     /// Waits for something from the live peer, or for room to send, and compares what has come.
-    fn listen(&mut self, until: Instant, also: PollFlags) -> Result<(), Trouble> {
+    fn listen(&mut self, until: Instant, also: PollFlags) -> Result<(), RoleError> {
         let rest = until.saturating_duration_since(Instant::now());
         let listens = self.over.is_none() && !self.has_too_much();
         let wanted = if listens { PollFlags::POLLIN | also } else { also };
@@ -157,7 +161,7 @@ impl<'a> Player<'a> {
         if listens { self.receive() } else { Ok(()) }
     }
 
-    fn receive(&mut self) -> Result<(), Trouble> {
+    fn receive(&mut self) -> Result<(), RoleError> {
         let mut buffer = vec![0; READ];
         match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => self.over = Some(Over::Finished),
@@ -189,7 +193,7 @@ impl<'a> Player<'a> {
     }
 }
 
-impl Outcome {
+impl PlaybackResult {
     pub(super) fn is_same(&self) -> bool {
         self.place.is_none() && !self.endless && !self.refused
     }
@@ -215,7 +219,7 @@ impl Outcome {
             Some(Over::Finished) => ", which then ended",
             Some(Over::Reset) => ", which was then reset",
         };
-        let Some(Place { record: at, now: there }) = self.place else {
+        let Some(StreamPosition { record: at, now: there }) = self.place else {
             return vec![format!("session {number}: {}", self.without_place(them))];
         };
         vec![

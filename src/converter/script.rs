@@ -9,7 +9,7 @@ use crate::record::{Event, Kind, Time};
 const MOST: usize = 64 << 20;
 
 /// What the player does, in order.
-pub(super) struct Step {
+pub(super) struct PlaybackStep {
     /// Bytes of the other side that come first, in all.
     pub(super) after: usize,
     /// Time since the session began.
@@ -24,11 +24,11 @@ pub(super) enum Act {
 }
 
 /// The session, so far.
-pub(super) struct Script {
+pub(super) struct PlaybackScript {
     me: Side,
     started: Option<Time>,
     pub(super) number: u64,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PlaybackStep>,
     /// What the other side sent.
     pub(super) theirs: Vec<u8>,
     /// It sent an end, too.
@@ -40,9 +40,9 @@ pub(super) struct Script {
     pub(super) unplayable: Option<Unplayable>,
 }
 
-impl Script {
-    pub(super) fn new(me: Side) -> Script {
-        Script {
+impl PlaybackScript {
+    pub(super) fn new(me: Side) -> PlaybackScript {
+        PlaybackScript {
             me,
             started: None,
             number: 0,
@@ -102,6 +102,6 @@ impl Script {
 
     fn step(&mut self, time: Time, act: Act) {
         let at = self.started.map_or(0, |started| time.since(started));
-        self.steps.push(Step { after: self.theirs.len(), at: Duration::from_nanos(at), act });
+        self.steps.push(PlaybackStep { after: self.theirs.len(), at: Duration::from_nanos(at), act });
     }
 }

@@ -23,7 +23,7 @@ pub(super) const COUNT: usize = 8;
 
 /// One entry of a batch.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(super) enum BatchItem {
     /// Something that happened in a session; the payload of data is in the batch, from `payload.0` to `payload.1`.
     Event { event: Event, payload: (usize, usize) },
     /// A session has arrived, and gets its files; its names may come later.
@@ -37,7 +37,7 @@ pub(super) struct Batch {
     used: usize,
     /// `used` before the last frame was kept.
     used_before: usize,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<BatchItem>,
     /// Sessions that end in it.
     ends: usize,
     /// The number under which every writer reports that it is done with this batch, if that is waited for.
@@ -47,7 +47,7 @@ pub(super) struct Batch {
 impl Batch {
     /// As many as the times that logs were rotated.
     pub(super) fn reopenings(&self) -> usize {
-        self.items.iter().filter(|item| matches!(item, Item::Reopen)).count()
+        self.items.iter().filter(|item| matches!(item, BatchItem::Reopen)).count()
     }
 
     pub(super) fn new() -> Batch {
@@ -92,9 +92,9 @@ impl Batch {
         }
     }
 
-    pub(super) fn add(&mut self, item: Item) {
+    pub(super) fn add(&mut self, item: BatchItem) {
         let is_end = |event: &Event| matches!(event.kind, Kind::End(_));
-        self.ends += usize::from(matches!(&item, Item::Event { event, .. } if is_end(event)));
+        self.ends += usize::from(matches!(&item, BatchItem::Event { event, .. } if is_end(event)));
         self.items.push(item);
     }
 

@@ -11,35 +11,35 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
 
 use super::notice::Notes;
-use super::opening::{Plan, Renewal, open_all};
+use super::opening::{Plan, ReopenPolicy, open_all};
 use super::reader::{Intake, Reader};
 use super::writer::Writers;
 use crate::format::Format;
-use crate::fuzz::{Script, send, text, unlocked};
+use crate::fuzz::{FuzzInput, send, text, unlocked};
 use crate::messages::{
-    Acknowledge, Address, Appearance, Beginning, Cause, Ear, End, Hangup, Level, Name, NameAnswer,
-    NameQuestion, Notices, Opening, OutputTarget, Record, Rotation, Sharing, Side, Taken, ToLogger, ToWorker,
-    Told, View,
+    Acknowledge, Address, Appearance, Beginning, CloseReason, Hangup, Level, MinLevel, Name, NameAnswer,
+    NameQuestion, NoticeSink, Notices, OutputMode, OutputTarget, ProcessEnd, Record, RotationPlan,
+    SessionOpening, Side, Taken, ToLogger, ToWorker, View,
 };
 
-type Worker = Channel<Record, ToWorker>;
+type WorkerEnd = Channel<Record, ToWorker>;
 
 /// The session of a well-behaved worker, and its data.
 const GOOD: u64 = 200;
 const WORDS: &[u8] = b"never lost";
 
 pub fn fuzz(data: &[u8]) {
-    let mut script = Script::new(data);
-    let sharing = if script.byte() & 1 == 0 { Sharing::Serial } else { Sharing::Labelled };
+    let mut script = FuzzInput::new(data);
+    let sharing = if script.byte() & 1 == 0 { OutputMode::Serial } else { OutputMode::Labelled };
     let mut record = tempfile();
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&record));
     let view = View { format: Format::C, only: None, time: None };
     let plan = Plan::new(OutputTarget::File(path.into_bytes()), None, view).ok().expect("a plan");
-    let (hangup, rotation, beginning) = (Hangup::Ends, Rotation::default(), Beginning::Empty);
+    let (hangup, rotation, beginning) = (Hangup::Ends, RotationPlan::default(), Beginning::Empty);
     let (taken, appearance) = (Taken::Written, Appearance::default());
     let outputs = open_all(
         vec![plan],
-        &Renewal { hangup, rotation, beginning, sharing, taken, appearance, pattern: None },
+        &ReopenPolicy { hangup, rotation, beginning, sharing, taken, appearance, pattern: None },
     )
     .ok();
     let outputs = outputs.expect("an output");
@@ -47,10 +47,10 @@ pub fn fuzz(data: &[u8]) {
     let (parent, theirs) = Channel::pair().expect("a pair");
     let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
     let died = SignalFd::with_flags(&SigSet::from(Signal::SIGTERM), SfdFlags::SFD_NONBLOCK).expect("signals");
-    let notes =
-        Notes::open(Notices { ear: Ear::Stderr, told: Told::Errors }, Pid::this(), &[]).expect("notices");
+    let notes = Notes::open(Notices { ear: NoticeSink::Stderr, told: MinLevel::Errors }, Pid::this(), &[])
+        .expect("notices");
     let parent_pid = Pid::parent();
-    let mut cast = Cast { parent: theirs, answers, workers: Vec::new() };
+    let mut cast = LoggerActors { parent: theirs, answers, workers: Vec::new() };
     cast.begin(GOOD).send_frame(&data_of(WORDS)).expect("room");
     while let Some(what) = script.next() {
         cast.act(what, &mut script);
@@ -58,7 +58,12 @@ pub fn fuzz(data: &[u8]) {
     // All remaining peers leave, upon which the reader must end, as after the death of the parent.
     let good = cast.workers.remove(0);
     let _ = good.send_with(
-        &Record::Closed { cause: Cause::Done, totals: [Some(10), Some(0)], tcp: Default::default(), time: 0 },
+        &Record::Closed {
+            cause: CloseReason::Done,
+            totals: [Some(10), Some(0)],
+            tcp: Default::default(),
+            time: 0,
+        },
         &[],
         Wait::No,
     );
@@ -73,7 +78,7 @@ pub fn fuzz(data: &[u8]) {
         let mut text = String::new();
         record.rewind().expect("a file");
         record.read_to_string(&mut text).expect("C is plain text");
-        let label = if sharing == Sharing::Labelled { "[200] " } else { "" };
+        let label = if sharing == OutputMode::Labelled { "[200] " } else { "" };
         assert!(text.contains(&format!("{label}<<< never lost\n")), "{text}");
     }
 }
@@ -91,25 +96,30 @@ fn data_of(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The peers of the reader.
-struct Cast {
+struct LoggerActors {
     parent: Channel<ToLogger, crate::messages::ToParent>,
     answers: Channel<NameAnswer, NameQuestion>,
-    workers: Vec<Worker>,
+    workers: Vec<WorkerEnd>,
 }
 
-impl Cast {
-    fn begin(&mut self, number: u64) -> &Worker {
-        let (ours, theirs) = Worker::pair().expect("a pair");
+impl LoggerActors {
+    fn begin(&mut self, number: u64) -> &WorkerEnd {
+        let (ours, theirs) = WorkerEnd::pair().expect("a pair");
         let peer = Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 };
-        let opening =
-            Opening { number, peers: [peer.clone(), peer], locals: [None, None], accepted: 0, started: 0 };
+        let opening = SessionOpening {
+            number,
+            peers: [peer.clone(), peer],
+            locals: [None, None],
+            accepted: 0,
+            started: 0,
+        };
         let message = ToLogger::Session { opening, bytes: None };
         let _ = self.parent.send_with(&message, &[theirs.as_fd()], Wait::No);
         self.workers.push(ours);
         &self.workers[self.workers.len() - 1]
     }
 
-    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+    fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         // The first one behaves.
         let index = 1 + usize::from(argument) % self.workers.len();
@@ -135,11 +145,11 @@ impl Cast {
     }
 }
 
-fn said_by_the_parent(argument: u8, script: &mut Script<'_>) -> ToLogger {
+fn said_by_the_parent(argument: u8, script: &mut FuzzInput<'_>) -> ToLogger {
     // Not the well-behaved session, which is never stopped.
     let number = u64::from(script.byte() % 16);
     match argument % 6 {
-        0 => ToLogger::Died { number, end: End::Signal(argument.into()) },
+        0 => ToLogger::Died { number, end: ProcessEnd::Signal(argument.into()) },
         1 => ToLogger::Stop { number },
         2 => ToLogger::Notice { level: Level::Asked, text: text(script) },
         3 => ToLogger::Listening(Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 }),
@@ -148,7 +158,7 @@ fn said_by_the_parent(argument: u8, script: &mut Script<'_>) -> ToLogger {
     }
 }
 
-fn said_by_a_worker(script: &mut Script<'_>) -> Record {
+fn said_by_a_worker(script: &mut FuzzInput<'_>) -> Record {
     let what = script.byte();
     let from = if what & 8 == 0 { Side::Client } else { Side::Server };
     let number = u64::from(script.byte());
@@ -159,13 +169,13 @@ fn said_by_a_worker(script: &mut Script<'_>) -> Record {
         0 => Record::Passed { from, bytes: number, time: 0 },
         1 => Record::Ended { from, total: number, time: 0 },
         2 => Record::Closed {
-            cause: Cause::Reset(from),
+            cause: CloseReason::Reset(from),
             totals: [None, Some(number)],
             tcp: Default::default(),
             time: 0,
         },
         _ => Record::Closed {
-            cause: Cause::Failed { errno: what.into() },
+            cause: CloseReason::Failed { errno: what.into() },
             totals: [None; 2],
             tcp: Default::default(),
             time: 0,

@@ -21,7 +21,7 @@ use crate::policy::{PRIVATE, ROTATED_FILE};
 ///
 /// A link is followed as at the start, because the operator created it. But Landlock permits writing in these
 /// two directories only, so that a later change of the link cannot lead to any other.
-pub(super) struct Home {
+pub(super) struct ReopenPath {
     directory: Directory,
     /// Where the file itself is, if its name was a link into another directory.
     behind_link: Option<Directory>,
@@ -32,9 +32,9 @@ pub(super) struct Home {
     user: Uid,
 }
 
-impl Home {
+impl ReopenPath {
     /// Of a file that has just been opened.
-    pub(super) fn of(path: &Path, mode: Mode, taken: Taken) -> io::Result<Home> {
+    pub(super) fn of(path: &Path, mode: Mode, taken: Taken) -> io::Result<ReopenPath> {
         let (directory, name) = split(path)?;
         // Of a file that was removed in the meantime there is nothing to be known.
         let real = path.canonicalize().ok();
@@ -42,7 +42,7 @@ impl Home {
             .as_deref()
             .and_then(Path::parent)
             .filter(|real| directory.canonicalize().is_ok_and(|directory| directory != **real));
-        Ok(Home {
+        Ok(ReopenPath {
             directory: Directory::hold(directory, taken)?,
             behind_link: elsewhere.map(|place| Directory::hold(place, taken)).transpose()?,
             name: name.to_owned(),

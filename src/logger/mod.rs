@@ -49,13 +49,13 @@ use privsep::landlock::Landlock;
 use privsep::role::Entry;
 
 use crate::hooks::Hooks;
-use crate::messages::{Ear, Hangup, OutputTarget, Problem, Recording, Taken, ToLogger, ToParent};
+use crate::messages::{Hangup, NoticeSink, OutputTarget, Problem, Recording, Taken, ToLogger, ToParent};
 use crate::pattern::Pattern;
 use crate::policy::{self, Role};
-use crate::role::{self, Trouble};
+use crate::role::{self, RoleError};
 use notice::Notes;
 pub(crate) use notice::{keeps_stderr, tell_syslog};
-use opening::{Plan, Renewal, open_all};
+use opening::{Plan, ReopenPolicy, open_all};
 use output::Output;
 use reader::{Intake, Reader};
 use writer::Writers;
@@ -67,7 +67,7 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 const ORPHANED: Signal = Signal::SIGCONT;
 
 /// The whole life of the logger.
-pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
     let (message, fds) = role::first(&parent)?;
     let ToLogger::Prepare {
@@ -82,16 +82,16 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
         appearance,
     } = message
     else {
-        return Err(Trouble::Protocol);
+        return Err(RoleError::Protocol);
     };
     let resolver = match fds {
         [socket, None] => socket.map(Channel::adopt).transpose()?,
-        _ => return Err(Trouble::Protocol),
+        _ => return Err(RoleError::Protocol),
     };
     let Recording { acknowledge, taken } = recording;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let renewal = Renewal { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
+    let renewal = ReopenPolicy { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
     let opened = receive_and_open(&parent, renewal)?;
     let (outputs, pattern) = role::tell(&parent, opened)?;
     let waiting = waiting(&outputs);
@@ -106,7 +106,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
     nix::sys::prctl::set_pdeathsig(ORPHANED)?;
     let directories: Vec<_> = outputs.iter().flat_map(Output::directories).collect();
     let remove: Vec<_> = outputs.iter().filter_map(Output::directory_of_parts).collect();
-    let syslog = (notices.ear != Ear::Stderr).then_some(policy::Extra::Syslog);
+    let syslog = (notices.ear != NoticeSink::Stderr).then_some(policy::Extra::Syslog);
     let mut extras = Vec::new();
     let sync = (taken == Taken::OnDisk).then_some(policy::Extra::Sync);
     for extra in outputs.iter().flat_map(Output::extras).chain(syslog).chain(sync) {
@@ -144,10 +144,13 @@ fn waiting(outputs: &[Output]) -> Vec<String> {
 }
 
 /// Open outputs, and the expression that selects what is written to them.
-type Opened = (Vec<Output>, Option<Arc<Pattern>>);
+type OpenOutputs = (Vec<Output>, Option<Arc<Pattern>>);
 
 /// Opens the outputs that the parent sends, until its end-of-list message.
-fn receive_and_open(parent: &Parent, mut renewal: Renewal) -> Result<Result<Opened, Problem>, Trouble> {
+fn receive_and_open(
+    parent: &Parent,
+    mut renewal: ReopenPolicy,
+) -> Result<Result<OpenOutputs, Problem>, RoleError> {
     let mut plans = Vec::new();
     loop {
         let (message, fds) = role::first(parent)?;
@@ -177,7 +180,7 @@ fn receive_and_open(parent: &Parent, mut renewal: Renewal) -> Result<Result<Open
                 no_fds(fds)?;
                 return Ok(open_all(plans, &renewal).map(|outputs| (outputs, renewal.pattern)));
             }
-            _ => return Err(Trouble::Protocol),
+            _ => return Err(RoleError::Protocol),
         }
     }
 }

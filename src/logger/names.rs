@@ -46,7 +46,7 @@ impl Memory {
 }
 
 /// Client of the resolver.
-pub(super) struct Names {
+pub(super) struct NameClient {
     /// `None` with `-n`.
     resolver: Option<Resolver>,
     /// An answer was overdue, and none has come since: later names are not awaited.
@@ -57,10 +57,10 @@ pub(super) struct Names {
     services: Memory,
 }
 
-impl Names {
-    pub(super) fn new(resolver: Option<Resolver>) -> Names {
+impl NameClient {
+    pub(super) fn new(resolver: Option<Resolver>) -> NameClient {
         let (nodes, services) = (Memory::default(), Memory::default());
-        Names { resolver, silent: false, asked: VecDeque::new(), nodes, services }
+        NameClient { resolver, silent: false, asked: VecDeque::new(), nodes, services }
     }
 
     /// Returns the known name of an address and, if the resolver had to be asked, the deadline for a better
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn only_what_was_asked_is_remembered_and_once() {
         let (resolver, other) = Resolver::pair().expect("a pair");
-        let mut names = Names::new(Some(resolver));
+        let mut names = NameClient::new(Some(resolver));
         let address = |last| Address::V4 { host: [192, 0, 2, last].into(), port: 40000 };
         let named = |node: &str| Name { node: node.into(), service: "40000".into() };
         assert_eq!(names.ask(1, &address(1)).0, named("192.0.2.1"));
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_port_of_a_client_is_no_service() {
         let (resolver, other) = Resolver::pair().expect("a pair");
-        let mut names = Names::new(Some(resolver));
+        let mut names = NameClient::new(Some(resolver));
         let at = |port| Address::V4 { host: [192, 0, 2, 1].into(), port };
         names.ask(1, &at(80));
         let name = Name { node: "friend.example".into(), service: "http".into() };

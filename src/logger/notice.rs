@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use privsep::{sys, text};
 
 use super::syslog::{Severity, Syslog};
-use crate::messages::{Ear, Level, Name, Notices, Told};
+use crate::messages::{Level, MinLevel, Name, NoticeSink, Notices};
 use crate::policy::{JOURNAL_PATH, SYSLOG_PATH};
 use crate::reason::reason;
 
@@ -19,11 +19,11 @@ const LINE: usize = 4096;
 
 /// Selection and destination of the notices.
 pub(super) struct Notes {
-    told: Told,
-    listener: Listener,
+    told: MinLevel,
+    listener: Destination,
 }
 
-enum Listener {
+enum Destination {
     Stderr(Stderr),
     Syslog(Box<Syslog>),
     /// Syslog, and standard error for failures that syslogd does not take: it is a file.
@@ -34,18 +34,18 @@ impl Notes {
     /// Opens the destination, before the filter is installed. `parent` is the process id shown to the
     /// operator; the `first` lines are printed in any case, by a daemon also on its caller's stderr.
     pub(super) fn open(notices: Notices, parent: Pid, first: &[String]) -> io::Result<Notes> {
-        if notices.ear == Ear::SyslogAlone {
+        if notices.ear == NoticeSink::SyslogAlone {
             first.iter().for_each(|text| Stderr::default().tell(text));
         }
         let listener = match notices.ear {
-            Ear::Stderr => Listener::Stderr(Stderr::default()),
-            Ear::Syslog => Listener::Syslog(Box::new(to_syslog(parent)?)),
-            Ear::SyslogAlone => {
+            NoticeSink::Stderr => Destination::Stderr(Stderr::default()),
+            NoticeSink::Syslog => Destination::Syslog(Box::new(to_syslog(parent)?)),
+            NoticeSink::SyslogAlone => {
                 let syslog = to_syslog(parent)?;
                 leave_streams()?;
                 match keeps_stderr() {
-                    true => Listener::SyslogOrFile(Box::new(syslog), Stderr::default()),
-                    false => Listener::Syslog(Box::new(syslog)),
+                    true => Destination::SyslogOrFile(Box::new(syslog), Stderr::default()),
+                    false => Destination::Syslog(Box::new(syslog)),
                 }
             }
         };
@@ -57,19 +57,19 @@ impl Notes {
     /// Prints a line, if its level is selected.
     pub(super) fn tell(&mut self, level: Level, text: &str) {
         let least = match level {
-            Level::Error | Level::Asked => Told::Errors,
-            Level::Normal | Level::Warning => Told::Normal,
-            Level::Detail => Told::Everything,
+            Level::Error | Level::Asked => MinLevel::Errors,
+            Level::Normal | Level::Warning => MinLevel::Normal,
+            Level::Detail => MinLevel::Everything,
         };
         if self.told < least {
             return;
         }
         match &mut self.listener {
-            Listener::Stderr(stderr) => stderr.tell(text),
-            Listener::Syslog(syslog) => {
+            Destination::Stderr(stderr) => stderr.tell(text),
+            Destination::Syslog(syslog) => {
                 syslog.tell(severity(level), text);
             }
-            Listener::SyslogOrFile(syslog, file) => {
+            Destination::SyslogOrFile(syslog, file) => {
                 if !syslog.tell(severity(level), text) && level == Level::Error {
                     file.tell(text);
                 }
@@ -79,10 +79,10 @@ impl Notes {
 
     /// Logs the peers of a session to syslog only: stderr may be accompanied by a display.
     pub(super) fn session(&mut self, client: &Name, server: &Name) {
-        if self.told == Told::Errors {
+        if self.told == MinLevel::Errors {
             return;
         }
-        if let Listener::Syslog(syslog) | Listener::SyslogOrFile(syslog, _) = &mut self.listener {
+        if let Destination::Syslog(syslog) | Destination::SyslogOrFile(syslog, _) = &mut self.listener {
             syslog.tell(Severity::Info, &format!("Connection from: {client}"));
             syslog.tell(Severity::Info, &format!("Connection to: {server}"));
         }

@@ -19,17 +19,17 @@ use nix::unistd::{Uid, isatty};
 
 use super::claim::{self, FileId};
 use super::directory::Directory;
-use super::home::Home;
+use super::home::ReopenPath;
 use super::metrics::Metrics;
 use super::output::{OneFile, Output};
-use super::parts::Parts;
-use super::pipe::Pipe;
+use super::parts::RotatedFiles;
+use super::pipe::WaitingFifo;
 use super::rotation::Rotation;
-use super::series::Series;
-use super::sheet::{Sheet, Sink};
-use super::template::{Name, Template};
+use super::series::PerSessionFiles;
+use super::sheet::{FileSink, LogFile};
+use super::template::{OutputName, Template};
 use crate::format::Format;
-use crate::messages::{self, Appearance, Beginning, Hangup, OutputTarget, Problem, Sharing, Taken, View};
+use crate::messages::{self, Appearance, Beginning, Hangup, OutputMode, OutputTarget, Problem, Taken, View};
 use crate::pattern::Pattern;
 use crate::policy::{PRIVATE, PUBLIC};
 use crate::record::{Purpose, Setting, Zone, encoder};
@@ -46,40 +46,40 @@ enum To {
     /// A descriptor that is open already.
     Stream(OwnedFd),
     File(PathBuf),
-    Series(Template),
+    PerSessionFiles(Template),
     Metrics(PathBuf),
 }
 
 /// When files give way to new ones, and what becomes of what is in them at the start.
-pub(super) struct Renewal {
+pub(super) struct ReopenPolicy {
     pub(super) hangup: Hangup,
-    pub(super) rotation: messages::Rotation,
+    pub(super) rotation: messages::RotationPlan,
     pub(super) beginning: Beginning,
-    pub(super) sharing: Sharing,
+    pub(super) sharing: OutputMode,
     pub(super) taken: Taken,
     pub(super) appearance: Appearance,
     pub(super) pattern: Option<Arc<Pattern>>,
 }
 
-impl Renewal {
+impl ReopenPolicy {
     fn setting(&self, zone: &Arc<Zone>) -> Setting {
         Setting { appearance: self.appearance, zone: Arc::clone(zone), pattern: self.pattern.clone() }
     }
 }
 
 /// An output that is open and unchanged.
-struct Opened {
-    kind: Kind,
+struct OpenOutput {
+    kind: OpenKind,
     view: View,
     name: String,
 }
 
-enum Kind {
+enum OpenKind {
     Stream(File),
-    Pipe(Sink),
+    WaitingFifo(FileSink),
     Device(File),
     Regular(Regular),
-    Series(Series),
+    PerSessionFiles(PerSessionFiles),
     Metrics(Box<Metrics>),
 }
 
@@ -89,44 +89,44 @@ struct Regular {
     path: PathBuf,
     length: u64,
     /// Of a file that is opened again when logs are rotated.
-    home: Option<Home>,
+    home: Option<ReopenPath>,
     /// Of a file that is finished in parts.
-    parts: Option<Parts>,
+    parts: Option<RotatedFiles>,
 }
 
 /// Identity that two outputs may not share.
 #[derive(PartialEq)]
-enum Place<'a> {
+enum OutputIdentity<'a> {
     File(FileId),
-    Series(FileId, &'a Template),
+    PerSessionFiles(FileId, &'a Template),
 }
 
 /// Opens all outputs, none of them before all of them make sense.
-pub(super) fn open_all(plans: Vec<Plan>, renewal: &Renewal) -> Result<Vec<Output>, Problem> {
+pub(super) fn open_all(plans: Vec<Plan>, renewal: &ReopenPolicy) -> Result<Vec<Output>, Problem> {
     // Now, for no file is read later on.
     let shows_time = plans.iter().any(|plan| plan.view.time.is_some());
     let zone = Arc::new(if shows_time { Zone::system() } else { Zone::default() });
     let open = |plan: Plan| plan.open(renewal, &zone);
-    let opened: Vec<Opened> = plans.into_iter().map(open).collect::<Result<_, _>>()?;
+    let opened: Vec<OpenOutput> = plans.into_iter().map(open).collect::<Result<_, _>>()?;
     refuse_twice(&opened)?;
-    let is_regular = |opened: &Opened| matches!(opened.kind, Kind::Regular(_));
+    let is_regular = |opened: &OpenOutput| matches!(opened.kind, OpenKind::Regular(_));
     if renewal.rotation.is_wanted() && !opened.iter().any(is_regular) {
         let reason = "nothing to rotate: no output is a file that all sessions share".into();
         return Err(Problem::Template { reason });
     }
-    opened.iter().try_for_each(Opened::lock)?;
+    opened.iter().try_for_each(OpenOutput::lock)?;
     let mut outputs: Vec<Output> =
         opened.into_iter().map(|opened| opened.begin(renewal, &zone)).collect::<Result<_, _>>()?;
     let files: Vec<_> = outputs.iter().filter_map(Output::id).collect();
-    outputs.iter_mut().for_each(|output| output.spare(&files));
+    outputs.iter_mut().for_each(|output| output.exclude(&files));
     Ok(outputs)
 }
 
-fn refuse_twice(opened: &[Opened]) -> Result<(), Problem> {
+fn refuse_twice(opened: &[OpenOutput]) -> Result<(), Problem> {
     for (index, second) in opened.iter().enumerate() {
         let Some(place) = second.place() else { continue };
         // Two outputs on the standard output alternate, as in 1.4.4.
-        let clash = |first: &&Opened| {
+        let clash = |first: &&OpenOutput| {
             first.place().as_ref() == Some(&place) && !(first.is_stream() && second.is_stream())
         };
         if let Some(first) = opened[..index].iter().find(clash) {
@@ -152,9 +152,9 @@ impl Plan {
             }
             (OutputTarget::File(typed), _) => {
                 let name = crate::reason::shown_name(&typed);
-                let to = match Name::parse(&typed) {
-                    Ok(Name::Plain(path)) => To::File(OsString::from_vec(path).into()),
-                    Ok(Name::Template(template)) => To::Series(template),
+                let to = match OutputName::parse(&typed) {
+                    Ok(OutputName::Plain(path)) => To::File(OsString::from_vec(path).into()),
+                    Ok(OutputName::Template(template)) => To::PerSessionFiles(template),
                     Err(mistake) => {
                         return Err(Problem::Template { reason: format!("{name}: {mistake}").into() });
                     }
@@ -169,7 +169,7 @@ impl Plan {
         Ok(Plan { to, view, name })
     }
 
-    fn open(self, renewal: &Renewal, zone: &Arc<Zone>) -> Result<Opened, Problem> {
+    fn open(self, renewal: &ReopenPolicy, zone: &Arc<Zone>) -> Result<OpenOutput, Problem> {
         let Plan { to, view, name } = self;
         let kind = match to {
             To::Stream(fd) => match writable(fd) {
@@ -179,20 +179,20 @@ impl Plan {
                         format!("{name}: a terminal cannot show {format}; write it to a file (-o FILE)");
                     return Err(Problem::Template { reason: reason.into() });
                 }
-                result => result.map(Kind::Stream),
+                result => result.map(OpenKind::Stream),
             },
             To::File(path) => open_file(path, view.format, renewal),
             To::Metrics(path) => {
-                Metrics::open(&path, name.clone()).map(|metrics| Kind::Metrics(Box::new(metrics)))
+                Metrics::open(&path, name.clone()).map(|metrics| OpenKind::Metrics(Box::new(metrics)))
             }
-            To::Series(template) => {
+            To::PerSessionFiles(template) => {
                 let setting = renewal.setting(zone);
-                let series = Series::open(template, view, mode(view.format), renewal.taken, setting);
-                series.map(Kind::Series).map_err(io::Error::from)
+                let series = PerSessionFiles::open(template, view, mode(view.format), renewal.taken, setting);
+                series.map(OpenKind::PerSessionFiles).map_err(io::Error::from)
             }
         };
         match kind {
-            Ok(kind) => Ok(Opened { kind, view, name }),
+            Ok(kind) => Ok(OpenOutput { kind, view, name }),
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) && renewal.rotation.is_wanted() => {
                 let reason = format!("{name}: a symbolic link has no parts; name the file that it leads to");
                 Err(Problem::Template { reason: reason.into() })
@@ -205,23 +205,25 @@ impl Plan {
     }
 }
 
-impl Opened {
+impl OpenOutput {
     fn is_stream(&self) -> bool {
-        matches!(self.kind, Kind::Stream(_))
+        matches!(self.kind, OpenKind::Stream(_))
     }
 
     /// `None` for what may be written from several sides: terminals and other devices.
-    fn place(&self) -> Option<Place<'_>> {
+    fn place(&self) -> Option<OutputIdentity<'_>> {
         match &self.kind {
-            Kind::Regular(Regular { file, .. }) | Kind::Pipe(Sink::Open(file)) => id(file),
-            Kind::Pipe(Sink::Waiting(pipe)) => id(pipe),
-            Kind::Stream(file) => {
+            OpenKind::Regular(Regular { file, .. }) | OpenKind::WaitingFifo(FileSink::Open(file)) => id(file),
+            OpenKind::WaitingFifo(FileSink::Waiting(pipe)) => id(pipe),
+            OpenKind::Stream(file) => {
                 let kind = file.metadata().ok()?.file_type();
                 if kind.is_file() || kind.is_fifo() { id(file) } else { None }
             }
-            Kind::Device(_) => None,
-            Kind::Metrics(metrics) => metrics.found().map(Place::File),
-            Kind::Series(series) => Some(Place::Series(FileId::of(series).ok()?, series.template())),
+            OpenKind::Device(_) => None,
+            OpenKind::Metrics(metrics) => metrics.found().map(OutputIdentity::File),
+            OpenKind::PerSessionFiles(series) => {
+                Some(OutputIdentity::PerSessionFiles(FileId::of(series).ok()?, series.template()))
+            }
         }
     }
 
@@ -229,7 +231,7 @@ impl Opened {
     /// program in the process that opened them.
     fn lock(&self) -> Result<(), Problem> {
         match &self.kind {
-            Kind::Regular(Regular { file, .. }) => {
+            OpenKind::Regular(Regular { file, .. }) => {
                 claim::lock(file).map_err(|_| Problem::InUse { name: self.name.clone().into_bytes() })
             }
             _ => Ok(()),
@@ -237,30 +239,30 @@ impl Opened {
     }
 
     /// Makes it ready to be written: from here on, old contents may be lost.
-    fn begin(self, renewal: &Renewal, zone: &Arc<Zone>) -> Result<Output, Problem> {
-        let Opened { kind, view, name } = self;
-        let labelled = renewal.sharing == Sharing::Labelled;
-        let sheet = |sink: Sink, name| {
+    fn begin(self, renewal: &ReopenPolicy, zone: &Arc<Zone>) -> Result<Output, Problem> {
+        let OpenOutput { kind, view, name } = self;
+        let labelled = renewal.sharing == OutputMode::Labelled;
+        let sheet = |sink: FileSink, name| {
             let purpose = Purpose::new(labelled, sink.is_terminal(), &renewal.setting(zone));
             let follows = view.format == Format::View && purpose.terminal;
-            let sheet = Sheet::new(sink, name, encoder(view, purpose)).taken(renewal.taken);
+            let sheet = LogFile::new(sink, name, encoder(view, purpose)).taken(renewal.taken);
             if follows { sheet.follow_width() } else { sheet }
         };
         let one = |sheet, home| Ok(Output::OneFile(Box::new(OneFile::new(sheet, view, home))));
         match kind {
-            Kind::Series(series) => Ok(Output::Series(series)),
+            OpenKind::PerSessionFiles(series) => Ok(Output::PerSessionFiles(series)),
             // Written now, so that a file that cannot be is an error of the start.
-            Kind::Metrics(mut metrics) => match metrics.replace() {
+            OpenKind::Metrics(mut metrics) => match metrics.replace() {
                 Ok(()) => Ok(Output::Metrics(metrics)),
                 Err(error) => Err(problem(name, &error)),
             },
-            Kind::Stream(file) | Kind::Device(file) => one(sheet(Sink::Open(file), name), None),
-            Kind::Pipe(sink) => one(sheet(sink, name), None),
-            Kind::Regular(mut regular) => {
+            OpenKind::Stream(file) | OpenKind::Device(file) => one(sheet(FileSink::Open(file), name), None),
+            OpenKind::WaitingFifo(sink) => one(sheet(sink, name), None),
+            OpenKind::Regular(mut regular) => {
                 regular.begin(view, renewal.beginning).map_err(|error| problem(name.clone(), &error))?;
                 let Regular { file, home, parts, .. } = regular;
                 let rotation = parts.map(|parts| Rotation::of(renewal.rotation, parts, &file));
-                let mut sheet = sheet(Sink::Open(file), name);
+                let mut sheet = sheet(FileSink::Open(file), name);
                 sheet.rotation = rotation;
                 one(sheet, home)
             }
@@ -283,7 +285,7 @@ impl Regular {
             Beginning::Append => self.file.write_all(b"\n"),
             Beginning::Empty => match &mut self.parts {
                 Some(parts) => {
-                    self.file = parts.turn(&self.file)?.file;
+                    self.file = parts.rotate(&self.file)?.file;
                     Ok(())
                 }
                 None => self.file.set_len(0),
@@ -304,8 +306,8 @@ impl Regular {
     }
 }
 
-fn id<'a>(file: impl AsFd) -> Option<Place<'a>> {
-    FileId::of(file).ok().map(Place::File)
+fn id<'a>(file: impl AsFd) -> Option<OutputIdentity<'a>> {
+    FileId::of(file).ok().map(OutputIdentity::File)
 }
 
 fn problem(name: String, error: &io::Error) -> Problem {
@@ -328,7 +330,7 @@ fn writable(fd: OwnedFd) -> io::Result<File> {
 
 /// Opens what has this name, or makes a regular file. Appending, so that a rotation which copies and truncates
 /// leaves no hole; without blocking, so that neither a FIFO nor a serial line can hold the start up.
-fn open_file(path: PathBuf, format: Format, renewal: &Renewal) -> io::Result<Kind> {
+fn open_file(path: PathBuf, format: Format, renewal: &ReopenPolicy) -> io::Result<OpenKind> {
     let in_parts = renewal.rotation.is_wanted();
     // A link has no parts: they would be beside it, and the file elsewhere.
     let links = if in_parts { OFlag::O_NOFOLLOW } else { OFlag::empty() };
@@ -341,16 +343,16 @@ fn open_file(path: PathBuf, format: Format, renewal: &Renewal) -> io::Result<Kin
     };
     let found = file.metadata()?;
     if found.file_type().is_fifo() {
-        return Ok(Kind::Pipe(Sink::Open(file)));
+        return Ok(OpenKind::WaitingFifo(FileSink::Open(file)));
     }
     if !found.is_file() {
-        return Ok(Kind::Device(file));
+        return Ok(OpenKind::Device(file));
     }
     settle_name(&path, renewal.taken)?;
-    let parts = in_parts.then(|| Parts::of(&path, renewal.rotation.keep)).transpose()?;
+    let parts = in_parts.then(|| RotatedFiles::of(&path, renewal.rotation.keep)).transpose()?;
     let reopened = renewal.hangup == Hangup::Reopens;
-    let home = reopened.then(|| Home::of(&path, mode(format), renewal.taken)).transpose()?;
-    Ok(Kind::Regular(Regular { file, length: found.len(), path, home, parts }))
+    let home = reopened.then(|| ReopenPath::of(&path, mode(format), renewal.taken)).transpose()?;
+    Ok(OpenKind::Regular(Regular { file, length: found.len(), path, home, parts }))
 }
 
 /// Waits until the name of a file is on the disk, if that is wanted. The name may be a link.
@@ -362,9 +364,9 @@ fn settle_name(path: &Path, taken: Taken) -> io::Result<()> {
     Directory::hold(real.parent().unwrap_or(Path::new("/")), taken)?.settle()
 }
 
-fn waiting(path: &Path) -> io::Result<Kind> {
-    match Pipe::find(path)? {
-        Some(pipe) => Ok(Kind::Pipe(Sink::Waiting(pipe))),
+fn waiting(path: &Path) -> io::Result<OpenKind> {
+    match WaitingFifo::find(path)? {
+        Some(pipe) => Ok(OpenKind::WaitingFifo(FileSink::Waiting(pipe))),
         None => Err(Errno::ENXIO.into()),
     }
 }

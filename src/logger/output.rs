@@ -4,15 +4,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::batch::{Batch, Item};
+use super::batch::{Batch, BatchItem};
 use super::claim::FileId;
-use super::home::Home;
+use super::home::ReopenPath;
 use super::metrics::Metrics;
 use super::rotation::Rotation;
-use super::series::Series;
-use super::sheet::{Sheet, Trouble};
-use super::writer::{Health, News};
-use crate::format::Need;
+use super::series::PerSessionFiles;
+use super::sheet::{LogFile, OutputError};
+use super::writer::{Health, OutputEvent};
+use crate::format::CaptureLevel;
 use crate::messages::View;
 use crate::policy::Extra;
 
@@ -21,25 +21,25 @@ pub(super) enum Output {
     /// One file for all sessions.
     OneFile(Box<OneFile>),
     /// Files of its own for each session.
-    Series(Series),
+    PerSessionFiles(PerSessionFiles),
     /// Figures.
     Metrics(Box<Metrics>),
 }
 
 pub(super) struct OneFile {
-    sheet: Sheet,
+    sheet: LogFile,
     view: View,
     /// Of a file that may be rotated; stdout, a pipe or a device has none.
-    home: Option<Home>,
+    home: Option<ReopenPath>,
 }
 
 impl Output {
     /// Traffic data that the output needs.
-    pub(super) fn need(&self) -> Need {
+    pub(super) fn need(&self) -> CaptureLevel {
         match self {
             Output::OneFile(one) => one.view.format.need(),
-            Output::Series(series) => series.need(),
-            Output::Metrics(_) => Need::Lengths,
+            Output::PerSessionFiles(series) => series.need(),
+            Output::Metrics(_) => CaptureLevel::Lengths,
         }
     }
 
@@ -47,9 +47,9 @@ impl Output {
     pub(super) fn directories(&self) -> Vec<BorrowedFd<'_>> {
         match self {
             Output::OneFile(file) => {
-                file.home.iter().flat_map(Home::directories).chain(self.directory_of_parts()).collect()
+                file.home.iter().flat_map(ReopenPath::directories).chain(self.directory_of_parts()).collect()
             }
-            Output::Series(series) => vec![series.as_fd()],
+            Output::PerSessionFiles(series) => vec![series.as_fd()],
             Output::Metrics(metrics) => vec![metrics.directory()],
         }
     }
@@ -58,7 +58,7 @@ impl Output {
     pub(super) fn directory_of_parts(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Output::Metrics(metrics) => Some(metrics.directory()),
-            Output::OneFile(_) | Output::Series(_) => self.rotation().map(Rotation::directory),
+            Output::OneFile(_) | Output::PerSessionFiles(_) => self.rotation().map(Rotation::directory),
         }
     }
 
@@ -66,7 +66,7 @@ impl Output {
     pub(super) fn extras(&self) -> impl Iterator<Item = Extra> {
         let (rotated, own, width) = match self {
             Output::OneFile(file) => (file.home.is_some(), false, file.sheet.follows_width()),
-            Output::Series(_) => (false, true, false),
+            Output::PerSessionFiles(_) => (false, true, false),
             Output::Metrics(_) => (false, false, false),
         };
         let extras = [
@@ -83,7 +83,7 @@ impl Output {
     fn rotation(&self) -> Option<&Rotation> {
         match self {
             Output::OneFile(file) => file.sheet.rotation.as_ref(),
-            Output::Series(_) | Output::Metrics(_) => None,
+            Output::PerSessionFiles(_) | Output::Metrics(_) => None,
         }
     }
 
@@ -91,16 +91,16 @@ impl Output {
     pub(super) fn id(&self) -> Option<FileId> {
         match self {
             Output::OneFile(file) => FileId::of(file.sheet.file()?).ok(),
-            Output::Series(_) | Output::Metrics(_) => None,
+            Output::PerSessionFiles(_) | Output::Metrics(_) => None,
         }
     }
 
     /// Other outputs are no parts of this one.
-    pub(super) fn spare(&mut self, others: &[FileId]) {
+    pub(super) fn exclude(&mut self, others: &[FileId]) {
         if let Output::OneFile(file) = self
             && let Some(rotation) = &mut file.sheet.rotation
         {
-            rotation.spare(others);
+            rotation.exclude(others);
         }
     }
 
@@ -108,7 +108,7 @@ impl Output {
     pub(super) fn due(&self) -> Option<Instant> {
         match self {
             Output::OneFile(file) => file.sheet.due(),
-            Output::Series(_) => None,
+            Output::PerSessionFiles(_) => None,
             Output::Metrics(metrics) => Some(metrics.due()),
         }
     }
@@ -117,19 +117,19 @@ impl Output {
     pub(super) fn waiting(&self) -> Option<(&str, BorrowedFd<'_>)> {
         match self {
             Output::OneFile(file) => file.sheet.waiting(),
-            Output::Series(_) | Output::Metrics(_) => None,
+            Output::PerSessionFiles(_) | Output::Metrics(_) => None,
         }
     }
 
     /// Does what is due.
-    pub(super) fn do_due(&mut self, news: impl FnMut(News)) -> Result<(), Trouble> {
+    pub(super) fn do_due(&mut self, news: impl FnMut(OutputEvent)) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => {
                 let result = file.sheet.do_due();
                 file.sheet.hitches().for_each(news);
                 result
             }
-            Output::Series(_) => Ok(()),
+            Output::PerSessionFiles(_) => Ok(()),
             Output::Metrics(metrics) => {
                 metrics.publish_if_due(news);
                 Ok(())
@@ -145,18 +145,18 @@ impl Output {
     }
 
     /// Before the first batch.
-    pub(super) fn begin(&mut self) -> Result<(), Trouble> {
+    pub(super) fn begin(&mut self) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => file.sheet.begin_file(),
-            Output::Series(_) | Output::Metrics(_) => Ok(()),
+            Output::PerSessionFiles(_) | Output::Metrics(_) => Ok(()),
         }
     }
 
     /// After the last batch.
-    pub(super) fn finish(&mut self, news: impl FnMut(News)) -> Result<(), Trouble> {
+    pub(super) fn finish(&mut self, news: impl FnMut(OutputEvent)) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => file.sheet.end_file(),
-            Output::Series(series) => series.finish(),
+            Output::PerSessionFiles(series) => series.finish(),
             Output::Metrics(metrics) => {
                 metrics.publish(news);
                 Ok(())
@@ -170,12 +170,12 @@ impl Output {
         &mut self,
         batch: &Batch,
         text: &mut Vec<u8>,
-        news: impl FnMut(News),
-    ) -> Result<(), Trouble> {
+        news: impl FnMut(OutputEvent),
+    ) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => file.write(batch, text, news),
             // Every session has files of its own, and the next one new ones.
-            Output::Series(series) => series.write(batch, text),
+            Output::PerSessionFiles(series) => series.write(batch, text),
             Output::Metrics(metrics) => {
                 metrics.count(batch);
                 metrics.publish_if_due(news);
@@ -186,7 +186,7 @@ impl Output {
 }
 
 impl OneFile {
-    pub(super) fn new(sheet: Sheet, view: View, home: Option<Home>) -> OneFile {
+    pub(super) fn new(sheet: LogFile, view: View, home: Option<ReopenPath>) -> OneFile {
         OneFile { sheet, view, home }
     }
 
@@ -194,23 +194,23 @@ impl OneFile {
         &mut self,
         batch: &Batch,
         text: &mut Vec<u8>,
-        mut news: impl FnMut(News),
-    ) -> Result<(), Trouble> {
+        mut news: impl FnMut(OutputEvent),
+    ) -> Result<(), OutputError> {
         let mut result = self.sheet.do_due();
         self.sheet.measure();
         for item in &batch.items {
             match (item, &self.home) {
-                (Item::Event { event, payload }, _) => {
+                (BatchItem::Event { event, payload }, _) => {
                     result = result.and(self.sheet.add(event, batch.payload(*payload), text));
                 }
-                (Item::Reopen, Some(home)) => {
+                (BatchItem::Reopen, Some(home)) => {
                     // Earlier data belongs to the old file.
                     result = result.and(self.sheet.write(text)).and(self.sheet.settle());
-                    if let Err(trouble) = self.sheet.reopen(home) {
-                        news(News::Kept(trouble));
+                    if let Err(output_error) = self.sheet.reopen(home) {
+                        news(OutputEvent::KeptOldFile(output_error));
                     }
                 }
-                (Item::Reopen, None) | (Item::Open { .. }, _) => {}
+                (BatchItem::Reopen, None) | (BatchItem::Open { .. }, _) => {}
             }
         }
         let result = result.and(self.sheet.write(text)).and(self.sheet.settle());

@@ -31,32 +31,32 @@ const LAST: u64 = 9_999_999_999;
 /// Maximum number of names tried for one rotation, which bounds the work if other files have taken them.
 const TRIED: u64 = 10_000;
 
-struct Part {
+struct RotatedFile {
     number: u64,
     id: FileId,
 }
 
-pub(super) struct Parts {
+pub(super) struct RotatedFiles {
     directory: Directory,
     name: CString,
     /// Maximum number of rotated files; `None` is unlimited.
     keep: Option<u32>,
     /// Those that count, the oldest first.
-    finished: VecDeque<Part>,
+    finished: VecDeque<RotatedFile>,
     next: u64,
 }
 
-/// Result of [`Parts::turn`].
-pub(super) struct Turned {
+/// Result of [`RotatedFiles::rotate`].
+pub(super) struct Rotated {
     /// The new file.
     pub(super) file: File,
     /// A part too many that could not be removed, and why.
     pub(super) stays: Option<(String, io::Error)>,
 }
 
-impl Parts {
+impl RotatedFiles {
     /// Of the file with this path. Parts of earlier runs count.
-    pub(super) fn of(path: &Path, keep: Option<u32>) -> io::Result<Parts> {
+    pub(super) fn of(path: &Path, keep: Option<u32>) -> io::Result<RotatedFiles> {
         let (directory, name) = home::split(path)?;
         if name.len() + ".".len() + LAST.to_string().len() > LONGEST {
             return Err(Errno::ENAMETOOLONG.into());
@@ -71,8 +71,8 @@ impl Parts {
         }
         found.sort_unstable_by_key(|(number, _)| *number);
         let next = found.last().map_or(1, |(number, _)| number + 1);
-        let ours = found.into_iter().filter_map(|(number, id)| Some(Part { number, id: id? }));
-        Ok(Parts {
+        let ours = found.into_iter().filter_map(|(number, id)| Some(RotatedFile { number, id: id? }));
+        Ok(RotatedFiles {
             directory: place,
             name: CString::new(name.as_bytes())?,
             keep,
@@ -90,13 +90,13 @@ impl Parts {
         self.directory.settle()
     }
 
-    pub(super) fn spare(&mut self, others: &[FileId]) {
+    pub(super) fn exclude(&mut self, others: &[FileId]) {
         self.finished.retain(|part| !others.contains(&part.id));
     }
 
     /// Makes a part of the file that is being written, and a new file with its name. If that fails, the file
     /// has its name still.
-    pub(super) fn turn(&mut self, file: &File) -> io::Result<Turned> {
+    pub(super) fn rotate(&mut self, file: &File) -> io::Result<Rotated> {
         let found = fstat(file)?;
         let id = FileId::from(found);
         // Another program may have rotated: then the file has a name already.
@@ -108,8 +108,8 @@ impl Parts {
             Ok(new) => {
                 let file = File::from(new);
                 claim::lock_next(&file)?;
-                self.finished.extend(number.map(|number| Part { number, id }));
-                Ok(Turned { file, stays: self.remove_oldest().err() })
+                self.finished.extend(number.map(|number| RotatedFile { number, id }));
+                Ok(Rotated { file, stays: self.remove_oldest().err() })
             }
             Err(errno) => {
                 if let Some(number) = number {
@@ -141,7 +141,7 @@ impl Parts {
     fn remove_oldest(&mut self) -> Result<(), (String, io::Error)> {
         let most = self.keep.map_or(usize::MAX, |keep| keep as usize);
         while self.finished.len() > most {
-            let Some(Part { number, id }) = self.finished.pop_front() else { break };
+            let Some(RotatedFile { number, id }) = self.finished.pop_front() else { break };
             let name = self.part(number);
             if self.is(&name, id) {
                 unlinkat(&self.directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir)
@@ -197,18 +197,18 @@ mod tests {
     }
 
     /// A file in a directory of its own, and its parts.
-    fn with_parts(keep: Option<u32>, before: &[&str], test: impl FnOnce(&Path, Parts)) {
+    fn with_parts(keep: Option<u32>, before: &[&str], test: impl FnOnce(&Path, RotatedFiles)) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("log");
         for name in before {
             fs::write(directory.path().join(name), *name).expect("a file");
         }
         fs::write(&path, "first").expect("a file");
-        test(&path, Parts::of(&path, keep).expect("parts"));
+        test(&path, RotatedFiles::of(&path, keep).expect("parts"));
     }
 
-    fn turn(path: &Path, parts: &mut Parts) -> Turned {
-        parts.turn(&File::options().append(true).open(path).expect("the file")).expect("a new file")
+    fn rotate(path: &Path, parts: &mut RotatedFiles) -> Rotated {
+        parts.rotate(&File::options().append(true).open(path).expect("the file")).expect("a new file")
     }
 
     fn names(path: &Path) -> Vec<String> {
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn the_oldest_parts_are_removed_those_of_earlier_runs_first() {
         with_parts(Some(2), &["log.3", "log.7", "log.7x"], |path, mut parts| {
-            turn(path, &mut parts);
+            rotate(path, &mut parts);
             assert_eq!(names(path), ["log", "log.7", "log.7x", "log.8"]);
-            turn(path, &mut parts);
+            rotate(path, &mut parts);
             assert_eq!(names(path), ["log", "log.7x", "log.8", "log.9"]);
         });
     }
@@ -235,11 +235,11 @@ mod tests {
         with_parts(Some(1), &[], |path, mut parts| {
             fs::create_dir(path.with_extension("1")).expect("mkdir");
             std::os::unix::fs::symlink("nowhere", path.with_extension("2")).expect("a link");
-            turn(path, &mut parts);
+            rotate(path, &mut parts);
             assert_eq!(fs::read(path.with_extension("3")).expect("the part"), b"first");
             fs::rename(path.with_extension("3"), path.with_extension("taken")).expect("rename");
             fs::write(path.with_extension("3"), "not a part").expect("a file");
-            turn(path, &mut parts);
+            rotate(path, &mut parts);
             assert_eq!(names(path), ["log", "log.1", "log.2", "log.3", "log.4", "log.taken"]);
         });
     }
@@ -249,7 +249,7 @@ mod tests {
         with_parts(None, &[], |path, mut parts| {
             let file = File::options().append(true).open(path).expect("the file");
             fs::rename(path, path.with_extension("elsewhere")).expect("rename");
-            parts.turn(&file).expect("a new file");
+            parts.rotate(&file).expect("a new file");
             assert_eq!(names(path), ["log", "log.elsewhere"]);
         });
     }
@@ -260,7 +260,7 @@ mod tests {
             let file = File::options().append(true).open(path).expect("the file");
             fs::rename(path, path.with_extension("elsewhere")).expect("rename");
             std::os::unix::fs::symlink("nowhere", path).expect("a link");
-            assert!(parts.turn(&file).is_err());
+            assert!(parts.rotate(&file).is_err());
             assert_eq!(names(path), ["log", "log.elsewhere"]);
         });
     }
@@ -269,8 +269,8 @@ mod tests {
     fn other_outputs_are_no_parts() {
         with_parts(Some(1), &["log.1", "log.2"], |path, mut parts| {
             let other = File::open(path.with_extension("1")).expect("another output");
-            parts.spare(&[FileId::of(&other).expect("fstat")]);
-            turn(path, &mut parts);
+            parts.exclude(&[FileId::of(&other).expect("fstat")]);
+            rotate(path, &mut parts);
             assert_eq!(names(path), ["log", "log.1", "log.3"]);
         });
     }

@@ -16,7 +16,7 @@ use crate::policy::WAITING_PIPE;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Opened for writing as soon as it has a reader: a blocking open would keep the process from everything else.
-pub(super) struct Pipe {
+pub(super) struct WaitingFifo {
     /// Refers to the FIFO itself, whatever becomes of its name.
     place: OwnedFd,
     /// The name under which `place` can be opened.
@@ -24,19 +24,19 @@ pub(super) struct Pipe {
     next: Instant,
 }
 
-impl Pipe {
+impl WaitingFifo {
     /// The FIFO at this path; `None` if something else is there.
-    pub(super) fn find(path: &Path) -> nix::Result<Option<Pipe>> {
+    pub(super) fn find(path: &Path) -> nix::Result<Option<WaitingFifo>> {
         let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         let kind = SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT;
         if kind != SFlag::S_IFIFO {
             return Ok(None);
         }
         let path = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
-        Ok(Some(Pipe { place, path, next: Instant::now() }))
+        Ok(Some(WaitingFifo { place, path, next: Instant::now() }))
     }
 
-    /// When [`Pipe::try_open`] is worth a call.
+    /// When [`WaitingFifo::try_open`] is worth a call.
     pub(super) fn due(&self) -> Instant {
         self.next
     }
@@ -54,7 +54,7 @@ impl Pipe {
     }
 }
 
-impl AsFd for Pipe {
+impl AsFd for WaitingFifo {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.place.as_fd()
     }
@@ -75,7 +75,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let [path, moved] = ["pipe", "moved"].map(|name| directory.path().join(name));
         mkfifo(&path, Mode::S_IRWXU).expect("mkfifo");
-        let mut pipe = Pipe::find(&path).expect("open").expect("a FIFO");
+        let mut pipe = WaitingFifo::find(&path).expect("open").expect("a FIFO");
         assert!(pipe.try_open().expect("no error").is_none());
         std::fs::rename(&path, &moved).expect("rename");
         let mut reader =
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn what_is_no_fifo_is_not_taken_for_one() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        assert!(Pipe::find(directory.path()).expect("open").is_none());
-        assert!(Pipe::find(&directory.path().join("missing")).is_err());
+        assert!(WaitingFifo::find(directory.path()).expect("open").is_none());
+        assert!(WaitingFifo::find(&directory.path().join("missing")).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::fstat;
 
-use super::parts::{Parts, Turned};
+use super::parts::{Rotated, RotatedFiles};
 use crate::messages;
 
 /// Minimum interval of attempts after an error.
@@ -25,7 +25,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(rotation: messages::Rotation, now: Instant) -> Schedule {
+    fn new(rotation: messages::RotationPlan, now: Instant) -> Schedule {
         let every = rotation.every.map(|every| (every, now + every));
         Schedule { size: rotation.size, every, owed: false, retry: None }
     }
@@ -76,7 +76,7 @@ fn missed(late: Duration, every: Duration) -> Duration {
 /// A file that is finished from time to time.
 pub(super) struct Rotation {
     schedule: Schedule,
-    parts: Parts,
+    parts: RotatedFiles,
     written: u64,
     /// Length of what every file begins with, which is nothing that was recorded.
     head: u64,
@@ -85,16 +85,16 @@ pub(super) struct Rotation {
 }
 
 /// Events to report to the operator.
-pub(super) enum Hitch {
+pub(super) enum RotationEvent {
     /// The file cannot be finished, and goes on.
-    Kept(io::Error),
+    KeptOldFile(io::Error),
     /// This part cannot be removed, and stays.
     Stays(String, io::Error),
 }
 
 impl Rotation {
     /// `file` may have contents already.
-    pub(super) fn of(rotation: messages::Rotation, parts: Parts, file: &File) -> Rotation {
+    pub(super) fn of(rotation: messages::RotationPlan, parts: RotatedFiles, file: &File) -> Rotation {
         let written = length(file).unwrap_or(0);
         Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written, head: 0, told: false }
     }
@@ -105,8 +105,8 @@ impl Rotation {
     }
 
     /// Other outputs are no parts, whatever they are called.
-    pub(super) fn spare(&mut self, others: &[super::claim::FileId]) {
-        self.parts.spare(others);
+    pub(super) fn exclude(&mut self, others: &[super::claim::FileId]) {
+        self.parts.exclude(others);
     }
 
     /// `head` bytes are written at the beginning of each file.
@@ -154,23 +154,23 @@ impl Rotation {
 
     /// Rotates the file; returns the new one, if there is one, and an event to report. An error is one of the
     /// file: written data was lost.
-    pub(super) fn turn(&mut self, file: &File) -> io::Result<(Option<File>, Option<Hitch>)> {
+    pub(super) fn rotate(&mut self, file: &File) -> io::Result<(Option<File>, Option<RotationEvent>)> {
         // A part gets its name when it is complete, and that is when it is on the disk.
         match file.sync_data() {
             Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
             _ => {}
         }
-        match self.parts.turn(file) {
-            Ok(Turned { file, stays }) => {
+        match self.parts.rotate(file) {
+            Ok(Rotated { file, stays }) => {
                 self.parts.settle()?;
                 self.schedule.done();
                 (self.written, self.told) = (0, false);
-                Ok((Some(file), stays.map(|(name, error)| Hitch::Stays(name, error))))
+                Ok((Some(file), stays.map(|(name, error)| RotationEvent::Stays(name, error))))
             }
             Err(error) => {
                 self.schedule.failed(Instant::now());
                 let news = !std::mem::replace(&mut self.told, true);
-                Ok((None, news.then_some(Hitch::Kept(error))))
+                Ok((None, news.then_some(RotationEvent::KeptOldFile(error))))
             }
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn schedule(size: Option<u64>, every: Option<Duration>, now: Instant) -> Schedule {
-        Schedule::new(messages::Rotation { size, every, keep: None }, now)
+        Schedule::new(messages::RotationPlan { size, every, keep: None }, now)
     }
 
     #[test]

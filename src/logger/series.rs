@@ -13,12 +13,12 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
 
-use super::batch::{Batch, Item};
+use super::batch::{Batch, BatchItem};
 use super::claim;
 use super::directory::Directory;
-use super::sheet::{Sheet, Sink, Trouble};
-use super::template::{Facts, Template, last_resort};
-use crate::format::{Format, Need};
+use super::sheet::{FileSink, LogFile, OutputError};
+use super::template::{Template, TemplateValues, last_resort};
+use crate::format::{CaptureLevel, Format};
 use crate::messages::{Side, Taken, View};
 use crate::policy::NEW_FILE;
 use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, Setting, encoder};
@@ -27,7 +27,7 @@ use crate::record::{Event, Kind, Meeting, Purpose, SessionInfo, Setting, encoder
 /// client that reconnects repeatedly does not slow the logger down.
 const NUMBERED: u32 = 99;
 
-pub(super) struct Series {
+pub(super) struct PerSessionFiles {
     template: Template,
     directory: Directory,
     view: View,
@@ -35,13 +35,13 @@ pub(super) struct Series {
     taken: Taken,
     setting: Setting,
     /// Open files of each session: one, or one for each direction.
-    open: HashMap<u64, Vec<Sheet>>,
+    open: HashMap<u64, Vec<LogFile>>,
     /// Session and place of the events in a batch; here for its memory.
     order: Vec<(u64, usize)>,
 }
 
-impl Series {
-    pub(super) fn need(&self) -> Need {
+impl PerSessionFiles {
+    pub(super) fn need(&self) -> CaptureLevel {
         self.view.format.need()
     }
 
@@ -56,24 +56,24 @@ impl Series {
         mode: Mode,
         taken: Taken,
         setting: Setting,
-    ) -> nix::Result<Series> {
+    ) -> nix::Result<PerSessionFiles> {
         if template.is_too_long() {
             return Err(Errno::ENAMETOOLONG);
         }
         let directory = Directory::hold(Path::new(OsStr::from_bytes(template.directory())), taken)?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let (open, order) = (HashMap::new(), Vec::new());
-        Ok(Series { template, directory, view, mode, taken, setting, open, order })
+        Ok(PerSessionFiles { template, directory, view, mode, taken, setting, open, order })
     }
 
     /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
     /// will do, however many sessions take turns. Of what fails, the first is returned.
-    pub(super) fn write(&mut self, batch: &Batch, text: &mut Vec<u8>) -> Result<(), Trouble> {
+    pub(super) fn write(&mut self, batch: &Batch, text: &mut Vec<u8>) -> Result<(), OutputError> {
         let mut order = std::mem::take(&mut self.order);
         order.extend(batch.items.iter().enumerate().filter_map(|(place, item)| match item {
-            Item::Event { event, .. } => Some((event.session, place)),
-            Item::Open { session, .. } => Some((*session, place)),
-            Item::Reopen => None,
+            BatchItem::Event { event, .. } => Some((event.session, place)),
+            BatchItem::Open { session, .. } => Some((*session, place)),
+            BatchItem::Reopen => None,
         }));
         order.sort_unstable();
         let mut result = Ok(());
@@ -90,17 +90,17 @@ impl Series {
         batch: &Batch,
         places: &[(u64, usize)],
         text: &mut Vec<u8>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), OutputError> {
         let Some(&(session, first)) = places.first() else { return Ok(()) };
         let mut result = match &batch.items[first] {
-            Item::Open { info, .. } => self.begin(session, info),
-            Item::Event { .. } | Item::Reopen => Ok(()),
+            BatchItem::Open { info, .. } => self.begin(session, info),
+            BatchItem::Event { .. } | BatchItem::Reopen => Ok(()),
         };
         let happened: Vec<(&Event, &[u8])> = places
             .iter()
             .filter_map(|&(_, place)| match &batch.items[place] {
-                Item::Event { event, payload } => Some((event, batch.payload(*payload))),
-                Item::Open { .. } | Item::Reopen => None,
+                BatchItem::Event { event, payload } => Some((event, batch.payload(*payload))),
+                BatchItem::Open { .. } | BatchItem::Reopen => None,
             })
             .collect();
         let end = happened.iter().position(|(event, _)| matches!(event.kind, Kind::End(_)));
@@ -121,16 +121,16 @@ impl Series {
     }
 
     /// Sessions that have not ended end here.
-    pub(super) fn finish(&mut self) -> Result<(), Trouble> {
+    pub(super) fn finish(&mut self) -> Result<(), OutputError> {
         end_all(self.open.drain().flat_map(|(_, sheets)| sheets))
     }
 
     /// Makes the files of a session.
-    fn begin(&mut self, session: u64, info: &SessionInfo) -> Result<(), Trouble> {
+    fn begin(&mut self, session: u64, info: &SessionInfo) -> Result<(), OutputError> {
         if info.meeting == Meeting::Refused && !self.view.format.has_refused() {
             return Ok(());
         }
-        let facts = &Facts::of(info);
+        let facts = &TemplateValues::of(info);
         let mut result = Ok(());
         for view in self.views() {
             match self.create(facts, *view) {
@@ -138,16 +138,16 @@ impl Series {
                     result = result.and(sheet.begin_file());
                     self.open.entry(session).or_default().push(sheet);
                 }
-                Err(trouble) => result = result.and(Err(trouble)),
+                Err(output_error) => result = result.and(Err(output_error)),
             }
         }
         result.and_then(|()| self.settle_names(facts))
     }
 
-    fn settle_names(&self, facts: &Facts) -> Result<(), Trouble> {
+    fn settle_names(&self, facts: &TemplateValues) -> Result<(), OutputError> {
         self.directory.settle().map_err(|error| {
             let base = self.template.expand(facts, Side::Client);
-            Trouble { output: self.shown(&base), error }
+            OutputError { output: self.shown(&base), error }
         })
     }
 
@@ -164,7 +164,7 @@ impl Series {
     }
 
     /// Makes a file that was not there before. A name that is taken, be it by a link, gets a number.
-    fn create(&self, facts: &Facts, only: Option<Side>) -> Result<Sheet, Trouble> {
+    fn create(&self, facts: &TemplateValues, only: Option<Side>) -> Result<LogFile, OutputError> {
         let base = self.template.expand(facts, only.unwrap_or(Side::Client));
         let suffixes = iter::once(String::new())
             .chain((1..=NUMBERED).map(|number| format!("-{number}")))
@@ -180,8 +180,12 @@ impl Series {
                         // One session in the file: its lines need no label.
                         let view = View { only, ..self.view };
                         let purpose = Purpose::new(false, false, &self.setting);
-                        return Ok(Sheet::new(Sink::Open(file), self.shown(&name), encoder(view, purpose))
-                            .taken(self.taken));
+                        return Ok(LogFile::new(
+                            FileSink::Open(file),
+                            self.shown(&name),
+                            encoder(view, purpose),
+                        )
+                        .taken(self.taken));
                     }
                 }
                 Err(Errno::EEXIST) => {}
@@ -191,7 +195,7 @@ impl Series {
                 }
             }
         }
-        Err(Trouble { output: self.shown(&base), error: reason.into() })
+        Err(OutputError { output: self.shown(&base), error: reason.into() })
     }
 
     /// A file's name for the operator.
@@ -204,7 +208,7 @@ impl Series {
 }
 
 /// Ends files, of which there may be several.
-fn end_all(sheets: impl Iterator<Item = Sheet>) -> Result<(), Trouble> {
+fn end_all(sheets: impl Iterator<Item = LogFile>) -> Result<(), OutputError> {
     let mut result = Ok(());
     for mut sheet in sheets {
         result = result.and(sheet.end_file()).and(sheet.settle());
@@ -212,7 +216,7 @@ fn end_all(sheets: impl Iterator<Item = Sheet>) -> Result<(), Trouble> {
     result
 }
 
-impl AsFd for Series {
+impl AsFd for PerSessionFiles {
     /// The directory.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use privsep::channel::Channel;
 
-use crate::messages::{Cause, End, Name, Record, Side, TcpInfo, ToWorker, rights};
+use crate::messages::{CloseReason, Name, ProcessEnd, Record, Side, TcpInfo, ToWorker, rights};
 use crate::reason::reason;
 use crate::record::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::signals;
 
 /// Time for the parent to report why a worker vanished.
-const OBITUARY: Duration = Duration::from_secs(2);
+const REASON_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A record that waits for the names.
-pub(super) struct Held {
+pub(super) struct HeldRecord {
     pub(super) event: Event,
     /// The payload, where the event is data.
     pub(super) bytes: Vec<u8>,
@@ -28,13 +28,13 @@ pub(super) struct Held {
 struct Pending {
     until: Instant,
     missing: [bool; 2],
-    held: Vec<Held>,
+    held: Vec<HeldRecord>,
     size: usize,
 }
 
 /// State of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Worker {
+enum WorkerState {
     Running,
     /// It has said its last word.
     Closed,
@@ -47,7 +47,7 @@ enum Worker {
 }
 
 /// One session.
-pub(super) struct Session {
+pub(super) struct LoggedSession {
     pub(super) number: u64,
     /// `None` for a session that had no worker.
     pub(super) channel: Option<Channel<ToWorker, Record>>,
@@ -65,19 +65,19 @@ pub(super) struct Session {
     pub(super) steps: u64,
     /// When something last came.
     heard: Instant,
-    worker: Worker,
-    died: Option<End>,
+    worker: WorkerState,
+    died: Option<ProcessEnd>,
     /// Of the connections, from the worker's last word.
     tcp: [TcpInfo; 2],
 }
 
-impl Session {
+impl LoggedSession {
     pub(super) fn new(
         info: SessionInfo,
         channel: Option<Channel<ToWorker, Record>>,
         limit: Option<u64>,
-    ) -> Session {
-        Session {
+    ) -> LoggedSession {
+        LoggedSession {
             number: info.number,
             channel,
             last: info.started,
@@ -88,7 +88,7 @@ impl Session {
             limit,
             steps: 0,
             heard: Instant::now(),
-            worker: Worker::Running,
+            worker: WorkerState::Running,
             died: None,
             tcp: Default::default(),
         }
@@ -191,9 +191,9 @@ impl Session {
         let Some(pending) = &mut self.pending else { return 0 };
         // Twice, because a vector grows by doubling.
         let text = if let Kind::Note(text) = &event.kind { text.len() } else { 0 };
-        let size = bytes.len() + text + 2 * size_of::<Held>();
+        let size = bytes.len() + text + 2 * size_of::<HeldRecord>();
         pending.size += size;
-        pending.held.push(Held { event, bytes });
+        pending.held.push(HeldRecord { event, bytes });
         size
     }
 
@@ -203,7 +203,7 @@ impl Session {
     }
 
     /// Stops waiting for names. Returns what the session begins with, what was held back, and the memory that it took.
-    pub(super) fn begin(&mut self) -> (Event, Vec<Held>, usize) {
+    pub(super) fn begin(&mut self) -> (Event, Vec<HeldRecord>, usize) {
         let (held, size) =
             self.pending.take().map(|pending| (pending.held, pending.size)).unwrap_or_default();
         let kind = Kind::Start(Arc::new(self.info.clone()));
@@ -230,7 +230,7 @@ impl Session {
 
     /// Checks whether the worker may send this record in its state.
     pub(super) fn allows(&mut self, record: &Record, payload: usize) -> bool {
-        let running = self.worker == Worker::Running;
+        let running = self.worker == WorkerState::Running;
         match *record {
             Record::Data { from, .. } => running && payload > 0 && self.may_grow(from),
             // Of nothing there is nothing to tell, which would fill a disk and be counted as no byte.
@@ -260,34 +260,34 @@ impl Session {
     /// The worker has said its last word.
     pub(super) fn closed(&mut self, tcp: [TcpInfo; 2]) {
         self.tcp = tcp;
-        self.worker = Worker::Closed;
+        self.worker = WorkerState::Closed;
     }
 
     /// The channel has ended. Returns a note if that is abnormal and its cause known.
     pub(super) fn hung_up(&mut self, now: Instant) -> Option<String> {
         match (self.worker, self.died) {
-            (Worker::Running, Some(end)) => {
-                self.worker = Worker::Gone;
-                Some(obituary(end))
+            (WorkerState::Running, Some(end)) => {
+                self.worker = WorkerState::Gone;
+                Some(abnormal_end_message(end))
             }
-            (Worker::Running, None) => {
-                self.worker = Worker::Vanished { until: now + OBITUARY };
+            (WorkerState::Running, None) => {
+                self.worker = WorkerState::Vanished { until: now + REASON_DEADLINE };
                 None
             }
             _ => {
-                self.worker = Worker::Gone;
+                self.worker = WorkerState::Gone;
                 None
             }
         }
     }
 
     /// The parent reports the end of the worker. Returns a note if it was awaited.
-    pub(super) fn died(&mut self, end: End) -> Option<String> {
+    pub(super) fn died(&mut self, end: ProcessEnd) -> Option<String> {
         self.died = Some(end);
         match self.worker {
-            Worker::Vanished { .. } => {
-                self.worker = Worker::Gone;
-                Some(obituary(end))
+            WorkerState::Vanished { .. } => {
+                self.worker = WorkerState::Gone;
+                Some(abnormal_end_message(end))
             }
             _ => None,
         }
@@ -295,11 +295,11 @@ impl Session {
 
     /// Stops waiting for the cause of a lost worker.
     pub(super) fn give_up(&mut self) {
-        self.worker = Worker::Gone;
+        self.worker = WorkerState::Gone;
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.worker == Worker::Gone
+        self.worker == WorkerState::Gone
     }
 
     /// Checks for a wait with a deadline.
@@ -311,7 +311,7 @@ impl Session {
     /// When something is to be given up: names, and the reason of a death.
     pub(super) fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
         let death = match self.worker {
-            Worker::Vanished { until } => Some(until),
+            WorkerState::Vanished { until } => Some(until),
             _ => None,
         };
         let names = self.pending.as_ref().filter(|pending| pending.missing != [false; 2]);
@@ -319,41 +319,41 @@ impl Session {
     }
 }
 
-fn obituary(end: End) -> String {
+fn abnormal_end_message(end: ProcessEnd) -> String {
     match end {
-        End::Signal(number) => {
+        ProcessEnd::Signal(number) => {
             format!("Session ended abnormally: signal {number} ({}).", signals::describe(number))
         }
-        End::Status(status) => format!("Session ended abnormally: exit status {status}."),
+        ProcessEnd::Status(status) => format!("Session ended abnormally: exit status {status}."),
     }
 }
 
 /// Note in the record about a cause; `None` for an orderly end.
-pub(super) fn epitaph(cause: Cause) -> Option<String> {
+pub(super) fn close_message(cause: CloseReason) -> Option<String> {
     let why = match cause {
-        Cause::Done => return None,
-        Cause::Reset(side) => format!("connection reset by the {}", side_name(side)),
-        Cause::Lost { side, errno } => lost(side_name(side), errno),
-        Cause::Limit => "byte limit reached".into(),
-        Cause::Idle => "idle for too long".into(),
-        Cause::NotReading(side) => format!("the {} does not read", side_name(side)),
-        Cause::Stopped => "stopped by the operator".into(),
-        Cause::Failed { errno } => reason(errno),
+        CloseReason::Done => return None,
+        CloseReason::Reset(side) => format!("connection reset by the {}", side_name(side)),
+        CloseReason::Lost { side, errno } => lost(side_name(side), errno),
+        CloseReason::Limit => "byte limit reached".into(),
+        CloseReason::Idle => "idle for too long".into(),
+        CloseReason::NotReading(side) => format!("the {} does not read", side_name(side)),
+        CloseReason::Stopped => "stopped by the operator".into(),
+        CloseReason::Failed { errno } => reason(errno),
     };
     Some(format!("Session ended: {why}."))
 }
 
 /// The same for programs, with errno.
-pub(super) fn state_of(cause: Cause) -> (State, i32) {
+pub(super) fn state_of(cause: CloseReason) -> (State, i32) {
     match cause {
-        Cause::Done => (State::Done, 0),
-        Cause::Reset(side) => (State::reset_by(side), 0),
-        Cause::Lost { side, errno: libc::EPIPE } => (State::reset_by(side), libc::EPIPE),
-        Cause::Lost { errno, .. } => (State::NoAnswer, errno),
-        Cause::Limit => (State::Limit, 0),
-        Cause::Idle | Cause::NotReading(_) => (State::Idle, 0),
-        Cause::Stopped => (State::Stopped, 0),
-        Cause::Failed { errno } => (State::Failed, errno),
+        CloseReason::Done => (State::Done, 0),
+        CloseReason::Reset(side) => (State::reset_by(side), 0),
+        CloseReason::Lost { side, errno: libc::EPIPE } => (State::reset_by(side), libc::EPIPE),
+        CloseReason::Lost { errno, .. } => (State::NoAnswer, errno),
+        CloseReason::Limit => (State::Limit, 0),
+        CloseReason::Idle | CloseReason::NotReading(_) => (State::Idle, 0),
+        CloseReason::Stopped => (State::Stopped, 0),
+        CloseReason::Failed { errno } => (State::Failed, errno),
     }
 }
 
@@ -382,7 +382,7 @@ pub(super) mod tests {
     const ENDED: Record = Record::Ended { from: Side::Client, total: 1, time: 0 };
     const NO_TCP: [TcpInfo; 2] = [TcpInfo { rtt: 0, rttvar: 0, retransmissions: 0, delivery_rate: 0 }; 2];
     const CLOSED: Record =
-        Record::Closed { cause: Cause::Done, totals: [None, Some(0)], tcp: NO_TCP, time: 0 };
+        Record::Closed { cause: CloseReason::Done, totals: [None, Some(0)], tcp: NO_TCP, time: 0 };
 
     pub(in crate::logger) fn info() -> SessionInfo {
         let address = Address::Unix(Vec::new());
@@ -402,13 +402,13 @@ pub(super) mod tests {
         Event { time: Time::default(), session: 1, kind: Kind::Note(String::new()) }
     }
 
-    fn session() -> Session {
+    fn session() -> LoggedSession {
         limited(None)
     }
 
-    fn limited(limit: Option<u64>) -> Session {
+    fn limited(limit: Option<u64>) -> LoggedSession {
         let (channel, _) = Channel::pair().expect("a pair");
-        Session::new(info(), Some(channel), limit)
+        LoggedSession::new(info(), Some(channel), limit)
     }
 
     #[test]
@@ -433,7 +433,7 @@ pub(super) mod tests {
         assert!(!session.allows(&ENDED, 0));
         assert!(!session.allows(&DATA, 1));
         assert!(!session.allows(
-            &Record::Closed { cause: Cause::Done, totals: [Some(1), None], tcp: NO_TCP, time: 0 },
+            &Record::Closed { cause: CloseReason::Done, totals: [Some(1), None], tcp: NO_TCP, time: 0 },
             0
         ));
     }
@@ -468,7 +468,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_death_is_told_whichever_comes_first_the_news_or_the_end_of_the_channel() {
-        let killed = End::Signal(9);
+        let killed = ProcessEnd::Signal(9);
         let mut session = session();
         assert_eq!(session.died(killed), None);
         let note = session.hung_up(Instant::now()).expect("a note");
@@ -515,7 +515,7 @@ pub(super) mod tests {
         assert_eq!(session.hold(note(), Vec::new()), 0, "no name is waited for");
         session.wait_for_names(Some(Instant::now()), None);
         let sizes = [0, 1, 64 * 1024].map(|length| session.hold(note(), vec![0; length]));
-        assert!(sizes[0] >= size_of::<Held>() && sizes[2] >= 64 * 1024, "{sizes:?}");
+        assert!(sizes[0] >= size_of::<HeldRecord>() && sizes[2] >= 64 * 1024, "{sizes:?}");
         assert_eq!(session.held(), sizes.iter().sum::<usize>());
         let (_, held, size) = session.begin();
         assert_eq!((held.len(), size), (3, sizes.iter().sum()));

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use super::directory::on_disk;
-use super::home::Home;
-use super::pipe::Pipe;
-use super::rotation::{Hitch, Rotation};
-use super::writer::News;
+use super::home::ReopenPath;
+use super::pipe::WaitingFifo;
+use super::rotation::{Rotation, RotationEvent};
+use super::writer::OutputEvent;
 use crate::messages::Taken;
 use crate::record::{Encoder, Event, FileStart, Time};
 
@@ -17,29 +17,29 @@ use crate::record::{Encoder, Event, FileStart, Time};
 pub(super) const FLUSH: usize = 1 << 20;
 
 /// An error and its output.
-pub(super) struct Trouble {
+pub(super) struct OutputError {
     pub(super) output: String,
     pub(super) error: io::Error,
 }
 
 /// Where the text of a sheet goes.
-pub(super) enum Sink {
+pub(super) enum FileSink {
     Open(File),
     /// A FIFO that no process reads yet. No session begins before one does.
-    Waiting(Pipe),
+    Waiting(WaitingFifo),
 }
 
-impl Sink {
+impl FileSink {
     pub(super) fn is_terminal(&self) -> bool {
         match self {
-            Sink::Open(file) => nix::unistd::isatty(file).unwrap_or(false),
-            Sink::Waiting(_) => false,
+            FileSink::Open(file) => nix::unistd::isatty(file).unwrap_or(false),
+            FileSink::Waiting(_) => false,
         }
     }
 }
 
-pub(super) struct Sheet {
-    sink: Sink,
+pub(super) struct LogFile {
+    sink: FileSink,
     encoder: Box<dyn Encoder>,
     /// Files begun.
     part: u64,
@@ -50,7 +50,7 @@ pub(super) struct Sheet {
     /// Of a file that is finished in parts.
     pub(super) rotation: Option<Rotation>,
     /// Events that have not been reported yet.
-    hitches: Vec<News>,
+    hitches: Vec<OutputEvent>,
     /// Nothing more can be written.
     lost: bool,
     taken: Taken,
@@ -58,9 +58,9 @@ pub(super) struct Sheet {
     dirty: bool,
 }
 
-impl Sheet {
-    pub(super) fn new(sink: Sink, name: String, encoder: Box<dyn Encoder>) -> Sheet {
-        Sheet {
+impl LogFile {
+    pub(super) fn new(sink: FileSink, name: String, encoder: Box<dyn Encoder>) -> LogFile {
+        LogFile {
             sink,
             encoder,
             part: 0,
@@ -74,13 +74,13 @@ impl Sheet {
         }
     }
 
-    pub(super) fn taken(self, taken: Taken) -> Sheet {
-        Sheet { taken, ..self }
+    pub(super) fn taken(self, taken: Taken) -> LogFile {
+        LogFile { taken, ..self }
     }
 
     /// From now on, lines fit the terminal.
-    pub(super) fn follow_width(self) -> Sheet {
-        Sheet { follows_width: true, ..self }
+    pub(super) fn follow_width(self) -> LogFile {
+        LogFile { follows_width: true, ..self }
     }
 
     pub(super) fn follows_width(&self) -> bool {
@@ -89,7 +89,7 @@ impl Sheet {
 
     /// Asks the terminal for its width, which changes at any time.
     pub(super) fn measure(&mut self) {
-        if let (true, Sink::Open(file)) = (self.follows_width, &self.sink) {
+        if let (true, FileSink::Open(file)) = (self.follows_width, &self.sink) {
             self.encoder.resize(privsep::sys::terminal_columns(file.as_fd()));
         }
     }
@@ -97,22 +97,22 @@ impl Sheet {
     /// `None` for a FIFO without a reader.
     pub(super) fn file(&self) -> Option<&File> {
         match &self.sink {
-            Sink::Open(file) => Some(file),
-            Sink::Waiting(_) => None,
+            FileSink::Open(file) => Some(file),
+            FileSink::Waiting(_) => None,
         }
     }
 
     /// A FIFO without a reader, with its name.
     pub(super) fn waiting(&self) -> Option<(&str, BorrowedFd<'_>)> {
         match &self.sink {
-            Sink::Open(_) => None,
-            Sink::Waiting(pipe) => Some((&self.name, pipe.as_fd())),
+            FileSink::Open(_) => None,
+            FileSink::Waiting(pipe) => Some((&self.name, pipe.as_fd())),
         }
     }
 
     /// Writes what the format has at the beginning of a file.
-    pub(super) fn begin_file(&mut self) -> Result<(), Trouble> {
-        if let Sink::Waiting(_) = self.sink {
+    pub(super) fn begin_file(&mut self) -> Result<(), OutputError> {
+        if let FileSink::Waiting(_) = self.sink {
             return Ok(());
         }
         self.part += 1;
@@ -125,7 +125,7 @@ impl Sheet {
     }
 
     /// Writes what the format has at the end of a file.
-    pub(super) fn end_file(&mut self) -> Result<(), Trouble> {
+    pub(super) fn end_file(&mut self) -> Result<(), OutputError> {
         let mut tail = Vec::new();
         if self.part > 0 {
             self.encoder.end_file(&mut tail);
@@ -134,7 +134,12 @@ impl Sheet {
     }
 
     /// Adds to `text` what happened; writes when that is enough.
-    pub(super) fn add(&mut self, event: &Event, payload: &[u8], text: &mut Vec<u8>) -> Result<(), Trouble> {
+    pub(super) fn add(
+        &mut self,
+        event: &Event,
+        payload: &[u8],
+        text: &mut Vec<u8>,
+    ) -> Result<(), OutputError> {
         let start = text.len();
         let rest = self.encoder.event(event, payload, text);
         self.make_room(text, start, rest.len())?;
@@ -146,15 +151,15 @@ impl Sheet {
     }
 
     /// Writes the text, which is empty then.
-    pub(super) fn write(&mut self, text: &mut Vec<u8>) -> Result<(), Trouble> {
+    pub(super) fn write(&mut self, text: &mut Vec<u8>) -> Result<(), OutputError> {
         let result = self.put(text);
         text.clear();
         result
     }
 
     /// Waits until what was written is on the disk, if that is wanted.
-    pub(super) fn settle(&mut self) -> Result<(), Trouble> {
-        let Sink::Open(file) = &self.sink else { return Ok(()) };
+    pub(super) fn settle(&mut self) -> Result<(), OutputError> {
+        let FileSink::Open(file) = &self.sink else { return Ok(()) };
         if self.lost || self.taken == Taken::Written || !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
@@ -162,40 +167,40 @@ impl Sheet {
     }
 
     /// Goes on in the file that has its name now; if there is none to be had, in the one that it has.
-    pub(super) fn reopen(&mut self, home: &Home) -> Result<(), Trouble> {
-        let Sink::Open(old) = &self.sink else { return Ok(()) };
-        let Some(new) = home.open(old).map_err(|error| self.trouble(error))? else { return Ok(()) };
+    pub(super) fn reopen(&mut self, home: &ReopenPath) -> Result<(), OutputError> {
+        let FileSink::Open(old) = &self.sink else { return Ok(()) };
+        let Some(new) = home.open(old).map_err(|error| self.output_error(error))? else { return Ok(()) };
         self.end_file()?;
         if let Some(rotation) = &mut self.rotation {
             rotation.reopened(&new);
         }
-        self.sink = Sink::Open(new);
+        self.sink = FileSink::Open(new);
         self.begin_file()
     }
 
-    /// When [`Sheet::do_due`] has something to do although nothing is recorded.
+    /// When [`LogFile::do_due`] has something to do although nothing is recorded.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.sink {
             _ if self.lost => None,
-            Sink::Waiting(pipe) => Some(pipe.due()),
-            Sink::Open(_) => self.rotation.as_ref()?.due(),
+            FileSink::Waiting(pipe) => Some(pipe.due()),
+            FileSink::Open(_) => self.rotation.as_ref()?.due(),
         }
     }
 
     /// Looks for the reader of a FIFO; finishes a part whose time is over.
-    pub(super) fn do_due(&mut self) -> Result<(), Trouble> {
+    pub(super) fn do_due(&mut self) -> Result<(), OutputError> {
         self.look_for_reader()?;
         let is_time = self.rotation.as_mut().is_some_and(Rotation::is_time);
-        if is_time { self.turn() } else { Ok(()) }
+        if is_time { self.rotate() } else { Ok(()) }
     }
 
-    fn look_for_reader(&mut self) -> Result<(), Trouble> {
-        let Sink::Waiting(pipe) = &mut self.sink else { return Ok(()) };
+    fn look_for_reader(&mut self) -> Result<(), OutputError> {
+        let FileSink::Waiting(pipe) = &mut self.sink else { return Ok(()) };
         match pipe.try_open() {
             Ok(None) => {}
             Ok(Some(file)) => {
-                self.sink = Sink::Open(file);
-                self.hitches.push(News::Found);
+                self.sink = FileSink::Open(file);
+                self.hitches.push(OutputEvent::Found);
                 return self.begin_file();
             }
             Err(error) if !self.lost => return Err(self.lose(error)),
@@ -205,47 +210,48 @@ impl Sheet {
     }
 
     /// Takes the events since the last call, none of which ended the output.
-    pub(super) fn hitches(&mut self) -> impl Iterator<Item = News> {
+    pub(super) fn hitches(&mut self) -> impl Iterator<Item = OutputEvent> {
         self.hitches.drain(..)
     }
 
     /// Finishes the part that the record, which begins at `start` of the text and has a `rest` behind it, would
     /// make too large. No record is in two parts.
-    fn make_room(&mut self, text: &mut Vec<u8>, start: usize, rest: usize) -> Result<(), Trouble> {
-        let (Some(rotation), Sink::Open(file)) = (&mut self.rotation, &self.sink) else { return Ok(()) };
+    fn make_room(&mut self, text: &mut Vec<u8>, start: usize, rest: usize) -> Result<(), OutputError> {
+        let (Some(rotation), FileSink::Open(file)) = (&mut self.rotation, &self.sink) else { return Ok(()) };
         if !rotation.is_full(file, start, text.len() - start + rest) {
             return Ok(());
         }
         let record = text.split_off(start);
         self.encoder.carry(true);
-        let result = self.write(text).and_then(|()| self.turn());
+        let result = self.write(text).and_then(|()| self.rotate());
         self.encoder.carry(false);
         text.extend_from_slice(&record);
         result
     }
 
-    fn turn(&mut self) -> Result<(), Trouble> {
+    fn rotate(&mut self) -> Result<(), OutputError> {
         self.end_file()?;
-        let (Some(rotation), Sink::Open(file), false) = (&mut self.rotation, &self.sink, self.lost) else {
+        let (Some(rotation), FileSink::Open(file), false) = (&mut self.rotation, &self.sink, self.lost)
+        else {
             return Ok(());
         };
-        let (file, hitch) = rotation.turn(file).map_err(|error| self.lose(error))?;
+        let (file, hitch) = rotation.rotate(file).map_err(|error| self.lose(error))?;
         let is_new = file.is_some();
         if let Some(file) = file {
-            self.sink = Sink::Open(file);
+            self.sink = FileSink::Open(file);
         }
         self.hitches.extend(hitch.map(|hitch| match hitch {
-            Hitch::Kept(error) => News::Kept(self.trouble(error)),
-            Hitch::Stays(output, error) => News::Stays(Trouble { output, error }),
+            RotationEvent::KeptOldFile(error) => OutputEvent::KeptOldFile(self.output_error(error)),
+            RotationEvent::Stays(output, error) => OutputEvent::Stays(OutputError { output, error }),
         }));
         if is_new { self.begin_file() } else { Ok(()) }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         let result = match &mut self.sink {
             _ if self.lost || bytes.is_empty() => Ok(()),
-            Sink::Open(file) => write_all(file, bytes),
-            Sink::Waiting(_) => Err(nix::errno::Errno::ENXIO.into()),
+            FileSink::Open(file) => write_all(file, bytes),
+            FileSink::Waiting(_) => Err(nix::errno::Errno::ENXIO.into()),
         };
         self.dirty |= !bytes.is_empty();
         if let Some(rotation) = &mut self.rotation {
@@ -254,13 +260,13 @@ impl Sheet {
         result.map_err(|error| self.lose(error))
     }
 
-    fn lose(&mut self, error: io::Error) -> Trouble {
+    fn lose(&mut self, error: io::Error) -> OutputError {
         self.lost = true;
-        self.trouble(error)
+        self.output_error(error)
     }
 
-    fn trouble(&self, error: io::Error) -> Trouble {
-        Trouble { output: self.name.clone(), error }
+    fn output_error(&self, error: io::Error) -> OutputError {
+        OutputError { output: self.name.clone(), error }
     }
 }
 

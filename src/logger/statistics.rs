@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::session::Session;
+use super::session::LoggedSession;
 use crate::record::Meeting;
 
 /// Sessions that are over.
@@ -15,7 +15,7 @@ pub(super) struct Statistics {
 
 impl Statistics {
     /// A session is over.
-    pub(super) fn add(&mut self, session: &Session) {
+    pub(super) fn add(&mut self, session: &LoggedSession) {
         // An unreachable server is reported when that happens.
         if session.meeting() == Meeting::Refused {
             return;
@@ -28,7 +28,11 @@ impl Statistics {
 
     /// The lines, running sessions in their order first. What passes is `counted` while it does only where
     /// an output wants to know; otherwise each side's total comes at its end.
-    pub(super) fn lines<'a>(&self, running: impl Iterator<Item = &'a Session>, counted: bool) -> Vec<String> {
+    pub(super) fn lines<'a>(
+        &self,
+        running: impl Iterator<Item = &'a LoggedSession>,
+        counted: bool,
+    ) -> Vec<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.lines_at(now, running, counted)
     }
@@ -37,10 +41,10 @@ impl Statistics {
     fn lines_at<'a>(
         &self,
         now: u64,
-        running: impl Iterator<Item = &'a Session>,
+        running: impl Iterator<Item = &'a LoggedSession>,
         counted: bool,
     ) -> Vec<String> {
-        let mut running: Vec<&Session> = running.collect();
+        let mut running: Vec<&LoggedSession> = running.collect();
         running.sort_unstable_by_key(|session| session.number);
         let mut all = self.bytes;
         let mut lines = Vec::with_capacity(running.len() + 1);
@@ -87,7 +91,7 @@ mod tests {
     fn line(started: u64, now: u64) -> String {
         let (channel, _) = Channel::pair().expect("a pair");
         let info = SessionInfo { started: Time::from_nanos(started * 1_000_000_000), ..info() };
-        let session = Session::new(info, Some(channel), None);
+        let session = LoggedSession::new(info, Some(channel), None);
         Statistics::default().lines_at(now, [&session].into_iter(), true).remove(0)
     }
 

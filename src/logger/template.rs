@@ -14,23 +14,23 @@ const LONGEST: usize = 255;
 
 /// Values for a session's file name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct TemplateValues {
     pub(super) number: u64,
     pub(super) client: Address,
     /// Seconds since the epoch.
     pub(super) started: u64,
 }
 
-impl Facts {
-    pub(super) fn of(info: &SessionInfo) -> Facts {
+impl TemplateValues {
+    pub(super) fn of(info: &SessionInfo) -> TemplateValues {
         let client = info.peer(Side::Client).address.clone();
-        Facts { number: info.number, client, started: info.started.seconds() }
+        TemplateValues { number: info.number, client, started: info.started.seconds() }
     }
 }
 
 /// A field after `%`, except `%%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+enum Placeholder {
     /// `%n`
     Number,
     /// `%a`
@@ -43,14 +43,14 @@ enum Field {
     Direction,
 }
 
-impl Field {
-    fn by_letter(letter: u8) -> Option<Field> {
+impl Placeholder {
+    fn by_letter(letter: u8) -> Option<Placeholder> {
         Some(match letter {
-            b'n' => Field::Number,
-            b'a' => Field::Address,
-            b'p' => Field::Port,
-            b't' => Field::Start,
-            b'd' => Field::Direction,
+            b'n' => Placeholder::Number,
+            b'a' => Placeholder::Address,
+            b'p' => Placeholder::Port,
+            b't' => Placeholder::Start,
+            b'd' => Placeholder::Direction,
             _ => return None,
         })
     }
@@ -58,29 +58,29 @@ impl Field {
     /// The most bytes that it can become.
     const fn longest(self) -> usize {
         match self {
-            Field::Number => "18446744073709551615".len(),
+            Placeholder::Number => "18446744073709551615".len(),
             // Eight groups, and a scope.
-            Field::Address => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295".len(),
-            Field::Port => "65535".len(),
-            Field::Start => "20260131T235959Z".len(),
-            Field::Direction => "client".len(),
+            Placeholder::Address => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295".len(),
+            Placeholder::Port => "65535".len(),
+            Placeholder::Start => "20260131T235959Z".len(),
+            Placeholder::Direction => "client".len(),
         }
     }
 
-    fn text(self, facts: &Facts, side: Side) -> String {
+    fn text(self, facts: &TemplateValues, side: Side) -> String {
         match self {
-            Field::Number => facts.number.to_string(),
+            Placeholder::Number => facts.number.to_string(),
             // A Unix peer's path is its own choice, and it has no port.
-            Field::Address => match facts.client {
+            Placeholder::Address => match facts.client {
                 Address::Unix(_) => "unix".into(),
                 Address::V4 { .. } | Address::V6 { .. } => facts.client.numeric().node,
             },
-            Field::Port => match facts.client {
+            Placeholder::Port => match facts.client {
                 Address::V4 { port, .. } | Address::V6 { port, .. } => port.to_string(),
                 Address::Unix(_) => "0".into(),
             },
-            Field::Start => utc(facts.started),
-            Field::Direction => match side {
+            Placeholder::Start => utc(facts.started),
+            Placeholder::Direction => match side {
                 Side::Client => "client".into(),
                 Side::Server => "server".into(),
             },
@@ -89,32 +89,32 @@ impl Field {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Literal(Vec<u8>),
-    Field(Field),
+    Placeholder(Placeholder),
 }
 
 /// Argument of `-o`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(super) enum OutputName {
     /// One file for all sessions; every `%%` has become `%`.
     Plain(Vec<u8>),
     Template(Template),
 }
 
-impl Name {
-    pub(super) fn parse(typed: &[u8]) -> Result<Name, Mistake> {
+impl OutputName {
+    pub(super) fn parse(typed: &[u8]) -> Result<OutputName, TemplateError> {
         let mut pieces = pieces(typed)?;
         match pieces.as_mut_slice() {
-            [] => Ok(Name::Plain(Vec::new())),
-            [Piece::Literal(path)] => Ok(Name::Plain(std::mem::take(path))),
-            _ => Template::new(pieces).map(Name::Template),
+            [] => Ok(OutputName::Plain(Vec::new())),
+            [TemplatePiece::Literal(path)] => Ok(OutputName::Plain(std::mem::take(path))),
+            _ => Template::new(pieces).map(OutputName::Template),
         }
     }
 }
 
 /// Literals between which there is at least one field, or one literal alone.
-fn pieces(typed: &[u8]) -> Result<Vec<Piece>, Mistake> {
+fn pieces(typed: &[u8]) -> Result<Vec<TemplatePiece>, TemplateError> {
     let mut pieces = Vec::new();
     let mut literal = Vec::new();
     let mut bytes = typed.iter().copied();
@@ -124,19 +124,19 @@ fn pieces(typed: &[u8]) -> Result<Vec<Piece>, Mistake> {
             continue;
         }
         match bytes.next() {
-            None => return Err(Mistake::Unfinished),
+            None => return Err(TemplateError::Unfinished),
             Some(b'%') => literal.push(b'%'),
             Some(letter) => {
-                let field = Field::by_letter(letter).ok_or(Mistake::Unknown(letter))?;
+                let field = Placeholder::by_letter(letter).ok_or(TemplateError::Unknown(letter))?;
                 if !literal.is_empty() {
-                    pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                    pieces.push(TemplatePiece::Literal(std::mem::take(&mut literal)));
                 }
-                pieces.push(Piece::Field(field));
+                pieces.push(TemplatePiece::Placeholder(field));
             }
         }
     }
     if !literal.is_empty() {
-        pieces.push(Piece::Literal(literal));
+        pieces.push(TemplatePiece::Literal(literal));
     }
     Ok(pieces)
 }
@@ -146,7 +146,7 @@ fn pieces(typed: &[u8]) -> Result<Vec<Piece>, Mistake> {
 pub(super) struct Template {
     directory: Vec<u8>,
     /// No `/` is in them.
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
 }
 
 impl PartialEq for Template {
@@ -158,17 +158,18 @@ impl PartialEq for Template {
 impl Template {
     /// Cuts off the directory. It has no fields: it is opened once, at the start, and to make directories
     /// for a session would take rights that nothing else needs.
-    fn new(mut pieces: Vec<Piece>) -> Result<Template, Mistake> {
-        let has_slash = |piece: &Piece| matches!(piece, Piece::Literal(text) if text.contains(&b'/'));
+    fn new(mut pieces: Vec<TemplatePiece>) -> Result<Template, TemplateError> {
+        let has_slash =
+            |piece: &TemplatePiece| matches!(piece, TemplatePiece::Literal(text) if text.contains(&b'/'));
         let directory = match (pieces.iter().rposition(has_slash), pieces.first_mut()) {
             (None, _) => b".".to_vec(),
-            (Some(0), Some(Piece::Literal(text))) => {
+            (Some(0), Some(TemplatePiece::Literal(text))) => {
                 let end = text.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
                 text.drain(..end).collect()
             }
-            _ => return Err(Mistake::Directory),
+            _ => return Err(TemplateError::Directory),
         };
-        pieces.retain(|piece| !matches!(piece, Piece::Literal(text) if text.is_empty()));
+        pieces.retain(|piece| !matches!(piece, TemplatePiece::Literal(text) if text.is_empty()));
         Ok(Template { directory, pieces })
     }
 
@@ -179,27 +180,29 @@ impl Template {
 
     /// Checks whether each direction has a file of its own.
     pub(super) fn is_one_way(&self) -> bool {
-        self.pieces.contains(&Piece::Field(Field::Direction))
+        self.pieces.contains(&TemplatePiece::Placeholder(Placeholder::Direction))
     }
 
     /// Checks whether the name of any session could exceed the file system's limit. Called at the start, not
     /// when the first IPv6 client connects.
     pub(super) fn is_too_long(&self) -> bool {
         let lengths = self.pieces.iter().map(|piece| match piece {
-            Piece::Literal(text) => text.len(),
-            Piece::Field(field) => field.longest(),
+            TemplatePiece::Literal(text) => text.len(),
+            TemplatePiece::Placeholder(field) => field.longest(),
         });
-        let suffix = 2 + Field::Start.longest() + Field::Number.longest();
+        let suffix = 2 + Placeholder::Start.longest() + Placeholder::Number.longest();
         lengths.sum::<usize>() + suffix > LONGEST
     }
 
     /// The name for a session; `side` matters where the directions have files of their own.
-    pub(super) fn expand(&self, facts: &Facts, side: Side) -> Vec<u8> {
+    pub(super) fn expand(&self, facts: &TemplateValues, side: Side) -> Vec<u8> {
         let mut name = Vec::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => name.extend_from_slice(text),
-                Piece::Field(field) => name.extend_from_slice(field.text(facts, side).as_bytes()),
+                TemplatePiece::Literal(text) => name.extend_from_slice(text),
+                TemplatePiece::Placeholder(field) => {
+                    name.extend_from_slice(field.text(facts, side).as_bytes())
+                }
             }
         }
         name
@@ -207,13 +210,13 @@ impl Template {
 }
 
 /// Suffix of a name for the last attempt, after it and all numbered variants exist: unique to the session.
-pub(super) fn last_resort(facts: &Facts) -> String {
+pub(super) fn last_resort(facts: &TemplateValues) -> String {
     format!("-{}-{}", utc(facts.started), facts.number)
 }
 
 /// Error in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mistake {
+pub(super) enum TemplateError {
     /// `%` and something that means nothing.
     Unknown(u8),
     /// `%` at the end.
@@ -222,12 +225,12 @@ pub(super) enum Mistake {
     Directory,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Mistake::Unknown(letter) => write!(f, "%{} means nothing", letter.escape_ascii())?,
-            Mistake::Unfinished => f.write_str("% at the end means nothing")?,
-            Mistake::Directory => return f.write_str("% in the directory of a file is not possible"),
+            TemplateError::Unknown(letter) => write!(f, "%{} means nothing", letter.escape_ascii())?,
+            TemplateError::Unfinished => f.write_str("% at the end means nothing")?,
+            TemplateError::Directory => return f.write_str("% in the directory of a file is not possible"),
         }
         f.write_str(
             "; a name may have %n (session number), %a (client address), %p (client port), \

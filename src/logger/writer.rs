@@ -11,15 +11,15 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::batch::{self, Batch, Shared};
 use super::output::Output;
-use super::sheet::{FLUSH, Trouble};
-use crate::format::Need;
+use super::sheet::{FLUSH, OutputError};
+use crate::format::CaptureLevel;
 
 /// Reports of a writer.
-pub(super) enum News {
+pub(super) enum OutputEvent {
     /// An output that can no longer be written.
-    Lost(Trouble),
+    Lost(OutputError),
     /// A file in whose place there is no new one: the old one goes on.
-    Kept(Trouble),
+    KeptOldFile(OutputError),
     /// Logs were rotated, and an output has done its part.
     Reopened,
     /// A FIFO has its reader.
@@ -27,7 +27,7 @@ pub(super) enum News {
     /// The output has taken all of the batch with this number.
     Written(u64),
     /// A part that is one too many and could not be removed.
-    Stays(Trouble),
+    Stays(OutputError),
 }
 
 /// State of all writers.
@@ -60,7 +60,7 @@ pub(super) struct Writers {
     waiting: usize,
     /// Keeps `returned` open, and takes back what no writer needs.
     give_back: Sender<Shared>,
-    news: Receiver<News>,
+    news: Receiver<OutputEvent>,
     alarm: Arc<EventFd>,
     health: Arc<Health>,
 }
@@ -78,7 +78,7 @@ impl Writers {
         for _ in 0..batch::COUNT {
             let _ = give_back.send(Arc::new(Batch::new()));
         }
-        let count = outputs.iter().any(|output| output.need() > Need::Totals);
+        let count = outputs.iter().any(|output| output.need() > CaptureLevel::Totals);
         let waiting = outputs.iter().filter(|output| output.waiting().is_some()).count();
         let (queues, threads) = (Vec::new(), Vec::new());
         let health = Arc::new(Health::default());
@@ -163,14 +163,14 @@ impl Writers {
         &self.alarm
     }
 
-    pub(super) fn news(&self) -> Option<News> {
+    pub(super) fn news(&self) -> Option<OutputEvent> {
         let _ = self.alarm.read();
         self.news.try_recv().ok()
     }
 
     /// Waits until everything is written; what went wrong meanwhile is returned. An output may take nothing for
     /// a long time: `look_up` is called every `patience`.
-    pub(super) fn finish(self, patience: Duration, mut look_up: impl FnMut()) -> Vec<News> {
+    pub(super) fn finish(self, patience: Duration, mut look_up: impl FnMut()) -> Vec<OutputEvent> {
         drop(self.queues);
         let mut all = Vec::new();
         loop {
@@ -190,12 +190,12 @@ impl Writers {
 
 /// A writer's line to the reader.
 struct Reporter {
-    news: Sender<News>,
+    news: Sender<OutputEvent>,
     alarm: Arc<EventFd>,
 }
 
 impl Reporter {
-    fn tell(&self, news: News) {
+    fn tell(&self, news: OutputEvent) {
         let _ = self.news.send(news);
         let _ = self.alarm.write(1);
     }
@@ -221,13 +221,13 @@ impl Writer {
             let result = self.output.write(&batch, &mut self.text, news);
             self.judge(result);
             for _ in 0..batch.reopenings() {
-                self.report.tell(News::Reopened);
+                self.report.tell(OutputEvent::Reopened);
             }
             let receipt = batch.receipt.filter(|_| !self.reported);
             let _ = give_back.send(batch);
             self.health.pending.fetch_sub(1, Ordering::Relaxed);
             if let Some(receipt) = receipt {
-                self.report.tell(News::Written(receipt));
+                self.report.tell(OutputEvent::Written(receipt));
             }
         }
         let news = |news| self.report.tell(news);
@@ -251,9 +251,9 @@ impl Writer {
         batches.recv().ok()
     }
 
-    fn judge(&mut self, result: Result<(), Trouble>) {
-        if let Err(trouble) = result {
-            self.tell(trouble);
+    fn judge(&mut self, result: Result<(), OutputError>) {
+        if let Err(output_error) = result {
+            self.tell(output_error);
         }
     }
 
@@ -261,10 +261,10 @@ impl Writer {
     /// obstacle (a full disk, no descriptors, a removed directory) affects the next session, too, and nothing
     /// is forwarded that is not recorded. So the parent ends every session; those with open files are
     /// recorded to their end.
-    fn tell(&mut self, trouble: Trouble) {
+    fn tell(&mut self, output_error: OutputError) {
         if !std::mem::replace(&mut self.reported, true) {
             self.health.lost.fetch_add(1, Ordering::Release);
-            self.report.tell(News::Lost(trouble));
+            self.report.tell(OutputEvent::Lost(output_error));
         }
     }
 }

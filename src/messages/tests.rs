@@ -2,7 +2,7 @@
 
 use std::io;
 
-use privsep::confine::{Kept, StepError};
+use privsep::confine::{StepError, Unrestricted};
 use privsep::{landlock, wire};
 use proptest::prelude::*;
 
@@ -12,16 +12,16 @@ fn side() -> impl Strategy<Value = Side> {
     prop_oneof![Just(Side::Client), Just(Side::Server)]
 }
 
-fn cause() -> impl Strategy<Value = Cause> {
+fn cause() -> impl Strategy<Value = CloseReason> {
     prop_oneof![
-        Just(Cause::Done),
-        side().prop_map(Cause::Reset),
-        Just(Cause::Limit),
-        Just(Cause::Idle),
-        side().prop_map(Cause::NotReading),
-        (side(), any::<i32>()).prop_map(|(side, errno)| Cause::Lost { side, errno }),
-        Just(Cause::Stopped),
-        any::<i32>().prop_map(|errno| Cause::Failed { errno }),
+        Just(CloseReason::Done),
+        side().prop_map(CloseReason::Reset),
+        Just(CloseReason::Limit),
+        Just(CloseReason::Idle),
+        side().prop_map(CloseReason::NotReading),
+        (side(), any::<i32>()).prop_map(|(side, errno)| CloseReason::Lost { side, errno }),
+        Just(CloseReason::Stopped),
+        any::<i32>().prop_map(|errno| CloseReason::Failed { errno }),
     ]
 }
 
@@ -99,9 +99,9 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     fn fits(message: impl Serialize) {
         wire::encode(&message, &mut [0; wire::SHORT]).expect("it fits");
     }
-    let kept = Kept { root: true, bounding_set: true, groups: true };
+    let kept = Unrestricted { root: true, bounding_set: true, groups: true };
     let memory = privsep::memory::Memory::default();
-    let cage = Cage { landlock: landlock::Status::None, seccomp: Violation::Kill, kept, memory };
+    let cage = SandboxStatus { landlock: landlock::Status::None, seccomp: Violation::Kill, kept, memory };
     let step =
         StepError { step: "--require-sandbox=full", error: io::Error::other(cage.missing().join(", nor ")) };
     fits(ToParent::Failed(Problem::Confine(format!("{step} {}", "x".repeat(100)).into())));
@@ -112,7 +112,7 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     fits(ToZygote::Prepare { prepare, reaping: Reaping::InTurns, workers });
     fits(ToWorker::Recorded { steps: u64::MAX });
     fits(ToWorker::Session {
-        need: Need::Bytes,
+        need: CaptureLevel::Bytes,
         bytes: Some(u64::MAX),
         idle_ms: Some(u32::MAX),
         transports: [Transport::Unix; 2],

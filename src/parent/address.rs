@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::signalfd::SignalFd;
 
-use super::roles::Running;
+use super::roles::RunningRole;
 use super::stop::Stop;
 use super::supervisor::lost_lookup;
 use crate::config::{Approach, Config, Endpoint, Family, Port};
 use crate::exit::{Failure, Status};
-use crate::messages::{Address, Find, FindFamily, ToParent, ToResolver};
+use crate::messages::{Address, Find, IpFamily, ToParent, ToResolver};
 use crate::reason::shown_name;
 
 /// Names an endpoint in an error as 1.4.4 does: `[NODE ]port SERVICE`, as typed.
@@ -42,7 +42,7 @@ pub(super) struct Addresses {
 impl Addresses {
     pub(super) fn find(
         config: &Config,
-        resolver: &Running<ToResolver>,
+        resolver: &RunningRole<ToResolver>,
         signals: &SignalFd,
     ) -> Result<Addresses, Stop> {
         let server = interleave(find(&config.server, resolver, signals)?);
@@ -54,7 +54,7 @@ impl Addresses {
 /// Finds every address of an endpoint, best first.
 fn find(
     endpoint: &Endpoint,
-    resolver: &Running<ToResolver>,
+    resolver: &RunningRole<ToResolver>,
     signals: &SignalFd,
 ) -> Result<Vec<Address>, Stop> {
     let port = match &endpoint.port {
@@ -183,9 +183,9 @@ pub(super) fn question(endpoint: &Endpoint) -> Find {
         Port::Dynamic | Port::Path(_) => None,
     };
     let family = match endpoint.family {
-        Family::Any | Family::Unix | Family::UnixPackets => FindFamily::Any,
-        Family::Ipv4 => FindFamily::Ipv4,
-        Family::Ipv6 => FindFamily::Ipv6,
+        Family::Any | Family::Unix | Family::UnixPackets => IpFamily::Any,
+        Family::Ipv4 => IpFamily::Ipv4,
+        Family::Ipv6 => IpFamily::Ipv6,
     };
     let listen = endpoint.approach == Approach::Listen;
     Find { host: endpoint.host.clone(), service, family, listen }
@@ -193,7 +193,7 @@ pub(super) fn question(endpoint: &Endpoint) -> Find {
 
 fn ask(
     endpoint: &Endpoint,
-    resolver: &Running<ToResolver>,
+    resolver: &RunningRole<ToResolver>,
     signals: &SignalFd,
 ) -> Result<Vec<Address>, Stop> {
     resolver.send(&ToResolver::Find(question(endpoint)))?;

@@ -10,7 +10,7 @@ use privsep::landlock::{self, Landlock, Probe};
 use privsep::memory;
 use privsep::seccomp::{Allowed, Argument, Is, PROBE, Refused, Violation};
 
-use super::identity::{Start, Target};
+use super::identity::{Start, TargetIdentity};
 use super::{hangup, limits};
 use crate::config::{self, Approach, Config, Endpoint, Port, Task};
 use crate::exit::{Failure, Status};
@@ -27,7 +27,7 @@ pub(super) fn print(config: &Config, start: Start) -> Result<u8, Failure> {
 }
 
 fn page(config: &Config, start: Start) -> Result<String, Failure> {
-    let identity = Target::choose(start, config.user.as_deref())?.identity;
+    let identity = TargetIdentity::choose(start, config.user.as_deref())?.identity;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let sections: String =
         roles(config).iter().map(|role| section(*role, identity, &extras(*role, config, hangup))).collect();
@@ -67,7 +67,7 @@ fn roles(config: &Config) -> &'static [Role] {
 /// Optional permissions of a role in this start, as far as they are known before a file is opened.
 fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     let files = || config.outputs.iter().filter(|output| matches!(output.target, config::Target::File(_)));
-    let series = |output: &config::Output| limits::own_files(&output.target) > 0;
+    let series = |output: &config::OutputOption| limits::own_files(&output.target) > 0;
     let sockets = !matches!(config.task, Task::Read(_) | Task::Diff(_))
         && [&config.client, &config.server].into_iter().any(is_socket_file);
     let extras = match role {
@@ -101,7 +101,7 @@ fn is_local(config: &Config) -> bool {
     [&config.client, &config.server].into_iter().all(|endpoint| matches!(endpoint.port, Port::Path(_)))
 }
 
-fn shows_view_on_terminal(output: &config::Output) -> bool {
+fn shows_view_on_terminal(output: &config::OutputOption) -> bool {
     let is_terminal = output.target == config::Target::Stdout && std::io::stdout().is_terminal();
     is_terminal && output.view.format == Format::View
 }

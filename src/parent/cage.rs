@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use privsep::confine::{Dropped, Identity, Locked, StepError};
+use privsep::confine::{Confined, Dropped, Identity, StepError};
 use privsep::landlock::{Connect, Landlock};
 
 use super::identity::Start;
@@ -34,7 +34,7 @@ pub(super) fn close<H: Hooks>(
     peers: &Peers,
     pidfile: Option<&PidFile>,
     background: bool,
-) -> Result<Locked, Failure> {
+) -> Result<Confined, Failure> {
     let listeners = [&peers.client_listener, &peers.server_listener];
     let places: Vec<_> = listeners.into_iter().flatten().filter_map(Listener::directory).collect();
     let remove: Vec<_> = places.iter().copied().chain(pidfile.map(AsFd::as_fd)).collect();
@@ -61,7 +61,7 @@ pub(super) fn close<H: Hooks>(
 }
 
 /// The same for a run without peers: no file, no network.
-pub(super) fn close_alone<H: Hooks>(dropped: Dropped, sandbox: Sandbox) -> Result<Locked, Failure> {
+pub(super) fn close_alone<H: Hooks>(dropped: Dropped, sandbox: Sandbox) -> Result<Confined, Failure> {
     let fenced = dropped.fence(&Landlock { signals: true, ..Landlock::default() }).map_err(unconfined)?;
     role::lock::<H>(Role::Parent, &[], fenced, sandbox).map_err(unconfined)
 }

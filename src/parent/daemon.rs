@@ -17,7 +17,7 @@ use crate::logger;
 use crate::signals::describe;
 
 /// Role of each process after the split.
-pub(super) enum Part {
+pub(super) enum SplitRole {
     /// The process that was started: waits, and exits with this status.
     Foreground(u8),
     Daemon(Foreground),
@@ -32,7 +32,7 @@ pub(super) struct Foreground {
 }
 
 /// Forks the daemon. The process must be single-threaded and have started no role.
-pub(super) fn split(config: &mut Config) -> Result<Part, Failure> {
+pub(super) fn split(config: &mut Config) -> Result<SplitRole, Failure> {
     [&mut config.client, &mut config.server].into_iter().try_for_each(anchor)?;
     if let Some(pidfile) = &mut config.pidfile {
         *pidfile = std::path::absolute(&*pidfile).map_err(failure)?;
@@ -42,11 +42,11 @@ pub(super) fn split(config: &mut Config) -> Result<Part, Failure> {
     match sys::fork(&alone).map_err(failure)? {
         ForkResult::Parent { child } => {
             drop(teller);
-            wait_for(child, &news).map(Part::Foreground)
+            wait_for(child, &news).map(SplitRole::Foreground)
         }
         ForkResult::Child => {
             drop(news);
-            Foreground::leave(teller).map(Part::Daemon).map_err(failure)
+            Foreground::leave(teller).map(SplitRole::Daemon).map_err(failure)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc::STDERR_FILENO;
 
-use crate::config::{Output, Target};
+use crate::config::{OutputOption, Target};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
 
@@ -32,7 +32,7 @@ impl Descriptors {
     /// Keeps the descriptors that outputs name, and closes all others. `handed` are the numbers of sockets that the
     /// service manager gave for peers.
     pub(super) fn keep(
-        outputs: &[Output],
+        outputs: &[OutputOption],
         mut inherited: BTreeMap<RawFd, OwnedFd>,
         handed: &[RawFd],
     ) -> Result<Descriptors, Failure> {
@@ -57,7 +57,7 @@ impl Descriptors {
     }
 }
 
-fn number(output: &Output) -> Option<RawFd> {
+fn number(output: &OutputOption) -> Option<RawFd> {
     match output.target {
         Target::Descriptor(number) => Some(number),
         Target::Stdout | Target::File(_) => None,

@@ -49,12 +49,12 @@ pub(super) struct Dial {
 
 struct Attempt {
     address: Address,
-    state: State,
+    state: AttemptState,
     /// Delay before the next retry.
     retry: Duration,
 }
 
-enum State {
+enum AttemptState {
     Connecting(OwnedFd),
     /// Tried again then: the queue of a Unix server was full, or descriptors ran out.
     Paused(Instant),
@@ -81,7 +81,7 @@ impl Refusal {
 }
 
 /// Result of one look at a [`Dial`].
-pub(super) enum Progress {
+pub(super) enum DialProgress {
     Waiting,
     Connected(OwnedFd, Address),
     /// No address is reached: each with its reason.
@@ -89,7 +89,7 @@ pub(super) enum Progress {
 }
 
 /// Result of an attempt.
-enum Verdict {
+enum AttemptResult {
     Pending,
     Connected(OwnedFd, Address),
     Refused(Refusal),
@@ -118,8 +118,8 @@ impl Dial {
     /// The sockets that become writable when there is news.
     pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.attempts.iter().filter_map(|attempt| match &attempt.state {
-            State::Connecting(socket) => Some(socket.as_fd()),
-            State::Paused(_) => None,
+            AttemptState::Connecting(socket) => Some(socket.as_fd()),
+            AttemptState::Paused(_) => None,
         })
     }
 
@@ -127,42 +127,42 @@ impl Dial {
     pub(super) fn wake(&self) -> Instant {
         let next = (self.next < self.addresses.len()).then_some(self.next_start);
         let retries = self.attempts.iter().filter_map(|attempt| match attempt.state {
-            State::Paused(until) => Some(until),
-            State::Connecting(_) => None,
+            AttemptState::Paused(until) => Some(until),
+            AttemptState::Connecting(_) => None,
         });
         next.into_iter().chain(retries).fold(self.deadline, Instant::min)
     }
 
     /// Goes on as far as possible now.
-    pub(super) fn advance(&mut self) -> Progress {
+    pub(super) fn advance(&mut self) -> DialProgress {
         let now = Instant::now();
         loop {
             if let Some((socket, address)) = self.examine_all(now) {
-                return Progress::Connected(socket, address);
+                return DialProgress::Connected(socket, address);
             }
             if !self.start_next(now) {
                 break;
             }
         }
         if self.attempts.is_empty() {
-            return Progress::Failed(std::mem::take(&mut self.refusals));
+            return DialProgress::Failed(std::mem::take(&mut self.refusals));
         }
         if now >= self.deadline {
             return self.give_up();
         }
-        Progress::Waiting
+        DialProgress::Waiting
     }
 
     /// Looks at every attempt; the first that stands wins, and the others are closed unused with `self`.
     fn examine_all(&mut self, now: Instant) -> Option<(OwnedFd, Address)> {
         for mut attempt in std::mem::take(&mut self.attempts) {
             match attempt.examine(&self.options, now) {
-                Verdict::Pending => self.attempts.push(attempt),
-                Verdict::Connected(socket, address) => {
+                AttemptResult::Pending => self.attempts.push(attempt),
+                AttemptResult::Connected(socket, address) => {
                     socket::set_tcp_options(&socket, &address, self.options.sockets.keepalive);
                     return Some((socket, address));
                 }
-                Verdict::Refused(refusal) => {
+                AttemptResult::Refused(refusal) => {
                     self.refusals.push((attempt.address, refusal));
                     self.next_start = now;
                 }
@@ -179,40 +179,40 @@ impl Dial {
         }
         self.next += 1;
         self.next_start = now + NEXT_ATTEMPT;
-        let state = State::Paused(now);
+        let state = AttemptState::Paused(now);
         self.attempts.push(Attempt { address: address.clone(), state, retry: FIRST_RETRY });
         true
     }
 
     /// The time is over: what is pending, or has not been started, was not reached in time.
-    fn give_up(&mut self) -> Progress {
+    fn give_up(&mut self) -> DialProgress {
         let late = self.attempts.drain(..).map(|attempt| attempt.address);
         let late = late.chain(self.addresses[self.next..].iter().cloned());
         self.refusals.extend(late.map(|address| (address, Refusal::System(Errno::ETIMEDOUT))));
-        Progress::Failed(std::mem::take(&mut self.refusals))
+        DialProgress::Failed(std::mem::take(&mut self.refusals))
     }
 }
 
 impl Attempt {
-    fn examine(&mut self, options: &DialOptions, now: Instant) -> Verdict {
+    fn examine(&mut self, options: &DialOptions, now: Instant) -> AttemptResult {
         match &self.state {
-            State::Paused(until) if *until > now => return Verdict::Pending,
-            State::Paused(_) => match self.start(options) {
-                Ok(socket) => self.state = State::Connecting(socket),
+            AttemptState::Paused(until) if *until > now => return AttemptResult::Pending,
+            AttemptState::Paused(_) => match self.start(options) {
+                Ok(socket) => self.state = AttemptState::Connecting(socket),
                 Err(Refusal::System(errno)) if is_shortage(errno) => {
-                    self.state = State::Paused(now + self.retry);
+                    self.state = AttemptState::Paused(now + self.retry);
                     self.retry = (self.retry * 2).min(LONGEST_RETRY);
-                    return Verdict::Pending;
+                    return AttemptResult::Pending;
                 }
-                Err(refusal) => return Verdict::Refused(refusal),
+                Err(refusal) => return AttemptResult::Refused(refusal),
             },
-            State::Connecting(_) => {}
+            AttemptState::Connecting(_) => {}
         }
-        let State::Connecting(socket) = &self.state else { return Verdict::Pending };
+        let AttemptState::Connecting(socket) = &self.state else { return AttemptResult::Pending };
         match self.state_of(socket) {
-            Ok(None) => Verdict::Pending,
+            Ok(None) => AttemptResult::Pending,
             Ok(Some(peer)) => self.accept(peer, &options.own),
-            Err(errno) => Verdict::Refused(Refusal::System(errno)),
+            Err(errno) => AttemptResult::Refused(Refusal::System(errno)),
         }
     }
 
@@ -256,13 +256,14 @@ impl Attempt {
     }
 
     /// A connection stands; not one with ourselves.
-    fn accept(&mut self, peer: Address, own: &OwnListeners) -> Verdict {
-        let State::Connecting(socket) = std::mem::replace(&mut self.state, State::Paused(Instant::now()))
+    fn accept(&mut self, peer: Address, own: &OwnListeners) -> AttemptResult {
+        let AttemptState::Connecting(socket) =
+            std::mem::replace(&mut self.state, AttemptState::Paused(Instant::now()))
         else {
-            return Verdict::Pending;
+            return AttemptResult::Pending;
         };
         if peer.ip().is_none() {
-            return Verdict::Connected(socket, peer);
+            return AttemptResult::Connected(socket, peer);
         }
         let local = local_of(&socket).ok();
         let refusal = if local.as_ref() == Some(&peer) {
@@ -271,11 +272,11 @@ impl Attempt {
         } else if own.leads_back(&peer, local.as_ref()) {
             Refusal::OwnListener
         } else {
-            return Verdict::Connected(socket, peer);
+            return AttemptResult::Connected(socket, peer);
         };
         // Not closed in order: that would keep the port in TIME_WAIT, out of reach for the real server.
         socket::reset(socket);
-        Verdict::Refused(refusal)
+        AttemptResult::Refused(refusal)
     }
 }
 

@@ -14,13 +14,13 @@ use serde::Serialize;
 
 use super::identity::Start;
 use super::listener::Listener;
-use super::roles::Running;
+use super::roles::RunningRole;
 use super::socket::SocketOptions;
 use super::supervisor::{Backlog, Peers, Roles, Supervisor};
-use crate::cli::{self, Action, Circumstances};
+use crate::cli::{self, Action, StartupContext};
 use crate::config::Config;
-use crate::fuzz::{Script, descriptors, send, unlocked};
-use crate::messages::{Address, End, Hangup, Problem, ToParent, ToWorker};
+use crate::fuzz::{FuzzInput, descriptors, send, unlocked};
+use crate::messages::{Address, Hangup, Problem, ProcessEnd, ToParent, ToWorker};
 use crate::policy::Role;
 
 /// A process id that no process has.
@@ -28,7 +28,7 @@ const NOBODY: i32 = i32::MAX - 1;
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     let arguments = ["tcpreen", "-n", "-F", "4", "-p", "unix/unix", "@server", "@client"];
-    let circumstances = Circumstances {
+    let circumstances = StartupContext {
         has_colors: false,
         stdout_is_a_terminal: false,
         may_select_user: false,
@@ -50,7 +50,7 @@ pub fn fuzz(data: &[u8]) {
 }
 
 fn play(data: &[u8], config: &Config) {
-    let mut script = Script::new(data);
+    let mut script = FuzzInput::new(data);
     let pid = std::process::id();
     let [ours, servers] = ["client", "server"].map(|name| format!("fuzz-{pid}-{name}"));
     let server = UnixListener::bind_addr(&address(&servers)).expect("a listener");
@@ -67,8 +67,12 @@ fn play(data: &[u8], config: &Config) {
     let (resolver, from_resolver) = role(Role::Resolver);
     let (logger, from_logger) = role(Role::Logger);
     let (zygote, from_zygote) = role(Role::Zygote);
-    let mut cast =
-        Cast { resolver: from_resolver, logger: from_logger, zygote: from_zygote, workers: Vec::new() };
+    let mut cast = ParentActors {
+        resolver: from_resolver,
+        logger: from_logger,
+        zygote: from_zygote,
+        workers: Vec::new(),
+    };
     while let Some(what) = script.next() {
         cast.act(what, &mut script);
     }
@@ -107,26 +111,26 @@ fn address(name: &str) -> SocketAddr {
 }
 
 /// A role without a process, and the other end of its channel.
-fn role<Out: Serialize>(role: Role) -> (Running<Out>, Channel<ToParent, Out>) {
+fn role<Out: Serialize>(role: Role) -> (RunningRole<Out>, Channel<ToParent, Out>) {
     let (channel, other) = Channel::pair().expect("a pair");
-    (Running { role, pid: Pid::from_raw(NOBODY), channel, actor: Start::Unprivileged.actor() }, other)
+    (RunningRole { role, pid: Pid::from_raw(NOBODY), channel, actor: Start::Unprivileged.actor() }, other)
 }
 
 /// The peers of the parent.
-struct Cast<R, L, Z> {
+struct ParentActors<R, L, Z> {
     resolver: Channel<ToParent, R>,
     logger: Channel<ToParent, L>,
     zygote: Channel<ToParent, Z>,
     workers: Vec<Channel<crate::messages::Record, ToWorker>>,
 }
 
-impl<R, L, Z> Cast<R, L, Z> {
-    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+impl<R, L, Z> ParentActors<R, L, Z> {
+    fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         match what % 8 {
             0 | 1 => {
                 let (ours, theirs) = Channel::<_, _>::pair().expect("a pair");
-                let born = ToParent::Born { pid: i32::from(argument % 16) };
+                let born = ToParent::WorkerStarted { pid: i32::from(argument % 16) };
                 let _ = self.zygote.send_with(&born, &[theirs.as_fd()], Wait::No);
                 // Sometimes a worker that has already ended.
                 if argument & 0x80 == 0 {
@@ -134,7 +138,7 @@ impl<R, L, Z> Cast<R, L, Z> {
                 }
             }
             2 => {
-                let exited = ToParent::Exited { pid: i32::from(argument % 16), end: End::Signal(9) };
+                let exited = ToParent::Exited { pid: i32::from(argument % 16), end: ProcessEnd::Signal(9) };
                 let _ = self.zygote.send_with(&exited, &[], Wait::No);
             }
             3 => drop(self.zygote.send_with(&anything(argument, script), &[], Wait::No)),
@@ -146,15 +150,15 @@ impl<R, L, Z> Cast<R, L, Z> {
     }
 }
 
-fn anything(argument: u8, script: &mut Script<'_>) -> ToParent {
+fn anything(argument: u8, script: &mut FuzzInput<'_>) -> ToParent {
     let errno = i32::from(script.byte());
     match argument % 8 {
         0 => ToParent::Ready { cage: unlocked().cage },
         1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into())),
         2 => ToParent::Found(Vec::new()),
         3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into() },
-        4 => ToParent::Born { pid: errno },
-        5 => ToParent::Stillborn { errno },
+        4 => ToParent::WorkerStarted { pid: errno },
+        5 => ToParent::ForkFailed { errno },
         6 => ToParent::OutputLost,
         _ => ToParent::Finished,
     }

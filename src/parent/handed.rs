@@ -30,7 +30,7 @@ pub(crate) struct Handed {
 }
 
 /// An inherited socket by type.
-pub(super) enum Door {
+pub(super) enum InheritedSocket {
     /// Accepts clients, or the server.
     Listening(Listener),
     /// A connected client, and the local address that it connected to.
@@ -42,7 +42,7 @@ pub(super) enum Door {
 /// Inherited sockets by side.
 #[derive(Default)]
 pub(super) struct Doors {
-    pub(super) client: Option<Door>,
+    pub(super) client: Option<InheritedSocket>,
     pub(super) server: Option<Listener>,
 }
 
@@ -107,7 +107,7 @@ impl Handed {
     }
 
     /// Determines its type.
-    fn open(self, kind: SockType) -> Result<Door, Failure> {
+    fn open(self, kind: SockType) -> Result<InheritedSocket, Failure> {
         let here = self.socket(kind)?;
         let told = |errno: Errno| self.refused(&format!("is of no use: {}", reason(errno as i32)));
         // The flags are shared with the process that passed it, which does not depend on them.
@@ -115,12 +115,12 @@ impl Handed {
         let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
         fcntl(&self.fd, FcntlArg::F_SETFL(flags)).map_err(told)?;
         if getsockopt(&self.fd, sockopt::AcceptConn).map_err(told)? {
-            return Ok(Door::Listening(Listener::handed(self.fd, here)));
+            return Ok(InheritedSocket::Listening(Listener::handed(self.fd, here)));
         }
         match peer_of(&self.fd) {
-            Ok(client) => Ok(Door::Client { socket: self.fd, client, here }),
+            Ok(client) => Ok(InheritedSocket::Client { socket: self.fd, client, here }),
             // A port without a peer: it was connected.
-            Err(Errno::ENOTCONN) if has_port(&here) => Ok(Door::Gone),
+            Err(Errno::ENOTCONN) if has_port(&here) => Ok(InheritedSocket::Gone),
             Err(Errno::ENOTCONN) => Err(self.wrong_kind("a socket that neither listens nor is connected")),
             Err(errno) => Err(told(errno)),
         }
@@ -174,10 +174,10 @@ pub(super) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<Doors, Fa
         );
         match (side, one.open(SocketOptions::of(config).kind())?) {
             (Side::Client, door) if doors.client.is_none() => doors.client = Some(door),
-            (Side::Server, Door::Listening(listener)) if doors.server.is_none() => {
+            (Side::Server, InheritedSocket::Listening(listener)) if doors.server.is_none() => {
                 doors.server = Some(listener);
             }
-            (Side::Server, Door::Client { .. } | Door::Gone) => return Err(no_client),
+            (Side::Server, InheritedSocket::Client { .. } | InheritedSocket::Gone) => return Err(no_client),
             _ => return Err(second),
         }
     }

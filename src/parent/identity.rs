@@ -120,7 +120,7 @@ const ROOT_OUTSIDE: &str = "started as root of a user namespace that has no othe
                             root's power is never kept: start it as another user, or map more users.";
 
 /// Identity of every process once everything is bound.
-pub(super) struct Target {
+pub(super) struct TargetIdentity {
     pub(super) identity: Identity,
     /// Notice for an identity that the operator did not select.
     pub(super) notice: Option<String>,
@@ -128,29 +128,31 @@ pub(super) struct Target {
     pub(super) actor: Actor,
 }
 
-impl Target {
-    pub(super) fn choose(start: Start, user: Option<&str>) -> Result<Target, Failure> {
-        let kept = |notice| Target { identity: Identity::Keep, notice, actor: start.actor() };
+impl TargetIdentity {
+    pub(super) fn choose(start: Start, user: Option<&str>) -> Result<TargetIdentity, Failure> {
+        let kept = |notice| TargetIdentity { identity: Identity::Keep, notice, actor: start.actor() };
         match (start, user) {
             (Start::Unprivileged, _) => Ok(kept(None)),
             (Start::Alone, _) => Ok(kept(Some(ALONE.to_owned()))),
             (Start::SetUid { caller }, _) => {
-                Ok(Target { identity: becoming(caller, getgid())?, ..kept(None) })
+                Ok(TargetIdentity { identity: becoming(caller, getgid())?, ..kept(None) })
             }
             // A container may have denied that to root. Root's remaining power is still not for a bridge.
             (Start::Root, _) if !confine::may_become_another().map_err(powerless)? => {
                 Err(Failure::new(Status::Os, POWERLESS))
             }
-            (Start::Root, Some(name)) => Target::of_root(by_name(name)?.ok_or_else(|| unknown(name))?, None),
+            (Start::Root, Some(name)) => {
+                TargetIdentity::of_root(by_name(name)?.ok_or_else(|| unknown(name))?, None)
+            }
             (Start::Root, None) => match through_sudo()? {
-                Some(identity) => Target::of_root(identity, None),
+                Some(identity) => TargetIdentity::of_root(identity, None),
                 None => fallback(),
             },
         }
     }
 
     /// The target of root, whose ids must exist in this namespace.
-    fn of_root(identity: Identity, notice: Option<String>) -> Result<Target, Failure> {
+    fn of_root(identity: Identity, notice: Option<String>) -> Result<TargetIdentity, Failure> {
         let Identity::Become { uid, gid } = identity else { return Err(Failure::new(Status::Os, POWERLESS)) };
         for (kind, id, map) in [("uid", uid, IdMap::of_users()), ("gid", gid, IdMap::of_groups())] {
             if !map.has(id) {
@@ -160,7 +162,11 @@ impl Target {
             }
         }
         let who = format!("{}, which tcpreen became (choose another with -u)", account(uid));
-        Ok(Target { identity, notice, actor: Actor::new(Uid::from_raw(uid), Gid::from_raw(gid), who) })
+        Ok(TargetIdentity {
+            identity,
+            notice,
+            actor: Actor::new(Uid::from_raw(uid), Gid::from_raw(gid), who),
+        })
     }
 }
 
@@ -256,18 +262,18 @@ fn through_sudo() -> Result<Option<Identity>, Failure> {
     becoming(Uid::from_raw(uid), Gid::from_raw(gid)).map(Some)
 }
 
-fn fallback() -> Result<Target, Failure> {
+fn fallback() -> Result<TargetIdentity, Failure> {
     let notice =
         |account: &str| Some(format!("Started as root: going on as {account} (choose a user with -u)"));
     let (users, groups) = (IdMap::of_users(), IdMap::of_groups());
     for name in ACCOUNTS {
         match by_name(name)? {
             Some(identity @ Identity::Become { uid, gid }) if users.has(uid) && groups.has(gid) => {
-                return Target::of_root(identity, notice(name));
+                return TargetIdentity::of_root(identity, notice(name));
             }
             _ => {}
         }
     }
     let nobody = Identity::Become { uid: OVERFLOW, gid: OVERFLOW };
-    Target::of_root(nobody, notice(&format!("uid {OVERFLOW}")))
+    TargetIdentity::of_root(nobody, notice(&format!("uid {OVERFLOW}")))
 }

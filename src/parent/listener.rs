@@ -12,7 +12,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-use super::own_file::{OwnFile, Place};
+use super::own_file::{DirectoryEntry, OwnFile};
 use super::socket::{SocketOptions, address_of, family_of, prepare, with_sockaddr};
 use crate::messages::Address;
 
@@ -66,7 +66,7 @@ impl Listener {
                 with_sockaddr(address, |sockaddr| bind(socket.as_raw_fd(), sockaddr))?;
                 match path.first() {
                     Some(b'@') => None,
-                    _ => Some(OwnFile::find(Place::of(Path::new(OsStr::from_bytes(path)))?)?),
+                    _ => Some(OwnFile::find(DirectoryEntry::of(Path::new(OsStr::from_bytes(path)))?)?),
                 }
             }
             _ => {

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use privsep::confine::Identity;
 
 use super::address::{self, Addresses};
-use super::handed::{self, Door, Doors};
+use super::handed::{self, Doors, InheritedSocket};
 use super::identity::Start;
 use super::listener::Listener;
 use super::no_user;
@@ -36,12 +36,14 @@ pub(super) fn prepare(
         None => bind(endpoint, addresses, SocketOptions::of(config), start, identity),
     };
     let (client_listener, first_client) = match doors.client {
-        Some(Door::Client { socket, client: peer, here }) => {
+        Some(InheritedSocket::Client { socket, client: peer, here }) => {
             handed::check(&config.client, &client, &here)?;
             (None, Some((socket, peer)))
         }
-        Some(Door::Listening(listener)) => (listen(&config.client, &client, Some(listener))?, None),
-        Some(Door::Gone) | None => (listen(&config.client, &client, None)?, None),
+        Some(InheritedSocket::Listening(listener)) => {
+            (listen(&config.client, &client, Some(listener))?, None)
+        }
+        Some(InheritedSocket::Gone) | None => (listen(&config.client, &client, None)?, None),
     };
     let server_listener = listen(&config.server, &server, doors.server)?;
     let own = OwnListeners::of(client_listener.iter().chain(&server_listener));

@@ -41,12 +41,12 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Uid};
-use privsep::confine::{Cage, Identity};
+use privsep::confine::{Identity, SandboxStatus};
 use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys::{self, Alone};
 
-use crate::config::{Config, Output, Verbosity};
+use crate::config::{Config, OutputOption, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::messages::{Level, ToLogger, WorkersNeed};
@@ -54,11 +54,11 @@ use crate::policy::Role;
 use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
 use address::Addresses;
-use daemon::{Foreground, Part};
+use daemon::{Foreground, SplitRole};
 use descriptors::Descriptors;
-use handed::{Door, Handed};
+use handed::{Handed, InheritedSocket};
 pub(crate) use identity::Start;
-use identity::Target;
+use identity::TargetIdentity;
 use manager::Manager;
 use pidfile::PidFile;
 use roles::Starter;
@@ -98,7 +98,7 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     /// Keeps the descriptors that are outputs, and closes all others.
-    fn settle(self, outputs: &[Output]) -> Result<Inheritance, Failure> {
+    fn settle(self, outputs: &[OutputOption]) -> Result<Inheritance, Failure> {
         let handed: Vec<RawFd> = self.sockets.iter().map(Handed::number).collect();
         let strays = self.strays.map_err(|error| no_proc(&error))?;
         let descriptors = Descriptors::keep(outputs, strays, &handed)?;
@@ -121,15 +121,15 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
     }
     let inheritance = surroundings.settle(&config.outputs)?;
     let task = config.task.clone();
-    if let Some(order) = reading::Order::of(&task) {
+    if let Some(order) = reading::ConversionRequest::of(&task) {
         let Inheritance { start, descriptors, .. } = inheritance;
         return reading::run::<H>(config, &order, start, descriptors).or_else(Stop::status);
     }
     let foreground = match config.daemon {
         false => None,
         true => match daemon::split(&mut config)? {
-            Part::Foreground(status) => return Ok(status),
-            Part::Daemon(foreground) => Some(foreground),
+            SplitRole::Foreground(status) => return Ok(status),
+            SplitRole::Daemon(foreground) => Some(foreground),
         },
     };
     let result = bridge::<H>(config, inheritance, foreground);
@@ -163,15 +163,15 @@ fn bridge<H: Hooks>(
     let Inheritance { start, sockets, descriptors } = inheritance;
     let doors = handed::open(sockets, &config)?;
     match doors.client {
-        Some(Door::Gone) => return Err(Stop::NobodyThere),
-        Some(Door::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
-        Some(Door::Listening(_)) | None => {}
+        Some(InheritedSocket::Gone) => return Err(Stop::NobodyThere),
+        Some(InheritedSocket::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
+        Some(InheritedSocket::Listening(_)) | None => {}
     }
     refuse_open_cage(&config)?;
     let part = replay::open(&config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
-    let target = Target::choose(start, config.user.as_deref())?;
+    let target = TargetIdentity::choose(start, config.user.as_deref())?;
     let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter {
@@ -242,7 +242,7 @@ fn bridge<H: Hooks>(
     }
     supervisor.announce();
     if let Some((client, address)) = first_client {
-        supervisor.greet(client, address);
+        supervisor.add_client(client, address);
     }
     if let Some((player, side, peer)) = played {
         supervisor.begin_replay(player, side, peer);
@@ -273,7 +273,7 @@ fn refuse_open_cage(config: &Config) -> Result<(), Failure> {
 
 /// Prints the selected user before outputs are opened as that user, because an error there would otherwise be
 /// hard to explain.
-fn announce_user(config: &Config, target: &Target) {
+fn announce_user(config: &Config, target: &TargetIdentity) {
     if let Some(text) =
         target.notice.as_ref().filter(|_| !config.syslog && config.verbosity > Verbosity::Quiet)
     {
@@ -284,9 +284,9 @@ fn announce_user(config: &Config, target: &Target) {
 /// Notices before "Listening on".
 fn first_words(
     config: &Config,
-    (target, who): (&Target, &str),
+    (target, who): (&TargetIdentity, &str),
     troubles: [Option<String>; 2],
-    cages: &[(Role, Cage)],
+    cages: &[(Role, SandboxStatus)],
 ) -> Vec<(Level, String)> {
     let mut words = Vec::new();
     if config.syslog {
@@ -304,7 +304,7 @@ fn first_words(
 
 /// User and group that a plain start would change to; `None` after an unprivileged start.
 pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
-    Ok(match Target::choose(start, None)?.identity {
+    Ok(match TargetIdentity::choose(start, None)?.identity {
         Identity::Become { uid, gid } if start == Start::Root => {
             Some((Uid::from_raw(uid), Gid::from_raw(gid)))
         }
@@ -316,7 +316,7 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
 const OPEN_CAGE: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
                          noted in the kernel's log";
 
-fn tightness(role: Role, who: &str, cage: Cage) -> String {
+fn tightness(role: Role, who: &str, cage: SandboxStatus) -> String {
     let seccomp = match cage.seccomp {
         Violation::Kill => "on",
         Violation::Log => "open",

@@ -11,18 +11,18 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// An open directory and a name in it. It is opened with the rights of the start: later it may be a directory
 /// of root's that is out of reach.
-pub(super) struct Place {
+pub(super) struct DirectoryEntry {
     directory: OwnedFd,
     name: OsString,
 }
 
-impl Place {
-    pub(super) fn of(path: &Path) -> Result<Place, Errno> {
+impl DirectoryEntry {
+    pub(super) fn of(path: &Path) -> Result<DirectoryEntry, Errno> {
         let name = path.file_name().ok_or(Errno::EISDIR)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
-        Ok(Place { directory, name: name.to_owned() })
+        Ok(DirectoryEntry { directory, name: name.to_owned() })
     }
 
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
@@ -45,18 +45,18 @@ impl Place {
 
 /// A file identified by device and inode, so that no other file is removed in its place.
 pub(super) struct OwnFile {
-    place: Place,
+    place: DirectoryEntry,
     device: u64,
     inode: u64,
 }
 
 impl OwnFile {
-    pub(super) fn new(place: Place, device: u64, inode: u64) -> OwnFile {
+    pub(super) fn new(place: DirectoryEntry, device: u64, inode: u64) -> OwnFile {
         OwnFile { place, device, inode }
     }
 
     /// Identifies the file just created there.
-    pub(super) fn find(place: Place) -> Result<OwnFile, Errno> {
+    pub(super) fn find(place: DirectoryEntry) -> Result<OwnFile, Errno> {
         let found = place.look()?;
         Ok(OwnFile::new(place, found.st_dev, found.st_ino))
     }

@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
-use super::dial::{Dial, Progress, Refusal};
+use super::dial::{Dial, DialProgress, Refusal};
 use super::socket::{self, Standing};
 use crate::messages::{self, Address, Side};
 
 /// One peer.
-pub(super) enum Half {
+pub(super) enum PeerState {
     Awaited,
     Dialling(Dial),
     There(Present),
@@ -36,13 +36,13 @@ impl Present {
     }
 }
 
-pub(super) struct Pair {
-    pub(super) client: Half,
-    pub(super) server: Half,
+pub(super) struct PendingSession {
+    pub(super) client: PeerState,
+    pub(super) server: PeerState,
 }
 
 /// Result of advancing a pair.
-pub(super) enum Outcome {
+pub(super) enum PairProgress {
     NotYet,
     /// Both are connected.
     Complete,
@@ -50,34 +50,34 @@ pub(super) enum Outcome {
     Failed(Side, Vec<(Address, Refusal)>),
 }
 
-impl Pair {
+impl PendingSession {
     /// Advances the connection attempts.
-    pub(super) fn advance(&mut self) -> Outcome {
+    pub(super) fn advance(&mut self) -> PairProgress {
         for (side, half) in [(Side::Client, &mut self.client), (Side::Server, &mut self.server)] {
-            if let Half::Dialling(dial) = half {
+            if let PeerState::Dialling(dial) = half {
                 match dial.advance() {
-                    Progress::Waiting => {}
-                    Progress::Connected(socket, address) => {
-                        *half = Half::There(Present::new(socket, address))
+                    DialProgress::Waiting => {}
+                    DialProgress::Connected(socket, address) => {
+                        *half = PeerState::There(Present::new(socket, address))
                     }
-                    Progress::Failed(refusals) => return Outcome::Failed(side, refusals),
+                    DialProgress::Failed(refusals) => return PairProgress::Failed(side, refusals),
                 }
             }
         }
         match (&self.client, &self.server) {
-            (Half::There(..), Half::There(..)) => Outcome::Complete,
-            _ => Outcome::NotYet,
+            (PeerState::There(..), PeerState::There(..)) => PairProgress::Complete,
+            _ => PairProgress::NotYet,
         }
     }
 
-    pub(super) fn half(&self, side: Side) -> &Half {
+    pub(super) fn half(&self, side: Side) -> &PeerState {
         match side {
             Side::Client => &self.client,
             Side::Server => &self.server,
         }
     }
 
-    pub(super) fn half_mut(&mut self, side: Side) -> &mut Half {
+    pub(super) fn half_mut(&mut self, side: Side) -> &mut PeerState {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -86,20 +86,20 @@ impl Pair {
 
     /// Checks that neither side still has to connect to the bridge.
     pub(super) fn has_both(&self) -> bool {
-        !matches!((&self.client, &self.server), (Half::Awaited, _) | (_, Half::Awaited))
+        !matches!((&self.client, &self.server), (PeerState::Awaited, _) | (_, PeerState::Awaited))
     }
 
     /// Returns the side that was lost before the other connected: there will be no session. If both are
     /// connected, their worker handles it.
     pub(super) fn lost(&mut self) -> Option<Side> {
         match (&mut self.client, &mut self.server) {
-            (Half::There(client), Half::There(server)) => {
+            (PeerState::There(client), PeerState::There(server)) => {
                 client.is_lost();
                 server.is_lost();
                 None
             }
-            (Half::There(client), _) => client.is_lost().then_some(Side::Client),
-            (_, Half::There(server)) => server.is_lost().then_some(Side::Server),
+            (PeerState::There(client), _) => client.is_lost().then_some(Side::Client),
+            (_, PeerState::There(server)) => server.is_lost().then_some(Side::Server),
             _ => None,
         }
     }
@@ -107,16 +107,16 @@ impl Pair {
     /// Our own ends of the connections that stand.
     pub(super) fn locals(&self) -> [Option<Address>; 2] {
         [&self.client, &self.server].map(|half| match half {
-            Half::There(present) => socket::local_of(&present.socket).ok(),
-            Half::Awaited | Half::Dialling(_) => None,
+            PeerState::There(present) => socket::local_of(&present.socket).ok(),
+            PeerState::Awaited | PeerState::Dialling(_) => None,
         })
     }
 
     /// When the first peer was there; now, where none is.
     pub(super) fn since(&self) -> u64 {
-        let since = |half: &Half| match half {
-            Half::There(present) => Some(present.since),
-            Half::Awaited | Half::Dialling(_) => None,
+        let since = |half: &PeerState| match half {
+            PeerState::There(present) => Some(present.since),
+            PeerState::Awaited | PeerState::Dialling(_) => None,
         };
         let both = [since(&self.client), since(&self.server)];
         both.into_iter().flatten().min().unwrap_or_else(messages::now)
@@ -125,7 +125,7 @@ impl Pair {
     /// Resets a peer whose counterpart is unreachable, as that server would.
     pub(super) fn refuse(self) {
         for half in [self.client, self.server] {
-            if let Half::There(present) = half {
+            if let PeerState::There(present) = half {
                 socket::reset(present.socket);
             }
         }

@@ -8,42 +8,47 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::denied::Actor;
-use crate::config::{Config, Input, Target};
+use crate::config::{Config, RecordInput, Target};
 use crate::exit::{Failure, Status};
 use crate::reason::{reason, shown_name};
 
 /// An open part.
-pub(super) struct Part {
+pub(super) struct RecordPart {
     fd: OwnedFd,
     /// For the operator.
     pub(super) name: String,
 }
 
-impl Part {
+impl RecordPart {
     /// Opens them all with the rights of the caller, before any of them is read.
-    pub(super) fn open_all(inputs: &[Input], config: &Config, actor: &Actor) -> Result<Vec<Part>, Failure> {
-        inputs.iter().map(|input| Part::open(input, config, actor)).collect()
+    pub(super) fn open_all(
+        inputs: &[RecordInput],
+        config: &Config,
+        actor: &Actor,
+    ) -> Result<Vec<RecordPart>, Failure> {
+        inputs.iter().map(|input| RecordPart::open(input, config, actor)).collect()
     }
 
-    fn open(input: &Input, config: &Config, actor: &Actor) -> Result<Part, Failure> {
+    fn open(input: &RecordInput, config: &Config, actor: &Actor) -> Result<RecordPart, Failure> {
         match input {
-            Input::Stdin => {
+            RecordInput::Stdin => {
                 let name = "standard input".to_owned();
                 let fd = io::stdin().as_fd().try_clone_to_owned();
-                fd.map(|fd| Part { fd, name: name.clone() }).map_err(|error| unreadable(&name, &error, ""))
+                fd.map(|fd| RecordPart { fd, name: name.clone() })
+                    .map_err(|error| unreadable(&name, &error, ""))
             }
-            Input::File(path) => {
+            RecordInput::File(path) => {
                 let name = shown_name(path.as_bytes());
                 let file = open_file(Path::new(path))
                     .map_err(|error| unreadable(&name, &error, &actor.denied(&error, Path::new(path))))?;
                 refuse_overwriting(&file, &name, config)?;
-                Ok(Part { fd: file.into(), name })
+                Ok(RecordPart { fd: file.into(), name })
             }
         }
     }
 }
 
-impl AsFd for Part {
+impl AsFd for RecordPart {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

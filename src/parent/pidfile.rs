@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, geteuid};
 
 use super::denied::Actor;
-use super::own_file::{OwnFile, Place};
+use super::own_file::{DirectoryEntry, OwnFile};
 use crate::exit::{Failure, Status};
 use crate::reason::{reason, shown_name};
 
@@ -46,7 +46,7 @@ impl PidFile {
 
     fn try_make(path: &Path) -> io::Result<PidFile> {
         for _ in 0..TRIES {
-            let place = Place::of(path)?;
+            let place = DirectoryEntry::of(path)?;
             let mut file = open_ours(&place)?;
             let found = file.metadata()?;
             // The previous holder of the lock has removed the file, so that a lock on it has no effect.
@@ -62,7 +62,7 @@ impl PidFile {
 }
 
 /// Opens and locks the file: a new one, or one left by an earlier run.
-fn open_ours(place: &Place) -> io::Result<File> {
+fn open_ours(place: &DirectoryEntry) -> io::Result<File> {
     // Does not follow a link or block on a FIFO.
     let flags = OFlag::O_RDWR
         | OFlag::O_CREAT

@@ -9,15 +9,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use privsep::channel::no_fds;
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::spawn::Program;
 
-use super::parts::Part;
-use super::roles::{Running, Starter};
+use super::parts::RecordPart;
+use super::roles::{RunningRole, Starter};
 use super::stop::Stop;
-use super::{Descriptors, Start, Target, cage, interrupted, limits, no_proc, signals_of};
+use super::{Descriptors, Start, TargetIdentity, cage, interrupted, limits, no_proc, signals_of};
 use super::{announce_user, block_signals, first_words, hangup, refuse_open_cage, who};
-use crate::config::{Config, Diff, Input, Reading, Task};
+use crate::config::{Config, Diff, Reading, RecordInput, Task};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent, Unplayable};
@@ -33,17 +33,17 @@ const ENDING: Duration = Duration::from_secs(10);
 /// Starts logger and converter, drops everything, and waits for them.
 pub(super) fn run<H: Hooks>(
     mut config: Config,
-    order: &Order<'_>,
+    order: &ConversionRequest<'_>,
     start: Start,
     descriptors: Descriptors,
 ) -> Result<u8, Stop> {
     refuse_open_cage(&config)?;
     // A FIFO waits for its writer here, while signals still end the program.
-    let parts = Part::open_all(order.inputs, &config, &start.actor())?;
-    let keys = Part::open_all(order.keys, &config, &start.actor())?;
+    let parts = RecordPart::open_all(order.inputs, &config, &start.actor())?;
+    let keys = RecordPart::open_all(order.keys, &config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
-    let target = Target::choose(start, config.user.as_deref())?;
+    let target = TargetIdentity::choose(start, config.user.as_deref())?;
     let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let (identity, sandbox) = (target.identity, config.sandbox);
@@ -67,24 +67,28 @@ pub(super) fn run<H: Hooks>(
 }
 
 /// What is to be done with records.
-pub(super) struct Order<'a> {
-    inputs: &'a [Input],
+pub(super) struct ConversionRequest<'a> {
+    inputs: &'a [RecordInput],
     /// `--tls-keys`, if any.
-    keys: &'a [Input],
+    keys: &'a [RecordInput],
     sessions: &'a [u64],
     masks: &'a [String],
     compares: bool,
 }
 
-impl Order<'_> {
+impl ConversionRequest<'_> {
     /// `None` where peers are met.
-    pub(super) fn of(task: &Task) -> Option<Order<'_>> {
+    pub(super) fn of(task: &Task) -> Option<ConversionRequest<'_>> {
         match task {
-            Task::Read(Reading { inputs, sessions, keys }) => {
-                Some(Order { inputs, keys: keys.as_slice(), sessions, masks: &[], compares: false })
-            }
+            Task::Read(Reading { inputs, sessions, keys }) => Some(ConversionRequest {
+                inputs,
+                keys: keys.as_slice(),
+                sessions,
+                masks: &[],
+                compares: false,
+            }),
             Task::Diff(Diff { inputs, sessions, masks }) => {
-                Some(Order { inputs, keys: &[], sessions, masks, compares: true })
+                Some(ConversionRequest { inputs, keys: &[], sessions, masks, compares: true })
             }
             Task::Bridge | Task::Replay(_) => None,
         }
@@ -103,9 +107,9 @@ impl Order<'_> {
 
 /// A conversion under way.
 struct Conversion<'a> {
-    logger: Running<ToLogger>,
+    logger: RunningRole<ToLogger>,
     /// `None` once it has nothing more to do.
-    converter: Option<Running<ToConverter>>,
+    converter: Option<RunningRole<ToConverter>>,
     signals: &'a SignalFd,
     hangup: Hangup,
     /// Of the parts, and of the secrets.
@@ -122,11 +126,11 @@ struct Conversion<'a> {
     output_lost: bool,
     /// Of what was compared.
     is_different: bool,
-    _locked: &'a Locked,
+    _locked: &'a Confined,
 }
 
 /// Events reported by poll.
-struct Found {
+struct Polled {
     signal: bool,
     logger: bool,
     converter: bool,
@@ -134,12 +138,12 @@ struct Found {
 
 impl<'a> Conversion<'a> {
     fn new(
-        logger: Running<ToLogger>,
-        converter: Running<ToConverter>,
+        logger: RunningRole<ToLogger>,
+        converter: RunningRole<ToConverter>,
         signals: &'a SignalFd,
         hangup: Hangup,
         names: Vec<String>,
-        locked: &'a Locked,
+        locked: &'a Confined,
     ) -> Conversion<'a> {
         Conversion {
             logger,
@@ -159,7 +163,7 @@ impl<'a> Conversion<'a> {
     }
 
     /// Runs to the end of the record; returns the exit status.
-    fn run(mut self, saved: OwnedFd, order: &Order<'_>) -> Result<u8, Failure> {
+    fn run(mut self, saved: OwnedFd, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
         self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
         // The logger sees the end of the channel when the converter has ended.
         drop(saved);
@@ -171,7 +175,7 @@ impl<'a> Conversion<'a> {
     }
 
     /// Waits for an event and handles it; returns whether everything is written.
-    fn is_finished(&mut self, order: &Order<'_>) -> Result<bool, Failure> {
+    fn is_finished(&mut self, order: &ConversionRequest<'_>) -> Result<bool, Failure> {
         let found = self.wait()?;
         if self.until.is_some_and(|until| until <= Instant::now()) {
             let text = "the record was not written in time: the last events may be missing";
@@ -200,7 +204,7 @@ impl<'a> Conversion<'a> {
         Ok(false)
     }
 
-    fn wait(&self) -> Result<Found, Failure> {
+    fn wait(&self) -> Result<Polled, Failure> {
         let converter = self.converter.as_ref().map(|converter| converter.channel.as_fd());
         let fds = [Some(self.signals.as_fd()), Some(self.logger.channel.as_fd()), converter];
         let mut fds: Vec<PollFd<'_>> =
@@ -210,7 +214,7 @@ impl<'a> Conversion<'a> {
             Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32))),
         }
         let is_ready = |index: usize| fds.get(index).is_some_and(|fd| fd.any().unwrap_or(false));
-        Ok(Found { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
+        Ok(Polled { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
     }
 
     /// Rounded up, so that the deadline has passed when it is over.
@@ -220,7 +224,7 @@ impl<'a> Conversion<'a> {
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     }
 
-    fn hear_converter(&mut self, order: &Order<'_>) -> Result<(), Failure> {
+    fn hear_converter(&mut self, order: &ConversionRequest<'_>) -> Result<(), Failure> {
         while let Some(converter) = &self.converter {
             let (message, fds) = match converter.receive() {
                 Ok(Some(message)) => message,
@@ -294,7 +298,7 @@ impl<'a> Conversion<'a> {
         Ok(())
     }
 
-    fn status(self, order: &Order<'_>) -> Result<u8, Failure> {
+    fn status(self, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
         let mut lines: Vec<String> =
             self.flaws.iter().map(|(part, flaw)| told(&self.names[*part as usize], *flaw)).collect();
         if let Some(failure) = self.failure {

@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use privsep::confine::Cage;
+use privsep::confine::SandboxStatus;
 
 use super::denied::Actor;
-use super::parts::Part;
+use super::parts::RecordPart;
 use super::reading::{told, unplayable};
-use super::roles::{Running, Starter};
+use super::roles::{RunningRole, Starter};
 use super::stop::Stop;
 use crate::config::{Config, Task};
 use crate::exit::{Failure, Status};
@@ -19,8 +19,8 @@ use crate::reason::reason;
 
 /// The player, ready to play.
 pub(super) struct Player {
-    role: Running<ToConverter>,
-    pub(super) cage: Cage,
+    role: RunningRole<ToConverter>,
+    pub(super) cage: SandboxStatus,
     side: Side,
     /// The worker's end of the stream.
     peer: OwnedFd,
@@ -30,22 +30,22 @@ pub(super) struct Player {
 
 impl Player {
     /// Once the logger has its end.
-    pub(super) fn split(self) -> (Running<ToConverter>, Side, OwnedFd) {
+    pub(super) fn split(self) -> (RunningRole<ToConverter>, Side, OwnedFd) {
         (self.role, self.side, self.peer)
     }
 }
 
 /// Opens the record, if one is to be played.
-pub(super) fn open(config: &Config, actor: &Actor) -> Result<Option<Part>, Failure> {
+pub(super) fn open(config: &Config, actor: &Actor) -> Result<Option<RecordPart>, Failure> {
     let Task::Replay(replay) = &config.task else { return Ok(None) };
-    let parts = Part::open_all(std::slice::from_ref(&replay.input), config, actor)?;
+    let parts = RecordPart::open_all(std::slice::from_ref(&replay.input), config, actor)?;
     Ok(parts.into_iter().next())
 }
 
 /// Starts the player, and waits until it has found its session.
 pub(super) fn start(
     config: &Config,
-    part: Option<Part>,
+    part: Option<RecordPart>,
     starter: &Starter<'_>,
     signals: &SignalFd,
 ) -> Result<Option<Player>, Stop> {

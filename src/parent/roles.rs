@@ -15,7 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Incoming, Wait, one_fd};
-use privsep::confine::{Cage, Identity};
+use privsep::confine::{Identity, SandboxStatus};
 use privsep::spawn::{Program, Streams};
 use privsep::sys::Fds;
 use privsep::text::Text;
@@ -24,27 +24,27 @@ use serde::Serialize;
 use super::denied::Actor;
 use super::descriptors::{self, Descriptors};
 use super::limits;
-use super::parts::Part;
+use super::parts::RecordPart;
 use super::signals_of;
 use super::stop::Stop;
-use super::supervisor::Idle;
+use super::supervisor::IdleWorker;
 use crate::config::{Config, Target as ConfigTarget, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::Format;
 use crate::messages::{
-    Ear, FromConverter, Hangup, NameAnswer, NameQuestion, Notices, OutputTarget, Prepare, Problem, Reaping,
-    Recording, Sandbox, Sharing, Taken, ToConverter, ToLogger, ToParent, ToResolver, ToZygote, Told, VERSION,
-    View, WorkersNeed,
+    FromConverter, Hangup, MinLevel, NameAnswer, NameQuestion, NoticeSink, Notices, OutputMode, OutputTarget,
+    Prepare, Problem, Reaping, Recording, Sandbox, Taken, ToConverter, ToLogger, ToParent, ToResolver,
+    ToZygote, VERSION, View, WorkersNeed,
 };
 use crate::policy::Role;
 use crate::reason::reason;
 use crate::signals;
 
 /// The logger's end of its channel to the resolver.
-type Names = Channel<NameQuestion, NameAnswer>;
+type ResolverEnd = Channel<NameQuestion, NameAnswer>;
 
 /// A running role.
-pub(super) struct Running<Out> {
+pub(super) struct RunningRole<Out> {
     pub(super) role: Role,
     pub(super) pid: Pid,
     pub(super) channel: Channel<Out, ToParent>,
@@ -101,7 +101,7 @@ impl Starter<'_> {
         role: Role,
         streams: Streams,
         environment: &[CString],
-    ) -> Result<Running<Out>, Failure> {
+    ) -> Result<RunningRole<Out>, Failure> {
         let (pid, channel) = self.program.start(role.name(), streams, environment).map_err(|error| {
             let why = error.raw_os_error().map_or_else(|| error.to_string(), limits::shortage);
             Failure::new(Status::Os, format!("Process creation: {why} ({})", role.name()))
@@ -110,7 +110,7 @@ impl Starter<'_> {
         if role != Role::Zygote {
             channel.refuse_descriptors().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
         }
-        Ok(Running { role, pid, channel, actor: self.actor.clone() })
+        Ok(RunningRole { role, pid, channel, actor: self.actor.clone() })
     }
 
     fn prepare(&self) -> Prepare {
@@ -123,7 +123,10 @@ impl Starter<'_> {
     }
 
     /// Starts the resolver, with a channel to the logger, unless names are disabled.
-    pub(super) fn resolver(&self, numeric: bool) -> Result<(Running<ToResolver>, Option<Names>), Failure> {
+    pub(super) fn resolver(
+        &self,
+        numeric: bool,
+    ) -> Result<(RunningRole<ToResolver>, Option<ResolverEnd>), Failure> {
         let environment = [CString::new(RESOLVER_ENVIRONMENT).unwrap_or_default()];
         let resolver = self.start(Role::Resolver, Streams::Null, &environment)?;
         let prepare = ToResolver::Prepare(self.prepare());
@@ -142,17 +145,17 @@ impl Starter<'_> {
     pub(super) fn logger(
         &self,
         config: &Config,
-        names: Option<Names>,
+        names: Option<ResolverEnd>,
         hangup: Hangup,
         backlog: u32,
         descriptors: &Descriptors,
-    ) -> Result<Running<ToLogger>, Failure> {
+    ) -> Result<RunningRole<ToLogger>, Failure> {
         let mut environment = vec![CString::new(LOGGER_ENVIRONMENT).unwrap_or_default()];
         environment.extend(zone());
         let logger = self.start(Role::Logger, Streams::Output, &environment)?;
         let prepare = ToLogger::Prepare {
             prepare: self.prepare(),
-            sharing: if config.at_once > 1 { Sharing::Labelled } else { Sharing::Serial },
+            sharing: if config.at_once > 1 { OutputMode::Labelled } else { OutputMode::Serial },
             backlog,
             notices: notices(config),
             hangup,
@@ -195,11 +198,11 @@ impl Starter<'_> {
     /// The converter, with the parts of a record; and the logger's end of the channel between the two.
     pub(super) fn converter(
         &self,
-        parts: &[Part],
-        keys: Option<&Part>,
+        parts: &[RecordPart],
+        keys: Option<&RecordPart>,
         masks: &[String],
         stream: Option<BorrowedFd<'_>>,
-    ) -> Result<(Running<ToConverter>, OwnedFd), Failure> {
+    ) -> Result<(RunningRole<ToConverter>, OwnedFd), Failure> {
         let converter = self.start(Role::Converter, Streams::Null, &[])?;
         let (theirs, loggers) =
             saved_channel().map_err(|error| Failure::new(Status::Os, error.to_string()))?;
@@ -226,7 +229,11 @@ impl Starter<'_> {
         Ok((converter, loggers))
     }
 
-    pub(super) fn zygote(&self, at_once: u32, workers: WorkersNeed) -> Result<Running<ToZygote>, Failure> {
+    pub(super) fn zygote(
+        &self,
+        at_once: u32,
+        workers: WorkersNeed,
+    ) -> Result<RunningRole<ToZygote>, Failure> {
         let zygote = self.start(Role::Zygote, Streams::Null, &[])?;
         let reaping = if at_once < MANY { Reaping::AtOnce } else { Reaping::InTurns };
         zygote.send(&ToZygote::Prepare { prepare: self.prepare(), reaping, workers })?;
@@ -245,7 +252,7 @@ fn saved_channel() -> Result<(OwnedFd, OwnedFd), ChannelError> {
 
 /// Both directions carry text only.
 fn names_take_no_descriptors(
-    questions: &Names,
+    questions: &ResolverEnd,
     answers: &Channel<NameAnswer, NameQuestion>,
 ) -> Result<(), Failure> {
     let refused = questions.refuse_descriptors().and_then(|()| answers.refuse_descriptors());
@@ -254,31 +261,31 @@ fn names_take_no_descriptors(
 
 fn notices(config: &Config) -> Notices {
     let ear = match (config.daemon, config.syslog) {
-        (true, _) => Ear::SyslogAlone,
-        (false, true) => Ear::Syslog,
-        (false, false) => Ear::Stderr,
+        (true, _) => NoticeSink::SyslogAlone,
+        (false, true) => NoticeSink::Syslog,
+        (false, false) => NoticeSink::Stderr,
     };
     let told = match config.verbosity {
-        Verbosity::Quiet => Told::Errors,
-        Verbosity::Normal | Verbosity::Verbose => Told::Normal,
-        Verbosity::Debug => Told::Everything,
+        Verbosity::Quiet => MinLevel::Errors,
+        Verbosity::Normal | Verbosity::Verbose => MinLevel::Normal,
+        Verbosity::Debug => MinLevel::Everything,
     };
     Notices { ear, told }
 }
 
-impl Running<ToZygote> {
+impl RunningRole<ToZygote> {
     /// The first worker: a start after which no session could be served fails.
-    pub(super) fn first_worker(&self, signals: &SignalFd) -> Result<Idle, Stop> {
+    pub(super) fn first_worker(&self, signals: &SignalFd) -> Result<IdleWorker, Stop> {
         let until = Instant::now() + CROWDED;
         let mut is_crowded = false;
         self.send(&ToZygote::Fork(1))?;
         loop {
             match self.wait_with_fds(signals)? {
-                (ToParent::Born { pid }, fds) => {
+                (ToParent::WorkerStarted { pid }, fds) => {
                     let channel = one_fd(fds).and_then(Channel::adopt).map_err(|_| self.nonsense())?;
-                    return Ok(Idle { pid, channel });
+                    return Ok(IdleWorker { pid, channel });
                 }
-                (ToParent::Stillborn { errno: libc::ETOOMANYREFS }, [None, None])
+                (ToParent::ForkFailed { errno: libc::ETOOMANYREFS }, [None, None])
                     if Instant::now() < until =>
                 {
                     is_crowded = true;
@@ -287,7 +294,7 @@ impl Running<ToZygote> {
                 }
                 // Of a worker whose channel could not be sent.
                 (ToParent::Exited { .. }, [None, None]) if is_crowded => {}
-                (ToParent::Stillborn { errno }, [None, None]) => {
+                (ToParent::ForkFailed { errno }, [None, None]) => {
                     let text = format!("Process creation: {} (worker)", limits::shortage(errno));
                     return Err(Failure::new(Status::Os, text).into());
                 }
@@ -297,7 +304,7 @@ impl Running<ToZygote> {
     }
 }
 
-impl<Out: Serialize> Running<Out> {
+impl<Out: Serialize> RunningRole<Out> {
     pub(super) fn send(&self, message: &Out) -> Result<(), Failure> {
         self.send_with(message, &[])
     }
@@ -373,7 +380,7 @@ impl<Out: Serialize> Running<Out> {
     }
 
     /// Waits until the role is confined.
-    pub(super) fn ready(&self, signals: &SignalFd) -> Result<Cage, Stop> {
+    pub(super) fn ready(&self, signals: &SignalFd) -> Result<SandboxStatus, Stop> {
         match self.wait(signals)? {
             ToParent::Ready { cage } => Ok(cage),
             ToParent::Failed(problem) => Err(self.failed(problem).into()),
@@ -381,8 +388,8 @@ impl<Out: Serialize> Running<Out> {
         }
     }
 
-    /// Same as [`Running::ready`], for the logger: also returns whether an output waits for its reader.
-    pub(super) fn ready_to_record(&self, signals: &SignalFd) -> Result<(Cage, bool), Stop> {
+    /// Same as [`RunningRole::ready`], for the logger: also returns whether an output waits for its reader.
+    pub(super) fn ready_to_record(&self, signals: &SignalFd) -> Result<(SandboxStatus, bool), Stop> {
         match self.wait(signals)? {
             ToParent::OutputsWait => Ok((self.ready(signals)?, true)),
             ToParent::Ready { cage } => Ok((cage, false)),
@@ -489,7 +496,7 @@ mod tests {
         for problem in problems {
             let (channel, other) = Channel::<ToZygote, ToParent>::pair().expect("a pair");
             let actor = Actor::new(nix::unistd::getuid(), nix::unistd::getgid(), String::new());
-            let zygote = Running { role: Role::Zygote, pid: Pid::this(), channel, actor };
+            let zygote = RunningRole { role: Role::Zygote, pid: Pid::this(), channel, actor };
             other.send(&ToParent::Failed(problem)).expect("room");
             drop(other);
             let told = zygote.lost().text;

@@ -5,24 +5,24 @@ use std::sync::Arc;
 
 use super::encoder::{Encoder, FileStart};
 use super::event::{Event, Kind, SessionInfo};
-use super::object::{self, Progress};
+use super::object::{self, SessionTotals};
 use crate::messages::Side;
 
 pub(crate) struct NdjsonEncoder {
     /// Payload of this side alone.
     only: Option<Side>,
     /// In the order of their numbers, in which a file repeats them.
-    sessions: BTreeMap<u64, Open>,
+    sessions: BTreeMap<u64, JsonSession>,
     /// The session of the last event, as it was before.
-    before: Option<(u64, Option<Open>)>,
+    before: Option<(u64, Option<JsonSession>)>,
     /// The last event belongs into the next file.
     carries: bool,
 }
 
 #[derive(Clone)]
-struct Open {
+struct JsonSession {
     info: Arc<SessionInfo>,
-    progress: Progress,
+    progress: SessionTotals,
 }
 
 impl NdjsonEncoder {
@@ -39,7 +39,7 @@ impl NdjsonEncoder {
 
 impl Encoder for NdjsonEncoder {
     fn begin_file(&mut self, _: &FileStart, out: &mut Vec<u8>) {
-        let mut sessions: BTreeMap<u64, &Open> =
+        let mut sessions: BTreeMap<u64, &JsonSession> =
             self.sessions.iter().map(|(&number, open)| (number, open)).collect();
         if let Some((number, before)) = self.before.as_ref().filter(|_| self.carries) {
             match before {
@@ -56,7 +56,7 @@ impl Encoder for NdjsonEncoder {
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         self.before = Some((event.session, self.sessions.get(&event.session).cloned()));
         if let Kind::Start(info) = &event.kind {
-            let open = Open { info: Arc::clone(info), progress: Progress::default() };
+            let open = JsonSession { info: Arc::clone(info), progress: SessionTotals::default() };
             self.sessions.insert(event.session, open);
         }
         let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };

@@ -9,7 +9,7 @@ use crate::messages::Side;
 
 /// Totals of a session up to now.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct SessionTotals {
     /// Of the last event.
     pub(crate) time: Time,
     /// Bytes that client and server have sent.
@@ -57,7 +57,7 @@ pub(crate) fn write(event: &Event, payload: &[u8], info: &SessionInfo, out: &mut
 }
 
 /// Writes that a session goes on in another file.
-pub(crate) fn write_continue(info: &SessionInfo, progress: &Progress, out: &mut Vec<u8>) {
+pub(crate) fn write_continue(info: &SessionInfo, progress: &SessionTotals, out: &mut Vec<u8>) {
     let mut object = head(progress.time, "continue", info, out);
     let state = match info.meeting {
         Meeting::Both => ConnState::of(State::Lost, progress.finished),
@@ -171,7 +171,7 @@ fn side(side: Side) -> &'static str {
     }
 }
 
-impl Progress {
+impl SessionTotals {
     pub(crate) fn add(&mut self, event: &Event) {
         self.time = event.time;
         match event.kind {

@@ -5,19 +5,19 @@ use super::{Event, Kind, LONGEST_SECRETS, Time};
 
 /// State of a session.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct EventOrder {
     last: Time,
     /// Bytes of client and server.
     positions: [u64; 2],
     ended: [bool; 2],
 }
 
-impl Order {
+impl EventOrder {
     /// Of a session that begins with this event; `None` where it is no beginning.
-    pub(crate) fn begin(event: &Event) -> Option<Order> {
+    pub(crate) fn begin(event: &Event) -> Option<EventOrder> {
         let Kind::Start(info) = &event.kind else { return None };
         let in_time = info.accepted <= info.started && info.started <= event.time;
-        in_time.then_some(Order { last: event.time, positions: [0; 2], ended: [false; 2] })
+        in_time.then_some(EventOrder { last: event.time, positions: [0; 2], ended: [false; 2] })
     }
 
     /// Checks whether this event, with a payload of this length, may come next. Nothing may follow the end.

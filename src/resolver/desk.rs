@@ -10,14 +10,14 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use privsep::channel::{Channel, Incoming, Wait, no_fds};
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::sys::{self, Alone};
 
 use super::lookup::{self, NO_ANSWER};
 use super::process::Lookup;
-use super::{Logger, Parent};
-use crate::messages::{End, Find, LookupAnswer, NameAnswer, NameQuestion, ToParent, ToResolver};
-use crate::role::Trouble;
+use super::{LoggerChannel, Parent};
+use crate::messages::{Find, LookupAnswer, NameAnswer, NameQuestion, ProcessEnd, ToParent, ToResolver};
+use crate::role::RoleError;
 
 /// Maximum number of lookups at the same time.
 const LOOKUPS: usize = 16;
@@ -47,7 +47,7 @@ impl Question {
 }
 
 /// A running lookup.
-struct Running {
+struct RunningLookup {
     pid: Pid,
     answer: Channel<(), LookupAnswer>,
     question: Question,
@@ -58,19 +58,23 @@ struct Running {
 pub(super) struct Desk {
     parent: Parent,
     /// `None` with `-n`, and once the logger has closed its end.
-    logger: Option<Logger>,
+    logger: Option<LoggerChannel>,
     waiting: VecDeque<Question>,
-    running: Vec<Running>,
+    running: Vec<RunningLookup>,
     alone: Alone,
 }
 
 impl Desk {
-    pub(super) fn new(parent: Parent, logger: Option<Logger>, alone: Alone) -> Desk {
+    pub(super) fn new(parent: Parent, logger: Option<LoggerChannel>, alone: Alone) -> Desk {
         Desk { parent, logger, waiting: VecDeque::new(), running: Vec::new(), alone }
     }
 
     /// Serves until the parent closes its end; returns the lookup in a child.
-    pub(super) fn serve(&mut self, children: &SignalFd, _locked: &Locked) -> Result<Option<Lookup>, Trouble> {
+    pub(super) fn serve(
+        &mut self,
+        children: &SignalFd,
+        _locked: &Confined,
+    ) -> Result<Option<Lookup>, RoleError> {
         loop {
             if let Some(lookup) = self.start_lookups()? {
                 return Ok(Some(lookup));
@@ -90,7 +94,7 @@ impl Desk {
     }
 
     /// Takes a question of the parent; returns false when the parent is gone.
-    pub(super) fn receive_from_parent(&mut self) -> Result<bool, Trouble> {
+    pub(super) fn receive_from_parent(&mut self) -> Result<bool, RoleError> {
         match self.parent.receive(Wait::No)? {
             Incoming::Message(ToResolver::Find(find), fds) => {
                 no_fds(fds)?;
@@ -101,7 +105,7 @@ impl Desk {
                     _ => self.waiting.push_front(find),
                 }
             }
-            Incoming::Message(ToResolver::Prepare(_), _) => return Err(Trouble::Protocol),
+            Incoming::Message(ToResolver::Prepare(_), _) => return Err(RoleError::Protocol),
             Incoming::Closed => return Ok(false),
             Incoming::Nothing => {}
         }
@@ -109,7 +113,7 @@ impl Desk {
     }
 
     /// Takes a question of the logger.
-    pub(super) fn receive_from_logger(&mut self) -> Result<(), Trouble> {
+    pub(super) fn receive_from_logger(&mut self) -> Result<(), RoleError> {
         let Some(logger) = &self.logger else { return Ok(()) };
         match logger.receive(Wait::No)? {
             Incoming::Message(question, fds) => {
@@ -130,7 +134,7 @@ impl Desk {
         self.waiting.pop_front()
     }
 
-    fn start_lookups(&mut self) -> Result<Option<Lookup>, Trouble> {
+    fn start_lookups(&mut self) -> Result<Option<Lookup>, RoleError> {
         while self.running.len() < LOOKUPS
             && let Some(question) = self.next()
         {
@@ -141,7 +145,7 @@ impl Desk {
             match sys::fork(&self.alone) {
                 Ok(ForkResult::Child) => return Ok(Some(Lookup::new(question, theirs, resolver))),
                 Ok(ForkResult::Parent { child }) => {
-                    self.running.push(Running { pid: child, answer: ours, question, started });
+                    self.running.push(RunningLookup { pid: child, answer: ours, question, started });
                 }
                 // Not retried: by the time a process is available, the name is of no use.
                 Err(_) => self.answer(question, None)?,
@@ -151,12 +155,12 @@ impl Desk {
     }
 
     /// Takes the answers of lookups that have ended. One signal may stand for several.
-    fn reap(&mut self, children: &SignalFd) -> Result<(), Trouble> {
+    fn reap(&mut self, children: &SignalFd) -> Result<(), RoleError> {
         while children.read_signal()?.is_some() {}
         loop {
             let (pid, end) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, status)) => (pid, End::Status(status)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, End::Signal(signal as i32)),
+                Ok(WaitStatus::Exited(pid, status)) => (pid, ProcessEnd::Status(status)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, ProcessEnd::Signal(signal as i32)),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -168,21 +172,21 @@ impl Desk {
         }
     }
 
-    fn ended(&mut self, lookup: Running, end: End) -> Result<(), Trouble> {
+    fn ended(&mut self, lookup: RunningLookup, end: ProcessEnd) -> Result<(), RoleError> {
         let answer = match lookup.answer.receive(Wait::No) {
             Ok(Incoming::Message(answer, fds)) => no_fds(fds).ok().map(|()| answer),
             Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
         };
         // A dead name server is not reported.
         let late = lookup.started.elapsed() >= lookup.question.time_limit();
-        if !late && (answer.is_none() || end != End::Status(0)) {
+        if !late && (answer.is_none() || end != ProcessEnd::Status(0)) {
             self.parent.send(&ToParent::LookupLost { pid: lookup.pid.as_raw(), end })?;
         }
         self.answer(lookup.question, answer)
     }
 
     /// Answers a question. Without an answer, or with one of another kind, reports that there is none.
-    pub(super) fn answer(&self, question: Question, answer: Option<LookupAnswer>) -> Result<(), Trouble> {
+    pub(super) fn answer(&self, question: Question, answer: Option<LookupAnswer>) -> Result<(), RoleError> {
         match question {
             Question::Find(_) => {
                 let answer = match answer {

@@ -15,25 +15,26 @@ use serde::de::DeserializeOwned;
 
 use super::desk::{Desk, QUEUE, Question};
 use super::{Logger, Parent, lookup};
-use crate::fuzz::{Script, alone, descriptors, send, text};
+use crate::fuzz::{FuzzInput, alone, descriptors, send, text};
 use crate::messages::{
-    Address, Find, FindFamily, NameAnswer, NameQuestion, Prepare, Sandbox, ToParent, ToResolver, VERSION,
+    Address, Find, IpFamily, NameAnswer, NameQuestion, Prepare, Sandbox, ToParent, ToResolver, VERSION,
 };
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 /// Number of messages in one run: more than the queue holds, and no more than two channels hold.
 const MOST: usize = QUEUE + 32;
 
 pub fn fuzz(data: &[u8]) {
     let open = descriptors();
-    play(&mut Script::new(data));
+    play(&mut FuzzInput::new(data));
     assert_eq!(descriptors(), open, "descriptors are left over");
 }
 
-fn play(script: &mut Script<'_>) {
+fn play(script: &mut FuzzInput<'_>) {
     let (parent, ours) = Parent::pair().expect("a pair");
     let (logger, asking) = Logger::pair().expect("a pair");
-    let mut cast = Cast { parent: ours, logger: asking, said: Said::default(), asked: Said::default() };
+    let mut cast =
+        ResolverActors { parent: ours, logger: asking, said: Said::default(), asked: Said::default() };
     let has_logger = script.byte() & 1 == 0;
     for _ in 0..MOST {
         let Some(what) = script.next() else { break };
@@ -56,7 +57,7 @@ fn play(script: &mut Script<'_>) {
 }
 
 /// Receives as the resolver does, until the parent is gone.
-fn listen(desk: &mut Desk) -> Result<(), Trouble> {
+fn listen(desk: &mut Desk) -> Result<(), RoleError> {
     while desk.receive_from_parent()? {
         desk.receive_from_logger()?;
     }
@@ -92,15 +93,15 @@ impl Said {
 }
 
 /// The peers of the resolver.
-struct Cast {
+struct ResolverActors {
     parent: Channel<ToResolver, ToParent>,
     logger: Channel<NameQuestion, NameAnswer>,
     said: Said,
     asked: Said,
 }
 
-impl Cast {
-    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+impl ResolverActors {
+    fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         match what % 6 {
             0 | 1 => self.say(&ToResolver::Find(find(argument, script))),
@@ -155,7 +156,7 @@ fn count<Out, In: DeserializeOwned>(channel: &Channel<Out, In>) -> usize {
     count
 }
 
-fn find(argument: u8, script: &mut Script<'_>) -> Find {
+fn find(argument: u8, script: &mut FuzzInput<'_>) -> Find {
     let host = match argument & 3 {
         0 => None,
         1 => Some("127.0.0.1".to_owned()),
@@ -169,14 +170,14 @@ fn find(argument: u8, script: &mut Script<'_>) -> Find {
         _ => Some(text(script)),
     };
     let family = match argument >> 4 & 3 {
-        0 | 1 => FindFamily::Any,
-        2 => FindFamily::Ipv4,
-        _ => FindFamily::Ipv6,
+        0 | 1 => IpFamily::Any,
+        2 => IpFamily::Ipv4,
+        _ => IpFamily::Ipv6,
     };
     Find { host, service, family, listen: argument & 0x40 != 0 }
 }
 
-fn address(argument: u8, script: &mut Script<'_>) -> Address {
+fn address(argument: u8, script: &mut FuzzInput<'_>) -> Address {
     let port = argument.into();
     match argument % 4 {
         0 => Address::V4 { host: Ipv4Addr::LOCALHOST, port },

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::desk::Question;
-use crate::messages::{Address, Find, FindFamily, LookupAnswer, Name};
+use crate::messages::{Address, Find, IpFamily, LookupAnswer, Name};
 
 /// Maximum number of addresses in an answer.
 const MOST: usize = 32;
@@ -28,9 +28,9 @@ fn find(find: &Find) -> LookupAnswer {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
         address: match find.family {
-            FindFamily::Any => 0,
-            FindFamily::Ipv4 => AddrFamily::Inet.into(),
-            FindFamily::Ipv6 => AddrFamily::Inet6.into(),
+            IpFamily::Any => 0,
+            IpFamily::Ipv4 => AddrFamily::Inet.into(),
+            IpFamily::Ipv6 => AddrFamily::Inet6.into(),
         },
         flags: if find.listen { libc::AI_PASSIVE } else { 0 },
         ..AddrInfoHints::default()

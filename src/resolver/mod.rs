@@ -33,20 +33,20 @@ use crate::hooks::Hooks;
 use crate::messages::{NameAnswer, NameQuestion, ToParent, ToResolver};
 use crate::nsswitch;
 use crate::policy::{self, Extra, Role};
-use crate::role::{self, Trouble};
+use crate::role::{self, RoleError};
 use desk::Desk;
 
 type Parent = Channel<ToParent, ToResolver>;
-type Logger = Channel<NameAnswer, NameQuestion>;
+type LoggerChannel = Channel<NameAnswer, NameQuestion>;
 
 /// Runs the resolver and, in its children, a lookup.
-pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let parent: Parent = entry.open(c"tcpreen-resolver")?;
-    let (ToResolver::Prepare(prepare), fds) = role::first(&parent)? else { return Err(Trouble::Protocol) };
+    let (ToResolver::Prepare(prepare), fds) = role::first(&parent)? else { return Err(RoleError::Protocol) };
     let logger = match fds {
-        [Some(socket), None] => Some(Logger::adopt(socket)?),
+        [Some(socket), None] => Some(LoggerChannel::adopt(socket)?),
         [None, None] => None,
-        _ => return Err(Trouble::Protocol),
+        _ => return Err(RoleError::Protocol),
     };
     let title = Title::find().ok();
     let alone = Alone::check()?;
@@ -76,7 +76,7 @@ fn open_all(places: &[&str]) -> Vec<File> {
     places.iter().filter_map(|path| open(path).ok()).collect()
 }
 
-fn child_signals() -> Result<SignalFd, Trouble> {
+fn child_signals() -> Result<SignalFd, RoleError> {
     let children = SigSet::from(Signal::SIGCHLD);
     children.thread_block()?;
     Ok(SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)

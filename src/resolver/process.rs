@@ -7,7 +7,7 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use privsep::channel::Channel;
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::sys::{self, Title};
 
 use super::desk::Question;
@@ -30,7 +30,7 @@ impl Lookup {
     }
 
     /// Answers the question and exits.
-    pub(super) fn live(self, title: Option<Title>, _locked: &Locked) -> ! {
+    pub(super) fn live(self, title: Option<Title>, _locked: &Confined) -> ! {
         if let Some(title) = title {
             title.set(TITLE);
         }

@@ -2,8 +2,8 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 use super::sasl;
 
 const AMQP: Protocol = Protocol::Named("AMQP");
@@ -59,11 +59,11 @@ fn measure(version: Version) -> impl FnOnce(&[u8]) -> Measure {
 }
 
 impl Conversation for Amqp {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure(self.version)) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -73,7 +73,7 @@ impl Conversation for Amqp {
                 [0, 0, 9, 1] => Version::V091,
                 [3, 1, 0, 0] => Version::V10,
                 // Older drafts, and 1.0 without SASL.
-                _ => return Next::Ignore,
+                _ => return Cutting::Ignore,
             };
             self.client.header = if self.version == Version::V091 { 7 } else { OPENING };
             return self.client.after(0);
@@ -91,7 +91,7 @@ impl Conversation for Amqp {
         self.client.after(frame.rest)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure(self.version)) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -99,9 +99,9 @@ impl Conversation for Amqp {
         if self.version == Version::V10 {
             if let Some(code) = outcome(frame.body) {
                 let verdict = match code {
-                    0 => Verdict::Accepted,
-                    1 => Verdict::Refused,
-                    _ => Verdict::Undecided,
+                    0 => LoginVerdict::Accepted,
+                    1 => LoginVerdict::Refused,
+                    _ => LoginVerdict::Undecided,
                 };
                 ledger.answer_all(verdict, code.to_string().as_bytes(), out);
             }
@@ -109,10 +109,10 @@ impl Conversation for Amqp {
         }
         let mut cursor = Cursor(frame.body);
         match (frame.head[0], cursor.u16(), cursor.u16()) {
-            (1, Some(CONNECTION), Some(TUNE)) => ledger.answer_all(Verdict::Accepted, b"", out),
+            (1, Some(CONNECTION), Some(TUNE)) => ledger.answer_all(LoginVerdict::Accepted, b"", out),
             (1, Some(CONNECTION), Some(CLOSE)) => {
                 let code = cursor.u16().unwrap_or_default();
-                let verdict = if code == 403 { Verdict::Refused } else { Verdict::Undecided };
+                let verdict = if code == 403 { LoginVerdict::Refused } else { LoginVerdict::Undecided };
                 ledger.answer_all(verdict, code.to_string().as_bytes(), out);
             }
             _ => {}
@@ -122,7 +122,7 @@ impl Conversation for Amqp {
 }
 
 /// Parses Start-Ok; `Some(None)` if it is unreadable.
-fn start_ok(head: &[u8], body: &[u8]) -> Option<Option<Found>> {
+fn start_ok(head: &[u8], body: &[u8]) -> Option<Option<Credentials>> {
     let mut cursor = Cursor(body);
     let is = head[0] == 1 && cursor.u16() == Some(CONNECTION) && cursor.u16() == Some(START_OK);
     is.then(|| {
@@ -134,7 +134,7 @@ fn start_ok(head: &[u8], body: &[u8]) -> Option<Option<Found>> {
 }
 
 /// A table with LOGIN and PASSWORD, both long strings.
-fn amqplain(table: &[u8]) -> Option<Found> {
+fn amqplain(table: &[u8]) -> Option<Credentials> {
     let mut cursor = Cursor(table);
     let (mut user, mut password) = (None, None);
     while let Some(name) = cursor.short_string() {
@@ -148,11 +148,11 @@ fn amqplain(table: &[u8]) -> Option<Found> {
             _ => {}
         }
     }
-    Some(Found::password(user?, password?))
+    Some(Credentials::password(user?, password?))
 }
 
 /// Parses 1.0's sasl-init; `Some(None)` if it is unreadable.
-fn init(body: &[u8]) -> Option<Option<Found>> {
+fn init(body: &[u8]) -> Option<Option<Credentials>> {
     let mut cursor = list(body.strip_prefix(INIT)?);
     Some(cursor.as_mut().and_then(|cursor| {
         let mechanism = variable(cursor)?.to_ascii_uppercase();

@@ -23,9 +23,9 @@ const DIRECTORIES: [&str; 9] = [
 ];
 
 /// Xorshift: the same corpus in every run.
-struct Random(u64);
+struct Generator(u64);
 
-impl Random {
+impl Generator {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -66,10 +66,10 @@ const OPENINGS: [(&str, &[u8], &[u8]); 16] = [
     ("nothing known", b"", b""),
 ];
 
-type Stream = (String, Vec<u8>);
+type CorpusStream = (String, Vec<u8>);
 
 /// Streams of random bytes, some of which have many line ends and blanks, behind each opening.
-fn generated(random: &mut Random) -> Vec<[Stream; 2]> {
+fn generated(random: &mut Generator) -> Vec<[CorpusStream; 2]> {
     let mut all = Vec::new();
     for (name, client, server) in OPENINGS {
         for lines in [false, true] {
@@ -90,7 +90,7 @@ fn generated(random: &mut Random) -> Vec<[Stream; 2]> {
 }
 
 /// The beginnings of files of this machine.
-fn files() -> Vec<Stream> {
+fn files() -> Vec<CorpusStream> {
     let mut all = Vec::new();
     for directory in DIRECTORIES {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
@@ -110,7 +110,7 @@ fn files() -> Vec<Stream> {
 }
 
 /// Findings if the two sides send in turns, in pieces of any size.
-fn heard(random: &mut Random, client: &[u8], server: &[u8]) -> String {
+fn heard(random: &mut Generator, client: &[u8], server: &[u8]) -> String {
     let (mut client, mut server) = (client, server);
     let mut said = Vec::new();
     while !client.is_empty() || !server.is_empty() {
@@ -127,7 +127,7 @@ fn heard(random: &mut Random, client: &[u8], server: &[u8]) -> String {
 
 #[test]
 fn binary_traffic_has_no_logins() {
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Generator(0x9E37_79B9_7F4A_7C15);
     let files = files();
     let mut pairs = generated(&mut random);
     pairs.extend((0..files.len()).map(|at| [files[at].clone(), files[(at * 7 + 3) % files.len()].clone()]));

@@ -6,8 +6,8 @@ use super::http::{self, Http};
 use super::imap::{self, Imap};
 use super::irc::{self, Irc};
 use super::ldap::{self, Ldap};
-use super::ledger::{Ledger, Speech};
-use super::lines::{Item, Next};
+use super::ledger::{PendingCredentials, Speech};
+use super::lines::{Cutting, LinePiece};
 use super::lockstep::Lockstep;
 use super::memcached::{self, Memcached};
 use super::mqtt::{self, Mqtt};
@@ -26,16 +26,16 @@ use crate::messages::Side;
 /// The reader of a known protocol.
 pub(super) trait Conversation: Send {
     /// Initial cutting of the two directions, the client's first.
-    fn start(&self) -> [Next; 2] {
-        [Next::Line; 2]
+    fn start(&self) -> [Cutting; 2] {
+        [Cutting::Line; 2]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next;
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting;
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next;
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting;
 
     /// New cutting of the client's stream, if the server's last message changed it; asked once.
-    fn redirect_client(&mut self) -> Option<Next> {
+    fn redirect_client(&mut self) -> Option<Cutting> {
         None
     }
 
@@ -63,7 +63,7 @@ pub(super) enum Switch {
 pub(super) struct Dialogue {
     speaking: Speaking,
     /// New cutting of the client's stream.
-    redirected: Option<Next>,
+    redirected: Option<Cutting>,
     /// Of client and server: the stream began as text.
     text: [bool; 2],
 }
@@ -83,7 +83,7 @@ impl Default for Speaking {
 }
 
 /// Classification of a stream's first bytes.
-enum Opening {
+enum Classification {
     Undecided,
     Text,
     Known(Box<dyn Conversation>),
@@ -92,34 +92,39 @@ enum Opening {
 
 impl Dialogue {
     /// Cutting of a direction that begins with `prefix`.
-    pub(super) fn peek(&mut self, side: Side, prefix: &[u8]) -> Option<Next> {
+    pub(super) fn peek(&mut self, side: Side, prefix: &[u8]) -> Option<Cutting> {
         if let Speaking::Open(_) = &self.speaking {
             let opening = match side {
                 Side::Client => client_opening(prefix),
                 Side::Server => server_opening(prefix),
             };
             match opening {
-                Opening::Undecided => return None,
-                Opening::Text => {
+                Classification::Undecided => return None,
+                Classification::Text => {
                     self.text[side as usize] = true;
-                    return Some(Next::Line);
+                    return Some(Cutting::Line);
                 }
-                Opening::Known(conversation) => {
+                Classification::Known(conversation) => {
                     // If one side sends lines, the other sends no binary protocol.
                     let lines = self.text[1 - side as usize] && !conversation.takes_over();
                     self.speaking = if lines { Speaking::Opaque } else { Speaking::Known(conversation) };
                 }
-                Opening::Opaque => self.speaking = Speaking::Opaque,
+                Classification::Opaque => self.speaking = Speaking::Opaque,
             }
         }
         Some(match &self.speaking {
             Speaking::Known(conversation) => conversation.start()[side as usize],
-            Speaking::Opaque | Speaking::Open(_) => Next::Ignore,
+            Speaking::Opaque | Speaking::Open(_) => Cutting::Ignore,
         })
     }
 
     /// A line (or what else was asked for) from the client.
-    pub(super) fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    pub(super) fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let recognised = match self.takes_commands() {
             true if ledger.speech == Speech::Codes => after_code(item),
             true if ledger.speech != Speech::Signs => by_client(item),
@@ -131,12 +136,17 @@ impl Dialogue {
         match &mut self.speaking {
             Speaking::Open(lockstep) => lockstep.client(item, ledger, out),
             Speaking::Known(conversation) => conversation.client(item, ledger, out),
-            Speaking::Opaque => Next::Ignore,
+            Speaking::Opaque => Cutting::Ignore,
         }
     }
 
     /// A line (or what else was asked for) from the server.
-    pub(super) fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    pub(super) fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         if self.takes_commands()
             && matches!(ledger.speech, Speech::Unheard | Speech::Other)
             && let Some(recognised) = by_server(item.bytes)
@@ -152,12 +162,12 @@ impl Dialogue {
                     None => next,
                 }
             }
-            Speaking::Opaque => Next::Ignore,
+            Speaking::Opaque => Cutting::Ignore,
         }
     }
 
     /// New cutting of the client's stream after the server's message; asked once.
-    pub(super) fn redirect_client(&mut self) -> Option<Next> {
+    pub(super) fn redirect_client(&mut self) -> Option<Cutting> {
         self.redirected.take().or_else(|| match &mut self.speaking {
             Speaking::Known(conversation) => conversation.redirect_client(),
             Speaking::Open(_) | Speaking::Opaque => None,
@@ -165,7 +175,7 @@ impl Dialogue {
     }
 
     /// The stream is complete.
-    pub(super) fn close(&mut self, ledger: &mut Ledger) {
+    pub(super) fn close(&mut self, ledger: &mut PendingCredentials) {
         if let Speaking::Open(lockstep) = &self.speaking {
             lockstep.close(ledger);
         }
@@ -175,7 +185,7 @@ impl Dialogue {
         matches!(&self.speaking, Speaking::Open(lockstep) if lockstep.takes_commands())
     }
 
-    fn become_known(&mut self, recognised: Recognised, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn become_known(&mut self, recognised: Recognised, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let earlier = match &mut self.speaking {
             Speaking::Open(lockstep) => std::mem::take(lockstep),
             _ => Lockstep::default(),
@@ -197,19 +207,19 @@ impl Dialogue {
     }
 
     /// New cutting of the server's stream after a protocol that has ended.
-    fn give_way(&mut self, switch: Switch, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn give_way(&mut self, switch: Switch, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         ledger.restart(out);
         match switch {
             Switch::Tunnel => {
                 self.speaking = Speaking::default();
                 self.text = [false; 2];
-                self.redirected = Some(Next::Peek);
-                Next::Peek
+                self.redirected = Some(Cutting::Peek);
+                Cutting::Peek
             }
             Switch::Opaque => {
                 self.speaking = Speaking::Opaque;
-                self.redirected = Some(Next::Ignore);
-                Next::Ignore
+                self.redirected = Some(Cutting::Ignore);
+                Cutting::Ignore
             }
         }
     }
@@ -228,11 +238,11 @@ fn known(conversation: impl Conversation + 'static) -> Recognised {
 }
 
 /// Recognises a client's line after a greeting like `200 ready`.
-fn after_code(item: Item<'_>) -> Option<Recognised> {
+fn after_code(item: LinePiece<'_>) -> Option<Recognised> {
     nntp::is_login(item.bytes).then(|| known(Nntp::default()))
 }
 
-fn by_client(item: Item<'_>) -> Option<Recognised> {
+fn by_client(item: LinePiece<'_>) -> Option<Recognised> {
     let line = item.bytes;
     if is_opaque(line) {
         Some(Recognised::Opaque)
@@ -281,57 +291,59 @@ fn is_opaque(line: &[u8]) -> bool {
 }
 
 /// Classifies a client's first bytes. More bytes never change a decision.
-fn client_opening(prefix: &[u8]) -> Opening {
+fn client_opening(prefix: &[u8]) -> Classification {
     match prefix {
-        [] => Opening::Undecided,
+        [] => Classification::Undecided,
         [b'A', ..] => signature(prefix, b"AMQP", || Box::new(Amqp::default())),
         [b'<', ..] => xmpp_or_text(prefix),
         [ldap::SEQUENCE, ..] => {
-            decided(ldap::is_opening(prefix), Opening::Text, || Box::new(Ldap::default()))
+            decided(ldap::is_opening(prefix), Classification::Text, || Box::new(Ldap::default()))
         }
         [mqtt::CONNECT, ..] => {
-            decided(mqtt::is_opening(prefix), Opening::Opaque, || Box::new(Mqtt::default()))
+            decided(mqtt::is_opening(prefix), Classification::Opaque, || Box::new(Mqtt::default()))
         }
         [socks::VERSION, ..] => {
-            decided(socks::is_opening(prefix), Opening::Opaque, || Box::new(Socks::default()))
+            decided(socks::is_opening(prefix), Classification::Opaque, || Box::new(Socks::default()))
         }
         [memcached::REQUEST, ..] => {
-            decided(memcached::is_opening(prefix), Opening::Opaque, || Box::new(Memcached::default()))
+            decided(memcached::is_opening(prefix), Classification::Opaque, || Box::new(Memcached::default()))
         }
-        [0, ..] => decided(postgres::is_opening(prefix), Opening::Opaque, || Box::new(Postgres::default())),
+        [0, ..] => {
+            decided(postgres::is_opening(prefix), Classification::Opaque, || Box::new(Postgres::default()))
+        }
         &[first, ..] => text_or_opaque(first),
     }
 }
 
 /// Classifies the first bytes of a server that sends first.
-fn server_opening(prefix: &[u8]) -> Opening {
+fn server_opening(prefix: &[u8]) -> Classification {
     match prefix {
-        [] => Opening::Undecided,
-        [telnet::IAC, ..] => Opening::Known(Box::new(Telnet::default())),
+        [] => Classification::Undecided,
+        [telnet::IAC, ..] => Classification::Known(Box::new(Telnet::default())),
         &[first, ..] => match mysql::is_greeting(prefix) {
-            None => Opening::Undecided,
-            Some(true) => Opening::Known(Box::new(MySql::default())),
+            None => Classification::Undecided,
+            Some(true) => Classification::Known(Box::new(MySql::default())),
             Some(false) => text_or_opaque(first),
         },
     }
 }
 
-fn text_or_opaque(first: u8) -> Opening {
+fn text_or_opaque(first: u8) -> Classification {
     match first {
         // Telnet's commands may stand before those of FTP; UTF-8 begins with C2 or more.
-        b'\t' | b'\n' | b'\r' | b' '..=b'~' | telnet::IAC | 0xc2..=0xf4 => Opening::Text,
-        _ => Opening::Opaque,
+        b'\t' | b'\n' | b'\r' | b' '..=b'~' | telnet::IAC | 0xc2..=0xf4 => Classification::Text,
+        _ => Classification::Opaque,
     }
 }
 
 fn decided(
     is: Option<bool>,
-    otherwise: Opening,
+    otherwise: Classification,
     conversation: impl FnOnce() -> Box<dyn Conversation>,
-) -> Opening {
+) -> Classification {
     match is {
-        None => Opening::Undecided,
-        Some(true) => Opening::Known(conversation()),
+        None => Classification::Undecided,
+        Some(true) => Classification::Known(conversation()),
         Some(false) => otherwise,
     }
 }
@@ -340,20 +352,20 @@ fn signature(
     prefix: &[u8],
     signature: &[u8],
     conversation: impl FnOnce() -> Box<dyn Conversation>,
-) -> Opening {
+) -> Classification {
     let common = prefix.len().min(signature.len());
     let is = (prefix[..common] != signature[..common]).then_some(false);
-    decided(is.or((common == signature.len()).then_some(true)), Opening::Text, conversation)
+    decided(is.or((common == signature.len()).then_some(true)), Classification::Text, conversation)
 }
 
-fn xmpp_or_text(prefix: &[u8]) -> Opening {
+fn xmpp_or_text(prefix: &[u8]) -> Classification {
     let is = xmpp::STARTS.iter().map(|start| {
         let common = prefix.len().min(start.len());
         (prefix[..common] == start[..common]).then_some(common == start.len())
     });
     match is.flatten().max() {
-        Some(true) => Opening::Known(Box::new(Xmpp::default())),
-        Some(false) => Opening::Undecided,
-        None => Opening::Text,
+        Some(true) => Classification::Known(Box::new(Xmpp::default())),
+        Some(false) => Classification::Undecided,
+        None => Classification::Text,
     }
 }

@@ -1,6 +1,6 @@
 //! Binary protocols: a direction cut into messages, each with a header that gives the length of the rest.
 
-use super::lines::{Item, LIMIT, Next};
+use super::lines::{Cutting, LIMIT, LinePiece};
 
 /// Content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,38 +45,38 @@ impl Frames {
         Frames { header, head: Vec::new(), body: None }
     }
 
-    pub(super) fn start(&self) -> Next {
-        Next::Take(self.header)
+    pub(super) fn start(&self) -> Cutting {
+        Cutting::Take(self.header)
     }
 
     /// Takes the next piece: returns a message that it completes, or the cutting of the stream until one is
     /// complete.
     pub(super) fn read<'a>(
         &mut self,
-        item: Item<'a>,
+        item: LinePiece<'a>,
         measure: impl FnOnce(&[u8]) -> Measure,
-    ) -> Result<Frame<'a>, Next> {
+    ) -> Result<Frame<'a>, Cutting> {
         if let Some(rest) = self.body.take() {
             return Ok(Frame { head: std::mem::take(&mut self.head), body: item.bytes, rest });
         }
         self.head.extend_from_slice(item.bytes);
         match measure(&self.head) {
-            Measure::More(count) if count <= LIMIT => Err(Next::Take(count)),
-            Measure::More(_) | Measure::Foreign => Err(Next::Ignore),
+            Measure::More(count) if count <= LIMIT => Err(Cutting::Take(count)),
+            Measure::More(_) | Measure::Foreign => Err(Cutting::Ignore),
             Measure::Body(0) => Ok(Frame { head: std::mem::take(&mut self.head), body: b"", rest: 0 }),
             Measure::Body(length) => {
                 let read = length.min(LIMIT as u64);
                 self.body = Some(length - read);
-                Err(Next::Take(read as usize))
+                Err(Cutting::Take(read as usize))
             }
         }
     }
 
     /// Cutting of the stream after a message of which `rest` has not been read.
-    pub(super) fn after(&self, rest: u64) -> Next {
+    pub(super) fn after(&self, rest: u64) -> Cutting {
         match rest {
-            0 => Next::Take(self.header),
-            rest => Next::SkipThenTake(rest, self.header),
+            0 => Cutting::Take(self.header),
+            rest => Cutting::SkipThenTake(rest, self.header),
         }
     }
 }

@@ -13,7 +13,7 @@ const FIELD: usize = 4096;
 /// and two bytes of UTF-16 three of UTF-8 before.
 const LONGEST: usize = 256 + 2 * 4 * (FIELD + FIELD / 2);
 
-type Piece<'a> = (Side, &'a [u8]);
+type Spoken<'a> = (Side, &'a [u8]);
 
 pub fn fuzz(data: &[u8]) {
     let said = pieces(data);
@@ -24,7 +24,7 @@ pub fn fuzz(data: &[u8]) {
     assert!(whole == split, "in pieces of {step}:\n{}\nand whole:\n{}", text(&split), text(&whole));
 }
 
-fn pieces(data: &[u8]) -> Vec<Piece<'_>> {
+fn pieces(data: &[u8]) -> Vec<Spoken<'_>> {
     let mut pieces = Vec::new();
     let mut start = 0;
     while start < data.len() {
@@ -40,7 +40,7 @@ fn pieces(data: &[u8]) -> Vec<Piece<'_>> {
     pieces
 }
 
-fn watched(said: &[Piece], step: usize) -> Vec<u8> {
+fn watched(said: &[Spoken], step: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut session = SessionText::new(Format::Password(Finds::All), Some(7), false);
     session.begin(("a", "1"), ("b", "2"), &mut out);
@@ -57,7 +57,7 @@ fn watched(said: &[Piece], step: usize) -> Vec<u8> {
     out
 }
 
-fn check(out: &[u8], said: &[Piece]) {
+fn check(out: &[u8], said: &[Spoken]) {
     let out = text(out);
     assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "control characters in {out:?}");
     assert!(out.is_empty() || out.ends_with('\n'), "a line is left open: {out:?}");

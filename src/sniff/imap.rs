@@ -2,9 +2,9 @@
 //! that may be anything.
 
 use super::dialogue::Conversation;
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, LIMIT, Next};
-use super::sasl::{Sasl, Step};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LIMIT, LinePiece};
+use super::sasl::{Sasl, SaslStep};
 use super::words::{number, unquote, word, words};
 
 const IMAP: Protocol = Protocol::Named("IMAP");
@@ -16,13 +16,13 @@ const TAG: usize = 64;
 pub(super) struct Imap {
     /// Of the command that is being sent.
     tag: Vec<u8>,
-    stage: Stage,
+    stage: ImapInput,
     refused: bool,
 }
 
 /// Next input from the client.
 #[derive(Default)]
-enum Stage {
+enum ImapInput {
     #[default]
     Command,
     /// More of LOGIN, after these arguments.
@@ -35,26 +35,26 @@ enum Stage {
 }
 
 impl Conversation for Imap {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let cut = item.is_cut();
         let bytes = item.bytes;
         match std::mem::take(&mut self.stage) {
-            Stage::Command => self.command(bytes, cut, ledger, out),
-            Stage::Login(arguments) => self.login(arguments, bytes, cut, ledger, out),
-            Stage::LoginLiteral(mut arguments) => {
+            ImapInput::Command => self.command(bytes, cut, ledger, out),
+            ImapInput::Login(arguments) => self.login(arguments, bytes, cut, ledger, out),
+            ImapInput::LoginLiteral(mut arguments) => {
                 arguments.push(bytes.to_vec());
-                self.stage = Stage::Login(arguments);
-                Next::Line
+                self.stage = ImapInput::Login(arguments);
+                Cutting::Line
             }
-            Stage::Tail => self.pass_over(bytes),
-            Stage::Sasl(exchange) => {
+            ImapInput::Tail => self.pass_over(bytes),
+            ImapInput::Sasl(exchange) => {
                 self.step(exchange.line(bytes), ledger, out);
-                Next::Line
+                Cutting::Line
             }
         }
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let line = item.bytes;
         let (tag, rest) = word(line);
         let status = word(rest).0;
@@ -70,20 +70,26 @@ impl Conversation for Imap {
             if tag == self.tag {
                 let stage = std::mem::take(&mut self.stage);
                 // One piece may hold more replies than this one.
-                self.refused |= matches!(stage, Stage::LoginLiteral(_) | Stage::Tail);
+                self.refused |= matches!(stage, ImapInput::LoginLiteral(_) | ImapInput::Tail);
             }
         }
-        literal_at_end(line).map_or(Next::Line, Next::Skip)
+        literal_at_end(line).map_or(Cutting::Line, Cutting::Skip)
     }
 
     /// A command has been refused of which a literal had still to come.
-    fn redirect_client(&mut self) -> Option<Next> {
-        std::mem::take(&mut self.refused).then_some(Next::Line)
+    fn redirect_client(&mut self) -> Option<Cutting> {
+        std::mem::take(&mut self.refused).then_some(Cutting::Line)
     }
 }
 
 impl Imap {
-    fn command(&mut self, line: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn command(
+        &mut self,
+        line: &[u8],
+        cut: bool,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let (tag, rest) = word(line);
         let (verb, arguments) = word(rest);
         self.tag.clear();
@@ -94,7 +100,7 @@ impl Imap {
             let (mechanism, initial) = word(arguments);
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
             self.step(Sasl::begin(mechanism, initial), ledger, out);
-            Next::Line
+            Cutting::Line
         } else {
             self.pass_over(line)
         }
@@ -105,45 +111,49 @@ impl Imap {
         mut arguments: Vec<Vec<u8>>,
         line: &[u8],
         cut: bool,
-        ledger: &mut Ledger,
+        ledger: &mut PendingCredentials,
         out: &mut Vec<u8>,
-    ) -> Next {
+    ) -> Cutting {
         let Some(end) = read_arguments(line, &mut arguments) else { return self.pass_over(line) };
         match (end, arguments.as_slice()) {
-            (End::Literal(length @ ..=LIMIT), [] | [_]) => {
-                self.stage = Stage::LoginLiteral(arguments);
-                Next::Take(length)
+            (ArgumentEnd::Literal(length @ ..=LIMIT), [] | [_]) => {
+                self.stage = ImapInput::LoginLiteral(arguments);
+                Cutting::Take(length)
             }
-            (End::Literal(length), [] | [_]) => {
+            (ArgumentEnd::Literal(length), [] | [_]) => {
                 ledger.too_long(IMAP, "an argument", length as u64, out);
                 self.pass_over(line)
             }
-            (End::Line, [user, password]) => {
-                ledger.expect_tag(&self.tag, IMAP, Found::password(user, password).cut(cut), out);
-                Next::Line
+            (ArgumentEnd::Line, [user, password]) => {
+                ledger.expect_tag(&self.tag, IMAP, Credentials::password(user, password).cut(cut), out);
+                Cutting::Line
             }
             _ => self.pass_over(line),
         }
     }
 
     /// The rest of a command that does not matter, with the literals that may be in it.
-    fn pass_over(&mut self, line: &[u8]) -> Next {
-        let Some(length) = literal_at_end(line) else { return Next::Line };
-        self.stage = Stage::Tail;
-        Next::Skip(length)
+    fn pass_over(&mut self, line: &[u8]) -> Cutting {
+        let Some(length) = literal_at_end(line) else { return Cutting::Line };
+        self.stage = ImapInput::Tail;
+        Cutting::Skip(length)
     }
 
-    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
             ledger.expect_tag(&self.tag, IMAP, found, out);
         }
-        self.stage = exchange.map_or(Stage::Command, Stage::Sasl);
+        self.stage = exchange.map_or(ImapInput::Command, ImapInput::Sasl);
     }
 }
 
-fn verdict(status: &[u8]) -> Option<Verdict> {
+fn verdict(status: &[u8]) -> Option<LoginVerdict> {
     let is = |name: &[u8]| status.eq_ignore_ascii_case(name);
-    if is(b"OK") { Some(Verdict::Accepted) } else { (is(b"NO") || is(b"BAD")).then_some(Verdict::Refused) }
+    if is(b"OK") {
+        Some(LoginVerdict::Accepted)
+    } else {
+        (is(b"NO") || is(b"BAD")).then_some(LoginVerdict::Refused)
+    }
 }
 
 pub(super) fn is_greeting(line: &[u8]) -> bool {
@@ -161,18 +171,18 @@ pub(super) fn is_login(line: &[u8]) -> bool {
 }
 
 /// End of a line with arguments.
-enum End {
+enum ArgumentEnd {
     Line,
     Literal(usize),
 }
 
 /// Appends the arguments on `line`; None if it is no list of arguments, or one longer than LOGIN's.
-fn read_arguments(mut line: &[u8], arguments: &mut Vec<Vec<u8>>) -> Option<End> {
+fn read_arguments(mut line: &[u8], arguments: &mut Vec<Vec<u8>>) -> Option<ArgumentEnd> {
     loop {
         line = line.trim_ascii_start();
         let (argument, rest) = match line {
-            [] => return Some(End::Line),
-            [b'{', ..] => return literal_at_end(line)?.try_into().ok().map(End::Literal),
+            [] => return Some(ArgumentEnd::Line),
+            [b'{', ..] => return literal_at_end(line)?.try_into().ok().map(ArgumentEnd::Literal),
             [b'"', quoted @ ..] => unquote(quoted)?,
             atom => {
                 let (atom, rest) = word(atom);

@@ -1,9 +1,9 @@
 //! IRC (RFC 2812, IRCv3): PASS, OPER, AUTHENTICATE and NickServ.
 
 use super::dialogue::Conversation;
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
-use super::sasl::{Sasl, Step};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
+use super::sasl::{Sasl, SaslStep};
 use super::words::{word, words};
 
 const IRC: Protocol = Protocol::Named("IRC");
@@ -31,13 +31,13 @@ pub(super) struct Irc {
 }
 
 /// A line of either side.
-struct Message<'a> {
+struct IrcLine<'a> {
     source: &'a [u8],
     command: &'a [u8],
     parameters: Vec<&'a [u8]>,
 }
 
-impl<'a> Message<'a> {
+impl<'a> IrcLine<'a> {
     fn read(mut line: &'a [u8]) -> Self {
         if line.starts_with(b"@") {
             line = word(line).1;
@@ -57,7 +57,7 @@ impl<'a> Message<'a> {
             parameters.push(parameter);
             rest = after;
         }
-        Message { source, command, parameters }
+        IrcLine { source, command, parameters }
     }
 
     fn is(&self, command: &str) -> bool {
@@ -71,7 +71,7 @@ impl<'a> Message<'a> {
 
 /// A line by which a client shows that it speaks IRC.
 pub(super) fn is_registration(line: &[u8]) -> bool {
-    let message = Message::read(line);
+    let message = IrcLine::read(line);
     match message.parameters.as_slice() {
         [_] => message.is("NICK") && message.source.is_empty(),
         [_, _, _, _] => message.is("USER") && line.windows(2).any(|pair| pair == b" :"),
@@ -82,7 +82,7 @@ pub(super) fn is_registration(line: &[u8]) -> bool {
 
 /// A line that only a server of IRC sends.
 pub(super) fn is_server(line: &[u8]) -> bool {
-    let message = Message::read(line);
+    let message = IrcLine::read(line);
     let known = message.numeric().is_some() || message.is("NOTICE") || message.is("CAP");
     line.starts_with(b":") && known && message.parameters.len() > 1
 }
@@ -93,15 +93,15 @@ impl Irc {
         Irc { pass, ..Irc::default() }
     }
 
-    fn passed(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn passed(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if !self.nick.is_empty()
             && let Some(pass) = self.pass.take()
         {
-            ledger.expect_tag(PASS, IRC, Found::password(&self.nick, &pass), out);
+            ledger.expect_tag(PASS, IRC, Credentials::password(&self.nick, &pass), out);
         }
     }
 
-    fn authenticate(&mut self, argument: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn authenticate(&mut self, argument: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let step = match self.exchange.take() {
             None => Sasl::begin(argument, None),
             Some(exchange) => {
@@ -119,7 +119,7 @@ impl Irc {
         self.step(step, ledger, out);
     }
 
-    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
             ledger.expect_tag(SASL, IRC, found, out);
         }
@@ -127,14 +127,14 @@ impl Irc {
     }
 
     /// `IDENTIFY password`, `IDENTIFY account password`
-    fn service(&self, text: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn service(&self, text: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let arguments: Vec<_> = words(text).take(4).collect();
         let found = match arguments.as_slice() {
             [verb, password] if verb.eq_ignore_ascii_case(b"IDENTIFY") => {
-                Found::password(&self.nick, password)
+                Credentials::password(&self.nick, password)
             }
             [verb, account, password] if verb.eq_ignore_ascii_case(b"IDENTIFY") => {
-                Found::password(account, password)
+                Credentials::password(account, password)
             }
             _ => return,
         };
@@ -143,8 +143,8 @@ impl Irc {
 }
 
 impl Conversation for Irc {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let message = Message::read(item.bytes);
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        let message = IrcLine::read(item.bytes);
         match message.parameters.as_slice() {
             [nick, ..] if message.is("NICK") => {
                 self.nick = nick.to_vec();
@@ -155,7 +155,7 @@ impl Conversation for Irc {
                 self.passed(ledger, out);
             }
             [name, password, ..] if message.is("OPER") => {
-                ledger.expect_tag(OPER, IRC, Found::password(name, password), out);
+                ledger.expect_tag(OPER, IRC, Credentials::password(name, password), out);
             }
             [argument, ..] if message.is("AUTHENTICATE") => self.authenticate(argument, ledger, out),
             [to, text, ..] if (message.is("PRIVMSG") || message.is("NOTICE")) && is_nickserv(to) => {
@@ -166,11 +166,11 @@ impl Conversation for Irc {
             }
             _ => {}
         }
-        Next::Line
+        Cutting::Line
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let message = Message::read(item.bytes);
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        let message = IrcLine::read(item.bytes);
         if is_server(item.bytes) {
             ledger.prove();
         } else if !ledger.is_proven() && !item.bytes.is_empty() && !is_common(&message) {
@@ -179,24 +179,24 @@ impl Conversation for Irc {
         }
         if refuses_connection(&message) {
             ledger.prove();
-            ledger.answer_tag(PASS, |_| Verdict::Refused, b"ERROR", out);
+            ledger.answer_tag(PASS, |_| LoginVerdict::Refused, b"ERROR", out);
         }
         let mut answer = |tag: &[u8], verdict, code: &[u8]| ledger.answer_tag(tag, |_| verdict, code, out);
         match message.numeric() {
-            Some(code @ b"001") => answer(PASS, Verdict::Accepted, code),
-            Some(code @ b"381") => answer(OPER, Verdict::Accepted, code),
+            Some(code @ b"001") => answer(PASS, LoginVerdict::Accepted, code),
+            Some(code @ b"381") => answer(OPER, LoginVerdict::Accepted, code),
             Some(code @ b"464") => {
-                answer(PASS, Verdict::Refused, code);
-                answer(OPER, Verdict::Refused, code);
+                answer(PASS, LoginVerdict::Refused, code);
+                answer(OPER, LoginVerdict::Refused, code);
             }
-            Some(code @ b"491") => answer(OPER, Verdict::Refused, code),
+            Some(code @ b"491") => answer(OPER, LoginVerdict::Refused, code),
             Some(code @ (b"900" | b"903")) => {
-                answer(SASL, Verdict::Accepted, code);
-                answer(NICKSERV, Verdict::Accepted, code);
+                answer(SASL, LoginVerdict::Accepted, code);
+                answer(NICKSERV, LoginVerdict::Accepted, code);
             }
             Some(code @ (b"902" | b"904" | b"905" | b"906" | b"907" | b"908")) => {
                 self.exchange = None;
-                answer(SASL, Verdict::Refused, code);
+                answer(SASL, LoginVerdict::Refused, code);
             }
             None if message.is("NOTICE") && is_nickserv(message.source) => {
                 if let Some(verdict) = message.parameters.last().and_then(|text| service_verdict(text)) {
@@ -205,7 +205,7 @@ impl Conversation for Irc {
             }
             _ => {}
         }
-        Next::Line
+        Cutting::Line
     }
 }
 
@@ -216,24 +216,24 @@ fn is_nickserv(name: &[u8]) -> bool {
 }
 
 /// Messages of servers before registration, and of other protocols as well.
-fn is_common(message: &Message<'_>) -> bool {
+fn is_common(message: &IrcLine<'_>) -> bool {
     ["PING", "NOTICE", "ERROR", "AUTHENTICATE"].iter().any(|command| message.is(command))
 }
 
 /// An ERROR before the connection is closed, whose reason is free text.
-fn refuses_connection(message: &Message<'_>) -> bool {
+fn refuses_connection(message: &IrcLine<'_>) -> bool {
     let reason = message.parameters.last().map(|text| String::from_utf8_lossy(text).to_ascii_lowercase());
     message.is("ERROR") && reason.is_some_and(|reason| reason.contains("password"))
 }
 
 /// Verdict in a reply of the usual services, which have no code.
-fn service_verdict(text: &[u8]) -> Option<Verdict> {
+fn service_verdict(text: &[u8]) -> Option<LoginVerdict> {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if has(&["incorrect", "invalid", "denied", "failed", "not registered", "isn't registered"]) {
-        Some(Verdict::Refused)
+        Some(LoginVerdict::Refused)
     } else {
-        has(&["now identified", "now logged in", "accepted", "recognized"]).then_some(Verdict::Accepted)
+        has(&["now identified", "now logged in", "accepted", "recognized"]).then_some(LoginVerdict::Accepted)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 use super::sasl;
 
 const LDAP: Protocol = Protocol::Named("LDAP");
@@ -63,11 +63,11 @@ fn measure(head: &[u8]) -> Measure {
 }
 
 impl Conversation for Ldap {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -85,7 +85,7 @@ impl Conversation for Ldap {
         self.client.after(frame.rest)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -94,7 +94,7 @@ impl Conversation for Ldap {
             && let Some((ENUMERATED, [code], _)) = element(content)
             && *code != IN_PROGRESS
         {
-            let verdict = if *code == SUCCESS { Verdict::Accepted } else { Verdict::Refused };
+            let verdict = if *code == SUCCESS { LoginVerdict::Accepted } else { LoginVerdict::Refused };
             ledger.answer_tag(message, |_| verdict, code.to_string().as_bytes(), out);
         }
         self.server.after(frame.rest)
@@ -109,12 +109,12 @@ fn operation(body: &[u8]) -> Option<(&[u8], u8, &[u8])> {
 }
 
 /// Parses a bind; `Some(None)` is an anonymous one, `None` an unreadable one.
-fn bind(content: &[u8]) -> Option<Option<Found>> {
+fn bind(content: &[u8]) -> Option<Option<Credentials>> {
     let (INTEGER, _, rest) = element(content)? else { return Some(None) };
     let (OCTETS, name, rest) = element(rest)? else { return Some(None) };
     let found = match element(rest)? {
         (SIMPLE, [], _) => return Some(None),
-        (SIMPLE, password, _) => Found::password(name, password),
+        (SIMPLE, password, _) => Credentials::password(name, password),
         (SASL, credentials, _) => {
             let (OCTETS, mechanism, rest) = element(credentials)? else { return Some(None) };
             let response = element(rest).map(|(_, response, _)| response).unwrap_or_default();
@@ -126,7 +126,7 @@ fn bind(content: &[u8]) -> Option<Option<Found>> {
 }
 
 /// Every step of an exchange is a bind of its own; only the first has a name in it.
-fn by_sasl(name: &[u8], mechanism: &[u8], response: &[u8]) -> Option<Found> {
+fn by_sasl(name: &[u8], mechanism: &[u8], response: &[u8]) -> Option<Credentials> {
     let mechanism = mechanism[..mechanism.len().min(32)].to_ascii_uppercase();
     let mut found = sasl::response(&mechanism, response)?;
     if found.user.is_empty() {

@@ -19,7 +19,7 @@ const SHORT_NAME: usize = 64;
 
 /// A name, and its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Credentials {
     pub(super) user: Vec<u8>,
     pub(super) proof: Proof,
     /// Part of it was longer than what is read.
@@ -42,29 +42,29 @@ pub(super) enum Proof {
     },
 }
 
-impl Found {
+impl Credentials {
     fn new(user: &[u8], proof: Proof) -> Self {
-        Found { user: user.to_vec(), proof, cut: false }
+        Credentials { user: user.to_vec(), proof, cut: false }
     }
 
     pub(super) fn password(user: &[u8], password: &[u8]) -> Self {
-        Found::new(user, Proof::Password(password.to_vec()))
+        Credentials::new(user, Proof::Password(password.to_vec()))
     }
 
     pub(super) fn scheme(user: &[u8], scheme: &[u8]) -> Self {
-        Found::new(user, Proof::Scheme(scheme.to_vec()))
+        Credentials::new(user, Proof::Scheme(scheme.to_vec()))
     }
 
     pub(super) fn account(user: &[u8], account: &[u8]) -> Self {
-        Found::new(user, Proof::Account(account.to_vec()))
+        Credentials::new(user, Proof::Account(account.to_vec()))
     }
 
     pub(super) fn typed(user: &[u8], password: &[u8]) -> Self {
-        Found::new(user, Proof::Typed(password.to_vec()))
+        Credentials::new(user, Proof::Typed(password.to_vec()))
     }
 
     pub(super) fn token(kind: &[u8], token: &[u8]) -> Self {
-        Found::new(b"", Proof::Token { kind: kind.to_vec(), token: token.to_vec() })
+        Credentials::new(b"", Proof::Token { kind: kind.to_vec(), token: token.to_vec() })
     }
 
     pub(super) fn cut(mut self, cut: bool) -> Self {
@@ -74,7 +74,7 @@ impl Found {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum LoginVerdict {
     Accepted,
     Refused,
     /// The answer does not decide.
@@ -131,12 +131,12 @@ enum Answer {
 
 struct Finding {
     protocol: Protocol,
-    found: Found,
+    found: Credentials,
     answer: Answer,
 }
 
 /// Findings in the order of their making, and the counts that match answers with commands.
-pub(super) struct Ledger {
+pub(super) struct PendingCredentials {
     label: Box<[u8]>,
     pub(super) speech: Speech,
     /// The server's grammar, or the message itself, has shown that the protocol is the one supposed.
@@ -149,9 +149,9 @@ pub(super) struct Ledger {
     tried: (Vec<u8>, u32),
 }
 
-impl Ledger {
+impl PendingCredentials {
     pub(super) fn new(label: &[u8], finds: Finds) -> Self {
-        Ledger {
+        PendingCredentials {
             finds,
             label: label.into(),
             speech: Speech::Unheard,
@@ -192,7 +192,7 @@ impl Ledger {
     /// without a command is ignored. `code` is shown beside the verdict.
     pub(super) fn answer(
         &mut self,
-        verdict: impl Fn(Protocol) -> Verdict,
+        verdict: impl Fn(Protocol) -> LoginVerdict,
         code: &[u8],
         out: &mut Vec<u8>,
     ) -> Option<u64> {
@@ -209,7 +209,7 @@ impl Ledger {
     pub(super) fn answer_tag(
         &mut self,
         tag: &[u8],
-        verdict: impl Fn(Protocol) -> Verdict,
+        verdict: impl Fn(Protocol) -> LoginVerdict,
         code: &[u8],
         out: &mut Vec<u8>,
     ) {
@@ -217,12 +217,12 @@ impl Ledger {
     }
 
     /// The answer to everything that waits.
-    pub(super) fn answer_all(&mut self, verdict: Verdict, code: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn answer_all(&mut self, verdict: LoginVerdict, code: &[u8], out: &mut Vec<u8>) {
         self.settle(|_| true, |_| verdict, code, out);
     }
 
     /// A finding in the command of this number.
-    pub(super) fn expect(&mut self, number: u64, protocol: Protocol, found: Found, out: &mut Vec<u8>) {
+    pub(super) fn expect(&mut self, number: u64, protocol: Protocol, found: Credentials, out: &mut Vec<u8>) {
         self.wait(Finding { protocol, found, answer: Answer::Number(number) }, out);
         if number <= self.answered {
             self.flush(out);
@@ -230,13 +230,19 @@ impl Ledger {
     }
 
     /// A finding in the command with this tag.
-    pub(super) fn expect_tag(&mut self, tag: &[u8], protocol: Protocol, found: Found, out: &mut Vec<u8>) {
+    pub(super) fn expect_tag(
+        &mut self,
+        tag: &[u8],
+        protocol: Protocol,
+        found: Credentials,
+        out: &mut Vec<u8>,
+    ) {
         self.wait(Finding { protocol, found, answer: Answer::Tag(tag.to_vec()) }, out);
     }
 
     /// Nothing that waits will have an answer, or none that can be understood.
     pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
-        self.answer_all(Verdict::Undecided, b"", out);
+        self.answer_all(LoginVerdict::Undecided, b"", out);
     }
 
     /// The pending findings were no findings: the protocol is a different one.
@@ -269,16 +275,16 @@ impl Ledger {
     fn settle(
         &mut self,
         concerns: impl Fn(&Answer) -> bool,
-        verdict: impl Fn(Protocol) -> Verdict,
+        verdict: impl Fn(Protocol) -> LoginVerdict,
         code: &[u8],
         out: &mut Vec<u8>,
     ) {
         while let Some(at) = self.waiting.iter().position(|finding| concerns(&finding.answer)) {
             if let Some(finding) = self.waiting.remove(at) {
                 let (verdict, code) = match verdict(finding.protocol) {
-                    Verdict::Accepted => (" (accepted)", code),
-                    Verdict::Refused => (" (refused)", code),
-                    Verdict::Undecided => ("", &b""[..]),
+                    LoginVerdict::Accepted => (" (accepted)", code),
+                    LoginVerdict::Refused => (" (refused)", code),
+                    LoginVerdict::Undecided => ("", &b""[..]),
                 };
                 self.write(&finding, verdict, code, out);
             }
@@ -346,8 +352,8 @@ mod tests {
 
     const IMAP: Protocol = Protocol::Named("IMAP");
 
-    fn ledger() -> (Ledger, Vec<u8>) {
-        let mut ledger = Ledger::new(b"", Finds::Logins);
+    fn ledger() -> (PendingCredentials, Vec<u8>) {
+        let mut ledger = PendingCredentials::new(b"", Finds::Logins);
         ledger.prove();
         (ledger, Vec::new())
     }
@@ -355,13 +361,13 @@ mod tests {
     #[test]
     fn answers_find_their_commands() {
         let (mut ledger, mut out) = ledger();
-        assert_eq!(ledger.answer(|_| Verdict::Accepted, b"", &mut out), None);
+        assert_eq!(ledger.answer(|_| LoginVerdict::Accepted, b"", &mut out), None);
         ledger.ask();
         let number = ledger.ask();
-        ledger.expect(number, Protocol::Named("Redis"), Found::password(b"a", b"b"), &mut out);
-        assert_eq!(ledger.answer(|_| Verdict::Accepted, b"+OK", &mut out), Some(1));
+        ledger.expect(number, Protocol::Named("Redis"), Credentials::password(b"a", b"b"), &mut out);
+        assert_eq!(ledger.answer(|_| LoginVerdict::Accepted, b"+OK", &mut out), Some(1));
         assert_eq!(out, b"");
-        assert_eq!(ledger.answer(|_| Verdict::Refused, b"-ERR", &mut out), Some(2));
+        assert_eq!(ledger.answer(|_| LoginVerdict::Refused, b"-ERR", &mut out), Some(2));
         assert_eq!(out, b"Redis: a:b (refused) -ERR\n");
     }
 
@@ -369,7 +375,7 @@ mod tests {
     fn findings_that_are_not_awaited_say_so() {
         let (mut ledger, mut out) = ledger();
         for _ in 0..100 {
-            ledger.expect_tag(b"x", IMAP, Found::scheme(b"", b"GSSAPI"), &mut out);
+            ledger.expect_tag(b"x", IMAP, Credentials::scheme(b"", b"GSSAPI"), &mut out);
         }
         assert_eq!(ledger.waiting.len(), WAITING);
         assert_eq!(out, b"IMAP: (GSSAPI) (answer not awaited)\n".repeat(100 - WAITING));
@@ -377,11 +383,11 @@ mod tests {
 
     #[test]
     fn unproven_findings_have_no_protocol() {
-        let (mut ledger, mut out) = (Ledger::new(b"[3] ", Finds::Logins), Vec::new());
-        ledger.expect_tag(b"x", IMAP, Found::password(b"a", b"b").cut(true), &mut out);
+        let (mut ledger, mut out) = (PendingCredentials::new(b"[3] ", Finds::Logins), Vec::new());
+        ledger.expect_tag(b"x", IMAP, Credentials::password(b"a", b"b").cut(true), &mut out);
         ledger.flush(&mut out);
         assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");
-        ledger.expect_tag(b"x", IMAP, Found::password(b"a", b"b"), &mut out);
+        ledger.expect_tag(b"x", IMAP, Credentials::password(b"a", b"b"), &mut out);
         ledger.discard();
         ledger.flush(&mut out);
         assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");
@@ -393,7 +399,7 @@ mod tests {
         for (name, cut) in [(vec![b'n'; 200], " (cut)"), (vec![b'n'; 64], "")] {
             out.clear();
             for _ in 0..=TRIES {
-                ledger.expect_tag(b"", IMAP, Found::password(&name, b"p"), &mut out);
+                ledger.expect_tag(b"", IMAP, Credentials::password(&name, b"p"), &mut out);
             }
             ledger.flush(&mut out);
             let (whole, short) = ("n".repeat(name.len()), "n".repeat(SHORT_NAME));

@@ -3,7 +3,7 @@
 use crate::record::find;
 
 /// Bytes kept of a line, or of one message of a binary protocol. Longer ones are read as if they ended here,
-/// except that the end of a line is known as well ([`Item::tail`]).
+/// except that the end of a line is known as well ([`LinePiece::tail`]).
 pub(super) const LIMIT: usize = 4096;
 
 /// Bytes known of the end of a line that is longer than [`LIMIT`].
@@ -14,8 +14,8 @@ pub(super) const PEEK: usize = 16;
 
 /// Cutting of the next bytes of a direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Next {
-    /// A stream whose protocol is not known: its first bytes are shown to [`Reader::peek`] and read afterwards.
+pub(super) enum Cutting {
+    /// A stream whose protocol is not known: its first bytes are shown to [`StreamReader::peek`] and read afterwards.
     #[default]
     Peek,
     /// Up to a line feed.
@@ -36,15 +36,15 @@ pub(super) enum Next {
 
 /// A piece of the stream.
 #[derive(Clone, Copy)]
-pub(super) struct Item<'a> {
+pub(super) struct LinePiece<'a> {
     pub(super) bytes: &'a [u8],
     /// The last bytes of a line of which `bytes` is only the beginning.
     pub(super) tail: Option<&'a [u8]>,
 }
 
-impl<'a> Item<'a> {
+impl<'a> LinePiece<'a> {
     fn whole(bytes: &'a [u8]) -> Self {
-        Item { bytes, tail: None }
+        LinePiece { bytes, tail: None }
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -53,17 +53,17 @@ impl<'a> Item<'a> {
 }
 
 /// Consumer of a direction.
-pub(super) trait Reader {
+pub(super) trait StreamReader {
     /// Cutting of the stream that begins with `prefix`; `None` asks for one more byte. With [`PEEK`] bytes
     /// there must be a decision, which may depend on nothing but `prefix`.
-    fn peek(&mut self, prefix: &[u8]) -> Option<Next>;
+    fn peek(&mut self, prefix: &[u8]) -> Option<Cutting>;
     /// Reads a piece and returns the cutting of the stream after it.
-    fn read(&mut self, item: Item<'_>) -> Next;
+    fn read(&mut self, item: LinePiece<'_>) -> Cutting;
 }
 
 #[derive(Default)]
 pub(super) struct Lines {
-    next: Next,
+    next: Cutting,
     /// The beginning of what is not complete yet.
     kept: Vec<u8>,
     /// The end of a line of which `kept` is full.
@@ -72,36 +72,36 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Hands on every piece that `bytes` complete. Lines come without their end.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], reader: &mut impl Reader) {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], reader: &mut impl StreamReader) {
         while !bytes.is_empty() {
             bytes = match self.next {
-                Next::Peek => self.peek(bytes, reader),
-                Next::Line => self.until(b'\n', bytes, reader),
-                Next::Until(end) => self.until(end, bytes, reader),
-                Next::Take(count) => self.take(count, bytes, reader),
-                Next::Skip(count) => self.skip(count, Next::Line, bytes),
-                Next::SkipThenTake(count, then) => self.skip(count, Next::Take(then), bytes),
-                Next::Raw => {
-                    self.next = reader.read(Item::whole(bytes));
+                Cutting::Peek => self.peek(bytes, reader),
+                Cutting::Line => self.until(b'\n', bytes, reader),
+                Cutting::Until(end) => self.until(end, bytes, reader),
+                Cutting::Take(count) => self.take(count, bytes, reader),
+                Cutting::Skip(count) => self.skip(count, Cutting::Line, bytes),
+                Cutting::SkipThenTake(count, then) => self.skip(count, Cutting::Take(then), bytes),
+                Cutting::Raw => {
+                    self.next = reader.read(LinePiece::whole(bytes));
                     &[]
                 }
-                Next::Ignore => &[],
+                Cutting::Ignore => &[],
             };
         }
     }
 
     /// What had been announced will not come: the stream goes on as `next` says.
-    pub(super) fn restart(&mut self, next: Next) {
+    pub(super) fn restart(&mut self, next: Cutting) {
         self.kept.clear();
         self.tail.clear();
         self.next = next;
     }
 
-    fn peek<'a>(&mut self, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
+    fn peek<'a>(&mut self, bytes: &'a [u8], reader: &mut impl StreamReader) -> &'a [u8] {
         for (index, &byte) in bytes.iter().enumerate() {
             self.kept.push(byte);
             let decided = reader.peek(&self.kept);
-            let forced = (self.kept.len() >= PEEK).then_some(Next::Ignore);
+            let forced = (self.kept.len() >= PEEK).then_some(Cutting::Ignore);
             if let Some(next) = decided.or(forced) {
                 let prefix = std::mem::take(&mut self.kept);
                 self.next = next;
@@ -112,7 +112,7 @@ impl Lines {
         &[]
     }
 
-    fn until<'a>(&mut self, end: u8, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
+    fn until<'a>(&mut self, end: u8, bytes: &'a [u8], reader: &mut impl StreamReader) -> &'a [u8] {
         let Some(at) = find(end, bytes) else {
             self.keep(bytes);
             return &[];
@@ -121,35 +121,35 @@ impl Lines {
         &bytes[at + 1..]
     }
 
-    fn take<'a>(&mut self, count: usize, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
+    fn take<'a>(&mut self, count: usize, bytes: &'a [u8], reader: &mut impl StreamReader) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(bytes.len().min(count.saturating_sub(self.kept.len())));
         self.kept.extend_from_slice(taken);
         if self.kept.len() >= count {
-            self.next = reader.read(Item::whole(&self.kept));
+            self.next = reader.read(LinePiece::whole(&self.kept));
             self.kept.clear();
         }
         rest
     }
 
-    fn skip<'a>(&mut self, count: u64, then: Next, bytes: &'a [u8]) -> &'a [u8] {
+    fn skip<'a>(&mut self, count: u64, then: Cutting, bytes: &'a [u8]) -> &'a [u8] {
         let skipped = usize::try_from(count).map_or(bytes.len(), |count| count.min(bytes.len()));
         let left = count - skipped as u64;
         self.next = match then {
             then if left == 0 => then,
-            Next::Take(size) => Next::SkipThenTake(left, size),
-            _ => Next::Skip(left),
+            Cutting::Take(size) => Cutting::SkipThenTake(left, size),
+            _ => Cutting::Skip(left),
         };
         &bytes[skipped..]
     }
 
     /// Most lines arrive in one piece and need not be copied.
-    fn complete(&mut self, end: &[u8], reader: &mut impl Reader) {
+    fn complete(&mut self, end: &[u8], reader: &mut impl StreamReader) {
         self.next = if self.kept.is_empty() && end.len() <= LIMIT {
-            hand_on(Item::whole(end), reader)
+            hand_on(LinePiece::whole(end), reader)
         } else {
             self.keep(end);
             let tail = (!self.tail.is_empty()).then_some(self.tail.as_slice());
-            hand_on(Item { bytes: &self.kept, tail }, reader)
+            hand_on(LinePiece { bytes: &self.kept, tail }, reader)
         };
         self.kept.clear();
         self.tail.clear();
@@ -167,19 +167,19 @@ impl Lines {
     }
 }
 
-fn hand_on(item: Item<'_>, reader: &mut impl Reader) -> Next {
+fn hand_on(item: LinePiece<'_>, reader: &mut impl StreamReader) -> Cutting {
     if is_binary(item) {
-        return Next::Ignore;
+        return Cutting::Ignore;
     }
     reader.read(match item.tail {
-        None => Item::whole(item.bytes.strip_suffix(b"\r").unwrap_or(item.bytes)),
-        Some(b"\r") => Item::whole(item.bytes),
-        Some(tail) => Item { tail: Some(tail.strip_suffix(b"\r").unwrap_or(tail)), ..item },
+        None => LinePiece::whole(item.bytes.strip_suffix(b"\r").unwrap_or(item.bytes)),
+        Some(b"\r") => LinePiece::whole(item.bytes),
+        Some(tail) => LinePiece { tail: Some(tail.strip_suffix(b"\r").unwrap_or(tail)), ..item },
     })
 }
 
 /// Recognises binary data: a TLS handshake, or a long line with NULs in it.
-fn is_binary(item: Item<'_>) -> bool {
+fn is_binary(item: LinePiece<'_>) -> bool {
     item.bytes.starts_with(b"\x16\x03") || (item.bytes.len() == LIMIT && item.bytes.contains(&0))
 }
 
@@ -190,23 +190,23 @@ mod tests {
     /// Commands in the stream itself: `#n` asks for n bytes, `-n` skips as many, `=n` skips them and takes three,
     /// `|` reads up to a bar, `!` ignores the rest.
     #[derive(Default)]
-    struct Script(Vec<String>);
+    struct CutScript(Vec<String>);
 
-    impl Reader for Script {
-        fn peek(&mut self, prefix: &[u8]) -> Option<Next> {
-            (prefix.len() == 3).then_some(Next::Line)
+    impl StreamReader for CutScript {
+        fn peek(&mut self, prefix: &[u8]) -> Option<Cutting> {
+            (prefix.len() == 3).then_some(Cutting::Line)
         }
 
-        fn read(&mut self, item: Item<'_>) -> Next {
+        fn read(&mut self, item: LinePiece<'_>) -> Cutting {
             let text = String::from_utf8_lossy(item.bytes).into_owned();
             let number = || text[1..].parse::<u64>().unwrap();
             let next = match item.bytes {
-                [b'#', ..] => Next::Take(number() as usize),
-                [b'-', ..] => Next::Skip(number()),
-                [b'=', ..] => Next::SkipThenTake(number(), 3),
-                b"|" => Next::Until(b'|'),
-                b"!" => Next::Ignore,
-                _ => Next::Line,
+                [b'#', ..] => Cutting::Take(number() as usize),
+                [b'-', ..] => Cutting::Skip(number()),
+                [b'=', ..] => Cutting::SkipThenTake(number(), 3),
+                b"|" => Cutting::Until(b'|'),
+                b"!" => Cutting::Ignore,
+                _ => Cutting::Line,
             };
             let tail = item.tail.map(|tail| format!("…{}", String::from_utf8_lossy(tail)));
             self.0.push(text + &tail.unwrap_or_default());
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn items(bytes: &[u8], piece: usize) -> Vec<String> {
-        let (mut lines, mut script) = (Lines::default(), Script::default());
+        let (mut lines, mut script) = (Lines::default(), CutScript::default());
         for piece in bytes.chunks(piece) {
             lines.feed(piece, &mut script);
         }
@@ -248,11 +248,11 @@ mod tests {
     #[test]
     fn undecided_streams_are_ignored() {
         struct Never;
-        impl Reader for Never {
-            fn peek(&mut self, _: &[u8]) -> Option<Next> {
+        impl StreamReader for Never {
+            fn peek(&mut self, _: &[u8]) -> Option<Cutting> {
                 None
             }
-            fn read(&mut self, _: Item<'_>) -> Next {
+            fn read(&mut self, _: LinePiece<'_>) -> Cutting {
                 panic!("nothing is read")
             }
         }

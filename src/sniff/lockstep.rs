@@ -1,9 +1,9 @@
 //! FTP, POP3 and SMTP: a greeting, then one reply for each command. They share most of their words and are
 //! read by one state machine; the server's replies identify the protocol.
 
-use super::ledger::{Found, Ledger, Protocol, Speech, Verdict};
-use super::lines::{Item, Next};
-use super::sasl::{Sasl, Step, is_mechanism};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol, Speech};
+use super::lines::{Cutting, LinePiece};
+use super::sasl::{Sasl, SaslStep, is_mechanism};
 use super::telnet;
 use super::words::{argument, number, word, words};
 
@@ -16,14 +16,14 @@ pub(super) struct Lockstep {
     mail: bool,
     /// The client has sent a line that is no command of these protocols, or names and passwords of several words.
     doubtful: bool,
-    stage: Stage,
+    stage: NextLine,
     /// The code that will end a reply of several lines.
     unfinished: Option<[u8; 3]>,
 }
 
 /// The meaning of the client's next line.
 #[derive(Default)]
-enum Stage {
+enum NextLine {
     #[default]
     Command,
     /// A response, in the exchange that the command of this number began.
@@ -80,33 +80,38 @@ impl Verb {
 }
 
 impl Lockstep {
-    pub(super) fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    pub(super) fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let line = telnet::strip_leading(item.bytes);
         match std::mem::take(&mut self.stage) {
-            Stage::Command if line.is_empty() => Next::Line,
-            Stage::Command => self.command(line, item.is_cut(), ledger, out),
+            NextLine::Command if line.is_empty() => Cutting::Line,
+            NextLine::Command => self.command(line, item.is_cut(), ledger, out),
             // An exchange that the client does not go on with: its commands are no base64.
-            Stage::Sasl(..) if Verb::of(word(line).0).is_some() => {
+            NextLine::Sasl(..) if Verb::of(word(line).0).is_some() => {
                 self.command(line, item.is_cut(), ledger, out)
             }
-            Stage::Sasl(number, exchange) => {
+            NextLine::Sasl(number, exchange) => {
                 self.step(number, exchange.line(line), ledger, out);
-                Next::Line
+                Cutting::Line
             }
-            Stage::Data(_) | Stage::Mail if line == b"." => {
+            NextLine::Data(_) | NextLine::Mail if line == b"." => {
                 ledger.ask();
-                Next::Line
+                Cutting::Line
             }
             stage => {
                 self.stage = stage;
-                Next::Line
+                Cutting::Line
             }
         }
     }
 
     /// Checks whether a command may come next from the client.
     pub(super) fn takes_commands(&self) -> bool {
-        matches!(self.stage, Stage::Command)
+        matches!(self.stage, NextLine::Command)
     }
 
     /// Password of a PASS without a USER before it.
@@ -116,13 +121,19 @@ impl Lockstep {
 
     /// The stream is complete, or another protocol has been recognised. A login of an unknown protocol counts
     /// only if there is no evidence against it.
-    pub(super) fn close(&self, ledger: &mut Ledger) {
+    pub(super) fn close(&self, ledger: &mut PendingCredentials) {
         if self.doubtful && matches!(ledger.speech, Speech::Unheard | Speech::Other) {
             ledger.discard();
         }
     }
 
-    fn command(&mut self, line: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn command(
+        &mut self,
+        line: &[u8],
+        cut: bool,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let number = ledger.ask();
         let (verb, rest) = word(line);
         match Verb::of(verb) {
@@ -136,38 +147,52 @@ impl Lockstep {
                     ledger.expect(
                         number,
                         Protocol::Login,
-                        Found::account(user, argument(line)).cut(cut),
+                        Credentials::account(user, argument(line)).cut(cut),
                         out,
                     );
                 }
             }
             Some(Verb::Apop) => {
-                ledger.expect(number, Protocol::Pop3, Found::scheme(word(rest).0, b"APOP"), out);
+                ledger.expect(number, Protocol::Pop3, Credentials::scheme(word(rest).0, b"APOP"), out);
             }
             Some(Verb::Auth) => self.auth(number, rest, cut, ledger, out),
             Some(Verb::Hello) => self.mail = true,
-            Some(Verb::Data) if self.mail => self.stage = Stage::Data(number),
+            Some(Verb::Data) if self.mail => self.stage = NextLine::Data(number),
             Some(Verb::Bdat) if self.mail => return chunk(rest),
             Some(_) => {}
             None => self.doubtful = true,
         }
-        Next::Line
+        Cutting::Line
     }
 
     /// What follows the one blank behind PASS is the password, blanks included.
-    fn pass(&mut self, number: u64, line: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn pass(
+        &mut self,
+        number: u64,
+        line: &[u8],
+        cut: bool,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) {
         let password = argument(line);
         match &self.user {
             Some(user) => {
                 self.doubtful |= password.trim_ascii().contains(&b' ');
-                ledger.expect(number, Protocol::Login, Found::password(user, password).cut(cut), out);
+                ledger.expect(number, Protocol::Login, Credentials::password(user, password).cut(cut), out);
             }
             None => self.password = Some(password.to_vec()),
         }
     }
 
     /// AUTH, unless it is that of FTP, which asks for TLS or Kerberos and has no line after it.
-    fn auth(&mut self, number: u64, rest: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn auth(
+        &mut self,
+        number: u64,
+        rest: &[u8],
+        cut: bool,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) {
         let (mechanism, initial) = word(rest);
         let sasl = self.mail || ledger.speech == Speech::Signs || is_mechanism(mechanism);
         if cut {
@@ -178,14 +203,25 @@ impl Lockstep {
         }
     }
 
-    fn step(&mut self, number: u64, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn step(
+        &mut self,
+        number: u64,
+        (exchange, found): SaslStep,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) {
         if let Some(found) = found {
             ledger.expect(number, Protocol::Auth, found, out);
         }
-        self.stage = exchange.map_or(Stage::Command, |exchange| Stage::Sasl(number, exchange));
+        self.stage = exchange.map_or(NextLine::Command, |exchange| NextLine::Sasl(number, exchange));
     }
 
-    pub(super) fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    pub(super) fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let line = item.bytes;
         if let Some(ok) = sign(line).filter(|_| matches!(ledger.speech, Speech::Unheard | Speech::Signs)) {
             self.sign(ok, ledger, out);
@@ -196,11 +232,11 @@ impl Lockstep {
         } else if !line.is_empty() {
             self.uncoded(ledger, out);
         }
-        Next::Line
+        Cutting::Line
     }
 
     /// A line of the server that is neither sign nor code.
-    fn uncoded(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn uncoded(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         match ledger.speech {
             // An answer that does not decide.
             Speech::Codes if self.unfinished.is_none() => {
@@ -215,15 +251,15 @@ impl Lockstep {
         }
     }
 
-    fn sign(&mut self, ok: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn sign(&mut self, ok: bool, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let first = std::mem::replace(&mut ledger.speech, Speech::Signs) == Speech::Unheard;
         ledger.prove();
         let greeting = first && ok;
         if !greeting {
             let (verdict, sign) = if ok {
-                (Verdict::Accepted, b"+OK".as_slice())
+                (LoginVerdict::Accepted, b"+OK".as_slice())
             } else {
-                (Verdict::Refused, b"-ERR".as_slice())
+                (LoginVerdict::Refused, b"-ERR".as_slice())
             };
             if let Some(number) = ledger.answer(|_| verdict, sign, out) {
                 self.advance(number, None);
@@ -231,7 +267,7 @@ impl Lockstep {
         }
     }
 
-    fn code(&mut self, code: [u8; 3], last: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn code(&mut self, code: [u8; 3], last: bool, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         // Within a reply, only its own code at the beginning of a line means anything.
         if self.unfinished.is_some_and(|unfinished| unfinished != code) {
             return;
@@ -251,12 +287,12 @@ impl Lockstep {
 
     /// Checks for an intermediate reply. FTP, where AUTH has no lines after it, uses the code otherwise.
     fn is_challenge(&self, code: [u8; 3]) -> bool {
-        &code == b"334" && (self.mail || matches!(self.stage, Stage::Sasl(..)))
+        &code == b"334" && (self.mail || matches!(self.stage, NextLine::Sasl(..)))
     }
 
-    fn replied(&mut self, code: Option<[u8; 3]>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn replied(&mut self, code: Option<[u8; 3]>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let shown = code.as_ref().map_or(&b""[..], |code| code.as_slice());
-        let verdict = |protocol| code.map_or(Verdict::Undecided, |code| verdict(protocol, code));
+        let verdict = |protocol| code.map_or(LoginVerdict::Undecided, |code| verdict(protocol, code));
         if let Some(number) = ledger.answer(verdict, shown, out) {
             self.advance(number, code);
         }
@@ -264,9 +300,9 @@ impl Lockstep {
 
     fn advance(&mut self, number: u64, code: Option<[u8; 3]>) {
         match self.stage {
-            Stage::Sasl(began, _) if began == number => self.stage = Stage::Command,
-            Stage::Data(asked) if asked == number => {
-                self.stage = if code == Some(*b"354") { Stage::Mail } else { Stage::Command };
+            NextLine::Sasl(began, _) if began == number => self.stage = NextLine::Command,
+            NextLine::Data(asked) if asked == number => {
+                self.stage = if code == Some(*b"354") { NextLine::Mail } else { NextLine::Command };
             }
             _ => {}
         }
@@ -274,17 +310,17 @@ impl Lockstep {
 }
 
 /// Verdict of a reply on a login: RFC 959 and RFC 2228 for PASS and ACCT, RFC 4954 for AUTH.
-fn verdict(protocol: Protocol, code: [u8; 3]) -> Verdict {
+fn verdict(protocol: Protocol, code: [u8; 3]) -> LoginVerdict {
     match (protocol, &code) {
-        (Protocol::Auth, b"235") | (Protocol::Login, b"202" | b"230" | b"232") => Verdict::Accepted,
-        (Protocol::Login, b"430") | (_, [b'5', ..]) => Verdict::Refused,
-        _ => Verdict::Undecided,
+        (Protocol::Auth, b"235") | (Protocol::Login, b"202" | b"230" | b"232") => LoginVerdict::Accepted,
+        (Protocol::Login, b"430") | (_, [b'5', ..]) => LoginVerdict::Refused,
+        _ => LoginVerdict::Undecided,
     }
 }
 
 /// The mail that follows BDAT at once, if its size can be believed.
-fn chunk(arguments: &[u8]) -> Next {
-    words(arguments).next().and_then(number).map_or(Next::Line, Next::Skip)
+fn chunk(arguments: &[u8]) -> Cutting {
+    words(arguments).next().and_then(number).map_or(Cutting::Line, Cutting::Skip)
 }
 
 /// POP3's `+OK` and `-ERR`.
@@ -453,7 +489,7 @@ mod tests {
     #[test]
     fn many_passwords_for_one_long_name_do_not_make_output_without_end() {
         let said = [b"USER ".as_slice(), &[1; 4000], b"\r\n", &b"PASS\r\n".repeat(10_000)].concat();
-        let mut watch = super::super::Watch::new(b"", crate::format::Finds::Logins);
+        let mut watch = super::super::CredentialSniffer::new(b"", crate::format::Finds::Logins);
         let mut out = Vec::new();
         watch.piece(crate::messages::Side::Client, &said, &mut out);
         watch.close(&mut out);

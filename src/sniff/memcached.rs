@@ -2,8 +2,8 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 use super::sasl;
 
 const MEMCACHED: Protocol = Protocol::Named("Memcached");
@@ -48,11 +48,11 @@ fn measure(first: u8) -> impl FnOnce(&[u8]) -> Measure {
 }
 
 impl Conversation for Memcached {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure(REQUEST)) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -71,14 +71,14 @@ impl Conversation for Memcached {
         self.client.after(frame.rest)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure(RESPONSE)) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         let status = Cursor(&frame.head[6..]).u16().unwrap_or_default();
         if matches!(frame.head[1], AUTHENTICATE | STEP) && status != CONTINUE {
-            let verdict = if status == 0 { Verdict::Accepted } else { Verdict::Refused };
+            let verdict = if status == 0 { LoginVerdict::Accepted } else { LoginVerdict::Refused };
             ledger.answer_all(verdict, status.to_string().as_bytes(), out);
         }
         self.server.after(frame.rest)

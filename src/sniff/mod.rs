@@ -34,31 +34,31 @@ use crate::format::Finds;
 use crate::messages::Side;
 
 use dialogue::Dialogue;
-use ledger::Ledger;
-use lines::{Item, Lines, Next, Reader};
+use ledger::PendingCredentials;
+use lines::{Cutting, LinePiece, Lines, StreamReader};
 
 /// Observer of one session.
-pub(crate) struct Watch {
+pub(crate) struct CredentialSniffer {
     client: Lines,
     server: Lines,
     dialogue: Dialogue,
-    ledger: Ledger,
+    ledger: PendingCredentials,
 }
 
-impl Watch {
+impl CredentialSniffer {
     /// Every line that is written starts with `label`.
     pub(crate) fn new(label: &[u8], finds: Finds) -> Self {
-        Watch {
+        CredentialSniffer {
             client: Lines::default(),
             server: Lines::default(),
             dialogue: Dialogue::default(),
-            ledger: Ledger::new(label, finds),
+            ledger: PendingCredentials::new(label, finds),
         }
     }
 
     pub(crate) fn piece(&mut self, from: Side, bytes: &[u8], out: &mut Vec<u8>) {
-        let Watch { client, server, dialogue, ledger } = self;
-        let mut listener = Listener { from, dialogue, ledger, out };
+        let CredentialSniffer { client, server, dialogue, ledger } = self;
+        let mut listener = DirectionReader { from, dialogue, ledger, out };
         match from {
             Side::Client => client.feed(bytes, &mut listener),
             Side::Server => {
@@ -84,19 +84,19 @@ impl Watch {
 }
 
 /// Reader of one direction.
-struct Listener<'a> {
+struct DirectionReader<'a> {
     from: Side,
     dialogue: &'a mut Dialogue,
-    ledger: &'a mut Ledger,
+    ledger: &'a mut PendingCredentials,
     out: &'a mut Vec<u8>,
 }
 
-impl Reader for Listener<'_> {
-    fn peek(&mut self, prefix: &[u8]) -> Option<Next> {
+impl StreamReader for DirectionReader<'_> {
+    fn peek(&mut self, prefix: &[u8]) -> Option<Cutting> {
         self.dialogue.peek(self.from, prefix)
     }
 
-    fn read(&mut self, item: Item<'_>) -> Next {
+    fn read(&mut self, item: LinePiece<'_>) -> Cutting {
         match self.from {
             Side::Client => self.dialogue.client(item, self.ledger, self.out),
             Side::Server => self.dialogue.server(item, self.ledger, self.out),
@@ -126,7 +126,7 @@ fn overheard_bytes(said: &[(u8, &[u8])]) -> String {
 
 #[cfg(test)]
 fn overheard_of(said: &[(u8, &[u8])], finds: Finds) -> String {
-    let mut watch = Watch::new(b"", finds);
+    let mut watch = CredentialSniffer::new(b"", finds);
     let mut out = Vec::new();
     for &(side, bytes) in said {
         let from = if side == b'<' { Side::Client } else { Side::Server };
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn findings_wait_for_the_answer_and_no_longer() {
-        let mut watch = Watch::new(b"[4] ", Finds::Logins);
+        let mut watch = CredentialSniffer::new(b"[4] ", Finds::Logins);
         let mut out = Vec::new();
         watch.piece(Side::Server, b"220 hi\r\n", &mut out);
         watch.piece(Side::Client, b"USER bob\r\nPASS x\r\n", &mut out);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn watched(said: &[(Side, Vec<u8>)], piece: usize) -> String {
-        let mut watch = Watch::new(b"", Finds::All);
+        let mut watch = CredentialSniffer::new(b"", Finds::All);
         let mut out = Vec::new();
         for (from, bytes) in said {
             for piece in bytes.chunks(piece) {

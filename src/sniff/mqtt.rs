@@ -2,8 +2,8 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 
 const MQTT: Protocol = Protocol::Named("MQTT");
 
@@ -58,11 +58,11 @@ fn measure(head: &[u8]) -> Measure {
 }
 
 impl Conversation for Mqtt {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -83,7 +83,7 @@ impl Conversation for Mqtt {
         self.client.after(frame.rest)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -97,16 +97,16 @@ impl Conversation for Mqtt {
 }
 
 /// Codes that are about the credentials; others refuse the connection for other reasons.
-fn verdict(version: u8, code: u8) -> Verdict {
+fn verdict(version: u8, code: u8) -> LoginVerdict {
     match (version, code) {
-        (_, 0) => Verdict::Accepted,
-        (5, 0x86 | 0x87 | 0x8c) | (..5, 4 | 5) => Verdict::Refused,
-        _ => Verdict::Undecided,
+        (_, 0) => LoginVerdict::Accepted,
+        (5, 0x86 | 0x87 | 0x8c) | (..5, 4 | 5) => LoginVerdict::Refused,
+        _ => LoginVerdict::Undecided,
     }
 }
 
 /// Version and, if present, user of the packet.
-fn connect(body: &[u8]) -> Option<(u8, Option<Found>)> {
+fn connect(body: &[u8]) -> Option<(u8, Option<Credentials>)> {
     let mut cursor = Cursor(body);
     cursor.string16()?;
     let (version, flags) = (cursor.u8()?, cursor.u8()?);
@@ -127,7 +127,7 @@ fn connect(body: &[u8]) -> Option<(u8, Option<Found>)> {
     }
     let user = if flags & USER != 0 { cursor.string16()? } else { b"" };
     let password = if flags & PASSWORD != 0 { cursor.string16()? } else { b"" };
-    Some((version, Some(Found::password(user, password))))
+    Some((version, Some(Credentials::password(user, password))))
 }
 
 fn skip_properties(cursor: &mut Cursor<'_>) -> Option<()> {

@@ -3,8 +3,8 @@
 
 use super::dialogue::{Conversation, Switch};
 use super::frames::{Cursor, Frame, Frames, Measure};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 
 const MYSQL: Protocol = Protocol::Named("MySQL");
 
@@ -24,21 +24,21 @@ const ERROR: u8 = 0xff;
 const CLEAR: &[u8] = b"mysql_clear_password";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum MysqlStage {
     Greeting,
     Response,
-    Verdict,
+    LoginVerdict,
     Commands,
 }
 
 pub(super) struct MySql {
     client: Frames,
     server: Frames,
-    stage: Stage,
+    stage: MysqlStage,
     user: Vec<u8>,
     plugin: Vec<u8>,
     /// The credentials of the client's answer.
-    found: Option<Found>,
+    found: Option<Credentials>,
     encrypted: bool,
 }
 
@@ -47,7 +47,7 @@ impl Default for MySql {
         MySql {
             client: Frames::new(4),
             server: Frames::new(4),
-            stage: Stage::Greeting,
+            stage: MysqlStage::Greeting,
             user: Vec::new(),
             plugin: b"mysql_native_password".to_vec(),
             found: None,
@@ -76,49 +76,49 @@ fn measure(head: &[u8]) -> Measure {
 }
 
 impl Conversation for MySql {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         match self.stage {
-            Stage::Response if frame.is_cut() => {
+            MysqlStage::Response if frame.is_cut() => {
                 ledger.too_long(MYSQL, "a login", frame.length(), out);
-                self.stage = Stage::Commands;
+                self.stage = MysqlStage::Commands;
             }
-            Stage::Response => self.response(&frame),
-            Stage::Verdict if self.plugin == CLEAR => {
+            MysqlStage::Response => self.response(&frame),
+            MysqlStage::LoginVerdict if self.plugin == CLEAR => {
                 let password = frame.body.strip_suffix(b"\0").unwrap_or(frame.body);
-                self.found = Some(Found::password(&self.user, password).cut(frame.is_cut()));
+                self.found = Some(Credentials::password(&self.user, password).cut(frame.is_cut()));
             }
-            Stage::Greeting | Stage::Verdict | Stage::Commands => {}
+            MysqlStage::Greeting | MysqlStage::LoginVerdict | MysqlStage::Commands => {}
         }
-        if self.encrypted { Next::Ignore } else { self.client.after(frame.rest) }
+        if self.encrypted { Cutting::Ignore } else { self.client.after(frame.rest) }
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         match (self.stage, frame.body.first()) {
-            (Stage::Greeting, Some(&ERROR)) => self.stage = Stage::Commands,
-            (Stage::Greeting, _) => self.stage = Stage::Response,
-            (Stage::Verdict, Some(&SWITCH)) => {
+            (MysqlStage::Greeting, Some(&ERROR)) => self.stage = MysqlStage::Commands,
+            (MysqlStage::Greeting, _) => self.stage = MysqlStage::Response,
+            (MysqlStage::LoginVerdict, Some(&SWITCH)) => {
                 if let Some(plugin) = Cursor(&frame.body[1..]).c_string() {
                     self.plugin = plugin.to_vec();
-                    self.found = Some(Found::scheme(&self.user, plugin));
+                    self.found = Some(Credentials::scheme(&self.user, plugin));
                 }
             }
-            (Stage::Verdict, Some(&OK)) => self.decided(Verdict::Accepted, b"", ledger, out),
-            (Stage::Verdict, Some(&ERROR)) => {
+            (MysqlStage::LoginVerdict, Some(&OK)) => self.decided(LoginVerdict::Accepted, b"", ledger, out),
+            (MysqlStage::LoginVerdict, Some(&ERROR)) => {
                 let code = frame.body.get(1..3).map(|code| u16::from_le_bytes([code[0], code[1]]));
                 let code = code.unwrap_or_default().to_string();
-                self.decided(Verdict::Refused, code.as_bytes(), ledger, out);
+                self.decided(LoginVerdict::Refused, code.as_bytes(), ledger, out);
             }
             _ => {}
         }
@@ -136,7 +136,7 @@ impl MySql {
         let Some((capabilities, rest)) = frame.body.split_first_chunk() else { return };
         let capabilities = u32::from_le_bytes(*capabilities);
         if capabilities & PROTOCOL_41 == 0 {
-            self.stage = Stage::Commands;
+            self.stage = MysqlStage::Commands;
             return;
         }
         let mut cursor = Cursor(rest);
@@ -145,11 +145,11 @@ impl MySql {
             self.encrypted = true;
             return;
         }
-        self.stage = Stage::Verdict;
+        self.stage = MysqlStage::LoginVerdict;
         self.found = self.login(capabilities, cursor);
     }
 
-    fn login(&mut self, capabilities: u32, mut cursor: Cursor<'_>) -> Option<Found> {
+    fn login(&mut self, capabilities: u32, mut cursor: Cursor<'_>) -> Option<Credentials> {
         self.user = cursor.c_string()?.to_vec();
         let response = match capabilities {
             flags if flags & LENGTHS != 0 && cursor.0.first() == Some(&0xfc) => {
@@ -169,14 +169,20 @@ impl MySql {
             self.plugin = plugin.to_vec();
         }
         Some(if self.plugin == CLEAR {
-            Found::password(&self.user, response.strip_suffix(b"\0").unwrap_or(response))
+            Credentials::password(&self.user, response.strip_suffix(b"\0").unwrap_or(response))
         } else {
-            Found::scheme(&self.user, &self.plugin)
+            Credentials::scheme(&self.user, &self.plugin)
         })
     }
 
-    fn decided(&mut self, verdict: Verdict, code: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) {
-        self.stage = Stage::Commands;
+    fn decided(
+        &mut self,
+        verdict: LoginVerdict,
+        code: &[u8],
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) {
+        self.stage = MysqlStage::Commands;
         ledger.prove();
         if let Some(found) = self.found.take() {
             ledger.expect_tag(b"", MYSQL, found, out);

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::dialogue::Conversation;
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 use super::words::{number, word, words};
 
 const NATS: Protocol = Protocol::Named("NATS");
@@ -33,26 +33,26 @@ pub(super) fn is_greeting(line: &[u8]) -> bool {
 }
 
 /// A payload whose length is the last word.
-fn payload(line: &[u8]) -> Next {
-    words(line).last().and_then(number).map_or(Next::Line, Next::Skip)
+fn payload(line: &[u8]) -> Cutting {
+    words(line).last().and_then(number).map_or(Cutting::Line, Cutting::Skip)
 }
 
-fn found(json: &[u8]) -> Option<Found> {
+fn found(json: &[u8]) -> Option<Credentials> {
     let connect: Connect = serde_json::from_slice(json).ok()?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default().into_bytes();
     if connect.user.is_some() || connect.pass.is_some() {
-        Some(Found::password(&text(&connect.user), &text(&connect.pass)))
+        Some(Credentials::password(&text(&connect.user), &text(&connect.pass)))
     } else if connect.auth_token.is_some() {
-        Some(Found::password(b"", &text(&connect.auth_token)))
+        Some(Credentials::password(b"", &text(&connect.auth_token)))
     } else if connect.jwt.is_some() {
-        Some(Found::scheme(&text(&connect.nkey), b"JWT"))
+        Some(Credentials::scheme(&text(&connect.nkey), b"JWT"))
     } else {
-        connect.nkey.is_some().then(|| Found::scheme(&text(&connect.nkey), b"NKEY"))
+        connect.nkey.is_some().then(|| Credentials::scheme(&text(&connect.nkey), b"NKEY"))
     }
 }
 
 impl Conversation for Nats {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(item.bytes);
         if is_connect(item.bytes) {
             if item.is_cut() {
@@ -63,16 +63,16 @@ impl Conversation for Nats {
         } else if verb.eq_ignore_ascii_case(b"PUB") || verb.eq_ignore_ascii_case(b"HPUB") {
             return payload(rest);
         }
-        Next::Line
+        Cutting::Line
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(item.bytes);
         match verb {
             b"INFO" | b"PING" => ledger.prove(),
             b"+OK" | b"PONG" => {
                 ledger.prove();
-                ledger.answer_all(Verdict::Accepted, verb, out);
+                ledger.answer_all(LoginVerdict::Accepted, verb, out);
             }
             b"-ERR" => {
                 ledger.prove();
@@ -80,7 +80,7 @@ impl Conversation for Nats {
                 let about = [&b"authorization"[..], b"authentication"]
                     .iter()
                     .any(|word| text.windows(word.len()).any(|part| part == *word));
-                let verdict = if about { Verdict::Refused } else { Verdict::Undecided };
+                let verdict = if about { LoginVerdict::Refused } else { LoginVerdict::Undecided };
                 ledger.answer_all(verdict, verb, out);
             }
             b"MSG" | b"HMSG" => return payload(rest),
@@ -88,7 +88,7 @@ impl Conversation for Nats {
             [_, ..] if !ledger.is_proven() => ledger.discard(),
             _ => {}
         }
-        Next::Line
+        Cutting::Line
     }
 }
 

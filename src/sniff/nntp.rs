@@ -1,9 +1,9 @@
 //! NNTP: AUTHINFO (RFC 4643), which is never sent before the answer to the last command has come.
 
 use super::dialogue::Conversation;
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
-use super::sasl::{Sasl, Step};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
+use super::sasl::{Sasl, SaslStep};
 use super::words::{argument, word, words};
 
 const NNTP: Protocol = Protocol::Named("NNTP");
@@ -26,13 +26,13 @@ pub(super) fn is_login(line: &[u8]) -> bool {
 }
 
 impl Nntp {
-    fn authinfo(&mut self, rest: &[u8], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn authinfo(&mut self, rest: &[u8], cut: bool, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         self.awaited = true;
         let (kind, value) = word(rest);
         if kind.eq_ignore_ascii_case(b"USER") {
             self.user = argument(rest).trim_ascii_end().to_vec();
         } else if kind.eq_ignore_ascii_case(b"PASS") {
-            ledger.expect_tag(b"", NNTP, Found::password(&self.user, argument(rest)).cut(cut), out);
+            ledger.expect_tag(b"", NNTP, Credentials::password(&self.user, argument(rest)).cut(cut), out);
         } else if kind.eq_ignore_ascii_case(b"SASL") {
             let (mechanism, initial) = word(value);
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
@@ -40,7 +40,7 @@ impl Nntp {
         }
     }
 
-    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
             ledger.expect_tag(b"", NNTP, found, out);
         }
@@ -49,7 +49,7 @@ impl Nntp {
 }
 
 impl Conversation for Nntp {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(item.bytes);
         if verb.eq_ignore_ascii_case(b"AUTHINFO") {
             self.authinfo(rest, item.is_cut(), ledger, out);
@@ -57,32 +57,32 @@ impl Conversation for Nntp {
             self.awaited = true;
             self.step(exchange.line(item.bytes), ledger, out);
         }
-        Next::Line
+        Cutting::Line
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if !std::mem::take(&mut self.awaited) {
-            return Next::Line;
+            return Cutting::Line;
         }
         let code = word(item.bytes).0;
         let verdict = match code {
             b"381" | b"383" => {
                 ledger.prove();
-                return Next::Line;
+                return Cutting::Line;
             }
-            b"281" | b"283" => Verdict::Accepted,
-            b"481" | b"482" | b"502" => Verdict::Refused,
-            [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] => Verdict::Undecided,
+            b"281" | b"283" => LoginVerdict::Accepted,
+            b"481" | b"482" | b"502" => LoginVerdict::Refused,
+            [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] => LoginVerdict::Undecided,
             // Not a line of an NNTP server.
             _ => {
                 ledger.discard();
-                return Next::Line;
+                return Cutting::Line;
             }
         };
         ledger.prove();
         self.exchange = None;
         ledger.answer_all(verdict, code, out);
-        Next::Line
+        Cutting::Line
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::dialogue::{Conversation, Switch};
 use super::frames::{Cursor, Frame, Frames, Measure};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 
 const POSTGRES: Protocol = Protocol::Named("PostgreSQL");
 
@@ -66,11 +66,11 @@ fn body(length: &[u8]) -> Measure {
 }
 
 impl Conversation for Postgres {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let started = self.started;
         let frame = match self.client.read(item, |head| body(if started { &head[1..] } else { head })) {
             Ok(frame) => frame,
@@ -86,7 +86,7 @@ impl Conversation for Postgres {
         self.client.after(frame.rest)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let negotiating = self.negotiating;
         let frame = match self.server.read(item, |head| match head {
             [b'S' | b'N' | b'G'] if negotiating => Measure::Body(0),
@@ -102,9 +102,9 @@ impl Conversation for Postgres {
         }
         self.negotiating = false;
         match (frame.head[0], Cursor(frame.body).u32()) {
-            (b'R', Some(OK)) => ledger.answer_all(Verdict::Accepted, b"", out),
+            (b'R', Some(OK)) => ledger.answer_all(LoginVerdict::Accepted, b"", out),
             (b'R', Some(kind)) => self.wanted = Some(kind),
-            (b'E', _) => ledger.answer_all(Verdict::Refused, sqlstate(frame.body), out),
+            (b'E', _) => ledger.answer_all(LoginVerdict::Refused, sqlstate(frame.body), out),
             _ => {}
         }
         self.server.after(frame.rest)
@@ -116,7 +116,7 @@ impl Conversation for Postgres {
 }
 
 impl Postgres {
-    fn startup(&mut self, frame: &Frame<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn startup(&mut self, frame: &Frame<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let mut cursor = Cursor(frame.body);
         match cursor.u32() {
             Some(TLS | GSSAPI) => self.negotiating = true,
@@ -136,12 +136,12 @@ impl Postgres {
         }
     }
 
-    fn password(&self, wanted: u32, frame: &Frame<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn password(&self, wanted: u32, frame: &Frame<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let text = Cursor(frame.body).c_string().unwrap_or(frame.body);
         let found = match wanted {
-            CLEARTEXT => Found::password(&self.user, text).cut(frame.is_cut()),
-            MD5 => Found::scheme(&self.user, b"MD5"),
-            SASL => Found::scheme(&self.user, text),
+            CLEARTEXT => Credentials::password(&self.user, text).cut(frame.is_cut()),
+            MD5 => Credentials::scheme(&self.user, b"MD5"),
+            SASL => Credentials::scheme(&self.user, text),
             _ => return,
         };
         ledger.prove();

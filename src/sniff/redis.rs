@@ -1,8 +1,8 @@
 //! Redis: commands as arrays of counted strings, or inline as words; replies of any depth.
 
 use super::dialogue::Conversation;
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, LIMIT, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::is_mechanism;
 use super::words::{number, word};
 
@@ -46,46 +46,46 @@ impl Command {
 }
 
 impl Conversation for Redis {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if let Some(rest) = self.command.awaited.take() {
             self.argument(item.bytes, rest, ledger, out);
-            return if rest == 0 { Next::Line } else { Next::Skip(rest) };
+            return if rest == 0 { Cutting::Line } else { Cutting::Skip(rest) };
         }
         match item.bytes {
-            [] => Next::Line, // the end of an argument
+            [] => Cutting::Line, // the end of an argument
             [b'$', length @ ..] if self.command.left > 0 => self.announced(length, ledger),
             [b'*', count @ ..] => {
                 let left = number(count).unwrap_or(0);
                 self.command = Command { left, matters: true, ..Command::default() };
-                Next::Line
+                Cutting::Line
             }
             line => {
                 let arguments = split(line);
                 let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
                 commanded(&arguments, item.is_cut(), ledger, out);
                 self.command = Command::default();
-                Next::Line
+                Cutting::Line
             }
         }
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let Some((&kind, rest)) = item.bytes.split_first() else { return Next::Line };
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        let Some((&kind, rest)) = item.bytes.split_first() else { return Cutting::Line };
         if self.elements == 0 && !is_kind(kind) {
             // Not a reply of a Redis server.
             if !ledger.is_proven() {
                 ledger.discard();
             }
-            return Next::Line;
+            return Cutting::Line;
         }
         ledger.prove();
         // Pushed messages answer no command, and attributes precede the answer that they describe.
         if self.elements == 0 && !matches!(kind, b'>' | b'|') {
             let refused = matches!(kind, b'-' | b'!');
             let (verdict, code) = match (refused, kind) {
-                (true, _) => (Verdict::Refused, word(item.bytes).0),
-                (false, b'+') => (Verdict::Accepted, word(item.bytes).0),
-                (false, _) => (Verdict::Accepted, &b""[..]),
+                (true, _) => (LoginVerdict::Refused, word(item.bytes).0),
+                (false, b'+') => (LoginVerdict::Accepted, word(item.bytes).0),
+                (false, _) => (LoginVerdict::Accepted, &b""[..]),
             };
             ledger.answer(|_| verdict, code, out);
         }
@@ -94,20 +94,20 @@ impl Conversation for Redis {
         match kind {
             b'*' | b'~' | b'>' => self.elements = self.elements.saturating_add(count),
             b'%' | b'|' => self.elements = self.elements.saturating_add(count.saturating_mul(2)),
-            b'$' | b'=' | b'!' => return Next::Skip(count),
+            b'$' | b'=' | b'!' => return Cutting::Skip(count),
             _ => {}
         }
-        Next::Line
+        Cutting::Line
     }
 }
 
 impl Redis {
     /// `$4`: an argument of four bytes follows.
-    fn announced(&mut self, length: &[u8], ledger: &mut Ledger) -> Next {
+    fn announced(&mut self, length: &[u8], ledger: &mut PendingCredentials) -> Cutting {
         let command = &mut self.command;
         let Some(length) = number(length) else {
             *command = Command::default();
-            return Next::Line;
+            return Cutting::Line;
         };
         command.left -= 1;
         command.matters &= command.expects(length);
@@ -115,15 +115,15 @@ impl Redis {
             let read = length.min(ARGUMENT);
             command.awaited = Some(length - read);
             command.cut |= read < length;
-            return Next::Take(read as usize);
+            return Cutting::Take(read as usize);
         }
         if command.left == 0 {
             ledger.ask();
         }
-        Next::Skip(length)
+        Cutting::Skip(length)
     }
 
-    fn argument(&mut self, argument: &[u8], rest: u64, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn argument(&mut self, argument: &[u8], rest: u64, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let command = &mut self.command;
         command.arguments.push(argument.to_vec());
         command.cut |= rest > 0;
@@ -143,7 +143,7 @@ fn is_kind(byte: u8) -> bool {
 
 /// A whole command: AUTH \[user\] password, or HELLO version AUTH user password among other options. The first kind
 /// may name no user, and then none is shown.
-fn commanded(arguments: &[&[u8]], cut: bool, ledger: &mut Ledger, out: &mut Vec<u8>) {
+fn commanded(arguments: &[&[u8]], cut: bool, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
     let number = ledger.ask();
     let (user, password): (&[u8], _) = match *arguments {
         [verb, password] if is(b"AUTH", verb) => (b"", password),
@@ -154,7 +154,7 @@ fn commanded(arguments: &[&[u8]], cut: bool, ledger: &mut Ledger, out: &mut Vec<
         },
         _ => return,
     };
-    ledger.expect(number, REDIS, Found::password(user, password).cut(cut), out);
+    ledger.expect(number, REDIS, Credentials::password(user, password).cut(cut), out);
 }
 
 /// HELLO's options: AUTH takes two values, SETNAME one.

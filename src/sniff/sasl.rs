@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::ledger::Found;
+use super::ledger::Credentials;
 use super::words::{after, parameter};
 
 /// Lenient, as servers are.
@@ -35,11 +35,11 @@ pub(super) enum Sasl {
 }
 
 /// State of an exchange after a line, and the finding in the line.
-pub(super) type Step = (Option<Sasl>, Option<Found>);
+pub(super) type SaslStep = (Option<Sasl>, Option<Credentials>);
 
 impl Sasl {
     /// `initial` is the response that came with the command; `=` is an empty one.
-    pub(super) fn begin(mechanism: &[u8], initial: Option<&[u8]>) -> Step {
+    pub(super) fn begin(mechanism: &[u8], initial: Option<&[u8]>) -> SaslStep {
         let mechanism = mechanism[..mechanism.len().min(32)].to_ascii_uppercase();
         let exchange = match mechanism.as_slice() {
             b"PLAIN" => Sasl::Plain,
@@ -54,7 +54,7 @@ impl Sasl {
     }
 
     /// The client's next line; `*` cancels.
-    pub(super) fn line(self, line: &[u8]) -> Step {
+    pub(super) fn line(self, line: &[u8]) -> SaslStep {
         match decode(line.trim_ascii()) {
             _ if line == b"*" => (None, None),
             Some(response) => self.decoded(response),
@@ -62,18 +62,18 @@ impl Sasl {
         }
     }
 
-    fn decoded(self, response: Vec<u8>) -> Step {
+    fn decoded(self, response: Vec<u8>) -> SaslStep {
         match self {
             Sasl::Plain => (None, plain(&response)),
             Sasl::Name => (Some(Sasl::Password(response)), None),
-            Sasl::Password(user) => (None, Some(Found::password(&user, &response))),
+            Sasl::Password(user) => (None, Some(Credentials::password(&user, &response))),
             // The first of NTLM's two messages has no name.
             Sasl::Response { mechanism } if response.starts_with(b"NTLMSSP\0\x01") => {
                 (Some(Sasl::Response { mechanism }), None)
             }
             Sasl::Response { mechanism } => {
                 let user = user(&mechanism, &response).unwrap_or_default();
-                (Some(Sasl::Rest), Some(Found::scheme(&user, &mechanism)))
+                (Some(Sasl::Rest), Some(Credentials::scheme(&user, &mechanism)))
             }
             Sasl::Rest => (Some(Sasl::Rest), None),
         }
@@ -88,17 +88,17 @@ pub(super) fn is_mechanism(word: &[u8]) -> bool {
 }
 
 /// Three fields with NULs between (RFC 4616); the first, the identity to act for, is usually empty.
-pub(super) fn plain(response: &[u8]) -> Option<Found> {
+pub(super) fn plain(response: &[u8]) -> Option<Credentials> {
     let mut fields = response.splitn(3, |&byte| byte == 0);
     let (actor, user, password) = (fields.next()?, fields.next()?, fields.next()?);
-    Some(Found::password(if user.is_empty() { actor } else { user }, password))
+    Some(Credentials::password(if user.is_empty() { actor } else { user }, password))
 }
 
 /// Finding in the first response of a mechanism, without base64.
-pub(super) fn response(mechanism: &[u8], response: &[u8]) -> Option<Found> {
+pub(super) fn response(mechanism: &[u8], response: &[u8]) -> Option<Credentials> {
     match mechanism {
         b"PLAIN" => plain(response),
-        _ => Some(Found::scheme(&user(mechanism, response).unwrap_or_default(), mechanism)),
+        _ => Some(Credentials::scheme(&user(mechanism, response).unwrap_or_default(), mechanism)),
     }
 }
 
@@ -147,14 +147,14 @@ pub(super) fn ntlm_user(message: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn first(mechanism: &str, response: &[u8]) -> Step {
+    fn first(mechanism: &str, response: &[u8]) -> SaslStep {
         Sasl::begin(mechanism.as_bytes(), Some(BASE64.encode(response).as_bytes()))
     }
 
     #[test]
     fn plain_has_three_fields() {
-        assert_eq!(first("plain", b"\0bob\0pw"), (None, Some(Found::password(b"bob", b"pw"))));
-        assert_eq!(first("PLAIN", b"bob\0\0pw"), (None, Some(Found::password(b"bob", b"pw"))));
+        assert_eq!(first("plain", b"\0bob\0pw"), (None, Some(Credentials::password(b"bob", b"pw"))));
+        assert_eq!(first("PLAIN", b"bob\0\0pw"), (None, Some(Credentials::password(b"bob", b"pw"))));
         assert_eq!(first("PLAIN", b"bob\0pw"), (None, None));
         assert_eq!(Sasl::begin(b"PLAIN", Some(b"=")), (None, None));
         assert_eq!(Sasl::begin(b"PLAIN", Some(b"!!")), (None, None));
@@ -164,7 +164,7 @@ mod tests {
     fn login_takes_two_lines() {
         let (Some(exchange), None) = Sasl::begin(b"LOGIN", None) else { panic!() };
         let (Some(exchange), None) = exchange.line(b"Ym9i") else { panic!() };
-        assert_eq!(exchange.line(b"cHc"), (None, Some(Found::password(b"bob", b"pw"))));
+        assert_eq!(exchange.line(b"cHc"), (None, Some(Credentials::password(b"bob", b"pw"))));
         assert_eq!(Sasl::Name.line(b"*"), (None, None));
     }
 
@@ -180,11 +180,11 @@ mod tests {
             ("OAUTHBEARER", b"n,a=bob,\x01host=x\x01auth=Bearer token\x01\x01"),
             ("NTLM", &ntlm),
         ] {
-            let found = Found::scheme(b"bob", mechanism.as_bytes());
+            let found = Credentials::scheme(b"bob", mechanism.as_bytes());
             assert_eq!(first(mechanism, response), (Some(Sasl::Rest), Some(found)));
             assert!(is_mechanism(mechanism.as_bytes()));
         }
-        assert_eq!(first("GSSAPI", b"\x60\x82").1, Some(Found::scheme(b"", b"GSSAPI")));
+        assert_eq!(first("GSSAPI", b"\x60\x82").1, Some(Credentials::scheme(b"", b"GSSAPI")));
         assert_eq!(first("NTLM", b"NTLMSSP\0\x01").1, None);
     }
 }

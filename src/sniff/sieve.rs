@@ -1,9 +1,9 @@
 //! ManageSieve (RFC 5804): AUTHENTICATE with quoted strings or literals.
 
 use super::dialogue::Conversation;
-use super::ledger::{Ledger, Protocol, Verdict};
-use super::lines::{Item, LIMIT, Next};
-use super::sasl::{Sasl, Step};
+use super::ledger::{LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LIMIT, LinePiece};
+use super::sasl::{Sasl, SaslStep};
 use super::words::{number, unquote, word};
 
 const SIEVE: Protocol = Protocol::Named("ManageSieve");
@@ -27,60 +27,60 @@ pub(super) fn is_greeting(line: &[u8]) -> bool {
 }
 
 /// A string, or the announcement of one.
-enum Text {
+enum SieveString {
     Here(Vec<u8>),
     Literal(u64),
 }
 
-impl Text {
-    fn read(text: &[u8]) -> Option<Text> {
+impl SieveString {
+    fn read(text: &[u8]) -> Option<SieveString> {
         if let Some(quoted) = text.strip_prefix(b"\"") {
-            return unquote(quoted).map(|(text, _)| Text::Here(text));
+            return unquote(quoted).map(|(text, _)| SieveString::Here(text));
         }
         let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        number(inner.strip_suffix(b"+").unwrap_or(inner)).map(Text::Literal)
+        number(inner.strip_suffix(b"+").unwrap_or(inner)).map(SieveString::Literal)
     }
 }
 
 impl Sieve {
-    fn command(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn command(&mut self, line: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(line);
         if verb.eq_ignore_ascii_case(b"AUTHENTICATE")
             && let Some((mechanism, initial)) = rest.strip_prefix(b"\"").and_then(unquote)
         {
             self.exchange = Sasl::begin(&mechanism, None).0;
             return match initial.trim_ascii() {
-                [] => Next::Line,
+                [] => Cutting::Line,
                 initial => self.response(initial, ledger, out),
             };
         }
         // For example the script of PUTSCRIPT.
         let start = line.iter().rposition(|&byte| byte == b'{');
-        match start.and_then(|start| Text::read(&line[start..])) {
-            Some(Text::Literal(length)) => Next::Skip(length),
-            _ => Next::Line,
+        match start.and_then(|start| SieveString::read(&line[start..])) {
+            Some(SieveString::Literal(length)) => Cutting::Skip(length),
+            _ => Cutting::Line,
         }
     }
 
-    fn response(&mut self, text: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let Some(exchange) = self.exchange.take() else { return Next::Line };
-        match Text::read(text) {
-            Some(Text::Here(text)) => self.step(exchange.line(&text), ledger, out),
-            Some(Text::Literal(length)) if length <= LIMIT as u64 => {
+    fn response(&mut self, text: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        let Some(exchange) = self.exchange.take() else { return Cutting::Line };
+        match SieveString::read(text) {
+            Some(SieveString::Here(text)) => self.step(exchange.line(&text), ledger, out),
+            Some(SieveString::Literal(length)) if length <= LIMIT as u64 => {
                 self.exchange = Some(exchange);
                 self.literal = true;
-                return Next::Take(length as usize);
+                return Cutting::Take(length as usize);
             }
-            Some(Text::Literal(length)) => {
+            Some(SieveString::Literal(length)) => {
                 ledger.too_long(SIEVE, "a response", length, out);
-                return Next::Skip(length);
+                return Cutting::Skip(length);
             }
             None => {}
         }
-        Next::Line
+        Cutting::Line
     }
 
-    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
             ledger.expect_tag(b"", SIEVE, found, out);
         }
@@ -89,37 +89,37 @@ impl Sieve {
 }
 
 impl Conversation for Sieve {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if std::mem::take(&mut self.literal) {
             if let Some(exchange) = self.exchange.take() {
                 self.step(exchange.line(item.bytes), ledger, out);
             }
-            return Next::Line;
+            return Cutting::Line;
         }
         match self.exchange {
             Some(_) if !item.bytes.is_empty() => self.response(item.bytes, ledger, out),
-            Some(_) => Next::Line,
+            Some(_) => Cutting::Line,
             None => self.command(item.bytes, ledger, out),
         }
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let status = word(item.bytes).0;
         let verdict = match status {
-            b"OK" => Verdict::Accepted,
-            b"NO" | b"BYE" => Verdict::Refused,
+            b"OK" => LoginVerdict::Accepted,
+            b"NO" | b"BYE" => LoginVerdict::Refused,
             _ => {
                 if !ledger.is_proven() && !item.bytes.starts_with(b"\"") && !item.bytes.is_empty() {
                     // Not a line of a ManageSieve server.
                     ledger.discard();
                 }
-                return Next::Line;
+                return Cutting::Line;
             }
         };
         ledger.prove();
         self.exchange = None;
         ledger.answer_all(verdict, status, out);
-        Next::Line
+        Cutting::Line
     }
 }
 

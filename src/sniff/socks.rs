@@ -2,8 +2,8 @@
 
 use super::dialogue::{Conversation, Switch};
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 
 const SOCKS: Protocol = Protocol::Named("SOCKS5");
 
@@ -15,7 +15,7 @@ const LOGIN: u8 = 1;
 
 /// Next message of a direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SocksStage {
     Methods,
     Login,
     Request,
@@ -25,13 +25,18 @@ pub(super) struct Socks {
     client: Frames,
     server: Frames,
     /// Of the client, and of the server.
-    stages: [Stage; 2],
+    stages: [SocksStage; 2],
     opened: bool,
 }
 
 impl Default for Socks {
     fn default() -> Self {
-        Socks { client: Frames::new(2), server: Frames::new(2), stages: [Stage::Methods; 2], opened: false }
+        Socks {
+            client: Frames::new(2),
+            server: Frames::new(2),
+            stages: [SocksStage::Methods; 2],
+            opened: false,
+        }
     }
 }
 
@@ -59,86 +64,86 @@ fn address(head: &[u8]) -> Measure {
     }
 }
 
-fn of_client(stage: Stage) -> impl FnOnce(&[u8]) -> Measure {
+fn of_client(stage: SocksStage) -> impl FnOnce(&[u8]) -> Measure {
     move |head| match (stage, head) {
-        (Stage::Methods, [VERSION, count]) => Measure::Body(u64::from(*count)),
-        (Stage::Login, [LOGIN, length]) => Measure::More(usize::from(*length) + 1),
-        (Stage::Login, [LOGIN, _, .., length]) => Measure::Body(u64::from(*length)),
-        (Stage::Request, head) => address(head),
+        (SocksStage::Methods, [VERSION, count]) => Measure::Body(u64::from(*count)),
+        (SocksStage::Login, [LOGIN, length]) => Measure::More(usize::from(*length) + 1),
+        (SocksStage::Login, [LOGIN, _, .., length]) => Measure::Body(u64::from(*length)),
+        (SocksStage::Request, head) => address(head),
         _ => Measure::Foreign,
     }
 }
 
-fn of_server(stage: Stage) -> impl FnOnce(&[u8]) -> Measure {
+fn of_server(stage: SocksStage) -> impl FnOnce(&[u8]) -> Measure {
     move |head| match (stage, head) {
-        (Stage::Methods, [VERSION, _]) | (Stage::Login, [LOGIN, _]) => Measure::Body(0),
-        (Stage::Request, head) => address(head),
+        (SocksStage::Methods, [VERSION, _]) | (SocksStage::Login, [LOGIN, _]) => Measure::Body(0),
+        (SocksStage::Request, head) => address(head),
         _ => Measure::Foreign,
     }
 }
 
 impl Conversation for Socks {
-    fn start(&self) -> [Next; 2] {
+    fn start(&self) -> [Cutting; 2] {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let [stage, _] = &mut self.stages;
         let frame = match self.client.read(item, of_client(*stage)) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         match *stage {
-            Stage::Methods => {
+            SocksStage::Methods => {
                 // A client that offers only one method may go on at once; otherwise the server's choice decides.
-                *stage = if frame.body == [PASSWORD] { Stage::Login } else { Stage::Request };
+                *stage = if frame.body == [PASSWORD] { SocksStage::Login } else { SocksStage::Request };
             }
-            Stage::Login => {
-                *stage = Stage::Request;
+            SocksStage::Login => {
+                *stage = SocksStage::Request;
                 if let Some(user) = Cursor(&frame.head[1..]).short_string() {
-                    ledger.expect_tag(b"", SOCKS, Found::password(user, frame.body), out);
+                    ledger.expect_tag(b"", SOCKS, Credentials::password(user, frame.body), out);
                 }
             }
             // The tunnel's bytes come after the server's answer.
-            Stage::Request => return Next::Ignore,
+            SocksStage::Request => return Cutting::Ignore,
         }
-        self.client.header = if *stage == Stage::Request { 5 } else { 2 };
+        self.client.header = if *stage == SocksStage::Request { 5 } else { 2 };
         self.client.after(0)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let [client, stage] = &mut self.stages;
         let frame = match self.server.read(item, of_server(*stage)) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         match *stage {
-            Stage::Methods => {
+            SocksStage::Methods => {
                 let login = frame.head[1] == PASSWORD;
-                *stage = if login { Stage::Login } else { Stage::Request };
+                *stage = if login { SocksStage::Login } else { SocksStage::Request };
                 if login {
                     ledger.prove();
-                    *client = Stage::Login;
+                    *client = SocksStage::Login;
                 }
             }
-            Stage::Login => {
-                *stage = Stage::Request;
+            SocksStage::Login => {
+                *stage = SocksStage::Request;
                 let code = frame.head[1];
-                let verdict = if code == 0 { Verdict::Accepted } else { Verdict::Refused };
+                let verdict = if code == 0 { LoginVerdict::Accepted } else { LoginVerdict::Refused };
                 ledger.answer_all(verdict, code.to_string().as_bytes(), out);
             }
-            Stage::Request => {
+            SocksStage::Request => {
                 self.opened = frame.head[1] == 0;
-                return Next::Ignore;
+                return Cutting::Ignore;
             }
         }
-        self.server.header = if *stage == Stage::Request { 5 } else { 2 };
+        self.server.header = if *stage == SocksStage::Request { 5 } else { 2 };
         self.server.after(0)
     }
 
     /// The client's next message is one of the method that the server has chosen.
-    fn redirect_client(&mut self) -> Option<Next> {
-        (self.stages == [Stage::Login; 2] && self.client.header != 2).then(|| {
+    fn redirect_client(&mut self) -> Option<Cutting> {
+        (self.stages == [SocksStage::Login; 2] && self.client.header != 2).then(|| {
             self.client = Frames::new(2);
             self.client.start()
         })

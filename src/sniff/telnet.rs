@@ -2,8 +2,8 @@
 //! finding is marked as a guess.
 
 use super::dialogue::Conversation;
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
 
 const TELNET: Protocol = Protocol::Named("Telnet");
 
@@ -115,7 +115,7 @@ impl Typed {
 }
 
 impl Telnet {
-    fn shown(&mut self, byte: u8, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn shown(&mut self, byte: u8, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         match byte {
             b'\r' | b'\n' => {
                 self.judge(ledger, out);
@@ -130,7 +130,7 @@ impl Telnet {
         }
     }
 
-    fn recognise(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn recognise(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let prompt = self.prompt.trim_end();
         let asked = if NAME.iter().any(|name| prompt.ends_with(name)) && !prompt.ends_with("last login:") {
             Asked::Name
@@ -140,21 +140,21 @@ impl Telnet {
             return;
         };
         // A repeated prompt means that the login failed.
-        ledger.answer_all(Verdict::Refused, b"", out);
+        ledger.answer_all(LoginVerdict::Refused, b"", out);
         self.asked = asked;
         self.typed = Typed::default();
     }
 
     /// A line of the server is complete.
-    fn judge(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn judge(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if REFUSALS.iter().any(|refusal| self.prompt.contains(refusal)) {
-            ledger.answer_all(Verdict::Refused, b"", out);
+            ledger.answer_all(LoginVerdict::Refused, b"", out);
         } else if self.prompt.contains("last login:") {
-            ledger.answer_all(Verdict::Accepted, b"", out);
+            ledger.answer_all(LoginVerdict::Accepted, b"", out);
         }
     }
 
-    fn typed(&mut self, byte: u8, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn typed(&mut self, byte: u8, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         match byte {
             b'\r' | b'\n' => self.entered(ledger, out),
             8 | 127 => self.typed.take_back(),
@@ -165,7 +165,7 @@ impl Telnet {
         }
     }
 
-    fn entered(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn entered(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let typed = std::mem::take(&mut self.typed);
         match std::mem::take(&mut self.asked) {
             // Includes the line feed after a carriage return.
@@ -173,7 +173,7 @@ impl Telnet {
             Asked::Name => self.name = typed,
             Asked::Password => {
                 let cut = typed.is_cut() || self.name.is_cut();
-                let found = Found::typed(&self.name.text, &typed.text).cut(cut);
+                let found = Credentials::typed(&self.name.text, &typed.text).cut(cut);
                 ledger.expect_tag(b"", TELNET, found, out);
             }
         }
@@ -181,27 +181,27 @@ impl Telnet {
 }
 
 impl Conversation for Telnet {
-    fn start(&self) -> [Next; 2] {
-        [Next::Raw; 2]
+    fn start(&self) -> [Cutting; 2] {
+        [Cutting::Raw; 2]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         for &byte in item.bytes {
             if let Some(byte) = self.commands[0].text(byte) {
                 self.typed(byte, ledger, out);
             }
         }
-        Next::Raw
+        Cutting::Raw
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         ledger.prove();
         for &byte in item.bytes {
             if let Some(byte) = self.commands[1].text(byte) {
                 self.shown(byte, ledger, out);
             }
         }
-        Next::Raw
+        Cutting::Raw
     }
 
     fn takes_over(&self) -> bool {
@@ -209,8 +209,8 @@ impl Conversation for Telnet {
     }
 
     /// A client that begins with Telnet commands was taken for one that sends lines.
-    fn redirect_client(&mut self) -> Option<Next> {
-        (!std::mem::replace(&mut self.started, true)).then_some(Next::Raw)
+    fn redirect_client(&mut self) -> Option<Cutting> {
+        (!std::mem::replace(&mut self.started, true)).then_some(Cutting::Raw)
     }
 }
 

@@ -2,9 +2,9 @@
 //! every `>`, so that an item is the text before a tag and the tag.
 
 use super::dialogue::{Conversation, Switch};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, Next};
-use super::sasl::{Sasl, Step};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LinePiece};
+use super::sasl::{Sasl, SaslStep};
 use super::words::after;
 
 const XMPP: Protocol = Protocol::Named("XMPP");
@@ -70,11 +70,11 @@ impl<'a> Tag<'a> {
 }
 
 impl Conversation for Xmpp {
-    fn start(&self) -> [Next; 2] {
-        [Next::Until(b'>'); 2]
+    fn start(&self) -> [Cutting; 2] {
+        [Cutting::Until(b'>'); 2]
     }
 
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let tag = Tag::read(item.bytes);
         match std::mem::take(&mut self.inside) {
             Inside::Nothing => {}
@@ -85,7 +85,7 @@ impl Conversation for Xmpp {
             }
             Inside::User => self.user = plain(tag.text),
             Inside::Password => {
-                let found = Found::password(&self.user, &plain(tag.text)).cut(item.is_cut());
+                let found = Credentials::password(&self.user, &plain(tag.text)).cut(item.is_cut());
                 ledger.expect_tag(b"", XMPP, found, out);
             }
         }
@@ -105,17 +105,17 @@ impl Conversation for Xmpp {
         if tag.is_empty_element() {
             self.inside = Inside::Nothing;
         }
-        Next::Until(b'>')
+        Cutting::Until(b'>')
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let tag = Tag::read(item.bytes);
         let result = tag.is("iq").then(|| tag.attribute("type")).flatten();
         let verdict = match result {
-            _ if tag.is("success") => Some((Verdict::Accepted, &b"success"[..])),
-            _ if tag.is("failure") => Some((Verdict::Refused, &b"failure"[..])),
-            Some(b"result") => Some((Verdict::Accepted, &b"result"[..])),
-            Some(b"error") => Some((Verdict::Refused, &b"error"[..])),
+            _ if tag.is("success") => Some((LoginVerdict::Accepted, &b"success"[..])),
+            _ if tag.is("failure") => Some((LoginVerdict::Refused, &b"failure"[..])),
+            Some(b"result") => Some((LoginVerdict::Accepted, &b"result"[..])),
+            Some(b"error") => Some((LoginVerdict::Refused, &b"error"[..])),
             _ => None,
         };
         if tag.is("stream:stream") {
@@ -126,7 +126,7 @@ impl Conversation for Xmpp {
             ledger.answer_all(verdict, code, out);
         }
         self.encrypted = tag.is("proceed");
-        Next::Until(b'>')
+        Cutting::Until(b'>')
     }
 
     fn gives_way(&mut self) -> Option<Switch> {
@@ -135,7 +135,7 @@ impl Conversation for Xmpp {
 }
 
 impl Xmpp {
-    fn step(&mut self, (exchange, found): Step, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
             ledger.expect_tag(b"", XMPP, found, out);
         }

@@ -11,14 +11,14 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::flow::{Buffer, Ends, Flow, Pool, Step, report};
-use super::idle::Idle;
+use super::flow::{Buffer, Ends, Flow, FlowStep, Pool, report};
+use super::idle::IdleTimer;
 use super::local::report_undelivered;
 use super::loss::Losses;
-use super::receipt::{Heard, Receipts};
-use super::transport::Peer;
-use crate::format::Need;
-use crate::messages::{self, Cause, Record, Side, TcpInfo, WorkersEnd};
+use super::receipt::{Received, RecordSteps};
+use super::transport::PeerSocket;
+use crate::format::CaptureLevel;
+use crate::messages::{self, CloseReason, Record, Side, TcpInfo, WorkersEnd};
 
 /// Time for a receiver to accept data that a failed peer sent before.
 const GRACE: Duration = Duration::from_secs(10);
@@ -30,11 +30,11 @@ const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
 /// Parameters of a session.
 pub(super) struct Terms {
-    pub(super) need: Need,
+    pub(super) need: CaptureLevel,
     /// `-b`
     pub(super) limit: Option<u64>,
     pub(super) idle: Option<Duration>,
-    pub(super) receipts: Receipts,
+    pub(super) receipts: RecordSteps,
     /// An output has [`TcpInfo`].
     pub(super) tcp_info: bool,
 }
@@ -43,7 +43,7 @@ pub(super) struct Terms {
 pub(super) struct Bridge<'a> {
     channel: &'a WorkersEnd,
     /// Client, server.
-    peers: [Peer; 2],
+    peers: [PeerSocket; 2],
     /// From the client, from the server.
     flows: [Flow; 2],
     pool: Pool,
@@ -51,10 +51,10 @@ pub(super) struct Bridge<'a> {
     /// `-b` is reached: nothing more is read, what is held is passed on.
     full: bool,
     /// Sides whose POLLHUP has been handled.
-    muted: [bool; 2],
+    hup_seen: [bool; 2],
     losses: Losses,
-    idle: Idle,
-    receipts: Receipts,
+    idle: IdleTimer,
+    receipts: RecordSteps,
     tcp_info: bool,
     logger_lost: bool,
 }
@@ -63,7 +63,7 @@ impl<'a> Bridge<'a> {
     pub(super) fn new(
         channel: &'a WorkersEnd,
         terms: Terms,
-        peers: [Peer; 2],
+        peers: [PeerSocket; 2],
         buffers: [Buffer; 2],
     ) -> Bridge<'a> {
         let Terms { need, limit, idle, receipts, tcp_info } = terms;
@@ -75,9 +75,9 @@ impl<'a> Bridge<'a> {
             pool: Pool::new(buffers),
             limit,
             full: limit == Some(0),
-            muted: [false; 2],
+            hup_seen: [false; 2],
             losses: Losses::default(),
-            idle: Idle::new(idle),
+            idle: IdleTimer::new(idle),
             receipts,
             tcp_info,
             logger_lost: false,
@@ -89,7 +89,7 @@ impl<'a> Bridge<'a> {
     }
 
     /// Forwards until the session has a cause to end.
-    pub(super) fn run(&mut self) -> io::Result<Cause> {
+    pub(super) fn run(&mut self) -> io::Result<CloseReason> {
         loop {
             if let Some(cause) = self.verdict() {
                 return Ok(cause);
@@ -97,7 +97,7 @@ impl<'a> Bridge<'a> {
             let timeout = self.timeout();
             let [client, server, channel] = self.wait(timeout)?;
             if !channel.is_empty() && self.hear_logger() {
-                return Ok(Cause::Stopped);
+                return Ok(CloseReason::Stopped);
             }
             if channel.is_empty()
                 && (client | server).is_empty()
@@ -118,12 +118,12 @@ impl<'a> Bridge<'a> {
     /// Receives acknowledgements; returns whether the session must end. Waiting for a record does not count
     /// as a peer's idle time.
     fn hear_logger(&mut self) -> bool {
-        let heard = self.receipts.hear(self.channel);
-        if heard == Heard::Progress {
+        let heard = self.receipts.receive(self.channel);
+        if heard == Received::Progress {
             self.idle.moved();
             self.losses.progressed();
         }
-        heard == Heard::End
+        heard == Received::End
     }
 
     fn awaits_record(&self) -> bool {
@@ -131,19 +131,19 @@ impl<'a> Bridge<'a> {
     }
 
     /// Why the session is over, if it is.
-    fn verdict(&self) -> Option<Cause> {
+    fn verdict(&self) -> Option<CloseReason> {
         if self.full && self.flows.iter().all(Flow::is_empty) {
-            return Some(Cause::Limit);
+            return Some(CloseReason::Limit);
         }
         if let Some(first) = self.losses.first() {
             let both = self.losses.of(first.other()).is_some();
             let over = |side: Side| self.flows[side as usize].has_ended();
             return (over(first) && (!both || over(first.other()))).then(|| self.loss(first));
         }
-        self.flows.iter().all(Flow::has_ended).then_some(Cause::Done)
+        self.flows.iter().all(Flow::has_ended).then_some(CloseReason::Done)
     }
 
-    fn loss(&self, side: Side) -> Cause {
+    fn loss(&self, side: Side) -> CloseReason {
         let unread = || self.peers[side.other() as usize].has_input();
         self.losses.cause(side, self.peers[side as usize].is_tcp(), unread)
     }
@@ -174,7 +174,7 @@ impl<'a> Bridge<'a> {
     }
 
     /// Nothing happened in time: why the session ends, if it does.
-    fn overdue(&mut self) -> Option<Cause> {
+    fn overdue(&mut self) -> Option<CloseReason> {
         let now = Instant::now();
         if let Some(first) = self.losses.first().filter(|_| self.is_delivering())
             && now >= self.losses.waiting_since() + GRACE
@@ -186,16 +186,16 @@ impl<'a> Bridge<'a> {
         }
         let waits = |side: &Side| !self.flows[side.other() as usize].is_empty();
         let stuck = SIDES.into_iter().find(waits).or_else(|| self.idle.not_reading());
-        Some(stuck.map_or(Cause::Idle, Cause::NotReading))
+        Some(stuck.map_or(CloseReason::Idle, CloseReason::NotReading))
     }
 
     /// Waits for something to do; no events at all is the time-out.
     fn wait(&self, timeout: PollTimeout) -> io::Result<[PollFlags; 3]> {
         // A closed connection without pending work would be reported continuously: it is left out, and the
         // channel takes its place because poll(2) needs a descriptor there.
-        let [client, server] = [0, 1].map(|index| self.muted[index] && self.interest(index).is_empty());
+        let [client, server] = [0, 1].map(|index| self.hup_seen[index] && self.interest(index).is_empty());
         let watched =
-            |index: usize, muted| if muted { self.channel.as_fd() } else { self.peers[index].as_fd() };
+            |index: usize, hup_seen| if hup_seen { self.channel.as_fd() } else { self.peers[index].as_fd() };
         // The logger closes its side of the channel to end us; nothing else ever comes from there.
         let mut fds = [
             PollFd::new(watched(0, client), self.interest(0)),
@@ -257,7 +257,7 @@ impl<'a> Bridge<'a> {
             if events.contains(PollFlags::POLLERR) {
                 self.lose(index, self.peers[index].error());
             }
-            self.muted[index] = true;
+            self.hup_seen[index] = true;
         }
         if events.contains(PollFlags::POLLHUP) {
             self.hung_up(index);
@@ -300,22 +300,22 @@ impl<'a> Bridge<'a> {
     }
 
     /// Draws the conclusions of a step of flow `index`.
-    fn judge(&mut self, index: usize, step: io::Result<Step>) -> io::Result<()> {
+    fn judge(&mut self, index: usize, step: io::Result<FlowStep>) -> io::Result<()> {
         match step {
-            Ok(Step::Moved) => {
+            Ok(FlowStep::Moved) => {
                 self.idle.moved();
                 self.losses.progressed();
             }
-            Ok(Step::Blocked) => {}
-            Ok(Step::Ended) => return self.end(index),
-            Ok(Step::SourceFailed(errno)) => {
+            Ok(FlowStep::Blocked) => {}
+            Ok(FlowStep::Ended) => return self.end(index),
+            Ok(FlowStep::SourceFailed(errno)) => {
                 self.lose(index, Some(errno));
                 // A socket of packets reports a reset before the messages that came before it.
                 if !(errno == Errno::ECONNRESET && self.peers[index].has_packets()) {
                     self.flows[index].cut();
                 }
             }
-            Ok(Step::SinkFailed(errno)) => self.lose(1 - index, Some(errno)),
+            Ok(FlowStep::SinkFailed(errno)) => self.lose(1 - index, Some(errno)),
             Err(error) => {
                 self.logger_lost = matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET));
                 return Err(error);
@@ -355,14 +355,17 @@ impl<'a> Bridge<'a> {
     }
 
     /// Ends the session in order: the record first, then the connections.
-    pub(super) fn finish(&mut self, cause: Cause) -> io::Result<()> {
+    pub(super) fn finish(&mut self, cause: CloseReason) -> io::Result<()> {
         let lost = self.losses.first().filter(|side| self.losses.of(side.other()).is_none());
         match cause {
-            Cause::Limit => SIDES.into_iter().for_each(|side| self.wait_for_delivery(side)),
-            Cause::Reset(_) | Cause::Lost { .. } | Cause::Done => {
+            CloseReason::Limit => SIDES.into_iter().for_each(|side| self.wait_for_delivery(side)),
+            CloseReason::Reset(_) | CloseReason::Lost { .. } | CloseReason::Done => {
                 lost.into_iter().for_each(|side| self.wait_for_delivery(side.other()));
             }
-            Cause::Idle | Cause::NotReading(_) | Cause::Stopped | Cause::Failed { .. } => {}
+            CloseReason::Idle
+            | CloseReason::NotReading(_)
+            | CloseReason::Stopped
+            | CloseReason::Failed { .. } => {}
         }
         for index in [0, 1] {
             let ends = ends(self.channel, &self.receipts, &self.peers, index);
@@ -372,9 +375,13 @@ impl<'a> Bridge<'a> {
         let tcp = self.tcp_info();
         report(self.channel, &Record::Closed { cause, totals, tcp, time: messages::now() })?;
         match cause {
-            Cause::Reset(side) | Cause::Lost { side, .. } => self.peers[side.other() as usize].reset(),
+            CloseReason::Reset(side) | CloseReason::Lost { side, .. } => {
+                self.peers[side.other() as usize].reset()
+            }
             // Refused: its files could not be made.
-            Cause::Stopped if !self.receipts.has_begun() => self.peers.iter().for_each(Peer::reset),
+            CloseReason::Stopped if !self.receipts.has_begun() => {
+                self.peers.iter().for_each(PeerSocket::reset)
+            }
             _ => {}
         }
         Ok(())
@@ -415,12 +422,17 @@ impl<'a> Bridge<'a> {
         let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO);
         match poll(&mut fds, pause) {
             Ok(0) | Err(Errno::EINTR) => false,
-            _ => self.receipts.hear(self.channel) == Heard::End,
+            _ => self.receipts.receive(self.channel) == Received::End,
         }
     }
 }
 
 /// The surroundings of flow `index`.
-fn ends<'a>(channel: &'a WorkersEnd, receipts: &'a Receipts, peers: &'a [Peer; 2], index: usize) -> Ends<'a> {
+fn ends<'a>(
+    channel: &'a WorkersEnd,
+    receipts: &'a RecordSteps,
+    peers: &'a [PeerSocket; 2],
+    index: usize,
+) -> Ends<'a> {
     Ends { source: &peers[index], sink: &peers[1 - index], channel, receipts }
 }

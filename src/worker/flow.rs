@@ -12,10 +12,10 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use privsep::wire;
 
-use super::local::{self, Piece, Rights, Sent, report_undelivered};
-use super::receipt::{Place, Receipts};
-use super::transport::Peer;
-use crate::format::Need;
+use super::local::{self, LocalRead, Rights, Sent, report_undelivered};
+use super::receipt::{RecordSteps, StepNumber};
+use super::transport::PeerSocket;
+use crate::format::CaptureLevel;
 use crate::messages::{self, Record, Side, WorkersEnd, rights};
 
 /// A read of this size marks the flow as bulk, for which a pipe pays off.
@@ -63,7 +63,7 @@ impl Pool {
 
 /// The outcome of one attempt of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum FlowStep {
     /// The receiver took something.
     Moved,
     /// The sender has nothing more for now, or the receiver takes no more for now.
@@ -77,13 +77,13 @@ pub(super) enum Step {
 }
 
 /// Where bytes are that have been read but not yet passed on.
-enum Held {
+enum HeldBytes {
     Nothing,
     Buffer { buffer: Buffer, start: usize, end: usize, urgent: bool, rights: Rights },
-    Pipe(usize),
+    SplicePipe(usize),
 }
 
-struct Pipe {
+struct SplicePipe {
     read: OwnedFd,
     write: OwnedFd,
 }
@@ -91,11 +91,11 @@ struct Pipe {
 /// One direction.
 pub(super) struct Flow {
     pub(super) from: Side,
-    held: Held,
+    held: HeldBytes,
     /// Of what is held, in the record.
-    place: Place,
-    pipe: Option<Pipe>,
-    need: Need,
+    place: StepNumber,
+    pipe: Option<SplicePipe>,
+    need: CaptureLevel,
     /// A pipe is worth having, and possible. It would lose the descriptors of a Unix socket.
     may_splice: bool,
     limited: bool,
@@ -110,21 +110,21 @@ pub(super) struct Flow {
 
 /// The surroundings of a flow: the two peers and the way to the logger.
 pub(super) struct Ends<'a> {
-    pub(super) source: &'a Peer,
-    pub(super) sink: &'a Peer,
+    pub(super) source: &'a PeerSocket,
+    pub(super) sink: &'a PeerSocket,
     pub(super) channel: &'a WorkersEnd,
-    pub(super) receipts: &'a Receipts,
+    pub(super) receipts: &'a RecordSteps,
 }
 
 impl Flow {
-    pub(super) fn new(from: Side, source: &Peer, need: Need, limited: bool) -> Flow {
+    pub(super) fn new(from: Side, source: &PeerSocket, need: CaptureLevel, limited: bool) -> Flow {
         Flow {
             from,
-            held: Held::Nothing,
-            place: Place::default(),
+            held: HeldBytes::Nothing,
+            place: StepNumber::default(),
             pipe: None,
             need,
-            may_splice: need < Need::Bytes && !limited && source.is_tcp(),
+            may_splice: need < CaptureLevel::Bytes && !limited && source.is_tcp(),
             limited,
             total: 0,
             ended: false,
@@ -135,27 +135,27 @@ impl Flow {
 
     /// Everything read has been passed on.
     pub(super) fn is_empty(&self) -> bool {
-        matches!(self.held, Held::Nothing)
+        matches!(self.held, HeldBytes::Nothing)
     }
 
     /// When sending may be tried again; `None` while the socket says it.
     pub(super) fn resumes(&self) -> Option<Instant> {
         match &self.held {
-            Held::Buffer { rights, .. } => rights.due(),
-            Held::Nothing | Held::Pipe(_) => None,
+            HeldBytes::Buffer { rights, .. } => rights.due(),
+            HeldBytes::Nothing | HeldBytes::SplicePipe(_) => None,
         }
     }
 
     /// Number of descriptors that are held.
     pub(super) fn rights(&self) -> usize {
         match &self.held {
-            Held::Buffer { rights, .. } => rights.count(),
-            Held::Nothing | Held::Pipe(_) => 0,
+            HeldBytes::Buffer { rights, .. } => rights.count(),
+            HeldBytes::Nothing | HeldBytes::SplicePipe(_) => 0,
         }
     }
 
     /// Checks whether the held data is not yet recorded.
-    pub(super) fn awaits_record(&self, receipts: &Receipts) -> bool {
+    pub(super) fn awaits_record(&self, receipts: &RecordSteps) -> bool {
         !self.is_empty() && !receipts.cover(self.place)
     }
 
@@ -173,7 +173,7 @@ impl Flow {
     }
 
     /// Reads once, records, and passes on what the receiver takes at once.
-    pub(super) fn read(&mut self, ends: &Ends<'_>, pool: &mut Pool, urgent: bool) -> io::Result<Step> {
+    pub(super) fn read(&mut self, ends: &Ends<'_>, pool: &mut Pool, urgent: bool) -> io::Result<FlowStep> {
         if urgent {
             // splice(2) does not pass the place of an urgent byte, recv does.
             let most = if ends.source.at_mark() { 1 } else { usize::MAX };
@@ -186,25 +186,25 @@ impl Flow {
     }
 
     /// Passes on what is held, once it is recorded.
-    pub(super) fn write(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
+    pub(super) fn write(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<FlowStep> {
         if self.abandoned {
             report_undelivered(self.from, self.drop_held(pool), ends)?;
-            return Ok(Step::Blocked);
+            return Ok(FlowStep::Blocked);
         }
         if self.awaits_record(ends.receipts) {
-            return Ok(Step::Blocked);
+            return Ok(FlowStep::Blocked);
         }
         match self.held {
-            Held::Nothing => Ok(Step::Moved),
-            Held::Buffer { .. } => self.write_buffer(ends, pool),
-            Held::Pipe(_) => Ok(self.write_pipe(ends)),
+            HeldBytes::Nothing => Ok(FlowStep::Moved),
+            HeldBytes::Buffer { .. } => self.write_buffer(ends, pool),
+            HeldBytes::SplicePipe(_) => Ok(self.write_pipe(ends)),
         }
     }
 
     /// Reads at most `most` bytes: 1 is the urgent byte, at its place in the stream.
-    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, most: usize) -> io::Result<Step> {
+    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, most: usize) -> io::Result<FlowStep> {
         // A flow reads when it holds nothing, so that there is one.
-        let Some(mut buffer) = pool.take() else { return Ok(Step::Blocked) };
+        let Some(mut buffer) = pool.take() else { return Ok(FlowStep::Blocked) };
         // A message is never cut.
         let limit = if self.limited && !ends.source.has_packets() {
             LIMITED_READ
@@ -214,7 +214,7 @@ impl Flow {
         let end = Record::MAX_HEAD + limit.min(most).min(buffer.record - Record::MAX_HEAD);
         let room = &mut buffer.bytes[Record::MAX_HEAD..end];
         let received = match ends.source.is_tcp() {
-            true => ends.source.receive(room).map(Piece::bytes),
+            true => ends.source.receive(room).map(LocalRead::bytes),
             false => local::receive(ends.source, ends.sink, room),
         };
         match received {
@@ -228,14 +228,20 @@ impl Flow {
             }
             other => {
                 pool.give_back(buffer);
-                Ok(other.map_or_else(read_failed, |_| Step::Ended))
+                Ok(other.map_or_else(read_failed, |_| FlowStep::Ended))
             }
         }
     }
 
     /// Reports the bytes at the front of the buffer to the logger, before the receiver gets them.
-    fn hold(&mut self, mut buffer: Buffer, piece: Piece, urgent: bool, ends: &Ends<'_>) -> io::Result<()> {
-        let Piece { length, rights, .. } = piece;
+    fn hold(
+        &mut self,
+        mut buffer: Buffer,
+        piece: LocalRead,
+        urgent: bool,
+        ends: &Ends<'_>,
+    ) -> io::Result<()> {
+        let LocalRead { length, rights, .. } = piece;
         self.total += length as u64;
         rights.report(self.from, ends)?;
         let end = Record::MAX_HEAD + length;
@@ -243,9 +249,9 @@ impl Flow {
             _ if length == 0 => {
                 report(ends.channel, &Record::EmptyMessage { from: self.from, time: messages::now() })?;
             }
-            Need::Totals => {}
-            Need::Lengths => self.report_length(length, ends)?,
-            Need::Bytes => {
+            CaptureLevel::Totals => {}
+            CaptureLevel::Lengths => self.report_length(length, ends)?,
+            CaptureLevel::Bytes => {
                 // The head is put right before the payload, so that both are one piece of memory.
                 let mut head = [0; Record::MAX_HEAD];
                 let record = Record::Data { from: self.from, urgent, time: messages::now() };
@@ -257,7 +263,7 @@ impl Flow {
             }
         }
         self.place = ends.receipts.last();
-        self.held = Held::Buffer { buffer, start: Record::MAX_HEAD, end, urgent, rights };
+        self.held = HeldBytes::Buffer { buffer, start: Record::MAX_HEAD, end, urgent, rights };
         Ok(())
     }
 
@@ -270,9 +276,9 @@ impl Flow {
         Ok(())
     }
 
-    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
-        let Held::Buffer { buffer, start, end, urgent, rights } = &mut self.held else {
-            return Ok(Step::Moved);
+    fn write_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<FlowStep> {
+        let HeldBytes::Buffer { buffer, start, end, urgent, rights } = &mut self.held else {
+            return Ok(FlowStep::Moved);
         };
         let bytes = &buffer.bytes[*start..*end];
         let sent = match rights.is_empty() {
@@ -281,29 +287,29 @@ impl Flow {
         };
         match sent {
             Sent::Bytes(sent) => *start += sent,
-            Sent::NotYet => return Ok(Step::Blocked),
+            Sent::NotYet => return Ok(FlowStep::Blocked),
             Sent::WithoutRights => {
                 report_undelivered(self.from, rights.give_up(), ends)?;
-                return Ok(Step::Blocked);
+                return Ok(FlowStep::Blocked);
             }
             Sent::Failed(errno) => return Ok(write_failed(errno)),
         }
         if start == end {
             self.drop_held(pool);
         }
-        Ok(Step::Moved)
+        Ok(FlowStep::Moved)
     }
 
     /// Returns the number of descriptors that are lost with it.
     fn drop_held(&mut self, pool: &mut Pool) -> usize {
-        match mem::replace(&mut self.held, Held::Nothing) {
-            Held::Nothing => {}
-            Held::Buffer { buffer, rights, .. } => {
+        match mem::replace(&mut self.held, HeldBytes::Nothing) {
+            HeldBytes::Nothing => {}
+            HeldBytes::Buffer { buffer, rights, .. } => {
                 pool.give_back(buffer);
                 return rights.count();
             }
             // With what is in it.
-            Held::Pipe(_) => self.pipe = None,
+            HeldBytes::SplicePipe(_) => self.pipe = None,
         }
         0
     }
@@ -313,20 +319,20 @@ impl Flow {
         self.may_splice = false;
         let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) else { return };
         if fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE)).is_ok() {
-            self.pipe = Some(Pipe { read, write });
+            self.pipe = Some(SplicePipe { read, write });
         }
     }
 
-    fn read_pipe(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<Step> {
-        let Some(pipe) = &self.pipe else { return Ok(Step::Blocked) };
+    fn read_pipe(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<FlowStep> {
+        let Some(pipe) = &self.pipe else { return Ok(FlowStep::Blocked) };
         match ends.source.splice_to(pipe.write.as_fd(), PIPE as usize) {
             // splice(2) also brings nothing where an urgent byte is next that came with the end of the stream.
-            Ok(0) if ends.source.at_mark() => Ok(Step::Blocked),
-            Ok(0) => Ok(Step::Ended),
+            Ok(0) if ends.source.at_mark() => Ok(FlowStep::Blocked),
+            Ok(0) => Ok(FlowStep::Ended),
             Ok(length) => {
                 self.total += length as u64;
-                self.held = Held::Pipe(length);
-                if self.need == Need::Lengths {
+                self.held = HeldBytes::SplicePipe(length);
+                if self.need == CaptureLevel::Lengths {
                     self.report_length(length, ends)?;
                 }
                 self.place = ends.receipts.last();
@@ -336,12 +342,15 @@ impl Flow {
         }
     }
 
-    fn write_pipe(&mut self, ends: &Ends<'_>) -> Step {
-        let (&Held::Pipe(length), Some(pipe)) = (&self.held, &self.pipe) else { return Step::Moved };
+    fn write_pipe(&mut self, ends: &Ends<'_>) -> FlowStep {
+        let (&HeldBytes::SplicePipe(length), Some(pipe)) = (&self.held, &self.pipe) else {
+            return FlowStep::Moved;
+        };
         match ends.sink.splice_from(pipe.read.as_fd(), length) {
             Ok(sent) => {
-                self.held = if sent == length { Held::Nothing } else { Held::Pipe(length - sent) };
-                Step::Moved
+                self.held =
+                    if sent == length { HeldBytes::Nothing } else { HeldBytes::SplicePipe(length - sent) };
+                FlowStep::Moved
             }
             Err(errno) => write_failed(errno),
         }
@@ -392,16 +401,16 @@ pub(super) fn report_with(channel: &WorkersEnd, record: &Record, payload: &[u8])
     channel.send_frame(&frame[..end])
 }
 
-fn read_failed(errno: Errno) -> Step {
+fn read_failed(errno: Errno) -> FlowStep {
     match errno {
-        Errno::EAGAIN | Errno::EINTR => Step::Blocked,
-        errno => Step::SourceFailed(errno),
+        Errno::EAGAIN | Errno::EINTR => FlowStep::Blocked,
+        errno => FlowStep::SourceFailed(errno),
     }
 }
 
-fn write_failed(errno: Errno) -> Step {
+fn write_failed(errno: Errno) -> FlowStep {
     match errno {
-        Errno::EAGAIN | Errno::EINTR => Step::Blocked,
-        errno => Step::SinkFailed(errno),
+        Errno::EAGAIN | Errno::EINTR => FlowStep::Blocked,
+        errno => FlowStep::SinkFailed(errno),
     }
 }

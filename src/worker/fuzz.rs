@@ -21,12 +21,12 @@ use privsep::channel::{Channel, Frame, Wait};
 use privsep::wire;
 
 use super::{Buffer, forward, take_session};
-use crate::format::Need;
-use crate::fuzz::{Script, descriptors, send};
-use crate::messages::{Acknowledge, Cause, Record, Side, ToWorker, Transport, WorkersEnd};
+use crate::format::CaptureLevel;
+use crate::fuzz::{FuzzInput, descriptors, send};
+use crate::messages::{Acknowledge, CloseReason, Record, Side, ToWorker, Transport, WorkersEnd};
 
-type Worker = WorkersEnd;
-type Logger = Channel<ToWorker, Record, { wire::SHORT }>;
+type WorkerSide = WorkersEnd;
+type LoggerSide = Channel<ToWorker, Record, { wire::SHORT }>;
 
 /// Fits into a channel as it is, and is more than makes a flow a bulk one.
 const RECORD: usize = 128 * 1024;
@@ -48,13 +48,13 @@ pub fn prepare() {
 pub fn fuzz(data: &[u8]) {
     LazyLock::force(&LISTENER);
     let open = descriptors();
-    play(&mut Script::new(data));
+    play(&mut FuzzInput::new(data));
     assert_eq!(descriptors(), open, "descriptors are left over");
 }
 
-fn play(script: &mut Script<'_>) {
-    let (channel, ours) = Worker::pair().expect("a pair");
-    let mut cast = Cast::begin(ours, script);
+fn play(script: &mut FuzzInput<'_>) {
+    let (channel, ours) = WorkerSide::pair().expect("a pair");
+    let mut cast = WorkerActors::begin(ours, script);
     let worker = thread::spawn(move || work(&channel));
     for _ in 0..MOST {
         let Some(what) = script.next() else { break };
@@ -66,7 +66,7 @@ fn play(script: &mut Script<'_>) {
 }
 
 /// The life of a worker but for what it does to its process.
-fn work(channel: &Worker) -> i32 {
+fn work(channel: &WorkerSide) -> i32 {
     match take_session(channel, true) {
         Ok(Some(session)) => {
             let mut bridge = session.bridge(channel, [Buffer::new(RECORD), Buffer::new(RECORD)]);
@@ -78,7 +78,7 @@ fn work(channel: &Worker) -> i32 {
 }
 
 /// One peer, and what it said and heard.
-struct Peer {
+struct FuzzPeer {
     /// Gone after a reset, or where the worker got what is no connection.
     socket: Option<OwnedFd>,
     sent: Vec<u8>,
@@ -99,11 +99,11 @@ fn pair() -> (Option<OwnedFd>, OwnedFd) {
 }
 
 /// The peer that a worker gets as its client or server, of a kind, and what it gets.
-fn peer(kind: u8) -> (Peer, OwnedFd) {
+fn peer(kind: u8) -> (FuzzPeer, OwnedFd) {
     let (ours, theirs): (Option<OwnedFd>, OwnedFd) = match kind & 7 {
         0..=2 => connection().unwrap_or_else(|_| pair()),
         3 | 4 => pair(),
-        5 => (None, Worker::pair().expect("a pair").0.into_socket()),
+        5 => (None, WorkerSide::pair().expect("a pair").0.into_socket()),
         6 => (None, nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe").0),
         _ => {
             let alone = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
@@ -113,10 +113,10 @@ fn peer(kind: u8) -> (Peer, OwnedFd) {
     fcntl(&theirs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("flags");
     // As the parent does, where it is a socket.
     let _ = setsockopt(&theirs, sockopt::OobInline, &true);
-    (Peer { over: ours.is_none(), socket: ours, sent: Vec::new(), heard: Vec::new() }, theirs)
+    (FuzzPeer { over: ours.is_none(), socket: ours, sent: Vec::new(), heard: Vec::new() }, theirs)
 }
 
-impl Peer {
+impl FuzzPeer {
     fn send(&mut self, bytes: &[u8], flags: MsgFlags) {
         let Some(socket) = &self.socket else { return };
         let flags = flags | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -153,29 +153,30 @@ impl Peer {
 }
 
 /// The peers of the worker.
-struct Cast {
+struct WorkerActors {
     /// Client and server.
-    peers: [Peer; 2],
-    logger: Option<Logger>,
+    peers: [FuzzPeer; 2],
+    logger: Option<LoggerSide>,
     /// The logger went first.
     deserted: bool,
     /// Where there is a session: what the logger wants to know.
-    need: Option<Need>,
+    need: Option<CaptureLevel>,
     recorded: [Vec<u8>; 2],
     passed: [u64; 2],
     ended: [bool; 2],
-    closed: Option<Cause>,
+    closed: Option<CloseReason>,
     urgent: bool,
     reset: bool,
     room: Vec<u8>,
 }
 
-impl Cast {
+impl WorkerActors {
     /// Sends the only message that a worker receives.
-    fn begin(logger: Logger, script: &mut Script<'_>) -> Cast {
+    fn begin(logger: LoggerSide, script: &mut FuzzInput<'_>) -> WorkerActors {
         let (kinds, how) = (script.byte(), script.byte());
         let [(client, its), (server, theirs)] = [peer(kinds), peer(kinds >> 3)];
-        let need = [Need::Bytes, Need::Bytes, Need::Lengths, Need::Totals][usize::from(how & 3)];
+        let need = [CaptureLevel::Bytes, CaptureLevel::Bytes, CaptureLevel::Lengths, CaptureLevel::Totals]
+            [usize::from(how & 3)];
         let bytes = (how & 0x0c == 0x0c).then(|| u64::from(script.byte()) << (how >> 4));
         let idle_ms = (how & 0x30 == 0x30).then(|| u32::from(script.byte()));
         let transport = |kind: u8| if kind & 7 < 3 { Transport::Tcp } else { Transport::Unix };
@@ -191,7 +192,7 @@ impl Cast {
                 logger.send_with(&order, streams, Wait::No).expect("room");
             }
         }
-        Cast {
+        WorkerActors {
             peers: [client, server],
             logger: Some(logger),
             deserted: false,
@@ -206,7 +207,7 @@ impl Cast {
         }
     }
 
-    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+    fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         let peer = &mut self.peers[usize::from(argument & 1)];
         match what % 8 {
@@ -230,7 +231,7 @@ impl Cast {
     }
 
     /// Something happens to the channel.
-    fn trouble(&mut self, argument: u8, script: &mut Script<'_>) {
+    fn trouble(&mut self, argument: u8, script: &mut FuzzInput<'_>) {
         match (argument % 4, &self.logger) {
             (0, Some(logger)) => drop(logger.finish_sending()),
             (1, Some(logger)) => send(logger, script.bytes(), logger.as_fd(), argument >> 6),
@@ -246,7 +247,7 @@ impl Cast {
         let listening = self.peers.iter().filter(|peer| !peer.over).filter_map(|peer| peer.socket.as_ref());
         fds.extend(listening.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         let _ = poll(&mut fds, PollTimeout::from(MOMENT));
-        self.peers.iter_mut().for_each(Peer::hear);
+        self.peers.iter_mut().for_each(FuzzPeer::hear);
         while self.read_record() {}
     }
 
@@ -296,7 +297,7 @@ impl Cast {
     fn end(&mut self, from: Side, total: u64) {
         assert!(!std::mem::replace(&mut self.ended[from as usize], true), "{from:?} ends twice");
         match self.need {
-            Some(Need::Totals) => self.passed[from as usize] = total,
+            Some(CaptureLevel::Totals) => self.passed[from as usize] = total,
             Some(_) => assert_eq!(self.passed[from as usize], total, "of {from:?}"),
             None => {}
         }
@@ -305,7 +306,7 @@ impl Cast {
     /// Receives the rest and sends nothing more. Without its channel a worker ends whatever the peers do.
     fn leave(&mut self) {
         if self.logger.is_some() {
-            self.peers.iter().for_each(Peer::end);
+            self.peers.iter().for_each(FuzzPeer::end);
         }
         while self.logger.is_some() {
             self.hear();
@@ -313,7 +314,7 @@ impl Cast {
     }
 
     fn judge(mut self, status: i32) {
-        self.peers.iter_mut().for_each(Peer::hear);
+        self.peers.iter_mut().for_each(FuzzPeer::hear);
         let Some(need) = self.need else { return };
         let told = self.closed.is_some();
         assert!(status != 0 || told || self.deserted, "in order, without a last word");
@@ -324,11 +325,11 @@ impl Cast {
         for (from, to) in [(0, 1), (1, 0)] {
             let (sent, heard) = (&self.peers[from].sent, &self.peers[to].heard);
             assert!(sent.starts_with(heard), "a peer heard what was not sent");
-            if need == Need::Bytes && told {
+            if need == CaptureLevel::Bytes && told {
                 assert!(sent.starts_with(&self.recorded[from]), "what was not sent is recorded");
                 assert!(self.recorded[from].starts_with(heard), "a peer heard what is not recorded");
             }
-            if self.closed == Some(Cause::Done) && !self.reset {
+            if self.closed == Some(CloseReason::Done) && !self.reset {
                 assert_eq!(heard, sent, "lost on the way");
             }
         }

@@ -9,9 +9,9 @@ use crate::messages::Side;
 const LOOKS: u32 = 4;
 
 /// Without a limit there is nothing to measure, and the clock is never read.
-pub(super) struct Idle(Option<Watch>);
+pub(super) struct IdleTimer(Option<IdleWatch>);
 
-struct Watch {
+struct IdleWatch {
     limit: Duration,
     moved: Instant,
     /// Length of the send queues to client and server at the last check.
@@ -19,11 +19,11 @@ struct Watch {
     looked: Instant,
 }
 
-impl Idle {
-    pub(super) fn new(limit: Option<Duration>) -> Idle {
-        Idle(limit.map(|limit| {
+impl IdleTimer {
+    pub(super) fn new(limit: Option<Duration>) -> IdleTimer {
+        IdleTimer(limit.map(|limit| {
             let now = Instant::now();
-            Watch { limit, moved: now, outstanding: [0; 2], looked: now }
+            IdleWatch { limit, moved: now, outstanding: [0; 2], looked: now }
         }))
     }
 
@@ -36,7 +36,7 @@ impl Idle {
 
     /// When to look again.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        self.0.as_ref().map(Watch::next_look)
+        self.0.as_ref().map(IdleWatch::next_look)
     }
 
     /// Checks the send queues; returns whether nothing has moved for the whole time.
@@ -51,7 +51,7 @@ impl Idle {
     }
 }
 
-impl Watch {
+impl IdleWatch {
     fn next_look(&self) -> Instant {
         (self.looked.max(self.moved) + self.limit / LOOKS).min(self.moved + self.limit)
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_shrinks_is_movement_and_one_that_stands_is_not() {
-        let mut idle = Idle::new(Some(LIMIT));
+        let mut idle = IdleTimer::new(Some(LIMIT));
         let start = idle.0.as_ref().expect("a limit").moved;
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(idle.next_look(), Some(after(1)));
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_nothing_to_look_at() {
-        let mut idle = Idle::new(None);
+        let mut idle = IdleTimer::new(None);
         assert_eq!(idle.next_look(), None);
         assert!(!idle.is_over(Instant::now() + 100 * LIMIT, || [0, 100]));
     }

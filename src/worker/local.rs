@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use privsep::sys::{self, MOST_RIGHTS};
 
 use super::flow::{Ends, report, report_with};
-use super::transport::Peer;
+use super::transport::PeerSocket;
 use crate::messages::{self, Record, Side, rights};
 
 /// Delay before descriptors are sent again after `ETOOMANYREFS`.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one read has brought.
 #[derive(Default)]
-pub(super) struct Piece {
+pub(super) struct LocalRead {
     pub(super) length: usize,
     /// The end of the stream.
     pub(super) is_end: bool,
@@ -31,10 +31,10 @@ pub(super) struct Piece {
     pub(super) rights: Rights,
 }
 
-impl Piece {
+impl LocalRead {
     /// Of a stream, without descriptors.
-    pub(super) fn bytes(length: usize) -> Piece {
-        Piece { length, is_end: length == 0, rights: Rights::default() }
+    pub(super) fn bytes(length: usize) -> LocalRead {
+        LocalRead { length, is_end: length == 0, rights: Rights::default() }
     }
 }
 
@@ -58,11 +58,11 @@ fn errno(error: io::Error) -> Errno {
 }
 
 /// Receives from a Unix socket.
-pub(super) fn receive(source: &Peer, sink: &Peer, room: &mut [u8]) -> Result<Piece, Errno> {
+pub(super) fn receive(source: &PeerSocket, sink: &PeerSocket, room: &mut [u8]) -> Result<LocalRead, Errno> {
     if sink.is_tcp() {
         let (length, is_cut) = sys::receive_without_rights(source.as_fd(), room).map_err(errno)?;
         let rights = Rights { is_cut, ..Rights::default() };
-        return Ok(Piece { length, is_end: length == 0, rights });
+        return Ok(LocalRead { length, is_end: length == 0, rights });
     }
     if source.has_packets() {
         return receive_packet(source, room);
@@ -70,22 +70,22 @@ pub(super) fn receive(source: &Peer, sink: &Peer, room: &mut [u8]) -> Result<Pie
     let plain = sys::bytes_before_rights(source.as_fd(), room).map_err(errno)?;
     if plain > 0 {
         // Only these, so that no descriptors are among them.
-        return source.receive(&mut room[..plain]).map(Piece::bytes);
+        return source.receive(&mut room[..plain]).map(LocalRead::bytes);
     }
     let received = sys::receive_rights(source.as_fd(), room).map_err(errno)?;
     let rights = Rights { fds: received.fds, is_cut: received.is_cut, wait: None };
-    Ok(Piece { length: received.bytes, is_end: received.bytes == 0, rights })
+    Ok(LocalRead { length: received.bytes, is_end: received.bytes == 0, rights })
 }
 
 /// Receives one message, which may be empty.
-fn receive_packet(source: &Peer, room: &mut [u8]) -> Result<Piece, Errno> {
+fn receive_packet(source: &PeerSocket, room: &mut [u8]) -> Result<LocalRead, Errno> {
     let received = sys::receive_rights(source.as_fd(), room).map_err(errno)?;
     if received.is_too_long {
         return Err(Errno::EMSGSIZE);
     }
     let is_end = received.bytes == 0 && !received.is_stamped;
     let rights = Rights { fds: received.fds, is_cut: received.is_cut, wait: None };
-    Ok(Piece { length: received.bytes, is_end, rights })
+    Ok(LocalRead { length: received.bytes, is_end, rights })
 }
 
 /// What became of an attempt to send descriptors.
@@ -130,7 +130,7 @@ impl Rights {
     }
 
     /// Sends them with bytes. Ours are closed as soon as they are on their way: the receiver must be the only holder.
-    pub(super) fn send(&mut self, sink: &Peer, bytes: &[u8]) -> Sent {
+    pub(super) fn send(&mut self, sink: &PeerSocket, bytes: &[u8]) -> Sent {
         match sys::send_rights(sink.as_fd(), bytes, &self.fds).map_err(errno) {
             Ok(sent) => {
                 *self = Rights::default();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::messages::{Cause, Side};
+use crate::messages::{CloseReason, Side};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
@@ -71,15 +71,15 @@ impl Losses {
 
     /// Cause of a session that ends for the loss of `side`. `unread` returns whether the other side has sent
     /// data that was not received.
-    pub(super) fn cause(&self, side: Side, tcp: bool, unread: impl FnOnce() -> bool) -> Cause {
+    pub(super) fn cause(&self, side: Side, tcp: bool, unread: impl FnOnce() -> bool) -> CloseReason {
         match self.of(side) {
-            Some(Loss::Closed) if !unread() => Cause::Done,
-            Some(Loss::Closed) => Cause::Lost { side, errno: libc::EPIPE },
-            Some(Loss::Failed(Some(Errno::EPIPE))) if !tcp => Cause::Lost { side, errno: libc::EPIPE },
+            Some(Loss::Closed) if !unread() => CloseReason::Done,
+            Some(Loss::Closed) => CloseReason::Lost { side, errno: libc::EPIPE },
+            Some(Loss::Failed(Some(Errno::EPIPE))) if !tcp => CloseReason::Lost { side, errno: libc::EPIPE },
             // TCP reports a reset after the end of the stream as EPIPE.
             Some(Loss::Failed(Some(Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED) | None))
-            | None => Cause::Reset(side),
-            Some(Loss::Failed(Some(errno))) => Cause::Lost { side, errno: errno as i32 },
+            | None => CloseReason::Reset(side),
+            Some(Loss::Failed(Some(errno))) => CloseReason::Lost { side, errno: errno as i32 },
         }
     }
 }

@@ -20,15 +20,15 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::SockType;
 use nix::unistd::Pid;
 use privsep::channel::{ChannelError, Incoming, Wait, two_sockets};
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::sys;
 
-use crate::messages::{Cause, ToWorker, Transport, WorkersEnd, WorkersNeed};
+use crate::messages::{CloseReason, ToWorker, Transport, WorkersEnd, WorkersNeed};
 use crate::policy::{LOCAL_WORKER_DESCRIPTORS, WORKER_DESCRIPTORS};
 use bridge::{Bridge, Terms};
 pub(crate) use flow::Buffer;
-use receipt::Receipts;
-use transport::Peer;
+use receipt::RecordSteps;
+use transport::PeerSocket;
 
 /// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
 /// what is none is an error.
@@ -37,7 +37,7 @@ pub(crate) fn await_session(
     channel: &WorkersEnd,
     zygote: Pid,
     need: WorkersNeed,
-    _locked: &Locked,
+    _locked: &Confined,
 ) -> Result<Option<Session>, ChannelError> {
     if settle(zygote, need.descriptors).is_none() {
         return Ok(None);
@@ -54,10 +54,10 @@ fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>,
             };
             let (client, server) = two_sockets(fds, kind)?;
             let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
-            let receipts = Receipts::new(acknowledge);
+            let receipts = RecordSteps::new(acknowledge);
             let terms = Terms { need, limit: bytes, idle, receipts, tcp_info };
             let [to_client, to_server] = transports;
-            let peers = [Peer::new(client, to_client), Peer::new(server, to_server)];
+            let peers = [PeerSocket::new(client, to_client), PeerSocket::new(server, to_server)];
             Ok(Some(Session { terms, peers }))
         }
         // From the logger, which has no channel of a worker without a session.
@@ -68,7 +68,7 @@ fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>,
 /// Two peers, and the records to make of them.
 pub(crate) struct Session {
     terms: Terms,
-    peers: [Peer; 2],
+    peers: [PeerSocket; 2],
 }
 
 /// Applies what fork does not inherit: the end with the parent, and the ban on forks.
@@ -97,7 +97,7 @@ impl Session {
 
 /// The second half: serves the session and ends. Nothing is dropped: the end of the process closes and frees
 /// all at once.
-pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2], _locked: &Locked) -> ! {
+pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2], _locked: &Confined) -> ! {
     let mut bridge = session.bridge(channel, buffers);
     sys::exit_now(forward(&mut bridge))
 }
@@ -110,7 +110,7 @@ fn forward(bridge: &mut Bridge<'_>) -> i32 {
         Err(_) if bridge.logger_lost() => 1,
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(0);
-            bridge.finish(Cause::Failed { errno }).map_or(1, |()| 1)
+            bridge.finish(CloseReason::Failed { errno }).map_or(1, |()| 1)
         }
     }
 }

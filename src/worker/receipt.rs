@@ -8,11 +8,11 @@ use crate::messages::{Acknowledge, ToWorker, WorkersEnd};
 
 /// The place of a record among the steps of its session: it may be passed on when the logger has acknowledged as many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place(u64);
+pub(super) struct StepNumber(u64);
 
 /// Messages received from the logger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     Nothing,
     /// More is recorded.
     Progress,
@@ -21,17 +21,17 @@ pub(super) enum Heard {
 }
 
 /// The steps of a session, see [`ToWorker::Recorded`].
-pub(super) struct Receipts {
+pub(super) struct RecordSteps {
     acknowledge: Acknowledge,
     reported: Cell<u64>,
     recorded: Cell<u64>,
 }
 
-impl Receipts {
-    pub(super) fn new(acknowledge: Acknowledge) -> Receipts {
+impl RecordSteps {
+    pub(super) fn new(acknowledge: Acknowledge) -> RecordSteps {
         // The beginning, which the parent has reported.
         let reported = if acknowledge == Acknowledge::Nothing { 0 } else { 1 };
-        Receipts { acknowledge, reported: Cell::new(reported), recorded: Cell::new(0) }
+        RecordSteps { acknowledge, reported: Cell::new(reported), recorded: Cell::new(0) }
     }
 
     /// The session may pass on what is recorded.
@@ -47,25 +47,25 @@ impl Receipts {
     }
 
     /// The place of what was reported last.
-    pub(super) fn last(&self) -> Place {
-        Place(self.reported.get())
+    pub(super) fn last(&self) -> StepNumber {
+        StepNumber(self.reported.get())
     }
 
-    pub(super) fn cover(&self, place: Place) -> bool {
+    pub(super) fn cover(&self, place: StepNumber) -> bool {
         place.0 <= self.recorded.get()
     }
 
     /// Receives what the logger has sent.
-    pub(super) fn hear(&self, channel: &WorkersEnd) -> Heard {
-        let mut heard = Heard::Nothing;
+    pub(super) fn receive(&self, channel: &WorkersEnd) -> Received {
+        let mut heard = Received::Nothing;
         loop {
             match channel.receive(Wait::No) {
                 Ok(Incoming::Message(ToWorker::Recorded { steps }, [None, None])) => {
                     self.recorded.set(self.recorded.get().max(steps));
-                    heard = Heard::Progress;
+                    heard = Received::Progress;
                 }
                 Ok(Incoming::Nothing) => return heard,
-                Ok(Incoming::Message(..) | Incoming::Closed) | Err(_) => return Heard::End,
+                Ok(Incoming::Message(..) | Incoming::Closed) | Err(_) => return Received::End,
             }
         }
     }
@@ -76,32 +76,32 @@ mod tests {
     use super::*;
     use privsep::channel::Channel;
 
-    fn heard(receipts: &Receipts, steps: u64) -> Heard {
+    fn heard(receipts: &RecordSteps, steps: u64) -> Received {
         let (ours, logger) = Channel::pair().expect("a pair");
         logger.send(&ToWorker::Recorded { steps }).expect("room");
-        receipts.hear(&ours)
+        receipts.receive(&ours)
     }
 
     #[test]
     fn without_acknowledgement_everything_is_covered() {
-        let receipts = Receipts::new(Acknowledge::Nothing);
+        let receipts = RecordSteps::new(Acknowledge::Nothing);
         receipts.reported();
         assert!(receipts.cover(receipts.last()));
     }
 
     #[test]
     fn with_files_the_first_step_covers_everything() {
-        let receipts = Receipts::new(Acknowledge::Files);
+        let receipts = RecordSteps::new(Acknowledge::Files);
         receipts.reported();
         assert!(!receipts.cover(receipts.last()));
-        assert_eq!(heard(&receipts, 1), Heard::Progress);
+        assert_eq!(heard(&receipts, 1), Received::Progress);
         receipts.reported();
         assert!(receipts.cover(receipts.last()));
     }
 
     #[test]
     fn with_records_each_is_covered_by_its_own_step() {
-        let receipts = Receipts::new(Acknowledge::Records);
+        let receipts = RecordSteps::new(Acknowledge::Records);
         let places = [0; 3].map(|_| {
             receipts.reported();
             receipts.last()
@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn the_end_of_the_channel_is_heard_behind_what_came_before() {
-        let receipts = Receipts::new(Acknowledge::Files);
+        let receipts = RecordSteps::new(Acknowledge::Files);
         let (ours, logger): (WorkersEnd, _) = Channel::pair().expect("a pair");
-        assert_eq!(receipts.hear(&ours), Heard::Nothing);
+        assert_eq!(receipts.receive(&ours), Received::Nothing);
         logger.send(&ToWorker::Recorded { steps: 1 }).expect("room");
         drop(logger);
-        assert_eq!(receipts.hear(&ours), Heard::End);
+        assert_eq!(receipts.receive(&ours), Received::End);
         assert!(receipts.cover(receipts.last()));
     }
 }

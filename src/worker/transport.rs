@@ -12,14 +12,14 @@ use privsep::sys;
 use crate::messages::{TcpInfo, Transport};
 
 /// One of the two peers.
-pub(super) struct Peer {
+pub(super) struct PeerSocket {
     socket: OwnedFd,
     transport: Transport,
 }
 
-impl Peer {
-    pub(super) fn new(socket: OwnedFd, transport: Transport) -> Peer {
-        Peer { socket, transport }
+impl PeerSocket {
+    pub(super) fn new(socket: OwnedFd, transport: Transport) -> PeerSocket {
+        PeerSocket { socket, transport }
     }
 
     pub(super) fn is_tcp(&self) -> bool {
@@ -117,7 +117,7 @@ impl Peer {
     }
 }
 
-impl AsFd for Peer {
+impl AsFd for PeerSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -18,11 +18,11 @@ use privsep::seccomp::Violation;
 use privsep::wire;
 
 use super::{Parent, serve};
-use crate::format::Need;
-use crate::fuzz::{Script, alone, descriptors, send, unlocked};
+use crate::format::CaptureLevel;
+use crate::fuzz::{FuzzInput, alone, descriptors, send, unlocked};
 use crate::messages::{
-    Acknowledge, End, Prepare, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport, VERSION,
-    WorkersNeed,
+    Acknowledge, Prepare, ProcessEnd, Reaping, Record, Sandbox, ToParent, ToWorker, ToZygote, Transport,
+    VERSION, WorkersNeed,
 };
 use crate::worker::{self, Buffer};
 
@@ -53,7 +53,7 @@ fn play(data: &[u8]) {
     let alone = alone();
     // Before there is a second thread, which could hold the heap's lock during a fork.
     let buffers = [Buffer::new(4096), Buffer::new(4096)];
-    let cast = thread::spawn(move || Cast::new(ours).play(&mut Script::new(&script)));
+    let cast = thread::spawn(move || ZygoteActors::new(ours).play(&mut FuzzInput::new(&script)));
     let ended = match serve(&parent, &children, reaping, &alone, &unlocked()) {
         Ok(Some(newborn)) => {
             drop((parent, children));
@@ -84,7 +84,7 @@ fn bury() {
 type Zygote = Channel<ToZygote, ToParent, { wire::SHORT }>;
 
 /// The parent, the peers, and the zygote's answers.
-struct Cast {
+struct ZygoteActors {
     zygote: Zygote,
     workers: Vec<Channel<ToWorker, Record>>,
     peers: Vec<UnixStream>,
@@ -99,14 +99,25 @@ struct Cast {
     alive: u32,
 }
 
-impl Cast {
-    fn new(zygote: Zygote) -> Cast {
+impl ZygoteActors {
+    fn new(zygote: Zygote) -> ZygoteActors {
         let (workers, peers, born) = (Vec::new(), Vec::new(), HashSet::new());
         let (births, pings, stillborn, alive) = (0, 0, 0, 0);
-        Cast { zygote, workers, peers, births, pings, nonsense: false, over: false, born, stillborn, alive }
+        ZygoteActors {
+            zygote,
+            workers,
+            peers,
+            births,
+            pings,
+            nonsense: false,
+            over: false,
+            born,
+            stillborn,
+            alive,
+        }
     }
 
-    fn play(mut self, script: &mut Script<'_>) -> Cast {
+    fn play(mut self, script: &mut FuzzInput<'_>) -> ZygoteActors {
         for _ in 0..MOST {
             let Some(what) = script.next() else { break };
             self.act(what, script);
@@ -116,7 +127,7 @@ impl Cast {
         self
     }
 
-    fn act(&mut self, what: u8, script: &mut Script<'_>) {
+    fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         match what % 8 {
             0 => self.say(ToZygote::Fork(u32::from(argument % 3))),
@@ -168,7 +179,7 @@ impl Cast {
         let Some(worker) = self.workers.last() else { return };
         let [(client, ours), (server, theirs)] = [0; 2].map(|_| UnixStream::pair().expect("a pair"));
         let order = ToWorker::Session {
-            need: Need::Bytes,
+            need: CaptureLevel::Bytes,
             bytes: None,
             idle_ms: None,
             transports: [Transport::Tcp; 2],
@@ -192,15 +203,15 @@ impl Cast {
             return false;
         };
         match answer {
-            ToParent::Born { pid } => {
+            ToParent::WorkerStarted { pid } => {
                 let channel = one_fd(fds).expect("a channel");
                 self.workers.push(Channel::adopt(channel).expect("a channel"));
                 assert!(self.born.insert(pid), "{pid} is born twice");
             }
-            ToParent::Stillborn { .. } => self.stillborn += 1,
+            ToParent::ForkFailed { .. } => self.stillborn += 1,
             ToParent::Exited { pid, end } => {
                 assert!(self.born.contains(&pid), "{pid} ended, and never began");
-                assert!(matches!(end, End::Status(0 | 1)), "{end:?}");
+                assert!(matches!(end, ProcessEnd::Status(0 | 1)), "{end:?}");
             }
             ToParent::Alive => self.alive += 1,
             other => panic!("{other:?} of a zygote"),

@@ -18,16 +18,16 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use privsep::channel::{Channel, ChannelError, Incoming, Wait, no_fds};
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::landlock::Landlock;
 use privsep::role::Entry;
 use privsep::sys::{self, Alone, Title};
 use privsep::wire;
 
 use crate::hooks::Hooks;
-use crate::messages::{End, Reaping, Record, ToParent, ToWorker, ToZygote, WorkersEnd, WorkersNeed};
+use crate::messages::{ProcessEnd, Reaping, Record, ToParent, ToWorker, ToZygote, WorkersEnd, WorkersNeed};
 use crate::policy::{Extra, Role};
-use crate::role::{self, Trouble};
+use crate::role::{self, RoleError};
 use crate::worker::{self, Buffer};
 
 type Parent = Channel<ToParent, ToZygote, { wire::SHORT }>;
@@ -48,16 +48,16 @@ const REST: u8 = 3;
 const WORKER_TITLE: &str = "[worker]";
 
 /// State of a new worker that the zygote lacks.
-struct Newborn {
+struct WorkerInit {
     channel: WorkersEnd,
     zygote: Pid,
 }
 
 /// Runs the zygote and, in its children, a worker.
-pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), Trouble> {
+pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let parent: Parent = entry.open(c"tcpreen-zygote")?;
     let ToZygote::Prepare { prepare, reaping, workers } = role::first(&parent)?.0 else {
-        return Err(Trouble::Protocol);
+        return Err(RoleError::Protocol);
     };
     let title = Title::find().ok();
     let alone = Alone::check()?;
@@ -85,8 +85,8 @@ fn extras(need: WorkersNeed) -> Vec<Extra> {
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }
 
-impl Newborn {
-    fn live<H: Hooks>(self, need: WorkersNeed, buffers: [Buffer; 2], locked: &Locked) -> ! {
+impl WorkerInit {
+    fn live<H: Hooks>(self, need: WorkersNeed, buffers: [Buffer; 2], locked: &Confined) -> ! {
         match worker::await_session(&self.channel, self.zygote, need, locked) {
             Ok(Some(session)) => {
                 H::before_session();
@@ -99,7 +99,7 @@ impl Newborn {
 }
 
 /// Returns the maximum length of a record that fits into one message of a worker's channel.
-fn longest_record() -> Result<usize, Trouble> {
+fn longest_record() -> Result<usize, RoleError> {
     let (end, _) = workers_channel()?;
     let room = getsockopt(&end, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
     Ok(Record::LONGEST.min(room))
@@ -108,7 +108,7 @@ fn longest_record() -> Result<usize, Trouble> {
 /// The end of a worker's channel that the parent, and then the logger, holds.
 type OthersEnd = Channel<ToWorker, Record, { wire::SHORT }>;
 
-fn workers_channel() -> Result<(WorkersEnd, OthersEnd), Trouble> {
+fn workers_channel() -> Result<(WorkersEnd, OthersEnd), RoleError> {
     let (theirs, ours) = Channel::pair()?;
     setsockopt(&theirs, sockopt::SndBuf, &CHANNEL)?;
     ours.refuse_descriptors()?;
@@ -122,8 +122,8 @@ fn serve(
     children: &SignalFd,
     reaping: Reaping,
     alone: &Alone,
-    _locked: &Locked,
-) -> Result<Option<Newborn>, Trouble> {
+    _locked: &Confined,
+) -> Result<Option<WorkerInit>, RoleError> {
     let mut resting = false;
     loop {
         let mut fds = [
@@ -148,7 +148,7 @@ fn serve(
                     no_fds(fds)?;
                     parent.send(&ToParent::Alive)?;
                 }
-                Incoming::Message(ToZygote::Prepare { .. }, _) => return Err(Trouble::Protocol),
+                Incoming::Message(ToZygote::Prepare { .. }, _) => return Err(RoleError::Protocol),
                 Incoming::Closed => return Ok(None),
                 Incoming::Nothing => {}
             }
@@ -160,12 +160,12 @@ fn serve(
 }
 
 /// Forks workers, two before each report, so that the parent wakes up half as often.
-fn bear_all(parent: &Parent, alone: &Alone, count: u32) -> Result<Option<Newborn>, Trouble> {
+fn bear_all(parent: &Parent, alone: &Alone, count: u32) -> Result<Option<WorkerInit>, RoleError> {
     for first in (0..count).step_by(2) {
         let mut births = [None, None];
         for birth in births.iter_mut().take((count - first) as usize) {
             // In the child, the parent's end of the sibling's channel is dropped with `births`.
-            match bear(alone)? {
+            match fork_worker(alone)? {
                 ControlFlow::Break(newborn) => return Ok(Some(newborn)),
                 ControlFlow::Continue(outcome) => *birth = Some(outcome),
             }
@@ -179,21 +179,21 @@ fn bear_all(parent: &Parent, alone: &Alone, count: u32) -> Result<Option<Newborn
 type Birth = Result<(Pid, OthersEnd), i32>;
 
 /// Forks a worker. Returns `Continue` in the zygote and `Break` in the child.
-fn bear(alone: &Alone) -> Result<ControlFlow<Newborn, Birth>, Trouble> {
+fn fork_worker(alone: &Alone) -> Result<ControlFlow<WorkerInit, Birth>, RoleError> {
     let (theirs, ours) = workers_channel()?;
     let zygote = Pid::this();
     Ok(match sys::fork(alone) {
-        Ok(ForkResult::Child) => ControlFlow::Break(Newborn { channel: theirs, zygote }),
+        Ok(ForkResult::Child) => ControlFlow::Break(WorkerInit { channel: theirs, zygote }),
         Ok(ForkResult::Parent { child }) => ControlFlow::Continue(Ok((child, ours))),
         Err(error) => ControlFlow::Continue(Err(error.raw_os_error().unwrap_or(0))),
     })
 }
 
 /// Sends the parent the other end of a worker's channel. The parent tracks missing workers and asks again.
-fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
+fn tell(parent: &Parent, birth: Birth) -> Result<(), RoleError> {
     let errno = match birth {
         Ok((child, ours)) => {
-            let born = ToParent::Born { pid: child.as_raw() };
+            let born = ToParent::WorkerStarted { pid: child.as_raw() };
             match parent.send_with(&born, &[ours.as_fd()], Wait::Yes) {
                 // The worker exits, because its channel is closed.
                 Err(ChannelError::Crowded) => libc::ETOOMANYREFS,
@@ -202,17 +202,17 @@ fn tell(parent: &Parent, birth: Birth) -> Result<(), Trouble> {
         }
         Err(errno) => errno,
     };
-    Ok(parent.send(&ToParent::Stillborn { errno })?)
+    Ok(parent.send(&ToParent::ForkFailed { errno })?)
 }
 
 /// Reports every worker that has ended; returns whether there was one. One signal may stand for several.
-fn reap(parent: &Parent, children: &SignalFd) -> Result<bool, Trouble> {
+fn reap(parent: &Parent, children: &SignalFd) -> Result<bool, RoleError> {
     while children.read_signal()?.is_some() {}
     let mut reaped = false;
     loop {
         let (pid, end) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => (pid, End::Status(status)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, End::Signal(signal as i32)),
+            Ok(WaitStatus::Exited(pid, status)) => (pid, ProcessEnd::Status(status)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, ProcessEnd::Signal(signal as i32)),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(reaped),
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),

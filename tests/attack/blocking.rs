@@ -20,7 +20,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::{until, within};
 use crate::support::{Bridged, bridge};
-use tcpreen::messages::{Address, End, NameQuestion, Record, Side, ToParent};
+use tcpreen::messages::{Address, NameQuestion, ProcessEnd, Record, Side, ToParent};
 
 type ToTheParent = Channel<ToParent, ()>;
 
@@ -34,7 +34,7 @@ fn a_zygote_that_sends_a_lingering_socket_ends_everything_at_once() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
-    let born = hostile::encoded(&ToParent::Born { pid: 1 });
+    let born = hostile::encoded(&ToParent::WorkerStarted { pid: 1 });
     for count in [1, 3, MOST] {
         let scratch = Scratch::new();
         let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.output(scratch.path("record")));
@@ -74,7 +74,7 @@ fn a_role_that_reads_nothing_more_and_floods_ends_everything_at_once() {
     let echo = echo_server();
     let mut tcpreen = Tcpreen::to(echo.port).at_once(50).start();
     let channel = channel_of(&tcpreen, "zygote");
-    let lie = ToParent::Exited { pid: 1, end: End::Status(0) };
+    let lie = ToParent::Exited { pid: 1, end: ProcessEnd::Status(0) };
     // The zygote itself would see the end of its channel, and exit.
     kill(tcpreen.role("zygote"), Signal::SIGSTOP).expect("kill");
     hostile::flood(&channel, &lie, || {

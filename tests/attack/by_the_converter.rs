@@ -23,8 +23,8 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{until, within};
 use tcpreen::messages::{
-    Address, End, Flaw, FromConverter, Meeting, Name, Problem, Saved, SavedEnd, SavedEvent, SavedStart, Side,
-    ToParent, Unplayable,
+    Address, Flaw, FromConverter, Meeting, Name, Problem, ProcessEnd, Saved, SavedEnd, SavedEvent,
+    SavedStart, Side, ToParent, Unplayable,
 };
 
 /// Descriptor of a role's channel to the parent.
@@ -91,8 +91,8 @@ fn nonsense_for_the_parent() -> Vec<(Vec<u8>, usize)> {
     let wrong = [
         ToParent::Failed(Problem::Confine("no".into())),
         ToParent::Found(vec![Address::Unix(Vec::new())]),
-        ToParent::Born { pid: 1 },
-        ToParent::Exited { pid: 1, end: End::Status(0) },
+        ToParent::WorkerStarted { pid: 1 },
+        ToParent::Exited { pid: 1, end: ProcessEnd::Status(0) },
         ToParent::OutputLost,
         ToParent::Recorded { sessions: 1 },
         ToParent::Finished,

@@ -13,9 +13,9 @@ use crate::support::scratch::Scratch;
 use crate::support::wait::until;
 use tcpreen::format::Format;
 use tcpreen::messages::{
-    Acknowledge, Address, Appearance, Beginning, Cause, Ear, Hangup, Name, NameAnswer, NameQuestion, Notices,
-    Opening, OutputTarget, Record, Recording, Rotation, Sharing, Side, Taken, TcpInfo, ToLogger, ToWorker,
-    Told, View,
+    Acknowledge, Address, Appearance, Beginning, CloseReason, Hangup, MinLevel, Name, NameAnswer,
+    NameQuestion, NoticeSink, Notices, OutputMode, OutputTarget, Record, Recording, RotationPlan,
+    SessionOpening, Side, Taken, TcpInfo, ToLogger, ToWorker, View,
 };
 
 pub(super) type Worker = Channel<Record, ToWorker>;
@@ -26,7 +26,7 @@ pub(super) const PASSED: Record = Record::Passed { from: Side::Client, bytes: 1,
 pub(super) const ENDED: Record = Record::Ended { from: Side::Client, total: 1, time: 0 };
 const NO_TCP: TcpInfo = TcpInfo { rtt: 0, rttvar: 0, retransmissions: 0, delivery_rate: 0 };
 pub(super) const CLOSED: Record =
-    Record::Closed { cause: Cause::Done, totals: [None; 2], tcp: [NO_TCP; 2], time: 0 };
+    Record::Closed { cause: CloseReason::Done, totals: [None; 2], tcp: [NO_TCP; 2], time: 0 };
 
 /// A logger that writes one file, with a session that must not be affected.
 pub(super) struct Logger {
@@ -113,19 +113,19 @@ pub(super) fn answer(answers: &Answers, session: u64) {
 pub(super) fn begin(number: u64) -> ToLogger {
     let peer = Address::V4 { host: Ipv4Addr::LOCALHOST, port: 9 };
     let opening =
-        Opening { number, peers: [peer.clone(), peer], locals: [None, None], accepted: 0, started: 0 };
+        SessionOpening { number, peers: [peer.clone(), peer], locals: [None, None], accepted: 0, started: 0 };
     ToLogger::Session { opening, bytes: None }
 }
 
 pub(super) fn prepared() -> ToLogger {
-    let notices = Notices { ear: Ear::Stderr, told: Told::Errors };
+    let notices = Notices { ear: NoticeSink::Stderr, told: MinLevel::Errors };
     ToLogger::Prepare {
         prepare: prepare(),
-        sharing: Sharing::Labelled,
+        sharing: OutputMode::Labelled,
         backlog: 64,
         notices,
         hangup: Hangup::Ends,
-        rotation: Rotation::default(),
+        rotation: RotationPlan::default(),
         beginning: Beginning::Empty,
         appearance: Appearance::default(),
         recording: Recording { acknowledge: Acknowledge::Nothing, taken: Taken::Written },

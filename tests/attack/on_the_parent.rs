@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use privsep::channel::Channel;
-use privsep::confine::{Cage, Kept};
+use privsep::confine::{SandboxStatus, Unrestricted};
 use privsep::seccomp::Violation;
 
 use super::NONSENSE;
@@ -19,7 +19,7 @@ use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{until, within};
 use crate::support::{Bridged, bridge, proc};
-use tcpreen::messages::{Address, End, Problem, Record, ToParent, ToWorker};
+use tcpreen::messages::{Address, Problem, ProcessEnd, Record, ToParent, ToWorker};
 
 /// Descriptor of a role's channel.
 const CHANNEL: RawFd = 3;
@@ -30,10 +30,10 @@ pub(super) fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
 
 /// One message of each kind that this role may not send once it serves.
 fn out_of_order(role: &str) -> Vec<ToParent> {
-    let cage = Cage {
+    let cage = SandboxStatus {
         landlock: privsep::landlock::Status::Full { abi: 7 },
         seccomp: Violation::Kill,
-        kept: Kept::default(),
+        kept: Unrestricted::default(),
         memory: privsep::memory::Memory::default(),
     };
     let mut messages = vec![
@@ -41,14 +41,14 @@ fn out_of_order(role: &str) -> Vec<ToParent> {
         ToParent::Failed(Problem::Confine("no".into())),
         ToParent::Found(vec![Address::Unix(Vec::new())]),
         ToParent::NotFound { reason: "no".into() },
-        ToParent::Born { pid: 1 },
-        ToParent::Stillborn { errno: 1 },
+        ToParent::WorkerStarted { pid: 1 },
+        ToParent::ForkFailed { errno: 1 },
         ToParent::OutputsWait,
         ToParent::OutputsOpen,
         ToParent::Finished,
     ];
     if role != "zygote" {
-        messages.push(ToParent::Exited { pid: 1, end: End::Status(0) });
+        messages.push(ToParent::Exited { pid: 1, end: ProcessEnd::Status(0) });
     }
     if role != "logger" {
         messages.push(ToParent::OutputLost);
@@ -58,7 +58,7 @@ fn out_of_order(role: &str) -> Vec<ToParent> {
 
 fn nonsense(role: &str) -> Vec<(Vec<u8>, usize)> {
     let good = match role {
-        "zygote" => ToParent::Exited { pid: 1, end: End::Status(0) },
+        "zygote" => ToParent::Exited { pid: 1, end: ProcessEnd::Status(0) },
         _ => ToParent::OutputLost,
     };
     let malformed = hostile::malformed(std::slice::from_ref(&good));
@@ -219,7 +219,7 @@ fn a_worker_with_an_invalid_channel_ends_everything() {
     if !needs(&[Need::Ours, Need::Root]) {
         return;
     }
-    let born = hostile::encoded(&ToParent::Born { pid: 1 });
+    let born = hostile::encoded(&ToParent::WorkerStarted { pid: 1 });
     thread::scope(|scope| {
         let kinds = WrongKinds::new();
         let wrong = kinds.iter().map(|(what, fd)| (what, vec![fd.try_clone_to_owned().expect("a copy")]));
@@ -249,7 +249,7 @@ fn a_worker_reported_twice_ends_everything() {
     let (tcpreen, channel) = waiting_for_a_worker();
     let busy = tcpreen.all_roles()["worker"][0].as_raw();
     let (_worker, end) = Channel::<Record, ToWorker>::pair().expect("a pair");
-    let again = hostile::encoded(&ToParent::Born { pid: busy });
+    let again = hostile::encoded(&ToParent::WorkerStarted { pid: busy });
     hostile::send(&channel, &again, &[end.as_fd().as_raw_fd()]).expect("a parent");
     kill(tcpreen.role("zygote"), Signal::SIGCONT).expect("kill");
     expect_the_end(tcpreen, "zygote", "born twice");
@@ -264,7 +264,7 @@ fn a_zygote_that_floods_the_parent_does_not_keep_the_operator_from_it() {
     let mut tcpreen = Tcpreen::to(echo.port).start();
     let channel = in_the_place_of(&tcpreen, "zygote");
     let channel: Channel<ToParent, ()> = Channel::adopt(channel.into()).expect("a channel");
-    let lie = ToParent::Exited { pid: 1, end: End::Status(0) };
+    let lie = ToParent::Exited { pid: 1, end: ProcessEnd::Status(0) };
     hostile::flood(&channel, &lie, || {
         let mut client = tcpreen.connect();
         client.send("hello");
@@ -282,7 +282,7 @@ fn a_role_that_floods_the_parent_after_term_does_not_put_off_the_end() {
         return;
     }
     let floods = [
-        ("zygote", ToParent::Exited { pid: 1, end: End::Status(0) }),
+        ("zygote", ToParent::Exited { pid: 1, end: ProcessEnd::Status(0) }),
         ("logger", ToParent::Recorded { sessions: 0 }),
         ("resolver", ToParent::Alive),
     ];

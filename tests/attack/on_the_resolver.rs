@@ -9,7 +9,7 @@ use super::NONSENSE;
 use crate::support::hostile::{self, MOST, WrongKinds};
 use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
-use tcpreen::messages::{Address, Find, FindFamily, NameAnswer, NameQuestion, ToResolver};
+use tcpreen::messages::{Address, Find, IpFamily, NameAnswer, NameQuestion, ToResolver};
 
 pub(super) type Resolver = Role<ToResolver>;
 pub(super) type Questions = Channel<NameQuestion, NameAnswer>;
@@ -25,7 +25,7 @@ pub(super) fn resolver() -> (Resolver, Questions) {
 
 pub(super) fn find() -> ToResolver {
     let (host, service) = (Some("127.0.0.1".into()), Some("9".into()));
-    ToResolver::Find(Find { host, service, family: FindFamily::Any, listen: false })
+    ToResolver::Find(Find { host, service, family: IpFamily::Any, listen: false })
 }
 
 pub(super) fn question() -> NameQuestion {

@@ -17,13 +17,13 @@ use crate::support::proc;
 use crate::support::role::{Role, prepare};
 use crate::support::skip::{Need, needs};
 use crate::support::wait::within;
-use tcpreen::format::Need as Wanted;
+use tcpreen::format::CaptureLevel;
 use tcpreen::messages::{
-    Acknowledge, End, Prepare, Reaping, Record, ToParent, ToWorker, ToZygote, Transport, WorkersNeed,
+    Acknowledge, Prepare, ProcessEnd, Reaping, Record, ToParent, ToWorker, ToZygote, Transport, WorkersNeed,
 };
 
 const SESSION: ToWorker = ToWorker::Session {
-    need: Wanted::Totals,
+    need: CaptureLevel::Totals,
     bytes: None,
     idle_ms: None,
     transports: [Transport::Tcp; 2],
@@ -49,7 +49,7 @@ fn zygote() -> Zygote {
 fn worker(zygote: &Zygote) -> (i32, Worker) {
     zygote.send(&ToZygote::Fork(1));
     match zygote.says() {
-        Some((ToParent::Born { pid }, fds)) => {
+        Some((ToParent::WorkerStarted { pid }, fds)) => {
             (pid, Channel::adopt(one_fd(fds).expect("its channel")).expect("a channel"))
         }
         other => panic!("{other:?}"),
@@ -93,7 +93,7 @@ impl Bystander {
 fn expect_refused(zygote: &Zygote, worker: i32, what: &str) {
     let said = zygote.says();
     let Some((ToParent::Exited { pid, end }, _)) = said else { panic!("{what}: {said:?}") };
-    assert_eq!((pid, end), (worker, End::Status(1)), "{what}");
+    assert_eq!((pid, end), (worker, ProcessEnd::Status(1)), "{what}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_worker_in_a_session_accepts_no_message() {
     bystander.client.expect_hang_up();
     bystander.server.expect_hang_up();
     let said = zygote.says();
-    assert!(matches!(said, Some((ToParent::Exited { end: End::Status(0), .. }, _))), "{said:?}");
+    assert!(matches!(said, Some((ToParent::Exited { end: ProcessEnd::Status(0), .. }, _))), "{said:?}");
     drop(other_peer);
 }
 

@@ -43,7 +43,7 @@ const DAEMONS: [&str; 7] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Daemon {
+enum NssDaemon {
     Absent,
     /// Accepts and sends nothing.
     Mute,
@@ -51,13 +51,13 @@ enum Daemon {
     Raving,
 }
 
-fn start(daemon: Daemon) {
+fn start(daemon: NssDaemon) {
     mount_disk("1M", Path::new("/run"));
     mount_disk("1M", Path::new("/var/lib"));
     for place in ["/run", "/var/lib"] {
         fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("chmod");
     }
-    if daemon == Daemon::Absent {
+    if daemon == NssDaemon::Absent {
         return;
     }
     for place in DAEMONS {
@@ -67,7 +67,7 @@ fn start(daemon: Daemon) {
         thread::spawn(move || {
             let mut clients = Vec::new();
             for mut client in listener.incoming().flatten() {
-                if daemon == Daemon::Raving {
+                if daemon == NssDaemon::Raving {
                     let _ = client.write_all(&[0x01, 0x00, 0x00, 0x00].repeat(1000));
                 } else {
                     clients.push(client);
@@ -86,13 +86,13 @@ fn nss_modules_cost_at_most_a_name() {
     thread::scope(|scope| {
         for hosts in HOSTS {
             scope.spawn(move || {
-                [Daemon::Absent, Daemon::Mute, Daemon::Raving].map(|daemon| try_one(hosts, daemon))
+                [NssDaemon::Absent, NssDaemon::Mute, NssDaemon::Raving].map(|daemon| try_one(hosts, daemon))
             });
         }
     });
 }
 
-fn try_one(hosts: &str, daemon: Daemon) {
+fn try_one(hosts: &str, daemon: NssDaemon) {
     with_hosts("127.0.0.1 localhost\n", || {
         fs::write("/etc/nsswitch.conf", format!("hosts: {hosts}\nservices: files\n")).expect("a file");
         start(daemon);
@@ -103,7 +103,7 @@ fn try_one(hosts: &str, daemon: Daemon) {
         let mut client = client();
         ping(&mut client);
         let stdout = tcpreen.stdout_with("Connection from: ");
-        if daemon == Daemon::Absent {
+        if daemon == NssDaemon::Absent {
             assert!(stdout.contains("friend.example") || hosts.contains("mdns"), "{hosts}: {stdout}");
         }
         expect_unharmed(tcpreen, &format!("{hosts}, {daemon:?}"));

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::board::Board;
+use super::board::SharedResults;
 use super::fault::Fault;
 use super::trial::{self, Trial};
 
@@ -13,7 +13,7 @@ pub(crate) const VARIABLE: &str = "PROBE";
 
 pub(crate) struct Assignment {
     role: String,
-    board: Option<Board>,
+    board: Option<SharedResults>,
     pub(crate) fault: Option<Fault>,
     /// Port that no connection may ever reach.
     pub(crate) port: u16,
@@ -39,7 +39,7 @@ pub(crate) fn accept() -> bool {
         }),
         [board, role, port] => Some(Assignment {
             role: role.trim_end_matches(['+', trial::LOCAL, trial::LOGGED, trial::SYNCED]).to_owned(),
-            board: Some(Board::open(&PathBuf::from(board))),
+            board: Some(SharedResults::open(&PathBuf::from(board))),
             fault: None,
             port: port.parse().expect("a port"),
             plan: trial::plan(role),
@@ -68,7 +68,7 @@ pub(crate) fn current() -> &'static Assignment {
 }
 
 impl Assignment {
-    pub(crate) fn board(&self) -> &Board {
+    pub(crate) fn board(&self) -> &SharedResults {
         self.board.as_ref().expect("a board")
     }
 

@@ -14,7 +14,7 @@ use super::raw;
 const CELLS: usize = 4096;
 
 #[repr(C)]
-struct Sheet {
+struct ResultTable {
     next: AtomicUsize,
     cells: [Cell; CELLS],
 }
@@ -53,18 +53,18 @@ pub(crate) enum Verdict {
     Unknown(Pid),
 }
 
-pub(crate) struct Board(&'static Sheet);
+pub(crate) struct SharedResults(&'static ResultTable);
 
-impl Board {
-    pub(crate) fn create(path: &Path) -> Board {
+impl SharedResults {
+    pub(crate) fn create(path: &Path) -> SharedResults {
         let file = std::fs::File::create_new(path).expect("a board");
-        file.set_len(size_of::<Sheet>() as u64).expect("its size");
-        Board::open(path)
+        file.set_len(size_of::<ResultTable>() as u64).expect("its size");
+        SharedResults::open(path)
     }
 
-    pub(crate) fn open(path: &Path) -> Board {
+    pub(crate) fn open(path: &Path) -> SharedResults {
         let file = OpenOptions::new().read(true).write(true).open(path).expect("the board");
-        Board(raw::share(&file))
+        SharedResults(raw::share(&file))
     }
 
     /// Takes the next trial, each of which is handed out once.
@@ -113,4 +113,4 @@ impl Board {
 }
 
 // The size is a multiple of a cell's, so that there is no padding.
-const _: () = assert!(size_of::<Sheet>() == size_of::<usize>() + CELLS * size_of::<Cell>());
+const _: () = assert!(size_of::<ResultTable>() == size_of::<usize>() + CELLS * size_of::<Cell>());

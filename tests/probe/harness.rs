@@ -21,7 +21,7 @@ use skips::{Lack, List};
 use tempfile::TempDir;
 
 use super::assignment::VARIABLE;
-use super::board::{Board, Verdict};
+use super::board::{SharedResults, Verdict};
 use super::trial;
 use super::{attacks, fault, list};
 use privsep::seccomp::{Filter, PROBE, Violation};
@@ -221,7 +221,7 @@ fn run_role(role: &'static str) -> Vec<Judged> {
     let plan = trial::plan(role);
     let place = TempDir::new().expect("a directory");
     open_to_all(place.path());
-    let board = Board::create(&place.path().join("board"));
+    let board = SharedResults::create(&place.path().join("board"));
     let trap = Trap::new();
     let deaths = match role {
         _ if role.ends_with(trial::LOGGED) => start_logged(role, place.path(), &trap),

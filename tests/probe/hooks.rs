@@ -1,7 +1,7 @@
 //! Hooks for a role that has an assignment.
 
 use nix::unistd::ForkResult;
-use privsep::confine::{Fenced, StepError};
+use privsep::confine::{LandlockApplied, StepError};
 use privsep::sys;
 use tcpreen::hooks::{Hooks, Lock};
 use tcpreen::policy::Role;
@@ -20,7 +20,11 @@ impl Hooks for Probe {
 
     /// Forks a process for each trial, which confines itself and then makes the attempt. It is forked before the last
     /// step because hardly any role can fork after it.
-    fn before_lock(role: Role, fenced: Fenced, lock: &Lock<'_>) -> Result<Fenced, StepError> {
+    fn before_lock(
+        role: Role,
+        fenced: LandlockApplied,
+        lock: &Lock<'_>,
+    ) -> Result<LandlockApplied, StepError> {
         let Some(assignment) = assignment::of(role.name()).filter(|assignment| assignment.fault.is_none())
         else {
             return Ok(fenced);

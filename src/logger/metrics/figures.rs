@@ -17,7 +17,7 @@ const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
 pub(super) struct Figures {
     started: Time,
-    open: HashMap<u64, Open>,
+    open: HashMap<u64, MeteredSession>,
     ended: [u64; State::ALL.len()],
     /// From clients, from servers.
     bytes: [u64; 2],
@@ -26,7 +26,7 @@ pub(super) struct Figures {
 }
 
 /// A session in progress.
-struct Open {
+struct MeteredSession {
     started: Time,
     bytes: [u64; 2],
 }
@@ -58,7 +58,7 @@ impl Figures {
                 if info.meeting == Meeting::Both {
                     self.dial.add(info.started.since(info.accepted));
                 }
-                self.open.insert(event.session, Open { started: info.started, bytes: [0; 2] });
+                self.open.insert(event.session, MeteredSession { started: info.started, bytes: [0; 2] });
             }
             Kind::Data { from, bytes, .. } => {
                 let Some(open) = self.open.get_mut(&event.session) else { return };

@@ -20,12 +20,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 use privsep::sys;
 
-use super::batch::{Batch, Item};
+use super::batch::{Batch, BatchItem};
 use super::claim::FileId;
 use super::directory::Directory;
 use super::home;
-use super::sheet::Trouble;
-use super::writer::{Health, News};
+use super::sheet::OutputError;
+use super::writer::{Health, OutputEvent};
 use crate::messages::Taken;
 use crate::policy::{NEW_FILE, PUBLIC};
 use figures::Figures;
@@ -93,26 +93,26 @@ impl Metrics {
 
     pub(super) fn count(&mut self, batch: &Batch) {
         for item in &batch.items {
-            if let Item::Event { event, .. } = item {
+            if let BatchItem::Event { event, .. } = item {
                 self.figures.add(event);
             }
         }
     }
 
     /// Writes the next version if it is time. A failure is reported once; the sessions and the record continue.
-    pub(super) fn publish_if_due(&mut self, news: impl FnMut(News)) {
+    pub(super) fn publish_if_due(&mut self, news: impl FnMut(OutputEvent)) {
         if Instant::now() >= self.due {
             self.publish(news);
         }
     }
 
-    pub(super) fn publish(&mut self, mut news: impl FnMut(News)) {
+    pub(super) fn publish(&mut self, mut news: impl FnMut(OutputEvent)) {
         self.due = Instant::now() + INTERVAL;
         match self.replace() {
             Ok(()) => self.failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    news(News::Kept(Trouble { output: self.shown.clone(), error }));
+                    news(OutputEvent::KeptOldFile(OutputError { output: self.shown.clone(), error }));
                 }
             }
         }

@@ -4,18 +4,18 @@
 use privsep::channel::Wait;
 
 use super::Reader;
-use crate::logger::session::Session;
-use crate::messages::{Sharing, ToParent};
+use crate::logger::session::LoggedSession;
+use crate::messages::{OutputMode, ToParent};
 
 /// The bound, and what the parent has not been sent yet.
-pub(super) struct Backlog {
+pub(super) struct RecordedCount {
     most: u32,
     recorded: u32,
 }
 
-impl Backlog {
-    pub(super) fn new(most: u32) -> Backlog {
-        Backlog { most, recorded: 0 }
+impl RecordedCount {
+    pub(super) fn new(most: u32) -> RecordedCount {
+        RecordedCount { most, recorded: 0 }
     }
 
     /// One more session is recorded to the end.
@@ -25,7 +25,7 @@ impl Backlog {
 
     /// The number to report, once it is worth a message. While that is less than a quarter of the bound, a parent
     /// that waits for it has given us enough sessions that are over: of those more than a quarter wait for nothing
-    /// ([`Backlog::may_wait_for_names`]) and are recorded next.
+    /// ([`RecordedCount::may_wait_for_names`]) and are recorded next.
     fn due(&self) -> Option<u32> {
         (self.recorded > 0 && self.recorded >= self.most / 4).then_some(self.recorded)
     }
@@ -61,12 +61,12 @@ impl Reader<'_> {
         if self.watched.is_empty() {
             return None;
         }
-        let is_pending = |number: &u64| self.sessions.get(number).is_some_and(Session::is_pending);
+        let is_pending = |number: &u64| self.sessions.get(number).is_some_and(LoggedSession::is_pending);
         match self.sharing {
             // All but the last one are over.
-            Sharing::Serial if self.backlog.may_wait_for_names(self.turn.len()) => None,
-            Sharing::Serial => self.turn.front().copied().filter(is_pending),
-            Sharing::Labelled => {
+            OutputMode::Serial if self.backlog.may_wait_for_names(self.turn.len()) => None,
+            OutputMode::Serial => self.turn.front().copied().filter(is_pending),
+            OutputMode::Labelled => {
                 let over = self.watched.iter().copied().filter(|number| {
                     self.sessions.get(number).is_some_and(|session| session.is_gone() && session.is_pending())
                 });
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn recorded_sessions_are_reported_together_and_never_all_held_back() {
         for most in [1, 3, 8, 64] {
-            let mut backlog = Backlog::new(most);
+            let mut backlog = RecordedCount::new(most);
             assert_eq!(backlog.due(), None);
             while backlog.due().is_none() {
                 backlog.recorded();

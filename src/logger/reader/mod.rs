@@ -19,26 +19,28 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Incoming, Wait, no_fds, one_fd};
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 use privsep::sys;
 
 use super::Parent;
-use super::batch::{Batch, Item};
-use super::names::{Names, Resolver};
+use super::batch::{Batch, BatchItem};
+use super::names::{NameClient, Resolver};
 use super::notice::Notes;
-use super::session::{Session, epitaph, state_of};
+use super::session::{LoggedSession, close_message, state_of};
 use super::statistics::Statistics;
-use super::writer::{News, Writers};
-use crate::messages::{Acknowledge, Address, Level, Opening, Sharing, ToLogger, ToParent, Unserved};
+use super::writer::{OutputEvent, Writers};
+use crate::messages::{
+    Acknowledge, Address, Level, OutputMode, SessionOpening, ToLogger, ToParent, Unserved,
+};
 use crate::pattern::Pattern;
 use crate::reason::reason;
 use crate::record::{Meeting, Peer, SessionInfo, State, Time};
-use crate::role::Trouble;
-use backlog::Backlog;
-use pace::{Next, Pace};
-use receipts::Receipts;
+use crate::role::RoleError;
+use backlog::RecordedCount;
+use pace::{NextAction, Pacing};
+use receipts::PendingReceipts;
 use saved::SavedSessions;
-use selection::{Decision, Held, Selection};
+use selection::{Decision, HeldItem, Selection};
 
 /// Epoll ids of descriptors other than sessions, which are numbered from 1.
 const PARENT: u64 = u64::MAX;
@@ -48,7 +50,7 @@ const PARENT_DIED: u64 = u64::MAX - 3;
 const SAVED: u64 = u64::MAX - 4;
 
 /// Messages of one peer in a row, before others get their turn.
-const TURN: usize = 8;
+const READ_BUDGET: usize = 8;
 
 /// Interval of checks on the parent while the writers hold all batches.
 const LOOK_UP: Duration = Duration::from_millis(200);
@@ -58,7 +60,7 @@ const LISTENING: u64 = 1 << 62;
 
 /// Limits of the intake of sessions.
 pub(super) struct Intake {
-    pub(super) sharing: Sharing,
+    pub(super) sharing: OutputMode,
     /// Maximum number of sessions that are over and not yet recorded to the end.
     pub(super) backlog: u32,
     /// Identifies this start of the program in records.
@@ -72,17 +74,17 @@ pub(super) struct Reader<'a> {
     parent: &'a Parent,
     parent_pid: Pid,
     parent_died: &'a SignalFd,
-    names: Names,
-    sharing: Sharing,
+    names: NameClient,
+    sharing: OutputMode,
     run: Arc<str>,
     epoll: Epoll,
-    sessions: HashMap<u64, Session>,
+    sessions: HashMap<u64, LoggedSession>,
     /// Those of them that wait for something, but not for ever.
     watched: Vec<u64>,
     statistics: Statistics,
     /// Bytes are counted while they pass.
     counted: bool,
-    /// With `Sharing::Serial`, sessions that begin when the one before them is written. The first is the
+    /// With `OutputMode::Serial`, sessions that begin when the one before them is written. The first is the
     /// one that is read.
     turn: VecDeque<u64>,
     /// Sessions of a saved record, while the converter sends them.
@@ -91,11 +93,11 @@ pub(super) struct Reader<'a> {
     listening: Vec<(u64, Address, Instant)>,
     /// Bytes of records that wait for names, of all sessions.
     held: usize,
-    backlog: Backlog,
+    backlog: RecordedCount,
     batch: Batch,
     selection: Option<Selection>,
-    pace: Pace,
-    receipts: Receipts,
+    pace: Pacing,
+    receipts: PendingReceipts,
     /// An output cannot be written any more.
     lost: bool,
     writers: Writers,
@@ -120,7 +122,7 @@ impl<'a> Reader<'a> {
         Intake { sharing, backlog, run, acknowledge, pattern }: Intake,
         writers: Writers,
         notes: Notes,
-    ) -> Result<Reader<'a>, Trouble> {
+    ) -> Result<Reader<'a>, RoleError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let readable = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
         epoll.add(parent, readable(PARENT))?;
@@ -135,7 +137,7 @@ impl<'a> Reader<'a> {
             parent,
             parent_pid,
             parent_died,
-            names: Names::new(resolver),
+            names: NameClient::new(resolver),
             sharing,
             run,
             epoll,
@@ -147,11 +149,11 @@ impl<'a> Reader<'a> {
             saved: None,
             listening: Vec::new(),
             held: 0,
-            backlog: Backlog::new(backlog),
+            backlog: RecordedCount::new(backlog),
             batch,
             selection: pattern.map(Selection::new),
-            pace: Pace::default(),
-            receipts: Receipts::new(acknowledge),
+            pace: Pacing::default(),
+            receipts: PendingReceipts::new(acknowledge),
             lost: false,
             writers,
             notes,
@@ -164,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Runs until the parent orders the end, or is gone.
-    pub(super) fn serve(mut self, _locked: &Locked) -> Result<(), Trouble> {
+    pub(super) fn serve(mut self, _locked: &Confined) -> Result<(), RoleError> {
         let mut events = [EpollEvent::empty(); 64];
         let mut patience = EpollTimeout::ZERO;
         loop {
@@ -188,7 +190,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Waits for events and handles them; returns their number.
-    fn react(&mut self, events: &mut [EpollEvent], patience: EpollTimeout) -> Result<usize, Trouble> {
+    fn react(&mut self, events: &mut [EpollEvent], patience: EpollTimeout) -> Result<usize, RoleError> {
         let count = match self.epoll.wait(events, patience) {
             Err(Errno::EINTR) => 0,
             result => result?,
@@ -224,15 +226,15 @@ impl<'a> Reader<'a> {
             return self.timeout();
         }
         let next = self.pace.drained();
-        if next != (Next::Pause { hand_on: false }) {
+        if next != (NextAction::Pause { hand_on: false }) {
             self.hand_on();
         }
         match next {
-            Next::Pause { .. } => {
+            NextAction::Pause { .. } => {
                 self.pause();
                 EpollTimeout::ZERO
             }
-            Next::Wait => self.timeout(),
+            NextAction::Wait => self.timeout(),
         }
     }
 
@@ -245,8 +247,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn hear_parent(&mut self) -> Result<(), Trouble> {
-        for _ in 0..TURN {
+    fn hear_parent(&mut self) -> Result<(), RoleError> {
+        for _ in 0..READ_BUDGET {
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
                     ToLogger::Session { opening, bytes } => {
@@ -271,7 +273,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn obey(&mut self, message: ToLogger) -> Result<(), Trouble> {
+    fn obey(&mut self, message: ToLogger) -> Result<(), RoleError> {
         match message {
             ToLogger::Died { number, end } => {
                 if let Some(note) = self.sessions.get_mut(&number).and_then(|session| session.died(end)) {
@@ -280,7 +282,7 @@ impl<'a> Reader<'a> {
             }
             ToLogger::Unserved { opening, end: Unserved::Left(cause) } => {
                 let info = self.info(opening, Meeting::One);
-                self.unserved(info, state_of(cause), epitaph(cause))?;
+                self.unserved(info, state_of(cause), close_message(cause))?;
             }
             ToLogger::Unserved { opening, end: Unserved::Refused { errno } } => {
                 let info = self.info(opening, Meeting::Refused);
@@ -303,7 +305,7 @@ impl<'a> Reader<'a> {
             }
             ToLogger::Finish => self.finishing = true,
             ToLogger::Prepare { .. } | ToLogger::Match(_) | ToLogger::Output { .. } | ToLogger::Serve => {
-                return Err(Trouble::Protocol);
+                return Err(RoleError::Protocol);
             }
             ToLogger::Session { .. } | ToLogger::Saved => unreachable!("handled with its descriptor"),
         }
@@ -317,8 +319,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Times come from the parent, but are neither in the future nor out of order.
-    fn info(&self, opening: Opening, meeting: Meeting) -> SessionInfo {
-        let Opening { number, peers, locals, accepted, started } = opening;
+    fn info(&self, opening: SessionOpening, meeting: Meeting) -> SessionInfo {
+        let SessionOpening { number, peers, locals, accepted, started } = opening;
         let started = Time::from_nanos(started).min(Time::now());
         let accepted = Time::from_nanos(accepted).min(started);
         let [client, server] = peers.map(|address| Peer { name: address.numeric(), address, local: None });
@@ -327,7 +329,7 @@ impl<'a> Reader<'a> {
         SessionInfo { number, run: Arc::clone(&self.run), accepted, started, peers, meeting }
     }
 
-    fn add(&mut self, item: Item) {
+    fn add(&mut self, item: BatchItem) {
         let Some(selection) = &mut self.selection else { return self.push(item) };
         match selection.decide(item, &self.batch) {
             Decision::Recorded(item) => self.push(item),
@@ -339,14 +341,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn push_held(&mut self, Held { mut item, bytes }: Held) {
-        if let Item::Event { payload, .. } = &mut item {
+    fn push_held(&mut self, HeldItem { mut item, bytes }: HeldItem) {
+        if let BatchItem::Event { payload, .. } = &mut item {
             *payload = if bytes.is_empty() { (0, 0) } else { self.batch.copy(&bytes) };
         }
         self.push(item);
     }
 
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: BatchItem) {
         self.batch.add(item);
         if self.batch.is_full() {
             self.hand_on();
@@ -356,7 +358,7 @@ impl<'a> Reader<'a> {
     /// In its turn like everything else: the old files get what was recorded before, the new ones what comes
     /// behind, and none of it is lost or written twice.
     fn reopen(&mut self) {
-        self.add(Item::Reopen);
+        self.add(BatchItem::Reopen);
         self.reopening += self.writers.number();
         self.tell_reopened();
     }
@@ -400,22 +402,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn hear_writers(&mut self) -> Result<(), Trouble> {
+    fn hear_writers(&mut self) -> Result<(), RoleError> {
         while let Some(news) = self.writers.news() {
             match news {
-                News::Written(receipt) => self.written(receipt),
-                News::Reopened => {
+                OutputEvent::Written(receipt) => self.written(receipt),
+                OutputEvent::Reopened => {
                     self.reopening = self.reopening.saturating_sub(1);
                     self.tell_reopened();
                 }
-                News::Found => {
+                OutputEvent::Found => {
                     self.waiting -= 1;
                     if self.waiting == 0 {
                         self.parent.send(&ToParent::OutputsOpen)?;
                     }
                 }
                 other => {
-                    if tell_news(&mut self.notes, other) == Output::Lost {
+                    if tell_news(&mut self.notes, other) == OutputState::Lost {
                         self.stop_all();
                         self.parent.send(&ToParent::OutputLost)?;
                     }
@@ -425,7 +427,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn look_up(&mut self) -> Result<(), Trouble> {
+    fn look_up(&mut self) -> Result<(), RoleError> {
         while let Some(signal) = self.parent_died.read_signal()? {
             // From a log rotation that addresses this process.
             if signal.ssi_signo == Signal::SIGHUP as u32 {
@@ -454,7 +456,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Writes the rest of the records, and reports that.
-    fn finish(mut self) -> Result<(), Trouble> {
+    fn finish(mut self) -> Result<(), RoleError> {
         self.hand_on();
         let Reader { writers, parent, parent_pid, mut notes, mut orphaned, .. } = self;
         // Signals are no longer read, so that the parent is polled.
@@ -465,7 +467,7 @@ impl<'a> Reader<'a> {
             }
         };
         for news in writers.finish(LOOK_UP, look_up) {
-            if tell_news(&mut notes, news) == Output::Lost && !orphaned {
+            if tell_news(&mut notes, news) == OutputState::Lost && !orphaned {
                 parent.send(&ToParent::OutputLost)?;
             }
         }
@@ -483,17 +485,17 @@ fn end_soon() {
 
 /// State of an output.
 #[derive(PartialEq, Eq)]
-enum Output {
+enum OutputState {
     Lost,
     GoesOn,
 }
 
-fn tell_news(notes: &mut Notes, news: News) -> Output {
+fn tell_news(notes: &mut Notes, news: OutputEvent) -> OutputState {
     let (lost, output, rest) = match news {
-        News::Lost(lost) => (lost, Output::Lost, ""),
-        News::Kept(kept) => (kept, Output::GoesOn, ": going on with the old file"),
-        News::Reopened | News::Found | News::Written(_) => return Output::GoesOn,
-        News::Stays(stays) => (stays, Output::GoesOn, ": this part stays"),
+        OutputEvent::Lost(lost) => (lost, OutputState::Lost, ""),
+        OutputEvent::KeptOldFile(kept) => (kept, OutputState::GoesOn, ": going on with the old file"),
+        OutputEvent::Reopened | OutputEvent::Found | OutputEvent::Written(_) => return OutputState::GoesOn,
+        OutputEvent::Stays(stays) => (stays, OutputState::GoesOn, ": this part stays"),
     };
     let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);
     notes.tell(Level::Error, &format!("Log file error: {why} ({}){rest}", lost.output));

@@ -24,7 +24,7 @@ const WORTHWHILE: usize = 4096;
 
 /// Action of the reader when nothing is left to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextAction {
     /// Sleeps for [`COALESCE_DELAY`], then looks again.
     Pause { hand_on: bool },
     /// Hands on what there is and waits for the next event.
@@ -33,7 +33,7 @@ pub(super) enum Next {
 
 /// Decides from what has been read.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct Pacing {
     /// Something happened since the last pause.
     busy: bool,
     /// Bytes read since the last pause.
@@ -43,7 +43,7 @@ pub(super) struct Pace {
     pauses: u32,
 }
 
-impl Pace {
+impl Pacing {
     /// There were events.
     pub(super) fn woken(&mut self) {
         self.busy = true;
@@ -67,13 +67,13 @@ impl Pace {
     }
 
     /// Nothing is left to read.
-    pub(super) fn drained(&mut self) -> Next {
+    pub(super) fn drained(&mut self) -> NextAction {
         let (busy, fresh) = (std::mem::take(&mut self.busy), std::mem::take(&mut self.fresh));
         if !busy || fresh >= BULK {
-            return Next::Wait;
+            return NextAction::Wait;
         }
         self.pauses += 1;
-        Next::Pause { hand_on: self.gathered >= WORTHWHILE || self.pauses >= COALESCED }
+        NextAction::Pause { hand_on: self.gathered >= WORTHWHILE || self.pauses >= COALESCED }
     }
 }
 
@@ -95,38 +95,38 @@ mod tests {
 
     #[test]
     fn without_events_the_reader_waits() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.drained(), Next::Wait);
+        let mut pace = Pacing::default();
+        assert_eq!(pace.drained(), NextAction::Wait);
         pace.woken();
-        assert_ne!(pace.drained(), Next::Wait);
-        assert_eq!(pace.drained(), Next::Wait);
+        assert_ne!(pace.drained(), NextAction::Wait);
+        assert_eq!(pace.drained(), NextAction::Wait);
     }
 
     #[test]
     fn little_is_handed_on_after_some_pauses_and_much_at_once() {
-        let mut pace = Pace::default();
+        let mut pace = Pacing::default();
         let mut handed_on = Vec::new();
         for _ in 0..=COALESCED {
             pace.woken();
             pace.read(10);
             let next = pace.drained();
-            handed_on.push(next == Next::Pause { hand_on: true });
-            if next == (Next::Pause { hand_on: true }) {
+            handed_on.push(next == NextAction::Pause { hand_on: true });
+            if next == (NextAction::Pause { hand_on: true }) {
                 pace.handed_on();
             }
         }
         assert_eq!(handed_on, [false, false, false, true, false]);
         pace.woken();
         pace.read(WORTHWHILE);
-        assert_eq!(pace.drained(), Next::Pause { hand_on: true });
+        assert_eq!(pace.drained(), NextAction::Pause { hand_on: true });
     }
 
     #[test]
     fn bulk_is_never_paused_for() {
-        let mut pace = Pace::default();
+        let mut pace = Pacing::default();
         pace.woken();
         pace.read(BULK);
         assert!(pace.is_bulk());
-        assert_eq!(pace.drained(), Next::Wait);
+        assert_eq!(pace.drained(), NextAction::Wait);
     }
 }

@@ -21,7 +21,7 @@ struct Outstanding {
     steps: Steps,
 }
 
-pub(super) struct Receipts {
+pub(super) struct PendingReceipts {
     acknowledge: Acknowledge,
     /// Of the batch that is being filled.
     steps: Steps,
@@ -30,9 +30,9 @@ pub(super) struct Receipts {
     next: u64,
 }
 
-impl Receipts {
-    pub(super) fn new(acknowledge: Acknowledge) -> Receipts {
-        Receipts { acknowledge, steps: Vec::new(), outstanding: VecDeque::new(), next: 0 }
+impl PendingReceipts {
+    pub(super) fn new(acknowledge: Acknowledge) -> PendingReceipts {
+        PendingReceipts { acknowledge, steps: Vec::new(), outstanding: VecDeque::new(), next: 0 }
     }
 
     /// A worker waits for its next record, so that no record may be held up.
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_complete_when_the_last_writer_is_done_with_it() {
-        let mut receipts = Receipts::new(Acknowledge::Records);
+        let mut receipts = PendingReceipts::new(Acknowledge::Records);
         assert_eq!(receipts.hand_on(2), None, "nothing is waited for");
         for (session, steps) in [(1, 1), (1, 2), (7, 1)] {
             receipts.add(session, steps);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn without_outputs_a_batch_is_complete_at_once() {
-        let mut receipts = Receipts::new(Acknowledge::Records);
+        let mut receipts = PendingReceipts::new(Acknowledge::Records);
         receipts.add(1, 1);
         receipts.hand_on(0);
         assert_eq!(receipts.complete(), Some(vec![(1, 1)]));

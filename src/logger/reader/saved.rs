@@ -9,25 +9,25 @@ use privsep::channel::{Channel, ChannelError, Frame, Wait};
 use privsep::sys::ForeignFd;
 use privsep::wire;
 
-use super::{Reader, SAVED, TURN};
-use crate::logger::batch::Item;
+use super::{READ_BUDGET, Reader, SAVED};
+use crate::logger::batch::BatchItem;
 use crate::messages::{FromConverter, Level, Saved, SavedEnd, SavedEvent, SavedStart, ToParent};
-use crate::record::order::Order;
+use crate::record::order::EventOrder;
 use crate::record::read::MOST_SESSIONS;
 use crate::record::{ConnState, End, Event, Kind, Peer, SessionInfo, State, Time};
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 /// The channel, and the sessions that are open on it.
 pub(super) struct SavedSessions {
     channel: Channel<(), FromConverter>,
-    open: HashMap<u64, Order>,
+    open: HashMap<u64, EventOrder>,
 }
 
 impl Reader<'_> {
     /// A converter begins.
-    pub(super) fn open_saved(&mut self, channel: ForeignFd) -> Result<(), Trouble> {
+    pub(super) fn open_saved(&mut self, channel: ForeignFd) -> Result<(), RoleError> {
         if self.saved.is_some() {
-            return Err(Trouble::Protocol);
+            return Err(RoleError::Protocol);
         }
         let channel = Channel::adopt(channel)?;
         self.epoll.add(&channel, EpollEvent::new(EpollFlags::EPOLLIN, SAVED))?;
@@ -35,8 +35,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub(super) fn hear_converter(&mut self) -> Result<(), Trouble> {
-        for _ in 0..TURN {
+    pub(super) fn hear_converter(&mut self) -> Result<(), RoleError> {
+        for _ in 0..READ_BUDGET {
             let Some(saved) = &self.saved else { return Ok(()) };
             match saved.channel.receive_frame(self.batch.space(), Wait::No) {
                 Ok(Frame::Bytes(length)) => {
@@ -69,10 +69,10 @@ impl Reader<'_> {
             return self.cut_converter_off();
         };
         if let Kind::Start(info) = &event.kind {
-            self.add(Item::Open { session: event.session, info: Arc::clone(info) });
+            self.add(BatchItem::Open { session: event.session, info: Arc::clone(info) });
         }
         let payload = if length > head { self.batch.keep(head, length) } else { (0, 0) };
-        self.add(Item::Event { event, payload });
+        self.add(BatchItem::Event { event, payload });
     }
 
     /// The converter ends when its channel is closed. The parent cannot rely on that: it is sent that records are missing.
@@ -88,7 +88,7 @@ impl SavedSessions {
     fn allows(&mut self, event: &Event, payload: usize) -> bool {
         if let Kind::Start(info) = &event.kind {
             let is_new = !self.open.contains_key(&event.session) && self.open.len() < MOST_SESSIONS;
-            let Some(order) = Order::begin(event).filter(|_| is_new && info.number > 0 && payload == 0)
+            let Some(order) = EventOrder::begin(event).filter(|_| is_new && info.number > 0 && payload == 0)
             else {
                 return false;
             };

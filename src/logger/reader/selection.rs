@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::logger::batch::{Batch, Item};
+use crate::logger::batch::{Batch, BatchItem};
 use crate::pattern::{Pattern, Search};
 use crate::record::{Event, Kind};
 
@@ -24,7 +24,7 @@ pub(super) struct Selection {
 
 /// A session without a match yet.
 struct Undecided {
-    held: VecDeque<Held>,
+    held: VecDeque<HeldItem>,
     size: usize,
     streams: [Search; 2],
     /// Bytes that were dropped.
@@ -32,14 +32,14 @@ struct Undecided {
 }
 
 /// A part of a record that is not in a batch.
-pub(super) struct Held {
-    pub(super) item: Item,
+pub(super) struct HeldItem {
+    pub(super) item: BatchItem,
     pub(super) bytes: Vec<u8>,
 }
 
 /// What becomes of an item.
 pub(super) enum Decision {
-    Recorded(Item),
+    Recorded(BatchItem),
     /// Held or dropped. The payload is not needed in the batch.
     Kept {
         payload: (usize, usize),
@@ -47,7 +47,7 @@ pub(super) enum Decision {
     /// The session matches: this is its record up to now. The payload is not needed in the batch.
     Matched {
         payload: (usize, usize),
-        record: VecDeque<Held>,
+        record: VecDeque<HeldItem>,
     },
 }
 
@@ -56,21 +56,21 @@ impl Selection {
         Selection { pattern, undecided: HashMap::new(), size: 0 }
     }
 
-    pub(super) fn decide(&mut self, item: Item, batch: &Batch) -> Decision {
+    pub(super) fn decide(&mut self, item: BatchItem, batch: &Batch) -> Decision {
         let (session, payload) = match &item {
-            Item::Reopen => return Decision::Recorded(item),
-            Item::Open { session, .. } => {
+            BatchItem::Reopen => return Decision::Recorded(item),
+            BatchItem::Open { session, .. } => {
                 self.undecided.insert(*session, Undecided::new(&self.pattern));
                 (*session, (0, 0))
             }
-            Item::Event { event, payload } => (event.session, *payload),
+            BatchItem::Event { event, payload } => (event.session, *payload),
         };
         let Some(undecided) = self.undecided.get_mut(&session) else { return Decision::Recorded(item) };
         let bytes = batch.payload(payload);
         let before = undecided.size;
         let fate = match &item {
-            Item::Event { event, .. } => undecided.search(&self.pattern, event, bytes),
-            Item::Open { .. } | Item::Reopen => Fate::Undecided,
+            BatchItem::Event { event, .. } => undecided.search(&self.pattern, event, bytes),
+            BatchItem::Open { .. } | BatchItem::Reopen => Fate::Undecided,
         };
         undecided.hold(item, bytes);
         self.size = self.size - before + undecided.size;
@@ -140,15 +140,15 @@ impl Undecided {
         }
     }
 
-    fn hold(&mut self, item: Item, bytes: &[u8]) {
-        let held = Held { item, bytes: bytes.to_vec() };
+    fn hold(&mut self, item: BatchItem, bytes: &[u8]) {
+        let held = HeldItem { item, bytes: bytes.to_vec() };
         self.size += held.size();
         self.held.push_back(held);
     }
 
     /// Returns the memory that this frees.
     fn drop_oldest(&mut self) -> usize {
-        let Some(oldest) = self.held.iter().position(Held::is_data) else { return 0 };
+        let Some(oldest) = self.held.iter().position(HeldItem::is_data) else { return 0 };
         let Some(dropped) = self.held.remove(oldest) else { return 0 };
         self.dropped += dropped.bytes.len() as u64;
         self.size -= dropped.size();
@@ -156,26 +156,26 @@ impl Undecided {
     }
 
     /// The record, with a note in front of the first data if there was more before.
-    fn record(mut self) -> VecDeque<Held> {
-        let first = self.held.iter().position(Held::is_data).filter(|_| self.dropped > 0);
-        if let Some((at, Item::Event { event, .. })) = first.map(|at| (at, &self.held[at].item)) {
+    fn record(mut self) -> VecDeque<HeldItem> {
+        let first = self.held.iter().position(HeldItem::is_data).filter(|_| self.dropped > 0);
+        if let Some((at, BatchItem::Event { event, .. })) = first.map(|at| (at, &self.held[at].item)) {
             let text = format!("Not recorded: {} bytes before this, because of --match.", self.dropped);
             let event = Event { kind: Kind::Note(text), ..event.clone() };
-            let note = Held { item: Item::Event { event, payload: (0, 0) }, bytes: Vec::new() };
+            let note = HeldItem { item: BatchItem::Event { event, payload: (0, 0) }, bytes: Vec::new() };
             self.held.insert(at, note);
         }
         self.held
     }
 }
 
-impl Held {
+impl HeldItem {
     /// Twice, because a queue grows by doubling.
     fn size(&self) -> usize {
-        self.bytes.len() + 2 * size_of::<Held>()
+        self.bytes.len() + 2 * size_of::<HeldItem>()
     }
 
     fn is_data(&self) -> bool {
-        matches!(&self.item, Item::Event { event, .. } if matches!(event.kind, Kind::Data { .. }))
+        matches!(&self.item, BatchItem::Event { event, .. } if matches!(event.kind, Kind::Data { .. }))
     }
 }
 
@@ -190,12 +190,12 @@ mod tests {
         Selection::new(Arc::new(Pattern::new(expression).expect("an expression")))
     }
 
-    fn open(session: u64) -> Item {
-        Item::Open { session, info: Arc::new(info()) }
+    fn open(session: u64) -> BatchItem {
+        BatchItem::Open { session, info: Arc::new(info()) }
     }
 
-    fn event(session: u64, kind: Kind) -> Item {
-        Item::Event { event: Event { time: Time::default(), session, kind }, payload: (0, 0) }
+    fn event(session: u64, kind: Kind) -> BatchItem {
+        BatchItem::Event { event: Event { time: Time::default(), session, kind }, payload: (0, 0) }
     }
 
     /// What is recorded of these bytes, and of what was held before.
@@ -203,7 +203,7 @@ mod tests {
         let payload = batch.copy(bytes);
         let kind = Kind::Data { from: Side::Client, position: 0, bytes: bytes.len() as u64, urgent: false };
         let event = Event { time: Time::default(), session, kind };
-        let decision = selection.decide(Item::Event { event, payload }, batch);
+        let decision = selection.decide(BatchItem::Event { event, payload }, batch);
         match decision {
             Decision::Recorded(_) => vec![bytes.to_vec()],
             Decision::Kept { payload } => {
@@ -211,12 +211,12 @@ mod tests {
                 Vec::new()
             }
             Decision::Matched { record, .. } => {
-                record.into_iter().filter(Held::is_data).map(|it| it.bytes).collect()
+                record.into_iter().filter(HeldItem::is_data).map(|it| it.bytes).collect()
             }
         }
     }
 
-    fn end(session: u64) -> Item {
+    fn end(session: u64) -> BatchItem {
         let end = End {
             state: State::Done,
             conn_state: ConnState::Sf,
@@ -256,7 +256,7 @@ mod tests {
         let payload = batch.copy(b"needle");
         let kind = Kind::Data { from: Side::Server, position: 0, bytes: 6, urgent: false };
         let event = Event { time: Time::default(), session: 1, kind };
-        let Decision::Matched { record, .. } = selection.decide(Item::Event { event, payload }, &batch)
+        let Decision::Matched { record, .. } = selection.decide(BatchItem::Event { event, payload }, &batch)
         else {
             panic!("no match");
         };
@@ -267,12 +267,12 @@ mod tests {
             notes,
             [format!("Not recorded: {} bytes before this, because of --match.", 5_000_006 - kept)]
         );
-        assert!(matches!(record[0].item, Item::Open { .. }));
+        assert!(matches!(record[0].item, BatchItem::Open { .. }));
     }
 
-    fn note(held: &Held) -> Option<String> {
+    fn note(held: &HeldItem) -> Option<String> {
         match &held.item {
-            Item::Event { event: Event { kind: Kind::Note(text), .. }, .. } => Some(text.clone()),
+            BatchItem::Event { event: Event { kind: Kind::Note(text), .. }, .. } => Some(text.clone()),
             _ => None,
         }
     }

@@ -7,13 +7,13 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use privsep::channel::{Channel, ChannelError, Frame, Wait};
 use privsep::wire;
 
-use super::{LISTENING, Reader, TURN};
-use crate::logger::batch::Item;
+use super::{LISTENING, READ_BUDGET, Reader};
+use crate::logger::batch::BatchItem;
 use crate::logger::passed;
-use crate::logger::session::{Held, Session, epitaph, state_of};
-use crate::messages::{Cause, Level, Record, Sharing, Side};
+use crate::logger::session::{HeldRecord, LoggedSession, close_message, state_of};
+use crate::messages::{CloseReason, Level, OutputMode, Record, Side};
 use crate::record::{Event, Kind, Meeting, SessionInfo, State, Time};
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 /// Maximum number of bytes that sessions hold back, all together, while their names are looked up.
 const HELD: usize = 4 << 20;
@@ -27,10 +27,10 @@ impl Reader<'_> {
         info: SessionInfo,
         channel: Channel<crate::messages::ToWorker, Record>,
         bytes: Option<u64>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RoleError> {
         let number = info.number;
-        self.admit(info, |info| Session::new(info, Some(channel), bytes))?;
-        if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
+        self.admit(info, |info| LoggedSession::new(info, Some(channel), bytes))?;
+        if self.sharing == OutputMode::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
         Ok(())
@@ -42,10 +42,10 @@ impl Reader<'_> {
         info: SessionInfo,
         state: (State, i32),
         note: Option<String>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RoleError> {
         let number = info.number;
         self.admit(info, |info| {
-            let mut session = Session::new(info, None, None);
+            let mut session = LoggedSession::new(info, None, None);
             session.give_up();
             session
         })?;
@@ -53,7 +53,7 @@ impl Reader<'_> {
             session.wait_for_turn();
         }
         self.close(number, None, state, note);
-        if self.sharing == Sharing::Labelled || self.turn.len() == 1 {
+        if self.sharing == OutputMode::Labelled || self.turn.len() == 1 {
             self.start(number)?;
         }
         Ok(())
@@ -63,17 +63,17 @@ impl Reader<'_> {
     fn admit(
         &mut self,
         mut info: SessionInfo,
-        new: impl FnOnce(SessionInfo) -> Session,
-    ) -> Result<(), Trouble> {
+        new: impl FnOnce(SessionInfo) -> LoggedSession,
+    ) -> Result<(), RoleError> {
         let number = info.number;
         if number >= LISTENING / 2 || self.sessions.contains_key(&number) {
-            return Err(Trouble::Protocol);
+            return Err(RoleError::Protocol);
         }
         let mut until = [None; 2];
         for (index, peer) in info.peers.iter_mut().enumerate() {
             (peer.name, until[index]) = self.names.ask(2 * number + index as u64, &peer.address);
         }
-        let files = Item::Open { session: number, info: Arc::new(info.clone()) };
+        let files = BatchItem::Open { session: number, info: Arc::new(info.clone()) };
         let mut session = new(info);
         let [client, server] = until;
         // A worker that waits for its records cannot wait for names.
@@ -101,7 +101,7 @@ impl Reader<'_> {
     }
 
     /// Begins to read a session.
-    pub(super) fn start(&mut self, number: u64) -> Result<(), Trouble> {
+    pub(super) fn start(&mut self, number: u64) -> Result<(), RoleError> {
         let Some(session) = self.sessions.get(&number) else { return Ok(()) };
         if let Some(channel) = &session.channel {
             self.epoll.add(channel, EpollEvent::new(EpollFlags::EPOLLIN, number))?;
@@ -122,7 +122,7 @@ impl Reader<'_> {
             self.notes.session(client, server);
         }
         self.record(begin, (0, 0));
-        for Held { event, bytes } in held {
+        for HeldRecord { event, bytes } in held {
             let payload = self.batch.copy(&bytes);
             self.record(event, payload);
         }
@@ -141,8 +141,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn hear_worker(&mut self, number: u64) -> Result<(), Trouble> {
-        for _ in 0..TURN {
+    pub(super) fn hear_worker(&mut self, number: u64) -> Result<(), RoleError> {
+        for _ in 0..READ_BUDGET {
             // One that has been cut off may still wait for its names. It has nothing more to say.
             let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
             let Some(session) = speaking else { return Ok(()) };
@@ -202,12 +202,12 @@ impl Reader<'_> {
             Record::Ended { from, total, .. } => self.happened(number, time, Kind::Eof { from, total }),
             Record::Closed { cause, totals, tcp, .. } => {
                 session.closed(tcp);
-                if cause == Cause::Done {
+                if cause == CloseReason::Done {
                     self.finish_sides(number, time, totals);
                 }
                 let note = match cause {
-                    Cause::Stopped if self.lost => Some(OUTPUT_LOST.to_owned()),
-                    cause => epitaph(cause),
+                    CloseReason::Stopped if self.lost => Some(OUTPUT_LOST.to_owned()),
+                    cause => close_message(cause),
                 };
                 self.close(number, time, state_of(cause), note);
             }
@@ -229,7 +229,7 @@ impl Reader<'_> {
         self.end_abnormally(number, "Session ended abnormally: the worker broke the protocol.".into());
     }
 
-    pub(super) fn hung_up(&mut self, number: u64) -> Result<(), Trouble> {
+    pub(super) fn hung_up(&mut self, number: u64) -> Result<(), RoleError> {
         let Some(session) = self.sessions.get_mut(&number) else { return Ok(()) };
         if let Some(channel) = &session.channel {
             self.epoll.delete(channel)?;
@@ -277,7 +277,7 @@ impl Reader<'_> {
     }
 
     fn in_turn(&mut self, event: Event) {
-        if self.sessions.get(&event.session).is_some_and(Session::is_pending) {
+        if self.sessions.get(&event.session).is_some_and(LoggedSession::is_pending) {
             self.hold(event, Vec::new());
         } else {
             self.record(event, (0, 0));
@@ -285,10 +285,10 @@ impl Reader<'_> {
     }
 
     fn record(&mut self, event: Event, payload: (usize, usize)) {
-        self.add(Item::Event { event, payload });
+        self.add(BatchItem::Event { event, payload });
     }
 
-    /// A session that is over and written is dropped; with `Sharing::Serial` the next one begins.
+    /// A session that is over and written is dropped; with `OutputMode::Serial` the next one begins.
     pub(super) fn forget_if_gone(&mut self, number: u64) {
         let over =
             self.sessions.get(&number).is_some_and(|session| session.is_gone() && !session.is_pending());
@@ -300,7 +300,7 @@ impl Reader<'_> {
             self.backlog.recorded();
         }
         self.turn.retain(|&other| other != number);
-        if let (Sharing::Serial, Some(&next)) = (self.sharing, self.turn.front())
+        if let (OutputMode::Serial, Some(&next)) = (self.sharing, self.turn.front())
             && self.start(next).is_err()
         {
             self.notes.tell(Level::Error, &format!("session {next} cannot be recorded"));
@@ -310,7 +310,7 @@ impl Reader<'_> {
 
     /// Begins a session if it is the one, or one of those, being read.
     pub(super) fn begin_in_turn(&mut self, number: u64) {
-        if self.sharing == Sharing::Labelled || self.turn.front() == Some(&number) {
+        if self.sharing == OutputMode::Labelled || self.turn.front() == Some(&number) {
             self.begin(number);
         }
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollTimeout;
 
-use super::{LISTENING, Reader, TURN};
-use crate::logger::session::Session;
+use super::{LISTENING, READ_BUDGET, Reader};
+use crate::logger::session::LoggedSession;
 use crate::messages::{Address, Level, Name, Side};
-use crate::role::Trouble;
+use crate::role::RoleError;
 
 impl Reader<'_> {
     pub(super) fn listening(&mut self, address: Address) {
@@ -33,8 +33,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn hear_resolver(&mut self) -> Result<(), Trouble> {
-        for _ in 0..TURN {
+    pub(super) fn hear_resolver(&mut self) -> Result<(), RoleError> {
+        for _ in 0..READ_BUDGET {
             let (id, name) = match self.names.answer() {
                 Ok(Some(answer)) => answer,
                 Ok(None) => break,
@@ -83,7 +83,7 @@ impl Reader<'_> {
         let (sessions, orphaned) = (&self.sessions, self.orphaned);
         // Without a resolver no name comes any more, and without a parent there is no time for it.
         let no_names = orphaned || self.names.are_lost();
-        self.watched.retain(|number| sessions.get(number).is_some_and(Session::has_deadline));
+        self.watched.retain(|number| sessions.get(number).is_some_and(LoggedSession::has_deadline));
         let watched = self.watched.iter().filter_map(|number| sessions.get(number));
         let overdue: Vec<(u64, bool, bool)> = watched
             .map(|session| {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use privsep::channel::Channel;
 
-use super::Session;
-use crate::messages::{Address, Cause, End, Record, Side};
+use super::LoggedSession;
+use crate::messages::{Address, CloseReason, ProcessEnd, Record, Side};
 use crate::record::{Meeting, Peer, SessionInfo, Time};
 
 pub fn fuzz(data: &[u8]) {
@@ -19,14 +19,14 @@ pub fn fuzz(data: &[u8]) {
     let peers = [peer.clone(), peer];
     let info =
         SessionInfo { number: 1, run: "fuzz".into(), accepted, started, peers, meeting: Meeting::Both };
-    let mut session = Session::new(info, Some(channel), None);
+    let mut session = LoggedSession::new(info, Some(channel), None);
     let mut seen = Seen::default();
     let now = Instant::now();
     for &byte in data {
         match byte & 7 {
             0..=4 => seen.record(&mut session, byte),
-            5 => seen.obituary(session.hung_up(now)),
-            6 => seen.obituary(session.died(End::Signal(i32::from(byte >> 3)))),
+            5 => seen.abnormal_end_message(session.hung_up(now)),
+            6 => seen.abnormal_end_message(session.died(ProcessEnd::Signal(i32::from(byte >> 3)))),
             _ => {
                 let waits = session.deadlines().1.is_some();
                 assert!(!(waits && session.is_gone()), "waits for news of what is gone");
@@ -48,7 +48,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn record(&mut self, session: &mut Session, byte: u8) {
+    fn record(&mut self, session: &mut LoggedSession, byte: u8) {
         let from = if byte & 8 == 0 { Side::Client } else { Side::Server };
         let total = |side: Side| (byte >> 6 & 1 << side as u8 != 0).then_some(1);
         let (record, payload) = match byte & 7 {
@@ -61,7 +61,7 @@ impl Seen {
             _ => {
                 let totals = [total(Side::Client), total(Side::Server)];
                 (
-                    Record::Closed { cause: Cause::Done, totals, tcp: Default::default(), time: 0 },
+                    Record::Closed { cause: CloseReason::Done, totals, tcp: Default::default(), time: 0 },
                     usize::from(byte >> 4 & 1),
                 )
             }
@@ -105,7 +105,7 @@ impl Seen {
         }
     }
 
-    fn obituary(&mut self, text: Option<String>) {
+    fn abnormal_end_message(&mut self, text: Option<String>) {
         self.obituaries += u32::from(text.is_some());
         assert!(self.obituaries <= 1, "died for the second time: {text:?}");
     }

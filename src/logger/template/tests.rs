@@ -5,19 +5,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::record::civil::{LAST_SECOND, civil};
 
-fn facts() -> Facts {
+fn facts() -> TemplateValues {
     let client = Address::V4 { host: Ipv4Addr::new(192, 0, 2, 7), port: 33116 };
-    Facts { number: 12, client, started: 1_769_903_999 }
+    TemplateValues { number: 12, client, started: 1_769_903_999 }
 }
 
 fn template(typed: &[u8]) -> Template {
-    match Name::parse(typed) {
-        Ok(Name::Template(template)) => template,
+    match OutputName::parse(typed) {
+        Ok(OutputName::Template(template)) => template,
         other => panic!("no template: {other:?}"),
     }
 }
 
-fn expanded(typed: &str, facts: &Facts) -> String {
+fn expanded(typed: &str, facts: &TemplateValues) -> String {
     String::from_utf8(template(typed.as_bytes()).expand(facts, Side::Client)).unwrap()
 }
 
@@ -30,8 +30,8 @@ fn every_field_says_what_it_should() {
 
 #[test]
 fn a_name_without_fields_is_one_file() {
-    assert_eq!(Name::parse(b"/a/b%%n"), Ok(Name::Plain(b"/a/b%n".to_vec())));
-    assert_eq!(Name::parse(b""), Ok(Name::Plain(Vec::new())));
+    assert_eq!(OutputName::parse(b"/a/b%%n"), Ok(OutputName::Plain(b"/a/b%n".to_vec())));
+    assert_eq!(OutputName::parse(b""), Ok(OutputName::Plain(Vec::new())));
 }
 
 #[test]
@@ -47,19 +47,19 @@ fn the_directory_is_everything_up_to_the_last_slash() {
 #[test]
 fn mistakes_are_named() {
     for (typed, mistake) in [
-        ("a%x", Mistake::Unknown(b'x')),
-        ("%N", Mistake::Unknown(b'N')),
-        ("% n", Mistake::Unknown(b' ')),
-        ("%/n", Mistake::Unknown(b'/')),
-        ("a%", Mistake::Unfinished),
-        ("%%%", Mistake::Unfinished),
-        ("%n/a", Mistake::Directory),
-        ("a/%n/%n", Mistake::Directory),
-        ("%n/", Mistake::Directory),
+        ("a%x", TemplateError::Unknown(b'x')),
+        ("%N", TemplateError::Unknown(b'N')),
+        ("% n", TemplateError::Unknown(b' ')),
+        ("%/n", TemplateError::Unknown(b'/')),
+        ("a%", TemplateError::Unfinished),
+        ("%%%", TemplateError::Unfinished),
+        ("%n/a", TemplateError::Directory),
+        ("a/%n/%n", TemplateError::Directory),
+        ("%n/", TemplateError::Directory),
     ] {
-        assert_eq!(Name::parse(typed.as_bytes()), Err(mistake), "{typed}");
+        assert_eq!(OutputName::parse(typed.as_bytes()), Err(mistake), "{typed}");
     }
-    let text = Mistake::Unknown(0x1b).to_string();
+    let text = TemplateError::Unknown(0x1b).to_string();
     assert!(text.starts_with("%\\x1b means nothing; "), "{text}");
     for allowed in ["%n ", "%a ", "%p ", "%t ", "%d ", "%% "] {
         assert!(text.contains(allowed), "{allowed} in {text}");
@@ -68,7 +68,7 @@ fn mistakes_are_named() {
 
 #[test]
 fn peers_of_every_kind_have_a_name() {
-    let name = |client| expanded("%a_%p", &Facts { client, ..facts() });
+    let name = |client| expanded("%a_%p", &TemplateValues { client, ..facts() });
     let v6 = |scope| Address::V6 { host: "fe80::1".parse().unwrap(), port: 1, scope };
     assert_eq!(name(v6(0)), "fe80::1_1");
     assert_eq!(name(v6(3)), "fe80::1%3_1");
@@ -128,8 +128,8 @@ fn addresses() -> impl Strategy<Value = Address> {
 }
 
 prop_compose! {
-    fn any_facts()(number: u64, client in addresses(), started: u64) -> Facts {
-        Facts { number, client, started }
+    fn any_facts()(number: u64, client in addresses(), started: u64) -> TemplateValues {
+        TemplateValues { number, client, started }
     }
 }
 
@@ -139,7 +139,7 @@ const TYPED: &str = "([-_.a-z]|%[napd%t]){0,8}%[napdt]([-_.a-z]|%[napdt%]){0,8}"
 proptest! {
     #[test]
     fn nothing_that_is_typed_makes_us_panic(typed in prop::collection::vec(any::<u8>(), 0..40)) {
-        if let Ok(Name::Template(template)) = Name::parse(&typed) {
+        if let Ok(OutputName::Template(template)) = OutputName::parse(&typed) {
             prop_assert!(!template.expand(&facts(), Side::Client).contains(&b'/'));
         }
     }

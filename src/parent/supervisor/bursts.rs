@@ -11,7 +11,7 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// Kinds of events that come in bursts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum NoticeKind {
     /// A client more than `--max-per-client` allows.
     TurnedAway,
     /// `-F`: clients wait.
@@ -27,8 +27,8 @@ pub(super) enum Kind {
 }
 
 /// A burst in progress.
-pub(super) struct Burst {
-    kind: Kind,
+pub(super) struct RateLimitedNotice {
+    kind: NoticeKind,
     level: Level,
     text: String,
     /// Number of events after the first.
@@ -37,7 +37,7 @@ pub(super) struct Burst {
 }
 
 impl Supervisor<'_> {
-    pub(super) fn tell_of(&mut self, kind: Kind, level: Level, text: String) {
+    pub(super) fn tell_of(&mut self, kind: NoticeKind, level: Level, text: String) {
         let last = Instant::now();
         match self.bursts.iter_mut().find(|burst| burst.kind == kind) {
             Some(burst) => {
@@ -45,19 +45,19 @@ impl Supervisor<'_> {
                 burst.last = last;
             }
             None => {
-                self.bursts.push(Burst { kind, level, text: text.clone(), more: 0, last });
+                self.bursts.push(RateLimitedNotice { kind, level, text: text.clone(), more: 0, last });
                 self.notice(level, text);
             }
         }
     }
 
-    pub(super) fn has_told_of(&self, kind: Kind) -> bool {
+    pub(super) fn has_told_of(&self, kind: NoticeKind) -> bool {
         self.bursts.iter().any(|burst| burst.kind == kind)
     }
 
     /// There is room again, so that the burst may end.
     pub(super) fn is_less_full(&mut self) {
-        if let Some(burst) = self.bursts.iter_mut().find(|burst| burst.kind == Kind::Full) {
+        if let Some(burst) = self.bursts.iter_mut().find(|burst| burst.kind == NoticeKind::Full) {
             burst.last = Instant::now();
         }
     }
@@ -67,11 +67,13 @@ impl Supervisor<'_> {
         if !self.bursts.is_empty() {
             let is_full = self.is_full();
             let now = Instant::now();
-            self.end_bursts(|burst| burst.last + QUIET <= now && !(burst.kind == Kind::Full && is_full));
+            self.end_bursts(|burst| {
+                burst.last + QUIET <= now && !(burst.kind == NoticeKind::Full && is_full)
+            });
         }
     }
 
-    pub(super) fn end_bursts(&mut self, are_over: impl Fn(&Burst) -> bool) {
+    pub(super) fn end_bursts(&mut self, are_over: impl Fn(&RateLimitedNotice) -> bool) {
         let (over, going_on): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.bursts).into_iter().partition(are_over);
         self.bursts = going_on;
@@ -82,7 +84,7 @@ impl Supervisor<'_> {
 
     /// Time at which the first of them may be over.
     pub(super) fn next_quiet(&self) -> Option<Instant> {
-        let lasting = |burst: &&Burst| burst.kind == Kind::Full && self.is_full();
+        let lasting = |burst: &&RateLimitedNotice| burst.kind == NoticeKind::Full && self.is_full();
         self.bursts.iter().filter(|burst| !lasting(burst)).map(|burst| burst.last + QUIET).min()
     }
 }

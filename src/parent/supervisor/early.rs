@@ -1,9 +1,9 @@
 //! Clients without a place in a session yet, and peers that leave before their counterpart is connected.
 
-use super::bursts::Kind;
+use super::bursts::NoticeKind;
 use super::{Phase, Supervisor, VAIN};
-use crate::messages::{Address, Cause, Level, Side, ToLogger, Unserved};
-use crate::parent::pair::{Half, Pair, Present};
+use crate::messages::{Address, CloseReason, Level, Side, ToLogger, Unserved};
+use crate::parent::pair::{PeerState, PendingSession, Present};
 use crate::parent::socket;
 
 use std::time::Instant;
@@ -52,8 +52,8 @@ impl Supervisor<'_> {
         let Some(most) = self.config.per_client else { return false };
         let running = self.running.values().filter(|session| session.client == client.ip()).count();
         let on_their_way = self.pairs.iter().filter(|pair| match &pair.client {
-            Half::There(other) => other.address.ip() == client.ip(),
-            Half::Awaited | Half::Dialling(_) => false,
+            PeerState::There(other) => other.address.ip() == client.ip(),
+            PeerState::Awaited | PeerState::Dialling(_) => false,
         });
         let queued = self.queued.iter().filter(|other| other.address.ip() == client.ip());
         running + on_their_way.count() + queued.count() >= most as usize
@@ -63,7 +63,7 @@ impl Supervisor<'_> {
         let name = client.address.ip().map_or_else(|| "Unix clients".into(), |ip| ip.to_string());
         socket::reset(client.socket);
         let text = format!("{name}: turned away, as more than --max-per-client allows");
-        self.tell_of(Kind::TurnedAway, Level::Warning, text);
+        self.tell_of(NoticeKind::TurnedAway, Level::Warning, text);
     }
 
     /// Records a peer that had reset its connection without sending when it was accepted, if another session
@@ -74,22 +74,22 @@ impl Supervisor<'_> {
         }
         self.begun += 1;
         let pair = match side {
-            Side::Client => Pair { client: Half::There(lost), server: Half::Awaited },
-            Side::Server => Pair { client: Half::Awaited, server: Half::There(lost) },
+            Side::Client => PendingSession { client: PeerState::There(lost), server: PeerState::Awaited },
+            Side::Server => PendingSession { client: PeerState::Awaited, server: PeerState::There(lost) },
         };
         self.lose(pair, side);
     }
 
     /// Ends a pair after one peer was lost before the other was connected. The session is recorded with the
     /// reason.
-    pub(super) fn lose(&mut self, pair: Pair, side: Side) {
+    pub(super) fn lose(&mut self, pair: PendingSession, side: Side) {
         self.vain = Some(Instant::now() + VAIN);
-        let Half::There(lost) = pair.half(side) else { return };
+        let PeerState::There(lost) = pair.half(side) else { return };
         let cause = match socket::pending_error(&lost.socket).map_err(|error| error.raw_os_error()) {
             Err(Some(errno)) if ![Errno::ECONNRESET as i32, Errno::EPIPE as i32].contains(&errno) => {
-                Cause::Lost { side, errno }
+                CloseReason::Lost { side, errno }
             }
-            _ => Cause::Reset(side),
+            _ => CloseReason::Reset(side),
         };
         let opening = self.opening(&pair);
         self.tell(ToLogger::Unserved { opening, end: Unserved::Left(cause) });
@@ -97,15 +97,15 @@ impl Supervisor<'_> {
     }
 
     /// Address of a peer, or the address it was expected at.
-    pub(super) fn place(&self, pair: &Pair, side: Side) -> Address {
+    pub(super) fn place(&self, pair: &PendingSession, side: Side) -> Address {
         let (listener, addresses) = match side {
             Side::Client => (&self.client_listener, &self.client_addresses),
             Side::Server => (&self.server_listener, &self.server_addresses),
         };
         let place = match pair.half(side) {
-            Half::There(present) => Some(&present.address),
-            Half::Dialling(dial) => dial.target(),
-            Half::Awaited => listener.as_ref().map(|listener| &listener.address).or(addresses.first()),
+            PeerState::There(present) => Some(&present.address),
+            PeerState::Dialling(dial) => dial.target(),
+            PeerState::Awaited => listener.as_ref().map(|listener| &listener.address).or(addresses.first()),
         };
         place.cloned().unwrap_or_else(|| Address::Unix(Vec::new()))
     }

@@ -8,11 +8,11 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::phase::{Left, Phase, Reaction, Step};
+use super::phase::{Left, Phase, PhaseStep, Reaction};
 use super::{Roles, Supervisor};
 use crate::exit::{Failure, Status};
-use crate::messages::{End, Hangup, Level, Side, ToLogger};
-use crate::parent::pair::Pair;
+use crate::messages::{Hangup, Level, ProcessEnd, Side, ToLogger};
+use crate::parent::pair::PendingSession;
 use crate::parent::socket;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
@@ -30,26 +30,26 @@ impl Supervisor<'_> {
             running: !self.running.is_empty() || self.phase == Phase::Serving && self.is_playing(),
         };
         match self.phase.step(now, left) {
-            Step::Wait => {}
+            PhaseStep::Wait => {}
             // The port is free for others.
-            Step::CloseListeners => self.close_listeners(),
-            Step::AllServed => {
+            PhaseStep::CloseListeners => self.close_listeners(),
+            PhaseStep::AllServed => {
                 self.close_listeners();
                 self.say_stopping();
                 let status = self.failed.map_or(0, |status| status as u8);
                 self.write_out(now, status);
             }
-            Step::EndSessions(status) => {
+            PhaseStep::EndSessions(status) => {
                 let text = format!("Time to finish is over; sessions left: {}", self.running.len());
                 self.notice(Level::Normal, text);
                 self.end_sessions(status);
             }
-            Step::GiveUpWorkers(status) => {
+            PhaseStep::GiveUpWorkers(status) => {
                 self.give_up_workers();
                 self.write_out(now, status);
             }
-            Step::WriteOut(status) => self.write_out(now, status),
-            Step::GiveUpLogger => {
+            PhaseStep::WriteOut(status) => self.write_out(now, status),
+            PhaseStep::GiveUpLogger => {
                 return Err(Failure::new(Status::Io, "the logger does not finish: records may be missing"));
             }
         }
@@ -73,7 +73,7 @@ impl Supervisor<'_> {
         sessions.sort_unstable();
         for number in sessions {
             self.notice(Level::Warning, format!("session {number} has not ended in time: killed"));
-            self.tell(ToLogger::Died { number, end: End::Signal(Signal::SIGKILL as i32) });
+            self.tell(ToLogger::Died { number, end: ProcessEnd::Signal(Signal::SIGKILL as i32) });
         }
     }
 
@@ -124,9 +124,9 @@ impl Supervisor<'_> {
         self.client_listener = None;
         self.server_listener = None;
         // Peers that wait for a counterpart to connect are dropped.
-        let (begun, alone) = std::mem::take(&mut self.pairs).into_iter().partition(Pair::has_both);
+        let (begun, alone) = std::mem::take(&mut self.pairs).into_iter().partition(PendingSession::has_both);
         self.pairs = begun;
-        alone.into_iter().for_each(Pair::refuse);
+        alone.into_iter().for_each(PendingSession::refuse);
         self.refuse_queued();
         self.phase = Phase::draining(Instant::now(), patience, status);
     }
@@ -192,8 +192,8 @@ impl Supervisor<'_> {
     /// Carries out [`Phase::on_signal`]; returns a status if this is the end.
     fn heed_end(&mut self, signal: Signal) -> Option<u8> {
         let status = interrupted(signal);
-        let patient = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
-        let reaction = self.phase.on_signal(self.config.drain_timeout.filter(|_| patient));
+        let batch_scheduling = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+        let reaction = self.phase.on_signal(self.config.drain_timeout.filter(|_| batch_scheduling));
         if reaction == Reaction::Exit {
             return Some(status);
         }
@@ -250,7 +250,7 @@ impl Supervisor<'_> {
 
     /// Closes the channels, upon which every role exits, and waits for them: when the program has ended, the
     /// records are complete and no process is left.
-    pub(super) fn see_off(self) {
+    pub(super) fn wait_for_children(self) {
         let Supervisor { roles, mut leaving, signals, .. } = self;
         leaving.extend([roles.logger.pid, roles.zygote.pid]);
         leaving.extend(roles.resolver.as_ref().map(|resolver| resolver.pid));

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::bursts::Kind;
+use super::bursts::NoticeKind;
 use super::{Phase, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::Side;
-use crate::parent::pair::{Half, Present};
+use crate::parent::pair::{PeerState, Present};
 use crate::reason::reason;
 
 /// An event that poll reported.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Found {
+pub(super) enum ReadyFd {
     Signal,
     Resolver,
     Logger,
@@ -24,17 +24,17 @@ pub(super) enum Found {
     Listener(Side),
     /// A client or server that could connect if there were room.
     Waiting,
-    Pair(usize),
+    PendingSession(usize),
     /// A queued client has left.
     Queued,
 }
 
 impl Supervisor<'_> {
     /// Waits for events.
-    pub(super) fn wait(&mut self) -> Result<Vec<Found>, Failure> {
+    pub(super) fn wait(&mut self) -> Result<Vec<ReadyFd>, Failure> {
         self.flush_outbox()?;
-        let mut tokens = vec![Found::Signal, Found::Logger];
-        let logger = if self.outbox.is_empty() || self.crowded.is_some() {
+        let mut tokens = vec![ReadyFd::Signal, ReadyFd::Logger];
+        let logger = if self.outbox.is_empty() || self.handoff_backoff.is_some() {
             PollFlags::POLLIN
         } else {
             PollFlags::POLLIN | PollFlags::POLLOUT
@@ -43,48 +43,48 @@ impl Supervisor<'_> {
         let mut fds =
             vec![readable(self.signals.as_fd()), PollFd::new(self.roles.logger.channel.as_fd(), logger)];
         if let Some(resolver) = &self.roles.resolver {
-            tokens.push(Found::Resolver);
+            tokens.push(ReadyFd::Resolver);
             fds.push(readable(resolver.channel.as_fd()));
         }
         if !self.is_without_zygote() {
-            tokens.push(Found::Zygote);
+            tokens.push(ReadyFd::Zygote);
             fds.push(readable(self.roles.zygote.channel.as_fd()));
         }
         if let Some(player) = &self.player {
-            tokens.push(Found::Player);
+            tokens.push(ReadyFd::Player);
             fds.push(readable(player.channel.as_fd()));
         }
         for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
         {
             if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
-                tokens.push(Found::Listener(side));
+                tokens.push(ReadyFd::Listener(side));
                 fds.push(readable(listener.as_fd()));
             } else if let Some(listener) =
-                listener.as_ref().filter(|_| self.is_full() && !self.has_told_of(Kind::Full))
+                listener.as_ref().filter(|_| self.is_full() && !self.has_told_of(NoticeKind::Full))
             {
-                tokens.push(Found::Waiting);
+                tokens.push(ReadyFd::Waiting);
                 fds.push(readable(listener.as_fd()));
             }
         }
         let peers = self.pairs.iter().enumerate();
         for (index, half) in peers.flat_map(|(index, pair)| [(index, &pair.client), (index, &pair.server)]) {
             match half {
-                Half::Dialling(dial) => {
+                PeerState::Dialling(dial) => {
                     fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
                 }
                 // Polled only for its end, which is reported once.
-                Half::There(present) if !present.has_left => fds.push(leaving(present)),
-                Half::Awaited | Half::There(_) => {}
+                PeerState::There(present) if !present.has_left => fds.push(leaving(present)),
+                PeerState::Awaited | PeerState::There(_) => {}
             }
-            tokens.resize(fds.len(), Found::Pair(index));
+            tokens.resize(fds.len(), ReadyFd::PendingSession(index));
         }
         fds.extend(self.queued.iter().filter(|present| !present.has_left).map(leaving));
-        tokens.resize(fds.len(), Found::Queued);
+        tokens.resize(fds.len(), ReadyFd::Queued);
         match poll(&mut fds, self.timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
         }
-        let mut found: Vec<Found> = tokens
+        let mut found: Vec<ReadyFd> = tokens
             .into_iter()
             .zip(&fds)
             .filter(|(_, fd)| fd.any().unwrap_or(false))
@@ -92,7 +92,7 @@ impl Supervisor<'_> {
             .collect();
         // Pairs last, from the end: handling one may move those behind it.
         found.sort_by_key(|found| match found {
-            Found::Pair(index) => usize::MAX - index,
+            ReadyFd::PendingSession(index) => usize::MAX - index,
             _ => 0,
         });
         Ok(found)
@@ -101,8 +101,8 @@ impl Supervisor<'_> {
     fn timeout(&self) -> PollTimeout {
         let dials =
             self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|half| match half {
-                Half::Dialling(dial) => Some(dial.wake()),
-                Half::Awaited | Half::There(_) => None,
+                PeerState::Dialling(dial) => Some(dial.wake()),
+                PeerState::Awaited | PeerState::There(_) => None,
             });
         let phase = match self.phase {
             Phase::Serving => None,
@@ -110,7 +110,7 @@ impl Supervisor<'_> {
                 Some(until)
             }
         };
-        let pauses = [self.starved, self.barren, self.crowded, self.vain];
+        let pauses = [self.accept_backoff, self.fork_backoff, self.handoff_backoff, self.vain];
         let reports = [self.next_report(), self.next_quiet(), self.next_lookup()];
         let waits = pauses.into_iter().chain(reports).flatten();
         match dials.chain(phase).chain(waits).min() {

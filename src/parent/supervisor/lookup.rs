@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 /// State of renewed lookups.
 #[derive(Default)]
-pub(super) struct Lookup {
+pub(super) struct LookupState {
     /// Pending for client and server.
     wanted: [bool; 2],
     /// The unanswered question, of which there is at most one.

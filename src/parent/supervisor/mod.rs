@@ -22,27 +22,27 @@ use std::time::{Duration, Instant};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Wait, no_fds};
-use privsep::confine::Locked;
+use privsep::confine::Confined;
 
 use super::dial::DialOptions;
 use super::limits;
 use super::listener::Listener;
 use super::own::OwnListeners;
-use super::pair::{Pair, Present};
-use super::roles::Running;
+use super::pair::{PendingSession, Present};
+use super::roles::RunningRole;
 use super::socket::SocketOptions;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
-use crate::format::Need;
+use crate::format::CaptureLevel;
 use crate::messages::{
     Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
 };
 use crate::policy::Role;
 pub(super) use backlog::Backlog;
-use bursts::Burst;
+use bursts::RateLimitedNotice;
 pub(super) use early::MOST_QUEUED;
-use events::Found;
-use lookup::Lookup;
+use events::ReadyFd;
+use lookup::LookupState;
 pub(super) use names::lost_lookup;
 use phase::Phase;
 pub(super) use service::Service;
@@ -72,11 +72,11 @@ pub(super) struct Peers {
 
 pub(super) struct Roles {
     /// `None` once it is lost, after which peers are shown as numbers.
-    pub(super) resolver: Option<Running<ToResolver>>,
-    pub(super) logger: Running<ToLogger>,
-    pub(super) zygote: Running<ToZygote>,
+    pub(super) resolver: Option<RunningRole<ToResolver>>,
+    pub(super) logger: RunningRole<ToLogger>,
+    pub(super) zygote: RunningRole<ToZygote>,
     /// For the first session.
-    pub(super) worker: Option<Idle>,
+    pub(super) worker: Option<IdleWorker>,
     /// Of the logger.
     pub(super) backlog: Backlog,
     /// An output waits for its reader, before which no session begins.
@@ -84,13 +84,13 @@ pub(super) struct Roles {
 }
 
 /// A worker without a session.
-pub(super) struct Idle {
+pub(super) struct IdleWorker {
     pub(super) pid: i32,
     pub(super) channel: Channel<ToWorker, ()>,
 }
 
 /// A running session.
-struct Session {
+struct RunningSession {
     number: u64,
     /// `None` for Unix clients, which all count as one.
     client: Option<IpAddr>,
@@ -103,17 +103,17 @@ pub(super) struct Supervisor<'a> {
     client_addresses: Rc<[Address]>,
     server_addresses: Rc<[Address]>,
     dialling: Rc<DialOptions>,
-    lookup: Lookup,
+    lookup: LookupState,
     client_listener: Option<Listener>,
     server_listener: Option<Listener>,
     roles: Roles,
     /// Roles that were dropped and have not exited yet.
     leaving: Vec<Pid>,
     /// `--replay`, until it has told how it went.
-    player: Option<Running<ToConverter>>,
+    player: Option<RunningRole<ToConverter>>,
     signals: &'a SignalFd,
-    _locked: &'a Locked,
-    need: Need,
+    _locked: &'a Confined,
+    need: CaptureLevel,
     acknowledge: Acknowledge,
     phase: Phase,
     /// Sessions begun, also those whose peer could not be reached.
@@ -121,25 +121,25 @@ pub(super) struct Supervisor<'a> {
     /// Status of a failed session: a peer was unreachable, or the worker died.
     failed: Option<Status>,
     /// In order of arrival: the first that lacks a peer gets the next one.
-    pairs: Vec<Pair>,
+    pairs: Vec<PendingSession>,
     /// Clients without a place.
     queued: VecDeque<Present>,
     /// By process id.
-    running: HashMap<i32, Session>,
+    running: HashMap<i32, RunningSession>,
     /// Bursts in progress.
-    bursts: Vec<Burst>,
+    bursts: Vec<RateLimitedNotice>,
     next_session: u64,
-    idle: VecDeque<Idle>,
+    idle: VecDeque<IdleWorker>,
     /// Workers requested from the zygote.
     ordered: u32,
     /// Messages that the logger has not accepted yet. While there are any, no client is accepted.
     outbox: VecDeque<(ToLogger, Option<OwnedFd>)>,
     /// Out of descriptors: no session begins before this time.
-    starved: Option<Instant>,
+    accept_backoff: Option<Instant>,
     /// Out of processes: no worker is requested before this time, or until one ends.
-    barren: Option<Instant>,
+    fork_backoff: Option<Instant>,
     /// `ETOOMANYREFS`: no descriptor is sent before this time.
-    crowded: Option<Instant>,
+    handoff_backoff: Option<Instant>,
     /// A dialled session failed: no other is begun before this time.
     vain: Option<Instant>,
 }
@@ -152,7 +152,7 @@ impl<'a> Supervisor<'a> {
         peers: Peers,
         mut roles: Roles,
         signals: &'a SignalFd,
-        locked: &'a Locked,
+        locked: &'a Confined,
     ) -> Supervisor<'a> {
         let own = OwnListeners::of(peers.client_listener.iter().chain(&peers.server_listener));
         let (timeout, sockets) = (config.connect_timeout, SocketOptions::of(config));
@@ -165,7 +165,7 @@ impl<'a> Supervisor<'a> {
             client_addresses: peers.client.into(),
             server_addresses: peers.server.into(),
             dialling: Rc::new(DialOptions { timeout, sockets, own }),
-            lookup: Lookup::default(),
+            lookup: LookupState::default(),
             client_listener: peers.client_listener,
             server_listener: peers.server_listener,
             roles,
@@ -186,9 +186,9 @@ impl<'a> Supervisor<'a> {
             idle,
             ordered: 0,
             outbox: VecDeque::new(),
-            starved: None,
-            barren: None,
-            crowded: None,
+            accept_backoff: None,
+            fork_backoff: None,
+            handoff_backoff: None,
             vain: None,
         }
     }
@@ -231,7 +231,7 @@ impl<'a> Supervisor<'a> {
         }
         // stderr may be connected to the client, so that only the logger can report it.
         let told = self.config.syslog && self.config.inetd;
-        self.see_off();
+        self.wait_for_children();
         result.or_else(|failure| if told { Ok(failure.status as u8) } else { Err(failure) })
     }
 
@@ -260,13 +260,15 @@ impl<'a> Supervisor<'a> {
     /// Ends delays that have expired.
     fn recover(&mut self) {
         let now = Instant::now();
-        for wait in [&mut self.starved, &mut self.barren, &mut self.crowded, &mut self.vain] {
+        for wait in
+            [&mut self.accept_backoff, &mut self.fork_backoff, &mut self.handoff_backoff, &mut self.vain]
+        {
             *wait = wait.filter(|until| *until > now);
         }
     }
 
     fn flush_outbox(&mut self) -> Result<(), Failure> {
-        if self.crowded.is_some() {
+        if self.handoff_backoff.is_some() {
             return Ok(());
         }
         while let Some((message, fd)) = self.outbox.front() {
@@ -275,7 +277,7 @@ impl<'a> Supervisor<'a> {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(ChannelError::Full) => return Ok(()),
                 Err(ChannelError::Crowded) => {
-                    self.crowded = Some(Instant::now() + CROWD);
+                    self.handoff_backoff = Some(Instant::now() + CROWD);
                     return Ok(());
                 }
                 Err(_) => return Err(self.roles.logger.lost()),
@@ -284,17 +286,17 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    fn handle(&mut self, found: Found) -> Result<Option<u8>, Failure> {
+    fn handle(&mut self, found: ReadyFd) -> Result<Option<u8>, Failure> {
         match found {
-            Found::Signal => return self.heed_signals(),
-            Found::Resolver => self.hear_resolver(),
-            Found::Logger => return self.hear_logger(),
-            Found::Zygote => self.hear_zygote()?,
-            Found::Player => self.hear_player()?,
-            Found::Listener(side) => self.accept(side),
-            Found::Waiting => self.tell_full(),
-            Found::Pair(index) => self.look_at(index),
-            Found::Queued => self.look_at_queued(),
+            ReadyFd::Signal => return self.heed_signals(),
+            ReadyFd::Resolver => self.hear_resolver(),
+            ReadyFd::Logger => return self.hear_logger(),
+            ReadyFd::Zygote => self.hear_zygote()?,
+            ReadyFd::Player => self.hear_player()?,
+            ReadyFd::Listener(side) => self.accept(side),
+            ReadyFd::Waiting => self.tell_full(),
+            ReadyFd::PendingSession(index) => self.look_at(index),
+            ReadyFd::Queued => self.look_at_queued(),
         }
         Ok(None)
     }

@@ -2,10 +2,10 @@
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::bursts::Kind;
+use super::bursts::NoticeKind;
 use super::{Phase, Supervisor, TURN};
 use crate::exit::Failure;
-use crate::messages::{End, Level, ToParent};
+use crate::messages::{Level, ProcessEnd, ToParent};
 use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {
@@ -32,12 +32,12 @@ impl Supervisor<'_> {
     }
 
     /// Reports a lost lookup: a peer is shown as a number, or a server keeps its addresses.
-    fn lookup_lost(&mut self, pid: i32, end: End) {
+    fn lookup_lost(&mut self, pid: i32, end: ProcessEnd) {
         if !matches!(self.phase, Phase::WritingOut { .. }) {
-            let news = !self.has_told_of(Kind::LookupLost);
+            let news = !self.has_told_of(NoticeKind::LookupLost);
             let text = lost_lookup(pid, end);
             let (text, advice) = text.split_once('\n').unwrap_or((&text, ""));
-            self.tell_of(Kind::LookupLost, Level::Error, text.to_owned());
+            self.tell_of(NoticeKind::LookupLost, Level::Error, text.to_owned());
             if news && !advice.is_empty() {
                 self.notice(Level::Error, advice.to_owned());
             }
@@ -63,10 +63,12 @@ impl Supervisor<'_> {
 }
 
 /// Error for the end of a lookup.
-pub(in crate::parent) fn lost_lookup(pid: i32, end: End) -> String {
+pub(in crate::parent) fn lost_lookup(pid: i32, end: ProcessEnd) -> String {
     match end {
-        End::Status(status) => format!("name lookup {pid} ended with status {status} and without an answer"),
-        End::Signal(signal) => {
+        ProcessEnd::Status(status) => {
+            format!("name lookup {pid} ended with status {status} and without an answer")
+        }
+        ProcessEnd::Signal(signal) => {
             let text = format!("name lookup {pid} killed by signal {signal} ({})", describe(signal));
             advice(signal, pid).into_iter().fold(text, |text, advice| format!("{text}\n{advice}"))
         }

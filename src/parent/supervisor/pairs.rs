@@ -7,22 +7,22 @@ use std::time::Instant;
 use nix::errno::Errno;
 use privsep::channel::{ChannelError, Wait};
 
-use super::bursts::Kind;
-use super::{CROWD, Phase, RECOVERY, Session, Supervisor, TURN, VAIN};
+use super::bursts::NoticeKind;
+use super::{CROWD, Phase, RECOVERY, RunningSession, Supervisor, TURN, VAIN};
 use crate::config::Approach;
 use crate::exit::{Failure, Status};
-use crate::messages::{Address, Level, Opening, Side, ToLogger, ToWorker, Transport, Unserved};
+use crate::messages::{Address, Level, SessionOpening, Side, ToLogger, ToWorker, Transport, Unserved};
 use crate::parent::address::label;
 use crate::parent::dial::{Dial, Refusal};
 use crate::parent::listener::Listener;
-use crate::parent::pair::{Half, Outcome, Pair, Present};
+use crate::parent::pair::{PairProgress, PeerState, PendingSession, Present};
 use crate::parent::socket::{self, SocketOptions};
 use crate::reason::reason;
 
 impl Supervisor<'_> {
     /// Number of sessions that may begin now.
     pub(super) fn capacity(&self) -> u64 {
-        let held_up = self.starved.is_some() || self.roles.outputs_wait || !self.outbox.is_empty();
+        let held_up = self.accept_backoff.is_some() || self.roles.outputs_wait || !self.outbox.is_empty();
         if self.phase != Phase::Serving || held_up {
             return 0;
         }
@@ -47,7 +47,7 @@ impl Supervisor<'_> {
             let client = self.half(Side::Client);
             let server = self.half(Side::Server);
             self.begun += 1;
-            self.pairs.push(Pair { client, server });
+            self.pairs.push(PendingSession { client, server });
             // An immediate failure makes room for the next, after a delay.
             self.advance_pairs();
             self.flush_outbox()?;
@@ -56,27 +56,29 @@ impl Supervisor<'_> {
     }
 
     /// Awaits a peer, or begins to dial it.
-    pub(super) fn half(&self, side: Side) -> Half {
+    pub(super) fn half(&self, side: Side) -> PeerState {
         let (endpoint, addresses) = match side {
             Side::Client => (&self.config.client, &self.client_addresses),
             Side::Server => (&self.config.server, &self.server_addresses),
         };
         match endpoint.approach {
-            Approach::Listen => Half::Awaited,
-            Approach::Connect => Half::Dialling(Dial::new(Rc::clone(addresses), Rc::clone(&self.dialling))),
+            Approach::Listen => PeerState::Awaited,
+            Approach::Connect => {
+                PeerState::Dialling(Dial::new(Rc::clone(addresses), Rc::clone(&self.dialling)))
+            }
         }
     }
 
     /// Checks whether a peer from this listener would be accepted.
     pub(super) fn wants(&self, side: Side) -> bool {
         self.phase == Phase::Serving
-            && self.starved.is_none()
+            && self.accept_backoff.is_none()
             && (self.awaiting(side).is_some() || self.capacity() > 0 || self.may_queue(side))
     }
 
     /// Returns the first pair that lacks this side.
     pub(super) fn awaiting(&self, side: Side) -> Option<usize> {
-        self.pairs.iter().position(|pair| matches!(pair.half(side), Half::Awaited))
+        self.pairs.iter().position(|pair| matches!(pair.half(side), PeerState::Awaited))
     }
 
     /// Accepts waiting peers, a bounded number, so that other events get their turn.
@@ -102,8 +104,8 @@ impl Supervisor<'_> {
                 Some(Ok(None)) | None => return,
                 Some(Err(error)) => {
                     let text = format!("accept: {error}; waiting for the system to recover");
-                    self.tell_of(Kind::NoDescriptors, Level::Error, text);
-                    self.starved = Some(Instant::now() + RECOVERY);
+                    self.tell_of(NoticeKind::NoDescriptors, Level::Error, text);
+                    self.accept_backoff = Some(Instant::now() + RECOVERY);
                     return;
                 }
             }
@@ -117,7 +119,7 @@ impl Supervisor<'_> {
         }
         if side == Side::Client && self.awaiting(side).is_none() && self.capacity() == 0 {
             self.queued.push_back(peer);
-            if !self.has_told_of(Kind::Full) {
+            if !self.has_told_of(NoticeKind::Full) {
                 self.tell_full();
             }
             return;
@@ -126,7 +128,7 @@ impl Supervisor<'_> {
     }
 
     /// Adds the client for which the program was started.
-    pub(in crate::parent) fn greet(&mut self, client: OwnedFd, address: Address) {
+    pub(in crate::parent) fn add_client(&mut self, client: OwnedFd, address: Address) {
         socket::prepare(&client, &address, SocketOptions::of(self.config));
         self.arrived(Side::Client, Present::new(client, address));
     }
@@ -141,7 +143,7 @@ impl Supervisor<'_> {
         let at_once = self.config.at_once;
         let sessions = if at_once == 1 { "one session".into() } else { format!("{at_once} sessions") };
         let text = format!("{sessions} at a time (-F): the next client waits");
-        self.tell_of(Kind::Full, Level::Normal, text);
+        self.tell_of(NoticeKind::Full, Level::Normal, text);
     }
 
     pub(super) fn arrived(&mut self, side: Side, mut peer: Present) {
@@ -149,15 +151,15 @@ impl Supervisor<'_> {
         if peer.is_lost() {
             return self.lose_arrival(side, peer);
         }
-        let peer = Half::There(peer);
+        let peer = PeerState::There(peer);
         if let Some(index) = self.awaiting(side) {
             *self.pairs[index].half_mut(side) = peer;
             return;
         }
         self.begun += 1;
         let pair = match side {
-            Side::Client => Pair { client: peer, server: self.half(Side::Server) },
-            Side::Server => Pair { client: self.half(Side::Client), server: peer },
+            Side::Client => PendingSession { client: peer, server: self.half(Side::Server) },
+            Side::Server => PendingSession { client: self.half(Side::Client), server: peer },
         };
         self.pairs.push(pair);
         // The pair may be complete before poll reports it.
@@ -168,15 +170,17 @@ impl Supervisor<'_> {
         let mut index = 0;
         while index < self.pairs.len() {
             match self.pairs[index].advance() {
-                Outcome::Complete
-                    if !self.idle.is_empty() && self.crowded.is_none() && !self.roles.outputs_wait =>
+                PairProgress::Complete
+                    if !self.idle.is_empty()
+                        && self.handoff_backoff.is_none()
+                        && !self.roles.outputs_wait =>
                 {
                     let pair = self.pairs.remove(index);
                     self.hand_over(pair);
                 }
                 // A complete pair may have to wait for a worker.
-                Outcome::NotYet | Outcome::Complete => index += 1,
-                Outcome::Failed(side, refusals) => {
+                PairProgress::NotYet | PairProgress::Complete => index += 1,
+                PairProgress::Failed(side, refusals) => {
                     let pair = self.pairs.remove(index);
                     self.record_refusal(&pair, side, &refusals);
                     pair.refuse();
@@ -187,9 +191,9 @@ impl Supervisor<'_> {
     }
 
     /// A client whose server was not reached is in the records that have room for it.
-    fn record_refusal(&mut self, pair: &Pair, side: Side, refusals: &[(Address, Refusal)]) {
+    fn record_refusal(&mut self, pair: &PendingSession, side: Side, refusals: &[(Address, Refusal)]) {
         let has_room = self.config.outputs.iter().any(|output| output.view.format.has_refused());
-        if side == Side::Client || !matches!(pair.client, Half::There(_)) || !has_room {
+        if side == Side::Client || !matches!(pair.client, PeerState::There(_)) || !has_room {
             return;
         }
         let errno = match refusals.last() {
@@ -205,12 +209,12 @@ impl Supervisor<'_> {
     }
 
     /// A pair becomes a session, or will never be one.
-    pub(super) fn opening(&mut self, pair: &Pair) -> Opening {
+    pub(super) fn opening(&mut self, pair: &PendingSession) -> SessionOpening {
         let number = self.next_session;
         self.next_session += 1;
         self.roles.backlog.given();
         let peers = [Side::Client, Side::Server].map(|side| self.place(pair, side));
-        Opening {
+        SessionOpening {
             number,
             peers,
             locals: pair.locals(),
@@ -243,15 +247,15 @@ impl Supervisor<'_> {
         let text = format!("{}: {why}", label(endpoint));
         let timed_out = |(_, refusal): &(Address, Refusal)| *refusal == Refusal::System(Errno::ETIMEDOUT);
         if refusals.iter().any(timed_out) {
-            self.tell_of(Kind::TimedOut(side), Level::Error, text);
+            self.tell_of(NoticeKind::TimedOut(side), Level::Error, text);
         } else {
             self.notice(Level::Error, text);
         }
     }
 
     /// Sends both sockets to a worker, and the worker's channel to the logger.
-    pub(super) fn hand_over(&mut self, pair: Pair) {
-        let (Half::There(client), Half::There(server)) = (pair.client, pair.server) else { return };
+    pub(super) fn hand_over(&mut self, pair: PendingSession) {
+        let (PeerState::There(client), PeerState::There(server)) = (pair.client, pair.server) else { return };
         let idle_ms = self.config.idle_timeout.map(|idle| idle.as_millis().try_into().unwrap_or(u32::MAX));
         let transports = match self.config.has_packets() {
             true => [Transport::UnixPackets; 2],
@@ -268,9 +272,10 @@ impl Supervisor<'_> {
                 Ok(()) => {
                     let ip = client.address.ip();
                     let started = client.since.max(server.since);
-                    let pair = Pair { client: Half::There(client), server: Half::There(server) };
-                    let opening = Opening { started, ..self.opening(&pair) };
-                    self.running.insert(worker.pid, Session { number: opening.number, client: ip });
+                    let pair =
+                        PendingSession { client: PeerState::There(client), server: PeerState::There(server) };
+                    let opening = SessionOpening { started, ..self.opening(&pair) };
+                    self.running.insert(worker.pid, RunningSession { number: opening.number, client: ip });
                     let message = ToLogger::Session { opening, bytes: self.config.bytes };
                     self.outbox.push_back((message, Some(worker.channel.into_socket())));
                     self.start_player();
@@ -278,21 +283,22 @@ impl Supervisor<'_> {
                 }
                 Err(ChannelError::Crowded) => {
                     self.idle.push_front(worker);
-                    self.crowded = Some(Instant::now() + CROWD);
+                    self.handoff_backoff = Some(Instant::now() + CROWD);
                     break;
                 }
                 // It died while idle: the next one is used, and no replacement is requested at once.
-                Err(_) => self.barren = Some(Instant::now() + RECOVERY),
+                Err(_) => self.fork_backoff = Some(Instant::now() + RECOVERY),
             }
         }
         // No worker available: the pair waits.
-        self.pairs.push(Pair { client: Half::There(client), server: Half::There(server) });
+        self.pairs
+            .push(PendingSession { client: PeerState::There(client), server: PeerState::There(server) });
     }
 
     /// Handles an event of a pair: a finished connection attempt (see [`Self::advance_pairs`]), or the end of
     /// the peer that was connected first.
     pub(super) fn look_at(&mut self, index: usize) {
-        if let Some(side) = self.pairs.get_mut(index).and_then(Pair::lost) {
+        if let Some(side) = self.pairs.get_mut(index).and_then(PendingSession::lost) {
             let pair = self.pairs.remove(index);
             self.lose(pair, side);
         }

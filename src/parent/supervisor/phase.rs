@@ -42,7 +42,7 @@ pub(super) struct Left {
 
 /// Action that is due in a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PhaseStep {
     Wait,
     /// All sessions that were asked for have begun.
     CloseListeners,
@@ -79,18 +79,18 @@ impl Phase {
         Phase::WritingOut { until: now + WRITE_OUT, status }
     }
 
-    pub(super) fn step(self, now: Instant, left: Left) -> Step {
+    pub(super) fn step(self, now: Instant, left: Left) -> PhaseStep {
         let is_empty = !left.pairs && !left.running;
         match self {
-            Phase::Serving if left.to_come => Step::Wait,
-            Phase::Serving if is_empty => Step::AllServed,
-            Phase::Serving => Step::CloseListeners,
-            Phase::Draining { status, .. } if is_empty => Step::WriteOut(status),
-            Phase::Draining { until, status } if until <= now => Step::EndSessions(status),
-            Phase::Ending { status, .. } if !left.running => Step::WriteOut(status),
-            Phase::Ending { until, status } if until <= now => Step::GiveUpWorkers(status),
-            Phase::WritingOut { until, .. } if until <= now => Step::GiveUpLogger,
-            Phase::Draining { .. } | Phase::Ending { .. } | Phase::WritingOut { .. } => Step::Wait,
+            Phase::Serving if left.to_come => PhaseStep::Wait,
+            Phase::Serving if is_empty => PhaseStep::AllServed,
+            Phase::Serving => PhaseStep::CloseListeners,
+            Phase::Draining { status, .. } if is_empty => PhaseStep::WriteOut(status),
+            Phase::Draining { until, status } if until <= now => PhaseStep::EndSessions(status),
+            Phase::Ending { status, .. } if !left.running => PhaseStep::WriteOut(status),
+            Phase::Ending { until, status } if until <= now => PhaseStep::GiveUpWorkers(status),
+            Phase::WritingOut { until, .. } if until <= now => PhaseStep::GiveUpLogger,
+            Phase::Draining { .. } | Phase::Ending { .. } | Phase::WritingOut { .. } => PhaseStep::Wait,
         }
     }
 
@@ -129,7 +129,7 @@ mod model {
     /// The bridge as far as its end depends on it. Deadlines are relative: `now` never moves, and a deadline that is
     /// over is `now`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    struct State {
+    struct ModelState {
         phase: Phase,
         to_come: u8,
         pairs: u8,
@@ -143,7 +143,7 @@ mod model {
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Event {
+    enum ModelEvent {
         /// A client comes.
         Client,
         /// A pair becomes a session.
@@ -160,15 +160,15 @@ mod model {
         Time,
     }
 
-    const EVENTS: [Event; 8] = [
-        Event::Client,
-        Event::Begin,
-        Event::Fail,
-        Event::End,
-        Event::Signal,
-        Event::OutputLost,
-        Event::Finished,
-        Event::Time,
+    const EVENTS: [ModelEvent; 8] = [
+        ModelEvent::Client,
+        ModelEvent::Begin,
+        ModelEvent::Fail,
+        ModelEvent::End,
+        ModelEvent::Signal,
+        ModelEvent::OutputLost,
+        ModelEvent::Finished,
+        ModelEvent::Time,
     ];
 
     struct Model {
@@ -177,11 +177,11 @@ mod model {
     }
 
     impl Model {
-        fn start(&self) -> State {
+        fn start(&self) -> ModelState {
             let phase = Phase::Serving;
             let [to_come, pairs, running] = [2, 0, 0];
             let [signalled, output_lost, workers_given_up, logger_given_up] = [false; 4];
-            State {
+            ModelState {
                 phase,
                 to_come,
                 pairs,
@@ -195,31 +195,31 @@ mod model {
         }
 
         /// The state after an event and all that is due then; `None` where the event cannot happen.
-        fn after(&self, mut state: State, event: Event) -> Option<State> {
+        fn after(&self, mut state: ModelState, event: ModelEvent) -> Option<ModelState> {
             let serving = state.phase == Phase::Serving;
             match event {
                 _ if state.exited.is_some() => return None,
-                Event::Client if serving && state.to_come > 0 => {
+                ModelEvent::Client if serving && state.to_come > 0 => {
                     (state.to_come, state.pairs) = (state.to_come - 1, state.pairs + 1);
                 }
-                Event::Begin if state.pairs > 0 => {
+                ModelEvent::Begin if state.pairs > 0 => {
                     (state.pairs, state.running) = (state.pairs - 1, state.running + 1);
                 }
-                Event::Fail if state.pairs > 0 => state.pairs -= 1,
-                Event::End if state.running > 0 => state.running -= 1,
-                Event::Signal => self.signal(&mut state),
-                Event::OutputLost if !state.output_lost => {
+                ModelEvent::Fail if state.pairs > 0 => state.pairs -= 1,
+                ModelEvent::End if state.running > 0 => state.running -= 1,
+                ModelEvent::Signal => self.signal(&mut state),
+                ModelEvent::OutputLost if !state.output_lost => {
                     state.output_lost = true;
                     match state.phase.with_status(OUTPUT_LOST) {
                         Some(phase) => state.phase = phase,
                         None => self.end_sessions(&mut state, OUTPUT_LOST),
                     }
                 }
-                Event::Finished => match state.phase {
+                ModelEvent::Finished => match state.phase {
                     Phase::WritingOut { status, .. } => state.exited = Some(status),
                     _ => return None,
                 },
-                Event::Time => state.phase = self.passed(state.phase)?,
+                ModelEvent::Time => state.phase = self.passed(state.phase)?,
                 _ => return None,
             }
             self.carry_out(&mut state);
@@ -227,7 +227,7 @@ mod model {
         }
 
         /// As `Supervisor::heed_end`.
-        fn signal(&self, state: &mut State) {
+        fn signal(&self, state: &mut ModelState) {
             match state.phase.on_signal(self.patience) {
                 Reaction::Drain(patience) => state.phase = Phase::draining(self.now, patience, SIGNALLED),
                 Reaction::Stop | Reaction::EndSessions => self.end_sessions(state, SIGNALLED),
@@ -237,22 +237,22 @@ mod model {
         }
 
         /// As `Supervisor::progress`.
-        fn carry_out(&self, state: &mut State) {
+        fn carry_out(&self, state: &mut ModelState) {
             let [to_come, pairs, running] = [state.to_come, state.pairs, state.running].map(|it| it > 0);
             match state.phase.step(self.now, Left { to_come, pairs, running }) {
-                Step::Wait | Step::CloseListeners => {}
-                Step::AllServed => state.phase = Phase::writing_out(self.now, 0),
-                Step::EndSessions(status) => self.end_sessions(state, status),
-                Step::GiveUpWorkers(status) => {
+                PhaseStep::Wait | PhaseStep::CloseListeners => {}
+                PhaseStep::AllServed => state.phase = Phase::writing_out(self.now, 0),
+                PhaseStep::EndSessions(status) => self.end_sessions(state, status),
+                PhaseStep::GiveUpWorkers(status) => {
                     (state.running, state.workers_given_up) = (0, true);
                     state.phase = Phase::writing_out(self.now, status);
                 }
-                Step::WriteOut(status) => state.phase = Phase::writing_out(self.now, status),
-                Step::GiveUpLogger => (state.exited, state.logger_given_up) = (Some(OUTPUT_LOST), true),
+                PhaseStep::WriteOut(status) => state.phase = Phase::writing_out(self.now, status),
+                PhaseStep::GiveUpLogger => (state.exited, state.logger_given_up) = (Some(OUTPUT_LOST), true),
             }
         }
 
-        fn end_sessions(&self, state: &mut State, status: u8) {
+        fn end_sessions(&self, state: &mut ModelState, status: u8) {
             state.pairs = 0;
             state.phase = Phase::ending(self.now, status);
         }
@@ -268,7 +268,7 @@ mod model {
         }
 
         /// The phases in order, and the time that is left in one.
-        fn rank(&self, state: &State) -> (u8, Duration) {
+        fn rank(&self, state: &ModelState) -> (u8, Duration) {
             match (state.exited, state.phase) {
                 (Some(_), _) => (0, Duration::ZERO),
                 (None, Phase::WritingOut { until, .. }) => (1, until - self.now),
@@ -279,7 +279,7 @@ mod model {
         }
 
         /// Every state that can be reached, and every step between two.
-        fn explore(&self) -> Vec<(State, Event, State)> {
+        fn explore(&self) -> Vec<(ModelState, ModelEvent, ModelState)> {
             let mut seen = HashSet::from([self.start()]);
             let mut new = vec![self.start()];
             let mut steps = Vec::new();
@@ -320,7 +320,7 @@ mod model {
                 // As many deadlines as there are phases.
                 for _ in 0..3 {
                     time += model.rank(&state).1;
-                    state = model.after(state, Event::Time).unwrap_or(state);
+                    state = model.after(state, ModelEvent::Time).unwrap_or(state);
                 }
                 assert!(state.exited.is_some(), "{state:?}");
                 assert!(time <= PATIENCE + ENDING + WRITE_OUT, "{time:?} {state:?}");
@@ -333,7 +333,7 @@ mod model {
         for model in models() {
             for (_, _, mut state) in model.explore() {
                 for _ in 0..3 {
-                    state = model.after(state, Event::Signal).unwrap_or(state);
+                    state = model.after(state, ModelEvent::Signal).unwrap_or(state);
                 }
                 assert!(state.exited.is_some(), "{state:?}");
             }
@@ -344,12 +344,12 @@ mod model {
     fn the_status_names_the_cause_and_no_one_is_given_up_before_its_time() {
         for model in models() {
             for (before, event, after) in model.explore() {
-                let given_up = |state: &State| (state.workers_given_up, state.logger_given_up);
-                let in_time = given_up(&before) == given_up(&after) || event == Event::Time;
+                let given_up = |state: &ModelState| (state.workers_given_up, state.logger_given_up);
+                let in_time = given_up(&before) == given_up(&after) || event == ModelEvent::Time;
                 assert!(in_time, "{before:?} {event:?} {after:?}");
                 let Some(status) = after.exited else { continue };
                 let expected = match (after.output_lost, after.signalled) {
-                    _ if event == Event::Signal => SIGNALLED,
+                    _ if event == ModelEvent::Signal => SIGNALLED,
                     _ if after.logger_given_up => OUTPUT_LOST,
                     (true, _) => OUTPUT_LOST,
                     (false, true) => SIGNALLED,

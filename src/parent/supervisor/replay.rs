@@ -6,13 +6,13 @@ use super::Supervisor;
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, Side, ToConverter, ToParent};
 use crate::parent::pair::Present;
-use crate::parent::roles::Running;
+use crate::parent::roles::RunningRole;
 
 impl Supervisor<'_> {
     /// The player is there as one peer; the other one is dialled or awaited.
     pub(in crate::parent) fn begin_replay(
         &mut self,
-        player: Running<ToConverter>,
+        player: RunningRole<ToConverter>,
         side: Side,
         peer: OwnedFd,
     ) {

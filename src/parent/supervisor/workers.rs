@@ -5,10 +5,10 @@ use std::time::Instant;
 use privsep::channel::{Channel, one_fd};
 use privsep::sys::Fds;
 
-use super::bursts::Kind;
-use super::{Idle, Phase, RECOVERY, Session, Supervisor, TURN};
+use super::bursts::NoticeKind;
+use super::{IdleWorker, Phase, RECOVERY, RunningSession, Supervisor, TURN};
 use crate::exit::{Failure, Status};
-use crate::messages::{End, Level, ToLogger, ToParent, ToZygote};
+use crate::messages::{Level, ProcessEnd, ToLogger, ToParent, ToZygote};
 use crate::parent::limits;
 use crate::policy::Role;
 use crate::signals::{advice, describe};
@@ -19,7 +19,7 @@ const SPARE: u32 = 4;
 impl Supervisor<'_> {
     /// Keeps as many workers ready as sessions may soon begin.
     pub(super) fn order_workers(&mut self) -> Result<(), Failure> {
-        if self.starved.is_some() || self.barren.is_some() {
+        if self.accept_backoff.is_some() || self.fork_backoff.is_some() {
             return Ok(());
         }
         let pairs = self.pairs.len() as u64;
@@ -51,7 +51,7 @@ impl Supervisor<'_> {
 
     pub(super) fn obey_zygote(&mut self, message: ToParent, fds: Fds) -> Result<(), Failure> {
         match message {
-            ToParent::Born { pid } if self.ordered > 0 => {
+            ToParent::WorkerStarted { pid } if self.ordered > 0 => {
                 let channel = one_fd(fds).and_then(Channel::adopt);
                 let channel = channel.map_err(|_| self.roles.zygote.nonsense())?;
                 // A second worker with the same process id would replace the first, which would run on
@@ -61,14 +61,14 @@ impl Supervisor<'_> {
                 }
                 self.ordered -= 1;
                 if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
-                    self.idle.push_back(Idle { pid, channel });
+                    self.idle.push_back(IdleWorker { pid, channel });
                 }
             }
-            ToParent::Stillborn { errno } if self.ordered > 0 => {
+            ToParent::ForkFailed { errno } if self.ordered > 0 => {
                 self.ordered -= 1;
                 let text = format!("Process creation: {}", limits::shortage(errno));
-                self.tell_of(Kind::NoProcesses, Level::Error, text);
-                self.barren = Some(Instant::now() + RECOVERY);
+                self.tell_of(NoticeKind::NoProcesses, Level::Error, text);
+                self.fork_backoff = Some(Instant::now() + RECOVERY);
             }
             ToParent::Exited { pid, end } => self.ended(pid, end),
             ToParent::Alive if fds.iter().all(Option::is_none) && self.has_answered(Role::Zygote) => {}
@@ -77,19 +77,19 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    pub(super) fn ended(&mut self, pid: i32, end: End) {
-        let Some(Session { number, .. }) = self.running.remove(&pid) else {
+    pub(super) fn ended(&mut self, pid: i32, end: ProcessEnd) {
+        let Some(RunningSession { number, .. }) = self.running.remove(&pid) else {
             return self.ended_unused(pid);
         };
         // There is room for another process.
-        self.barren = None;
+        self.fork_backoff = None;
         self.is_less_full();
         match end {
-            End::Status(0) => return,
-            End::Status(status) => {
+            ProcessEnd::Status(0) => return,
+            ProcessEnd::Status(status) => {
                 self.notice(Level::Warning, format!("Child {pid} returned an error ({status})"));
             }
-            End::Signal(signal) => {
+            ProcessEnd::Signal(signal) => {
                 let text = describe(signal);
                 self.notice(
                     Level::Warning,
@@ -112,8 +112,8 @@ impl Supervisor<'_> {
         self.idle.retain(|worker| worker.pid != pid);
         if self.idle.len() < before {
             let text = format!("Child {pid} ended before it had a session");
-            self.tell_of(Kind::NoProcesses, Level::Warning, text);
-            self.barren = Some(Instant::now() + RECOVERY);
+            self.tell_of(NoticeKind::NoProcesses, Level::Warning, text);
+            self.fork_backoff = Some(Instant::now() + RECOVERY);
         }
     }
 }

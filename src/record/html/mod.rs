@@ -28,10 +28,10 @@ const SCRIPT_HASH: &str = "QVxLBireHk6EDUwei0MNp15tzSYdMbERNB7fGilV1zo=";
 
 pub(crate) struct HtmlEncoder {
     only: Option<Side>,
-    sessions: BTreeMap<u64, Open>,
+    sessions: BTreeMap<u64, HtmlSession>,
 }
 
-struct Open {
+struct HtmlSession {
     info: Arc<SessionInfo>,
     /// Not written yet: the reason of an end is written with the end.
     notes: Vec<(Time, String)>,
@@ -65,7 +65,7 @@ impl Encoder for HtmlEncoder {
 
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         if let Kind::Start(info) = &event.kind {
-            let open = Open { info: Arc::clone(info), notes: Vec::new() };
+            let open = HtmlSession { info: Arc::clone(info), notes: Vec::new() };
             open.head(event.session, "", out);
             self.sessions.insert(event.session, open);
             return b"";
@@ -97,7 +97,7 @@ struct Element<'a> {
     kind: &'a str,
 }
 
-impl Open {
+impl HtmlSession {
     /// Opens the tag of an element; attributes may follow. Times are in milliseconds.
     fn tag(&self, element: &Element<'_>, session: u64, time: Time, out: &mut Vec<u8>) {
         let Element { tag, class, kind } = element;

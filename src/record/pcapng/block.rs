@@ -26,18 +26,18 @@ const SNAPLEN: u32 = 262_144;
 const COMMENT: u16 = 1;
 
 /// A block that is being written.
-struct Block<'a> {
+struct BlockWriter<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
 }
 
-impl<'a> Block<'a> {
-    fn begin(kind: u32, out: &'a mut Vec<u8>) -> Block<'a> {
+impl<'a> BlockWriter<'a> {
+    fn begin(kind: u32, out: &'a mut Vec<u8>) -> BlockWriter<'a> {
         let start = out.len();
         out.extend_from_slice(&kind.to_le_bytes());
         // The length, which is not known yet.
         out.extend_from_slice(&[0; 4]);
-        Block { out, start }
+        BlockWriter { out, start }
     }
 
     fn short(&mut self, value: u16) {
@@ -80,7 +80,7 @@ impl<'a> Block<'a> {
 /// The head of a file, and the one interface of its packets.
 pub(super) fn section(part: u64, out: &mut Vec<u8>) {
     let comment = format!("{{\"event\":\"file\",\"format\":\"tcpreen\",\"version\":1,\"part\":{part}}}");
-    let mut block = Block::begin(SECTION, out);
+    let mut block = BlockWriter::begin(SECTION, out);
     block.word(0x1a2b_3c4d);
     block.short(1);
     block.short(0);
@@ -90,7 +90,7 @@ pub(super) fn section(part: u64, out: &mut Vec<u8>) {
     block.option(4, concat!("tcpreen ", env!("CARGO_PKG_VERSION")).as_bytes());
     block.end_of_options();
     block.end();
-    let mut block = Block::begin(INTERFACE, out);
+    let mut block = BlockWriter::begin(INTERFACE, out);
     block.short(LINKTYPE_RAW);
     block.short(0);
     block.word(SNAPLEN);
@@ -105,7 +105,7 @@ pub(super) fn section(part: u64, out: &mut Vec<u8>) {
 /// The name of an IPv4 or IPv6 address.
 pub(super) fn name(address: &[u8], name: &str, out: &mut Vec<u8>) {
     let name: Vec<u8> = name.bytes().filter(|&byte| byte != 0).take(LONGEST_NAME).collect();
-    let mut block = Block::begin(NAMES, out);
+    let mut block = BlockWriter::begin(NAMES, out);
     block.short(if address.len() == 4 { 1 } else { 2 });
     block.short((address.len() + name.len() + 1) as u16);
     block.out.extend_from_slice(address);
@@ -119,7 +119,7 @@ pub(super) fn name(address: &[u8], name: &str, out: &mut Vec<u8>) {
 
 /// Lines of a key log, for the packets that follow.
 pub(super) fn secrets(lines: &[u8], out: &mut Vec<u8>) {
-    let mut block = Block::begin(SECRETS, out);
+    let mut block = BlockWriter::begin(SECRETS, out);
     block.word(TLS_KEY_LOG);
     block.word(lines.len() as u32);
     block.out.extend_from_slice(lines);
@@ -130,7 +130,7 @@ pub(super) fn secrets(lines: &[u8], out: &mut Vec<u8>) {
 
 /// The end of a file.
 pub(super) fn statistics(time: Time, packets: u64, out: &mut Vec<u8>) {
-    let mut block = Block::begin(STATISTICS, out);
+    let mut block = BlockWriter::begin(STATISTICS, out);
     block.word(0);
     block.time(time);
     block.option(4, &packets.to_le_bytes());
@@ -152,7 +152,7 @@ pub(super) struct Meta<'a> {
 /// Writes a packet: `head` and `payload`, or a number of `missing` bytes that are not recorded.
 pub(super) fn packet(meta: &Meta<'_>, head: &[u8], payload: &[u8], missing: usize, out: &mut Vec<u8>) {
     let captured = head.len() + payload.len();
-    let mut block = Block::begin(PACKET, out);
+    let mut block = BlockWriter::begin(PACKET, out);
     block.word(0);
     block.time(meta.time);
     block.word(captured as u32);

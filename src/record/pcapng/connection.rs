@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Packets;
 use super::block::{self, Meta};
-use super::packet::{ACK, End, FIN, PSH, RST, SEGMENT, SYN, Segment, URG};
+use super::packet::{ACK, FIN, PSH, RST, SEGMENT, SYN, Segment, TcpEndpoint, URG};
 use crate::messages::Side;
 use crate::record::event::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
-use crate::record::object::{self, Progress};
+use crate::record::object::{self, SessionTotals};
 
 /// Bytes that pass before the receiver confirms them.
 const UNCONFIRMED: u64 = 16 * 1024;
@@ -19,21 +19,21 @@ const MOST_MISSING: u64 = 16 << 20;
 pub(super) struct Connection {
     pub(super) info: Arc<SessionInfo>,
     /// Client and server.
-    pub(super) ends: [End; 2],
+    pub(super) ends: [TcpEndpoint; 2],
     /// The next sequence number of each side, not truncated. They begin with the number of the session, so that a port
     /// that is used again is another connection.
     next: [u64; 2],
     /// Up to where the other side has confirmed.
     confirmed: [u64; 2],
-    progress: Progress,
+    progress: SessionTotals,
     /// Comments for the next packet.
     comments: Vec<Vec<u8>>,
 }
 
 impl Connection {
-    pub(super) fn new(info: Arc<SessionInfo>, ends: [End; 2]) -> Connection {
+    pub(super) fn new(info: Arc<SessionInfo>, ends: [TcpEndpoint; 2]) -> Connection {
         let next = [info.number; 2];
-        let progress = Progress { time: info.started, ..Progress::default() };
+        let progress = SessionTotals { time: info.started, ..SessionTotals::default() };
         Connection { info, ends, next, confirmed: [0; 2], progress, comments: Vec::new() }
     }
 

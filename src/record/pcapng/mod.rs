@@ -17,14 +17,14 @@ use super::encoder::{Encoder, FileStart};
 use super::event::{Event, Kind, SessionInfo, Time};
 use crate::messages::Side;
 use connection::Connection;
-use names::Names;
+use names::AddressNames;
 
 pub(crate) struct PcapngEncoder {
     /// Payload of this side alone.
     only: Option<Side>,
     /// In the order of their numbers, in which a file repeats them.
     connections: BTreeMap<u64, Connection>,
-    names: Names,
+    names: AddressNames,
     packets: Packets,
     before: Before,
     /// The last event belongs into the next file.
@@ -52,7 +52,7 @@ impl PcapngEncoder {
         PcapngEncoder {
             only,
             connections: BTreeMap::new(),
-            names: Names::default(),
+            names: AddressNames::default(),
             packets: Packets::default(),
             before: Before::default(),
             carries: false,

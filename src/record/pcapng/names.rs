@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::block;
-use super::packet::End;
+use super::packet::TcpEndpoint;
 use crate::messages::{Address, Side};
 use crate::record::address::{endpoint, host_name};
 use crate::record::event::SessionInfo;
@@ -13,7 +13,7 @@ use crate::record::event::SessionInfo;
 const MOST: usize = 4096;
 
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct AddressNames {
     /// Unix sockets have the addresses `100::1` and so on (RFC 6666: discard-only).
     paths: HashMap<Vec<u8>, u64>,
     last: u64,
@@ -21,14 +21,14 @@ pub(super) struct Names {
     written: HashSet<(IpAddr, String)>,
 }
 
-impl Names {
+impl AddressNames {
     /// A file begins, in which there is no name yet.
     pub(super) fn forget_written(&mut self) {
         self.written.clear();
     }
 
     /// The ends of a session's connection: both of one family.
-    pub(super) fn ends(&mut self, info: &SessionInfo) -> [End; 2] {
+    pub(super) fn ends(&mut self, info: &SessionInfo) -> [TcpEndpoint; 2] {
         let [client, server] = [Side::Client, Side::Server].map(|side| &info.peer(side).address);
         let [client_ip, server_ip] = [client, server].map(|address| self.ip(address));
         let mapped = client_ip.is_ipv4() != server_ip.is_ipv4();
@@ -39,7 +39,10 @@ impl Names {
         let client_port = client.port().unwrap_or((1024 + info.number % 64_000) as u16);
         let listening = info.peer(Side::Client).local.as_ref().and_then(Address::port);
         let server_port = server.port().or(listening).unwrap_or(1);
-        [End { ip: ip(client_ip), port: client_port }, End { ip: ip(server_ip), port: server_port }]
+        [
+            TcpEndpoint { ip: ip(client_ip), port: client_port },
+            TcpEndpoint { ip: ip(server_ip), port: server_port },
+        ]
     }
 
     fn ip(&mut self, address: &Address) -> IpAddr {
@@ -64,7 +67,7 @@ impl Names {
     }
 
     /// Writes the names of a session's peers that are not in the file yet.
-    pub(super) fn write(&mut self, info: &SessionInfo, ends: &[End; 2], out: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, info: &SessionInfo, ends: &[TcpEndpoint; 2], out: &mut Vec<u8>) {
         for (peer, end) in info.peers.iter().zip(ends) {
             let name = match &peer.address {
                 unix @ Address::Unix(_) => endpoint(unix),

@@ -23,14 +23,14 @@ const WINDOW: u16 = 65_535;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct End {
+pub(super) struct TcpEndpoint {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
 }
 
 pub(super) struct Segment<'a> {
-    pub(super) from: End,
-    pub(super) to: End,
+    pub(super) from: TcpEndpoint,
+    pub(super) to: TcpEndpoint,
     pub(super) sequence: u32,
     pub(super) acknowledged: u32,
     pub(super) flags: u8,

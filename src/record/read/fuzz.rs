@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::{Decoder, Stop, Taken};
-use crate::record::order::Order;
+use super::{DecodeError, Decoder, FuzzedRecord};
+use crate::record::order::EventOrder;
 use crate::record::{Event, Kind};
 
 pub fn fuzz(data: &[u8]) {
@@ -17,9 +17,9 @@ pub fn fuzz(data: &[u8]) {
 }
 
 /// Events with their payloads; where decoding ended, and whether the record is damaged there.
-type Decoded = (Vec<(Event, Vec<u8>)>, usize, bool);
+type FuzzedRecord = (Vec<(Event, Vec<u8>)>, usize, bool);
 
-fn decoded(bytes: &[u8], piece: usize) -> Decoded {
+fn decoded(bytes: &[u8], piece: usize) -> FuzzedRecord {
     let mut decoder = Decoder::default();
     let (mut events, mut at, mut end) = (Vec::new(), 0, bytes.len().min(piece));
     loop {
@@ -32,29 +32,29 @@ fn decoded(bytes: &[u8], piece: usize) -> Decoded {
             Ok::<(), ()>(())
         };
         match decoder.take(&bytes[at..end], is_all, &mut sink) {
-            Ok(Taken::Bytes(used)) => {
+            Ok(FuzzedRecord::Bytes(used)) => {
                 assert!(used > 0 && used <= end - at, "{used} bytes taken of {}", end - at);
                 at += used;
             }
-            Ok(Taken::Needs(number)) => {
+            Ok(FuzzedRecord::Needs(number)) => {
                 assert!(number > end - at, "asks for what is there");
                 if is_all {
                     return (events, at, false);
                 }
                 end = bytes.len().min(end.saturating_add(piece));
             }
-            Err(Stop::Foreign | Stop::Damaged) => return (events, at, true),
-            Err(Stop::Sink(())) => unreachable!("the sink takes everything"),
+            Err(DecodeError::Foreign | DecodeError::Damaged) => return (events, at, true),
+            Err(DecodeError::EventSink(())) => unreachable!("the sink takes everything"),
         }
     }
 }
 
 /// As the logger does.
 fn check(events: &[(Event, Vec<u8>)]) {
-    let mut open: HashMap<u64, Order> = HashMap::new();
+    let mut open: HashMap<u64, EventOrder> = HashMap::new();
     for (event, payload) in events {
         if let Kind::Start(_) = event.kind {
-            let order = Order::begin(event).expect("a beginning");
+            let order = EventOrder::begin(event).expect("a beginning");
             assert!(open.insert(event.session, order).is_none(), "begins twice");
             continue;
         }

@@ -29,18 +29,18 @@ const LONGEST_TEXT: usize = 1100;
 
 /// Why a record is not read any further.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Stop<E> {
+pub(crate) enum DecodeError<E> {
     /// It is no record of ours.
     Foreign,
     /// This is no event that can come here.
     Damaged,
     /// The receiver of the events failed.
-    Sink(E),
+    EventSink(E),
 }
 
 /// Result of decoding the bytes at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum Decoded {
     /// This number of them is decoded.
     Bytes(usize),
     /// Nothing: this number is needed in all.
@@ -49,13 +49,13 @@ pub(crate) enum Taken {
 
 /// A receiver of events, each with its payload. [`Event::session`] distinguishes open sessions; the numbers
 /// of sessions may repeat where runs of the program were appended or merged.
-pub(crate) type Sink<'s, E> = dyn FnMut(Event, &[u8]) -> Result<(), E> + 's;
+pub(crate) type EventSink<'s, E> = dyn FnMut(Event, &[u8]) -> Result<(), E> + 's;
 
 /// Decodes the parts of a record, one after the other.
 #[derive(Default)]
 pub(crate) struct Decoder {
     sessions: sessions::Sessions,
-    streams: stream::Streams,
+    streams: stream::OpenStreams,
     encoding: Option<Encoding>,
 }
 
@@ -84,16 +84,16 @@ impl Decoder {
         &mut self,
         bytes: &[u8],
         is_all: bool,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<Taken, Stop<E>> {
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<Decoded, DecodeError<E>> {
         if self.encoding.is_none() {
             self.encoding = match bytes {
                 [b'{', ..] => Some(Encoding::Ndjson),
                 [0x0a, 0x0d, 0x0d, 0x0a, ..] => Some(Encoding::Pcapng(pcapng::Section::default())),
                 bytes if bytes.len() < 4 && [0x0a, 0x0d, 0x0d, 0x0a].starts_with(bytes) => {
-                    return Ok(Taken::Needs(4));
+                    return Ok(Decoded::Needs(4));
                 }
-                _ => return Err(Stop::Foreign),
+                _ => return Err(DecodeError::Foreign),
             };
         }
         match &mut self.encoding {

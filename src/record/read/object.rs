@@ -8,14 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::sessions::Sessions;
-use super::{LONGEST_TEXT, Sink, Stop};
+use super::{DecodeError, EventSink, LONGEST_TEXT};
 use crate::messages::{Address, Side};
 use crate::record::address::unix_path;
 use crate::record::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, TcpInfo, Time};
 
 /// Fields of an object. A missing key has a value that its event rejects or ignores.
 #[derive(Debug, Deserialize)]
-pub(super) struct Object<'a> {
+pub(super) struct EventObject<'a> {
     #[serde(borrow)]
     time: Cow<'a, str>,
     #[serde(borrow)]
@@ -100,8 +100,8 @@ pub(super) enum EventName {
     End,
 }
 
-impl<'a> Object<'a> {
-    pub(super) fn parse(line: &'a [u8]) -> Option<Object<'a>> {
+impl<'a> EventObject<'a> {
+    pub(super) fn parse(line: &'a [u8]) -> Option<EventObject<'a>> {
         serde_json::from_slice(line).ok()
     }
 
@@ -123,17 +123,21 @@ impl<'a> Object<'a> {
     }
 
     /// Emits the event of a line.
-    pub(super) fn emit<E>(&self, sessions: &mut Sessions, sink: &mut Sink<'_, E>) -> Result<(), Stop<E>> {
+    pub(super) fn emit<E>(
+        &self,
+        sessions: &mut Sessions,
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
         let Some(name) = self.name() else { return Ok(()) };
         if matches!(name, EventName::Start | EventName::Continue) {
             return self.emit_start(name, sessions, sink);
         }
-        let session = sessions.find(&self.run, self.session).ok_or(Stop::Damaged)?;
-        let time = self.time().ok_or(Stop::Damaged)?;
-        let payload = self.payload().ok_or(Stop::Damaged)?;
+        let session = sessions.find(&self.run, self.session).ok_or(DecodeError::Damaged)?;
+        let time = self.time().ok_or(DecodeError::Damaged)?;
+        let payload = self.payload().ok_or(DecodeError::Damaged)?;
         let kind = match name {
             EventName::Data => {
-                let from = self.side().ok_or(Stop::Damaged)?;
+                let from = self.side().ok_or(DecodeError::Damaged)?;
                 let (position, bytes, urgent) = (self.position, self.bytes, self.urgent);
                 Some(Kind::Data { from, position, bytes, urgent })
             }
@@ -142,7 +146,7 @@ impl<'a> Object<'a> {
             EventName::End => self.end().map(Kind::End),
             EventName::Start | EventName::Continue => None,
         };
-        let kind = kind.ok_or(Stop::Damaged)?;
+        let kind = kind.ok_or(DecodeError::Damaged)?;
         sessions.emit(Event { time, session, kind }, &payload, sink)
     }
 
@@ -151,14 +155,14 @@ impl<'a> Object<'a> {
         &self,
         name: EventName,
         sessions: &mut Sessions,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<(), Stop<E>> {
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
         match (name, sessions.find(&self.run, self.session)) {
             (EventName::Continue, Some(_)) => return Ok(()),
-            (_, Some(_)) => return Err(Stop::Damaged),
+            (_, Some(_)) => return Err(DecodeError::Damaged),
             _ => {}
         }
-        let info = self.info(name, None).ok_or(Stop::Damaged)?;
+        let info = self.info(name, None).ok_or(DecodeError::Damaged)?;
         sessions.begin(info, sink).map(drop)
     }
 

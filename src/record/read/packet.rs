@@ -14,19 +14,19 @@ const TCP: usize = 20;
 
 /// Addresses and ports, sender first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Flow {
+pub(super) struct FlowKey {
     pub(super) from: ([u8; 16], u16),
     pub(super) to: ([u8; 16], u16),
 }
 
-impl Flow {
-    pub(super) fn reversed(self) -> Flow {
-        Flow { from: self.to, to: self.from }
+impl FlowKey {
+    pub(super) fn reversed(self) -> FlowKey {
+        FlowKey { from: self.to, to: self.from }
     }
 }
 
-pub(super) struct Packet<'a> {
-    pub(super) flow: Flow,
+pub(super) struct ParsedPacket<'a> {
+    pub(super) flow: FlowKey,
     pub(super) sequence: u32,
     pub(super) flags: u8,
     /// Length of the payload in the stream.
@@ -35,9 +35,9 @@ pub(super) struct Packet<'a> {
     pub(super) payload: &'a [u8],
 }
 
-impl<'a> Packet<'a> {
+impl<'a> ParsedPacket<'a> {
     /// `None` where it is not such a packet.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Packet<'a>> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<ParsedPacket<'a>> {
         let (header, from, to, total) = match bytes.first()? >> 4 {
             4 if bytes.len() >= IPV4 && bytes[0] & 15 == 5 && bytes[9] == 6 => {
                 (IPV4, &bytes[12..16], &bytes[16..20], be16(bytes, 2)?)
@@ -53,8 +53,8 @@ impl<'a> Packet<'a> {
             return None;
         }
         let port = |at| be16(tcp, at).map(|port| port as u16);
-        Some(Packet {
-            flow: Flow { from: (padded(from), port(0)?), to: (padded(to), port(2)?) },
+        Some(ParsedPacket {
+            flow: FlowKey { from: (padded(from), port(0)?), to: (padded(to), port(2)?) },
             sequence: u32::from_be_bytes(tcp[4..8].try_into().ok()?),
             flags: tcp[13],
             length: total.checked_sub(header + offset)?,

@@ -1,10 +1,10 @@
 //! `pcapng`: blocks, of which our events are packets with the direction and the session in their options, and what
 //! packets cannot say in comments. Tools that copy captures rewrite headers of files and of interfaces, and keep these.
 
-use super::packet::Packet;
+use super::packet::ParsedPacket;
 use super::sessions::Sessions;
-use super::stream::Streams;
-use super::{LONGEST_COMMENT, LONGEST_UNIT, Sink, Stop, Taken};
+use super::stream::OpenStreams;
+use super::{DecodeError, Decoded, EventSink, LONGEST_COMMENT, LONGEST_UNIT};
 use crate::messages::Side;
 use crate::record::Time;
 
@@ -46,7 +46,7 @@ struct Interface {
 }
 
 /// A packet block.
-struct Block<'a> {
+struct PacketBlock<'a> {
     interface: Interface,
     time: Time,
     /// As far as it was captured.
@@ -56,7 +56,7 @@ struct Block<'a> {
 }
 
 /// Metadata of a packet block.
-pub(super) struct Meta<'a> {
+pub(super) struct PacketMeta<'a> {
     pub(super) time: Time,
     pub(super) from: Side,
     /// The low half of the session's number.
@@ -70,11 +70,11 @@ impl Section {
         &mut self,
         bytes: &[u8],
         sessions: &mut Sessions,
-        streams: &mut Streams,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<Taken, Stop<E>> {
+        streams: &mut OpenStreams,
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<Decoded, DecodeError<E>> {
         if bytes.len() < FRAME {
-            return Ok(Taken::Needs(FRAME));
+            return Ok(Decoded::Needs(FRAME));
         }
         // The same in both byte orders.
         let is_section = bytes[..4] == SECTION.to_be_bytes();
@@ -82,29 +82,31 @@ impl Section {
             self.big_endian = match bytes[8..12] {
                 [0x1a, 0x2b, 0x3c, 0x4d] => true,
                 [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                _ => return Err(Stop::Damaged),
+                _ => return Err(DecodeError::Damaged),
             };
             self.interfaces.clear();
         }
-        let length = self.u32(bytes, 4).ok_or(Stop::Damaged)? as usize;
+        let length = self.u32(bytes, 4).ok_or(DecodeError::Damaged)? as usize;
         if !length.is_multiple_of(4) || !(FRAME..=LONGEST_UNIT).contains(&length) {
-            return Err(Stop::Damaged);
+            return Err(DecodeError::Damaged);
         }
-        let Some(block) = bytes.get(..length) else { return Ok(Taken::Needs(length)) };
+        let Some(block) = bytes.get(..length) else { return Ok(Decoded::Needs(length)) };
         if self.u32(block, length - 4) != Some(length as u32) {
-            return Err(Stop::Damaged);
+            return Err(DecodeError::Damaged);
         }
         let body = &block[8..length - 4];
         match self.u32(block, 0) {
-            Some(INTERFACE) => self.add_interface(body).ok_or(Stop::Damaged)?,
+            Some(INTERFACE) => self.add_interface(body).ok_or(DecodeError::Damaged)?,
             Some(PACKET) => self.packet(body, sessions, streams, sink)?,
             // Packets without the options that ours have.
-            Some(2 | 3) => return Err(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign }),
+            Some(2 | 3) => {
+                return Err(if sessions.have_begun() { DecodeError::Damaged } else { DecodeError::Foreign });
+            }
             Some(SECRETS) => self.secrets(body),
             // Names, statistics, and what a later version may add.
             _ => {}
         }
-        Ok(Taken::Bytes(length))
+        Ok(Decoded::Bytes(length))
     }
 
     /// Secrets of TLS; others are not ours. Wrong lengths lose secrets and nothing else.
@@ -130,21 +132,21 @@ impl Section {
         &mut self,
         body: &[u8],
         sessions: &mut Sessions,
-        streams: &mut Streams,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<(), Stop<E>> {
-        let wrong = || if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign };
+        streams: &mut OpenStreams,
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
+        let wrong = || if sessions.have_begun() { DecodeError::Damaged } else { DecodeError::Foreign };
         let parsed = self.parse_packet(body);
-        let Block { interface, time, packet, is_whole, options } = parsed.ok_or_else(wrong)?;
+        let PacketBlock { interface, time, packet, is_whole, options } = parsed.ok_or_else(wrong)?;
         let mut comments = [&[][..]; MOST_COMMENTS];
         let (mut count, mut from, mut queue) = (0, None, None);
         for option in self.options(options) {
-            match option.ok_or(Stop::Damaged)? {
+            match option.ok_or(DecodeError::Damaged)? {
                 (COMMENT, text) if text.len() <= LONGEST_COMMENT && count < MOST_COMMENTS => {
                     comments[count] = text;
                     count += 1;
                 }
-                (COMMENT, _) => return Err(Stop::Damaged),
+                (COMMENT, _) => return Err(DecodeError::Damaged),
                 (EPB_FLAGS, value) => from = self.u32(value, 0),
                 (EPB_QUEUE, value) => queue = self.u32(value, 0),
                 _ => {}
@@ -156,19 +158,19 @@ impl Section {
             _ => return Err(wrong()),
         };
         let queue = queue.ok_or_else(wrong)?;
-        let packet = Packet::parse(packet).filter(|_| interface.is_raw_ip).ok_or_else(wrong)?;
-        let meta = Meta { time, from, queue, comments: &comments[..count], is_whole };
+        let packet = ParsedPacket::parse(packet).filter(|_| interface.is_raw_ip).ok_or_else(wrong)?;
+        let meta = PacketMeta { time, from, queue, comments: &comments[..count], is_whole };
         streams.packet(&packet, &meta, sessions, sink)
     }
 
-    fn parse_packet<'a>(&self, body: &'a [u8]) -> Option<Block<'a>> {
+    fn parse_packet<'a>(&self, body: &'a [u8]) -> Option<PacketBlock<'a>> {
         let interface = *self.interfaces.get(self.u32(body, 0)? as usize)?;
         let ticks = u64::from(self.u32(body, 4)?) << 32 | u64::from(self.u32(body, 8)?);
         let (captured, original) = (self.u32(body, 12)? as usize, self.u32(body, 16)? as usize);
         let packet = body.get(20..20usize.checked_add(captured)?)?;
         let options = body.get((20 + captured).next_multiple_of(4)..)?;
         let time = Time::from_nanos(nanoseconds(ticks, interface.resolution)?);
-        Some(Block { interface, time, packet, is_whole: captured == original, options })
+        Some(PacketBlock { interface, time, packet, is_whole: captured == original, options })
     }
 
     /// Code and value of each option; `None` in place of one that is cut.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Sink, Stop};
-use crate::record::order::Order;
+use super::{DecodeError, EventSink};
+use crate::record::order::EventOrder;
 use crate::record::{Event, Kind, SessionInfo};
 
 /// Maximum number of open sessions.
@@ -19,7 +19,7 @@ pub(super) struct Sessions {
     /// By number: run and id.
     by_number: HashMap<u64, Vec<(String, u64)>>,
     /// By id.
-    open: HashMap<u64, Open>,
+    open: HashMap<u64, KnownSession>,
     /// Sessions that have begun.
     begun: u64,
     /// The highest number so far.
@@ -27,9 +27,9 @@ pub(super) struct Sessions {
 }
 
 /// An open session.
-struct Open {
+struct KnownSession {
     number: u64,
-    order: Order,
+    order: EventOrder,
 }
 
 impl Sessions {
@@ -44,20 +44,24 @@ impl Sessions {
     }
 
     /// Emits the start of a session, and returns the id of its other events.
-    pub(super) fn begin<E>(&mut self, info: SessionInfo, sink: &mut Sink<'_, E>) -> Result<u64, Stop<E>> {
+    pub(super) fn begin<E>(
+        &mut self,
+        info: SessionInfo,
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<u64, DecodeError<E>> {
         let (number, run) = (info.number, info.run.to_string());
         if self.open.len() >= MOST_SESSIONS || number == 0 || number >= SECOND {
-            return Err(Stop::Damaged);
+            return Err(DecodeError::Damaged);
         }
         self.begun += 1;
         // Never an id again: what was open under it may not be written yet.
         let id = if number > self.highest { number } else { SECOND + self.begun };
         self.highest = self.highest.max(number);
         let event = Event { time: info.started, session: id, kind: Kind::Start(Arc::new(info)) };
-        let order = Order::begin(&event).ok_or(Stop::Damaged)?;
+        let order = EventOrder::begin(&event).ok_or(DecodeError::Damaged)?;
         self.by_number.entry(number).or_default().push((run, id));
-        self.open.insert(id, Open { number, order });
-        sink(event, &[]).map_err(Stop::Sink)?;
+        self.open.insert(id, KnownSession { number, order });
+        sink(event, &[]).map_err(DecodeError::EventSink)?;
         Ok(id)
     }
 
@@ -66,15 +70,15 @@ impl Sessions {
         &mut self,
         event: Event,
         payload: &[u8],
-        sink: &mut Sink<'_, E>,
-    ) -> Result<(), Stop<E>> {
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
         let id = event.session;
         let is_end = matches!(event.kind, Kind::End(_));
-        let open = self.open.get_mut(&id).ok_or(Stop::Damaged)?;
+        let open = self.open.get_mut(&id).ok_or(DecodeError::Damaged)?;
         if !open.order.allows(&event, payload.len()) {
-            return Err(Stop::Damaged);
+            return Err(DecodeError::Damaged);
         }
-        sink(event, payload).map_err(Stop::Sink)?;
+        sink(event, payload).map_err(DecodeError::EventSink)?;
         if is_end {
             self.end(id);
         }
@@ -82,7 +86,7 @@ impl Sessions {
     }
 
     fn end(&mut self, id: u64) {
-        let Some(Open { number, .. }) = self.open.remove(&id) else { return };
+        let Some(KnownSession { number, .. }) = self.open.remove(&id) else { return };
         if let Some(same) = self.by_number.get_mut(&number) {
             same.retain(|(_, other)| *other != id);
             if same.is_empty() {

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::object::{EventName, Object};
-use super::packet::{FIN, Flow, PSH, Packet, SYN, URG};
-use super::pcapng::Meta;
+use super::object::{EventName, EventObject};
+use super::packet::{FIN, FlowKey, PSH, ParsedPacket, SYN, URG};
+use super::pcapng::PacketMeta;
 use super::sessions::Sessions;
-use super::{Sink, Stop};
+use super::{DecodeError, EventSink};
 use crate::messages::Side;
 use crate::record::{Event, Kind, SessionInfo, Time};
 
@@ -18,25 +18,25 @@ const LONGEST_CHUNK: usize = 1 << 20;
 
 /// A session, where the numbers of merged records are not enough: the low half of its number, and its addresses, the
 /// client's first.
-type Key = (u32, Flow);
+type Key = (u32, FlowKey);
 
 #[derive(Default)]
-pub(super) struct Streams {
-    open: HashMap<Key, Stream>,
+pub(super) struct OpenStreams {
+    open: HashMap<Key, SessionStreams>,
     held: usize,
 }
 
 /// One session.
-struct Stream {
+struct SessionStreams {
     id: u64,
     /// Of the first byte, less one, in both streams.
     initial: u32,
-    sides: [Half; 2],
+    sides: [HalfStream; 2],
 }
 
 /// One direction.
 #[derive(Default)]
-struct Half {
+struct HalfStream {
     /// Bytes before the chunk.
     position: u64,
     /// Payload of the chunk.
@@ -47,29 +47,31 @@ struct Half {
     only_lengths: bool,
 }
 
-impl Streams {
+impl OpenStreams {
     pub(super) fn packet<E>(
         &mut self,
-        packet: &Packet<'_>,
-        meta: &Meta<'_>,
+        packet: &ParsedPacket<'_>,
+        meta: &PacketMeta<'_>,
         sessions: &mut Sessions,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<(), Stop<E>> {
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
         let flow = match meta.from {
             Side::Client => packet.flow,
             Side::Server => packet.flow.reversed(),
         };
         let key = (meta.queue, flow);
-        let objects: Option<Vec<Object<'_>>> = meta.comments.iter().copied().map(Object::parse).collect();
+        let objects: Option<Vec<EventObject<'_>>> =
+            meta.comments.iter().copied().map(EventObject::parse).collect();
         // Comments of other tools may stand beside ours only before our first packet.
-        let objects = objects.ok_or(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign })?;
+        let objects =
+            objects.ok_or(if sessions.have_begun() { DecodeError::Damaged } else { DecodeError::Foreign })?;
         for object in &objects {
             if let Some(name @ (EventName::Start | EventName::Continue)) = object.name() {
                 self.begin(key, object, name, meta.time, sessions, sink)?;
             }
         }
         let Some(stream) = self.open.get_mut(&key) else {
-            return Err(if sessions.have_begun() { Stop::Damaged } else { Stop::Foreign });
+            return Err(if sessions.have_begun() { DecodeError::Damaged } else { DecodeError::Foreign });
         };
         if packet.flags & SYN != 0 {
             return Ok(());
@@ -78,7 +80,7 @@ impl Streams {
         let event = |kind| Event { time, session: id, kind };
         let half = &mut stream.sides[from as usize];
         if packet.length > 0 {
-            self.held = half.add(packet, meta, stream.initial, self.held).ok_or(Stop::Damaged)?;
+            self.held = half.add(packet, meta, stream.initial, self.held).ok_or(DecodeError::Damaged)?;
         }
         if packet.length > 0 && packet.flags & PSH != 0 {
             let urgent = packet.flags & URG != 0;
@@ -96,8 +98,8 @@ impl Streams {
         let mut is_over = false;
         for object in &objects {
             let kind = match object.name() {
-                Some(EventName::Note) => Kind::Note(object.note().ok_or(Stop::Damaged)?),
-                Some(EventName::End) => Kind::End(object.end().ok_or(Stop::Damaged)?),
+                Some(EventName::Note) => Kind::Note(object.note().ok_or(DecodeError::Damaged)?),
+                Some(EventName::End) => Kind::End(object.end().ok_or(DecodeError::Damaged)?),
                 _ => continue,
             };
             is_over |= matches!(kind, Kind::End(_));
@@ -115,34 +117,34 @@ impl Streams {
     fn begin<E>(
         &mut self,
         key: Key,
-        object: &Object<'_>,
+        object: &EventObject<'_>,
         name: EventName,
         time: Time,
         sessions: &mut Sessions,
-        sink: &mut Sink<'_, E>,
-    ) -> Result<(), Stop<E>> {
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
         match (name, self.open.get_mut(&key)) {
             (EventName::Continue, Some(stream)) => {
                 stream.skip_to(object.totals());
                 return Ok(());
             }
-            (_, Some(_)) => return Err(Stop::Damaged),
+            (_, Some(_)) => return Err(DecodeError::Damaged),
             _ => {}
         }
         let accepted = (name == EventName::Start).then_some(time);
-        let info: SessionInfo = object.info(name, accepted).ok_or(Stop::Damaged)?;
+        let info: SessionInfo = object.info(name, accepted).ok_or(DecodeError::Damaged)?;
         let initial = info.number as u32;
         let id = sessions.begin(info, sink)?;
-        let mut sides = [Half::default(), Half::default()];
+        let mut sides = [HalfStream::default(), HalfStream::default()];
         for (half, bytes) in sides.iter_mut().zip(object.totals()) {
             half.position = bytes;
         }
-        self.open.insert(key, Stream { id, initial, sides });
+        self.open.insert(key, SessionStreams { id, initial, sides });
         Ok(())
     }
 }
 
-impl Stream {
+impl SessionStreams {
     /// Goes on behind bytes that are not in the record.
     fn skip_to(&mut self, totals: [u64; 2]) {
         for (half, total) in self.sides.iter_mut().zip(totals) {
@@ -153,7 +155,7 @@ impl Stream {
     }
 }
 
-impl Half {
+impl HalfStream {
     /// The sequence number of the next byte.
     fn next(&self, initial: u32) -> u32 {
         initial.wrapping_add(1).wrapping_add((self.position + self.length) as u32)
@@ -161,7 +163,13 @@ impl Half {
 
     /// Adds a segment to the chunk; `held` are the bytes that all chunks take. `None` where that is too much, or
     /// where it is no next segment.
-    fn add(&mut self, packet: &Packet<'_>, meta: &Meta<'_>, initial: u32, held: usize) -> Option<usize> {
+    fn add(
+        &mut self,
+        packet: &ParsedPacket<'_>,
+        meta: &PacketMeta<'_>,
+        initial: u32,
+        held: usize,
+    ) -> Option<usize> {
         // Bytes that are not in the record.
         let gap = packet.sequence.wrapping_sub(self.next(initial));
         if gap > u32::MAX / 2 || gap > 0 && self.length > 0 {

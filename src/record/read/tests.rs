@@ -15,7 +15,7 @@ use crate::record::{
 type Got = (Event, Vec<u8>);
 
 /// Where a record stops, and why; nothing for one that is cut there.
-type Stopped = (usize, Option<Stop<()>>);
+type Stopped = (usize, Option<DecodeError<()>>);
 
 /// Decodes a whole record; returns the events, and the position and reason of an early stop.
 fn decoded(record: &[u8]) -> (Vec<Got>, Result<(), Stopped>) {
@@ -27,8 +27,8 @@ fn decoded(record: &[u8]) -> (Vec<Got>, Result<(), Stopped>) {
             Ok(())
         };
         match decoder.take(&record[at..], true, &mut sink) {
-            Ok(Taken::Bytes(used)) => at += used,
-            Ok(Taken::Needs(_)) => return (got, Err((at, None))),
+            Ok(Decoded::Bytes(used)) => at += used,
+            Ok(Decoded::Needs(_)) => return (got, Err((at, None))),
             Err(stop) => return (got, Err((at, Some(stop)))),
         }
     }
@@ -140,7 +140,7 @@ fn lines_that_lie_stop_the_record_where_they_begin() {
     for lie in lies {
         let (got, end) = decoded((before.clone() + &lie).as_bytes());
         let shown: String = lie.chars().take(200).collect();
-        assert_eq!((got.len(), end), (2, Err((before.len(), Some(Stop::Damaged)))), "{shown}");
+        assert_eq!((got.len(), end), (2, Err((before.len(), Some(DecodeError::Damaged)))), "{shown}");
     }
 }
 
@@ -338,7 +338,7 @@ fn decoded_parts(parts: &[Vec<u8>]) -> Vec<Got> {
                 Ok::<(), ()>(())
             };
             match decoder.take(rest, true, &mut sink) {
-                Ok(Taken::Bytes(used)) => rest = &rest[used..],
+                Ok(Decoded::Bytes(used)) => rest = &rest[used..],
                 other => panic!("{other:?} {} bytes before the end, after {:?}", rest.len(), got.last()),
             }
         }
@@ -431,13 +431,13 @@ fn packets_that_lie_stop_the_record_where_they_begin() {
     ];
     for (name, lie) in lies {
         let (got, end) = decoded(&[&capture[..], &lie].concat());
-        assert_eq!((got.len(), end), (2, Err((capture.len(), Some(Stop::Damaged)))), "{name}");
+        assert_eq!((got.len(), end), (2, Err((capture.len(), Some(DecodeError::Damaged)))), "{name}");
     }
     // The same before anything of ours: somebody else's capture.
     let head = &capture[..blocks(&capture)[..2].iter().map(|block| block.len()).sum()];
     for lie in [with_comment(last, b"hello", true), last.to_vec(), with_comment(syn, b"{}", false)] {
         let (got, end) = decoded(&[head, &lie].concat());
-        assert_eq!((got.len(), end), (0, Err((head.len(), Some(Stop::Foreign)))));
+        assert_eq!((got.len(), end), (0, Err((head.len(), Some(DecodeError::Foreign)))));
     }
 }
 
@@ -473,7 +473,7 @@ proptest! {
             let mut open = std::collections::HashMap::new();
             for (event, payload) in &got {
                 if let Kind::Start(_) = event.kind {
-                    prop_assert!(open.insert(event.session, crate::record::order::Order::begin(event)).is_none());
+                    prop_assert!(open.insert(event.session, crate::record::order::EventOrder::begin(event)).is_none());
                     continue;
                 }
                 let order = open.get_mut(&event.session).and_then(Option::as_mut);

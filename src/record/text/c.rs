@@ -1,6 +1,6 @@
 //! `C`: a record is the body of a C string literal, of which a compiler makes the very same bytes.
 
-use super::Start;
+use super::PieceStart;
 
 /// Bytes for which room is made at once.
 const STRETCH: usize = 256;
@@ -37,7 +37,7 @@ pub(in crate::record) const fn octal(byte: u8) -> [u8; 4] {
     [b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]
 }
 
-pub(super) fn record(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn record(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     start.append(out);
     literal(bytes, out);
     out.push(b'\n');
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_record_is_a_line() {
         let mut out = Vec::new();
-        record(Start { time: b"", label: b"[3] ", urgent: true, from: Side::Server }, b"a\nb", &mut out);
+        record(PieceStart { time: b"", label: b"[3] ", urgent: true, from: Side::Server }, b"a\nb", &mut out);
         assert_eq!(out, b"[3] (OOB)>>> a\\nb\n");
     }
 

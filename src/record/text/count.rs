@@ -1,8 +1,8 @@
 //! `count`: how much, not what.
 
-use super::Start;
+use super::PieceStart;
 
-pub(super) fn record(start: Start, bytes: u64, out: &mut Vec<u8>) {
+pub(super) fn record(start: PieceStart, bytes: u64, out: &mut Vec<u8>) {
     start.append(out);
     quantity(bytes, out);
     out.push(b'\n');

@@ -17,11 +17,11 @@ pub(crate) struct TextEncoder {
     view: View,
     purpose: Purpose,
     clock: Option<Clock>,
-    sessions: HashMap<u64, Open>,
+    sessions: HashMap<u64, TextSession>,
 }
 
 /// A session that has not ended.
-struct Open {
+struct TextSession {
     text: SessionText,
     /// Sides whose end is in the text.
     finished: [bool; 2],
@@ -62,7 +62,7 @@ impl TextEncoder {
             previous: info.started,
         });
         let is_painted = is_painted(self.view, &self.purpose);
-        let mut open = Open { text, finished: [false; 2], notes: Vec::new(), is_painted, watch };
+        let mut open = TextSession { text, finished: [false; 2], notes: Vec::new(), is_painted, watch };
         open.look_at_clock(info.started);
         open.text.begin(words(client), words(server), out);
         self.sessions.insert(session, open);
@@ -130,7 +130,7 @@ impl Encoder for TextEncoder {
     fn end_file(&mut self, _: &mut Vec<u8>) {}
 }
 
-impl Open {
+impl TextSession {
     /// Lines that are written next are of this time.
     fn look_at_clock(&mut self, time: Time) {
         if let Some(Watched { clock, info, previous, .. }) = &mut self.watch {

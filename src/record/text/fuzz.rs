@@ -8,7 +8,7 @@ use crate::messages::Side;
 
 pub fn fuzz(data: &[u8]) {
     let Some((choice, bytes @ [_, ..])) = data.split_first() else { return };
-    let record = Record {
+    let record = FuzzRecord {
         label: (choice & 1 != 0).then_some(7),
         from: if choice & 2 != 0 { Side::Client } else { Side::Server },
         urgent: choice & 4 != 0,
@@ -22,14 +22,14 @@ pub fn fuzz(data: &[u8]) {
     record.names();
 }
 
-struct Record<'a> {
+struct FuzzRecord<'a> {
     label: Option<u64>,
     from: Side,
     urgent: bool,
     bytes: &'a [u8],
 }
 
-impl Record<'_> {
+impl FuzzRecord<'_> {
     fn shown(&self, format: Format, terminal: bool) -> Vec<u8> {
         let mut out = Vec::new();
         let mut session = SessionText::new(format, self.label, terminal);

@@ -1,6 +1,6 @@
 //! `hex`: sixteen bytes a row, in hexadecimal and in ASCII.
 
-use super::Start;
+use super::PieceStart;
 use super::count::decimal;
 
 const ROW: usize = 16;
@@ -21,7 +21,7 @@ const fn pairs(digits: &[u8; 16]) -> [[u8; 2]; 256] {
     table
 }
 
-pub(super) fn record(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn record(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len().div_ceil(ROW) * (Row::LENGTH + start.label.len()) + 2 * RULE.len() + 64);
     start.append_without_time(out);
     out.extend_from_slice(HEAD);
@@ -138,7 +138,7 @@ mod tests {
 
     fn dump(bytes: &[u8]) -> String {
         let mut out = Vec::new();
-        record(Start { time: b"", label: b"", urgent: false, from: Side::Client }, bytes, &mut out);
+        record(PieceStart { time: b"", label: b"", urgent: false, from: Side::Client }, bytes, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -13,7 +13,7 @@ mod timing;
 
 use crate::format::Format;
 use crate::messages::Side;
-use crate::sniff::Watch;
+use crate::sniff::CredentialSniffer;
 
 use super::visible;
 pub(in crate::record) use c::octal;
@@ -52,7 +52,7 @@ enum Body {
     /// The same of one direction, without frame and marker.
     VisibleBytes,
     Strip,
-    Password(Box<Watch>),
+    Password(Box<CredentialSniffer>),
 }
 
 impl Body {
@@ -65,7 +65,7 @@ impl Body {
             Format::Raw if terminal => Body::Visible,
             Format::Raw => Body::Raw,
             Format::Strip => Body::Strip,
-            Format::Password(finds) => Body::Password(Box::new(Watch::new(label, finds))),
+            Format::Password(finds) => Body::Password(Box::new(CredentialSniffer::new(label, finds))),
             // Have encoders of their own.
             Format::Json | Format::Pcapng | Format::View | Format::Html => Body::Null,
         }
@@ -123,7 +123,7 @@ impl SessionText {
         if bytes.is_empty() || !self.follows(from) {
             return b"";
         }
-        let start = Start { time: &self.time, label: &self.label, urgent, from };
+        let start = PieceStart { time: &self.time, label: &self.label, urgent, from };
         match &mut self.body {
             Body::C => c::record(start, bytes, out),
             Body::Hex => hex::record(start, bytes, out),
@@ -149,7 +149,7 @@ impl SessionText {
     /// Traffic of which only the length is known.
     pub(crate) fn passed(&mut self, from: Side, bytes: u64, out: &mut Vec<u8>) {
         if matches!(self.body, Body::Count) && bytes > 0 && self.follows(from) {
-            let start = Start { time: &self.time, label: &self.label, urgent: false, from };
+            let start = PieceStart { time: &self.time, label: &self.label, urgent: false, from };
             count::record(start, bytes, out);
         }
     }
@@ -220,7 +220,7 @@ fn on_a_line(in_line: &mut bool, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u
 
 /// Start of a record.
 #[derive(Clone, Copy)]
-struct Start<'a> {
+struct PieceStart<'a> {
     /// With a blank behind it, or nothing.
     time: &'a [u8],
     label: &'a [u8],
@@ -228,7 +228,7 @@ struct Start<'a> {
     from: Side,
 }
 
-impl Start<'_> {
+impl PieceStart<'_> {
     fn append(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.time);
         self.append_without_time(out);

@@ -1,32 +1,32 @@
 //! `raw` and `strip`: the bytes as they are, or nearly.
 
-use super::{Start, find};
+use super::{PieceStart, find};
 use crate::record::visible;
 
 /// Bytes stripped together where no byte among them vanishes.
 const BLOCK: usize = 16;
 
 /// The marker and the bytes, nothing else: no line end is added, and none is touched.
-pub(super) fn raw(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn raw(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     start.append(out);
     out.extend_from_slice(bytes);
 }
 
 /// Form of `raw` on a terminal: line ends and tabs are kept, printable text is shown, and everything else
 /// that a terminal might obey is escaped.
-pub(super) fn visible(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn visible(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     record(start, bytes, out, harmless);
 }
 
 /// Printable ASCII and line feeds; carriage returns vanish and the rest are dots.
-pub(super) fn strip(start: Start, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn strip(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     record(start, bytes, out, stripped);
 }
 
 /// Alone in its output, a record is one run, as in the original, and the next begins a line. Where sessions share the output,
 /// each line starts as the record does, or a peer could forge lines of another session or of the
 /// frame; and the last line is ended, as the next may be another session's.
-fn record(start: Start, bytes: &[u8], out: &mut Vec<u8>, show: fn(&[u8], &mut Vec<u8>)) {
+fn record(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>, show: fn(&[u8], &mut Vec<u8>)) {
     let beginning = out.len();
     start.append(out);
     if !start.shares_output() {
@@ -71,7 +71,7 @@ pub(super) fn harmless(bytes: &[u8], out: &mut Vec<u8>) {
 fn stripped(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len(), 0);
-    let mut text = Text { room: &mut out[start..], end: 0 };
+    let mut text = TextBuffer { room: &mut out[start..], end: 0 };
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
     for block in blocks {
         if block.iter().fold(true, |so_far, &byte| so_far & (byte != b'\r')) {
@@ -86,12 +86,12 @@ fn stripped(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Room for as much text as there may be, and where it ends so far.
-struct Text<'a> {
+struct TextBuffer<'a> {
     room: &'a mut [u8],
     end: usize,
 }
 
-impl Text<'_> {
+impl TextBuffer<'_> {
     fn whole(&mut self, block: &[u8; BLOCK]) {
         self.room[self.end..][..BLOCK].copy_from_slice(&block.map(dotted));
         self.end += BLOCK;
@@ -116,11 +116,11 @@ mod tests {
     use crate::messages::Side;
     use proptest::prelude::*;
 
-    type Record = fn(Start, &[u8], &mut Vec<u8>);
+    type Record = fn(PieceStart, &[u8], &mut Vec<u8>);
 
     fn shown(record: Record, label: &[u8], bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        record(Start { time: b"", label, urgent: false, from: Side::Client }, bytes, &mut out);
+        record(PieceStart { time: b"", label, urgent: false, from: Side::Client }, bytes, &mut out);
         out
     }
 

@@ -40,7 +40,7 @@ pub(super) enum Mark {
     /// A session begins, goes on in this file, or ends in order.
     Frame,
     Silence,
-    Trouble,
+    RoleError,
 }
 
 impl Mark {
@@ -52,7 +52,7 @@ impl Mark {
             Mark::Data { from: Side::Server, urgent: true } => b">!> ",
             Mark::Frame => b"=== ",
             Mark::Silence => b"--- ",
-            Mark::Trouble => b"*** ",
+            Mark::RoleError => b"*** ",
         }
     }
 
@@ -61,7 +61,7 @@ impl Mark {
             Mark::Data { from, .. } => color::of_side(from),
             Mark::Frame => color::BOLD,
             Mark::Silence => color::FAINT,
-            Mark::Trouble => color::TROUBLE,
+            Mark::RoleError => color::TROUBLE,
         }
     }
 }
@@ -148,7 +148,7 @@ impl<'a> Rows<'a> {
     }
 
     fn wrapped(&mut self, text: &[u8], hits: Vec<Range<usize>>, out: &mut Vec<u8>) {
-        let mut at = Place { column: 0, marks: 0 };
+        let mut at = RowPosition { column: 0, marks: 0 };
         let mut end = 0;
         for hit in hits {
             self.stretch(&text[end..hit.start], &mut at, out);
@@ -162,7 +162,7 @@ impl<'a> Rows<'a> {
         self.stretch(&text[end..], &mut at, out);
     }
 
-    fn stretch(&mut self, text: &[u8], at: &mut Place, out: &mut Vec<u8>) {
+    fn stretch(&mut self, text: &[u8], at: &mut RowPosition, out: &mut Vec<u8>) {
         for chunk in text.utf8_chunks() {
             for character in chunk.valid().chars() {
                 self.character(character, at, out);
@@ -173,7 +173,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn character(&mut self, character: char, at: &mut Place, out: &mut Vec<u8>) {
+    fn character(&mut self, character: char, at: &mut RowPosition, out: &mut Vec<u8>) {
         let mut room = [0; 4];
         let encoded = character.encode_utf8(&mut room).as_bytes();
         if character == '\t' {
@@ -207,7 +207,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Bytes in octal.
-    fn escape(&mut self, bytes: &[u8], at: &mut Place, out: &mut Vec<u8>) {
+    fn escape(&mut self, bytes: &[u8], at: &mut RowPosition, out: &mut Vec<u8>) {
         for &byte in bytes {
             self.make_room(4, at, out);
             self.paint(b"\x1b[7m", out);
@@ -219,7 +219,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Goes on in a new row if `width` columns do not fit into this one.
-    fn make_room(&mut self, width: usize, at: &mut Place, out: &mut Vec<u8>) {
+    fn make_room(&mut self, width: usize, at: &mut RowPosition, out: &mut Vec<u8>) {
         if self.room.is_some_and(|room| at.column + width > room) {
             self.end(out);
             self.begin(out);
@@ -232,7 +232,7 @@ impl<'a> Rows<'a> {
 }
 
 /// How far the text of a row is.
-struct Place {
+struct RowPosition {
     column: usize,
     /// Combining marks on the last character.
     marks: usize,

@@ -31,11 +31,11 @@ pub(crate) struct ViewEncoder {
     /// Bytes of a piece that are shown.
     max_shown: usize,
     pattern: Option<Arc<Pattern>>,
-    sessions: BTreeMap<u64, Open>,
+    sessions: BTreeMap<u64, ViewSession>,
 }
 
 /// A session that has not ended.
-struct Open {
+struct ViewSession {
     info: Arc<SessionInfo>,
     /// `[7] `
     label: Vec<u8>,
@@ -57,7 +57,7 @@ impl ViewEncoder {
     fn start(&mut self, session: u64, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
         let label = format!("[{}] ", info.number).into_bytes();
         let (info, last) = (Arc::clone(info), info.started);
-        let open = Open { info, label, last, notes: Vec::new(), line_ends: [None; 2] };
+        let open = ViewSession { info, label, last, notes: Vec::new(), line_ends: [None; 2] };
         open.head("", self.style, out);
         self.sessions.insert(session, open);
     }
@@ -121,7 +121,7 @@ struct Screen<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl Open {
+impl ViewSession {
     /// The line that begins a session. Its time is that of the day, in UTC; all others count from here.
     fn head(&self, more: &str, style: Style, out: &mut Vec<u8>) {
         let [client, server] = [0, 1].map(|index| place(&self.info.peers[index]));
@@ -153,7 +153,7 @@ impl Open {
 
     fn tell_notes(&mut self, screen: &mut Screen<'_>) {
         for note in std::mem::take(&mut self.notes) {
-            self.rows(Mark::Trouble, screen).text(note.as_bytes(), screen.out);
+            self.rows(Mark::RoleError, screen).text(note.as_bytes(), screen.out);
         }
     }
 
@@ -166,7 +166,7 @@ impl Open {
         let [client, server] = end.totals.map(quantity);
         let after = duration(self.last.since(self.info.started));
         let text = format!("{verdict}, after {after}: client {client}, server {server}");
-        let mark = if end.state == State::Done { Mark::Frame } else { Mark::Trouble };
+        let mark = if end.state == State::Done { Mark::Frame } else { Mark::RoleError };
         self.rows(mark, screen).text(text.as_bytes(), screen.out);
     }
 

@@ -1,6 +1,6 @@
 //! Headers with credentials.
 
-use super::super::ledger::{Found, Protocol};
+use super::super::ledger::{Credentials, Protocol};
 use super::super::sasl::{decode, ntlm_user};
 use super::super::words::{parameter, word};
 use super::message::Header;
@@ -13,7 +13,11 @@ pub(super) fn is_name(name: &[u8]) -> bool {
 }
 
 /// Credentials in a header; `all` includes tokens.
-pub(super) fn credentials(name: &'static str, header: &Header<'_>, all: bool) -> Option<(Protocol, Found)> {
+pub(super) fn credentials(
+    name: &'static str,
+    header: &Header<'_>,
+    all: bool,
+) -> Option<(Protocol, Credentials)> {
     let protocol = match header.name {
         name_ if name_.eq_ignore_ascii_case(ORIGIN) => Protocol::Named(name),
         name_ if name_.eq_ignore_ascii_case(PROXY) => Protocol::Proxy(name),
@@ -22,8 +26,9 @@ pub(super) fn credentials(name: &'static str, header: &Header<'_>, all: bool) ->
     let (scheme, credentials) = word(header.value);
     let credentials = credentials.trim_ascii_end();
     // An unknown scheme is a token without a name.
-    let token =
-        || (all && !is_known(scheme) && !credentials.is_empty()).then(|| Found::token(scheme, credentials));
+    let token = || {
+        (all && !is_known(scheme) && !credentials.is_empty()).then(|| Credentials::token(scheme, credentials))
+    };
     Some((protocol, found(scheme, credentials).or_else(token)?))
 }
 
@@ -33,22 +38,22 @@ fn is_known(scheme: &[u8]) -> bool {
 }
 
 /// Credentials of a known scheme.
-fn found(scheme: &[u8], credentials: &[u8]) -> Option<Found> {
+fn found(scheme: &[u8], credentials: &[u8]) -> Option<Credentials> {
     let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
     if is(b"Basic") {
         let pair = decode(credentials)?;
         let colon = pair.iter().position(|&byte| byte == b':')?;
-        Some(Found::password(&pair[..colon], &pair[colon + 1..]))
+        Some(Credentials::password(&pair[..colon], &pair[colon + 1..]))
     } else if is(b"Digest") {
         let user = parameter(b"username", credentials).unwrap_or_default();
         let realm = parameter(b"realm", credentials);
         let realm = realm.map(|realm| [b", realm ", realm.as_slice()].concat()).unwrap_or_default();
-        Some(Found::scheme(&user, &[b"Digest".as_slice(), &realm].concat()))
+        Some(Credentials::scheme(&user, &[b"Digest".as_slice(), &realm].concat()))
     } else if is(b"NTLM") || is(b"Negotiate") {
         let message = decode(credentials)?;
         let user = ntlm_user(&message);
         let hello = message.starts_with(b"NTLMSSP\0") && user.is_none();
-        (!hello).then(|| Found::scheme(&user.unwrap_or_default(), scheme))
+        (!hello).then(|| Credentials::scheme(&user.unwrap_or_default(), scheme))
     } else {
         None
     }

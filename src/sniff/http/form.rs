@@ -3,27 +3,27 @@
 
 use serde_json::{Map, Value};
 
-use super::super::ledger::Found;
+use super::super::ledger::Credentials;
 use super::super::words::word;
 use super::message::Header;
 
 /// Kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum BodyKind {
     /// `application/x-www-form-urlencoded`
     Form,
     /// `application/json`
     Json,
 }
 
-impl Kind {
+impl BodyKind {
     /// Kind of a body with this Content-Type.
-    pub(super) fn of(content_type: &[u8]) -> Option<Kind> {
+    pub(super) fn of(content_type: &[u8]) -> Option<BodyKind> {
         let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            Some(Kind::Form)
+            Some(BodyKind::Form)
         } else if essence.eq_ignore_ascii_case(b"application/json") {
-            Some(Kind::Json)
+            Some(BodyKind::Json)
         } else {
             None
         }
@@ -31,10 +31,10 @@ impl Kind {
 }
 
 /// Credentials in a complete body.
-pub(super) fn in_body(kind: Kind, body: &[u8]) -> Option<Found> {
+pub(super) fn in_body(kind: BodyKind, body: &[u8]) -> Option<Credentials> {
     match kind {
-        Kind::Form => in_fields(&fields(body)),
-        Kind::Json => match serde_json::from_slice(body).ok()? {
+        BodyKind::Form => in_fields(&fields(body)),
+        BodyKind::Json => match serde_json::from_slice(body).ok()? {
             Value::Object(object) => in_object(&object),
             _ => None,
         },
@@ -42,7 +42,7 @@ pub(super) fn in_body(kind: Kind, body: &[u8]) -> Option<Found> {
 }
 
 /// Credentials in the address of a complete request line.
-pub(super) fn in_request(line: &[u8]) -> Option<Found> {
+pub(super) fn in_request(line: &[u8]) -> Option<Credentials> {
     let (target, _) = word(word(line).1);
     let query = target.iter().position(|&byte| byte == b'?')?;
     let query = target[query + 1..].split(|&byte| byte == b'#').next().unwrap_or_default();
@@ -56,21 +56,21 @@ pub(super) fn is_token(name: &[u8]) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-pub(super) fn in_header(header: &Header<'_>) -> Option<Found> {
-    (is_token(header.name) && !header.value.is_empty()).then(|| Found::token(header.name, header.value))
+pub(super) fn in_header(header: &Header<'_>) -> Option<Credentials> {
+    (is_token(header.name) && !header.value.is_empty()).then(|| Credentials::token(header.name, header.value))
 }
 
 /// An object, or the first one inside it, as in `{"user":{"login":"bob","password":"pw"}}`.
-fn in_object(object: &Map<String, Value>) -> Option<Found> {
+fn in_object(object: &Map<String, Value>) -> Option<Credentials> {
     in_fields(&of_object(object)).or_else(|| {
         let inner = object.values().filter_map(Value::as_object);
         inner.take(1).find_map(|object| in_fields(&of_object(object)))
     })
 }
 
-type Field = (Vec<u8>, Vec<u8>);
+type FormField = (Vec<u8>, Vec<u8>);
 
-fn of_object(object: &Map<String, Value>) -> Vec<Field> {
+fn of_object(object: &Map<String, Value>) -> Vec<FormField> {
     let text = |(name, value): (&String, &Value)| {
         Some((name.clone().into_bytes(), value.as_str()?.as_bytes().to_vec()))
     };
@@ -78,15 +78,15 @@ fn of_object(object: &Map<String, Value>) -> Vec<Field> {
 }
 
 /// A name and a password; without a password, a token.
-fn in_fields(fields: &[Field]) -> Option<Found> {
-    let find = |names: &Names| {
+fn in_fields(fields: &[FormField]) -> Option<Credentials> {
+    let find = |names: &FieldNames| {
         fields.iter().find(|(name, value)| !value.is_empty() && names.include(&essence(name)))
     };
     if let Some((_, password)) = find(&PASSWORDS) {
         let user = find(&USERS).map(|(_, user)| user.as_slice()).unwrap_or_default();
-        return Some(Found::password(user, password));
+        return Some(Credentials::password(user, password));
     }
-    find(&KEYS).map(|(name, key)| Found::token(name, key))
+    find(&KEYS).map(|(name, key)| Credentials::token(name, key))
 }
 
 /// The last part of a field's name in small letters: `login[User]` is `user`.
@@ -97,27 +97,27 @@ fn essence(name: &[u8]) -> String {
 }
 
 /// Names of fields, which the manual lists: parts of a name, and whole names.
-struct Names {
+struct FieldNames {
     parts: &'static [&'static str],
     whole: &'static [&'static str],
 }
 
-impl Names {
+impl FieldNames {
     fn include(&self, name: &str) -> bool {
         self.parts.iter().any(|part| name.contains(part)) || self.whole.contains(&name)
     }
 }
 
 /// `passwd`, `password`, `passphrase`, `user_pass` and `passwort` have the part in them.
-const PASSWORDS: Names = Names { parts: &["pass"], whole: &["pwd", "pw", "pin", "kennwort"] };
-const USERS: Names = Names { parts: &["user", "login", "mail"], whole: &["log", "uid", "name"] };
-const KEYS: Names = Names {
+const PASSWORDS: FieldNames = FieldNames { parts: &["pass"], whole: &["pwd", "pw", "pin", "kennwort"] };
+const USERS: FieldNames = FieldNames { parts: &["user", "login", "mail"], whole: &["log", "uid", "name"] };
+const KEYS: FieldNames = FieldNames {
     parts: &[],
     whole: &["access_token", "api_key", "apikey", "api-key", "auth_token", "client_secret"],
 };
 
 /// `a=b&c=d`
-fn fields(text: &[u8]) -> Vec<Field> {
+fn fields(text: &[u8]) -> Vec<FormField> {
     let fields = text.split(|&byte| byte == b'&').filter_map(|field| {
         let equals = field.iter().position(|&byte| byte == b'=')?;
         Some((decoded(&field[..equals]), decoded(&field[equals + 1..])))
@@ -145,7 +145,7 @@ fn hex(text: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::super::{overheard, overheard_all};
-    use super::{KEYS, Names, PASSWORDS, USERS};
+    use super::{FieldNames, KEYS, PASSWORDS, USERS};
 
     fn post(kind: &str, body: &str) -> String {
         let length = body.len();
@@ -204,7 +204,8 @@ mod tests {
         let quoted = text.lines().filter_map(|line| line.strip_prefix(".Ql "));
         let documented: Vec<&str> =
             quoted.flat_map(str::split_whitespace).filter(|word| !matches!(*word, "," | ";" | ".")).collect();
-        let known = [PASSWORDS, USERS, KEYS].map(|Names { parts, whole }| [parts, whole].concat()).concat();
+        let known =
+            [PASSWORDS, USERS, KEYS].map(|FieldNames { parts, whole }| [parts, whole].concat()).concat();
         assert_eq!(documented, known);
     }
 

@@ -1,20 +1,20 @@
 //! One direction of HTTP/1 (RFC 9112), RTSP (RFC 7826) or SIP (RFC 3261): lines become headers, and bodies
 //! are skipped, so that nothing in them is taken for a header.
 
-use super::super::lines::{Item, LIMIT, Next};
+use super::super::lines::{Cutting, LIMIT, LinePiece};
 use super::super::words::number;
 
 /// The state of one direction.
 #[derive(Default)]
-pub(super) struct Message {
-    pub(super) part: Part,
+pub(super) struct MessageReader {
+    pub(super) part: MessagePart,
     length: Length,
     /// The last header line, which the next one may continue, and whether it was cut.
     unfinished: Option<(Vec<u8>, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum MessagePart {
     /// Before the first line of a message.
     #[default]
     Start,
@@ -50,32 +50,32 @@ impl Header<'_> {
     }
 }
 
-impl Message {
+impl MessageReader {
     /// The first line has come.
     pub(super) fn begin(&mut self, length: Length) {
-        *self = Message { part: Part::Headers, length, unfinished: None };
+        *self = MessageReader { part: MessagePart::Headers, length, unfinished: None };
     }
 
     /// Any other line; `heard` gets every header as soon as it is complete.
-    pub(super) fn line(&mut self, item: Item<'_>, heard: impl FnMut(Header<'_>)) -> Next {
+    pub(super) fn line(&mut self, item: LinePiece<'_>, heard: impl FnMut(Header<'_>)) -> Cutting {
         match self.part {
-            Part::Headers => self.header_line(item, heard),
-            Part::Trailer if item.bytes.is_empty() => {
-                self.part = Part::Start;
-                Next::Line
+            MessagePart::Headers => self.header_line(item, heard),
+            MessagePart::Trailer if item.bytes.is_empty() => {
+                self.part = MessagePart::Start;
+                Cutting::Line
             }
             // A chunk's own end is an empty line here.
-            Part::Chunk if !item.bytes.is_empty() => self.chunk(item.bytes),
-            Part::Start | Part::Chunk | Part::Trailer => Next::Line,
+            MessagePart::Chunk if !item.bytes.is_empty() => self.chunk(item.bytes),
+            MessagePart::Start | MessagePart::Chunk | MessagePart::Trailer => Cutting::Line,
         }
     }
 
-    fn header_line(&mut self, item: Item<'_>, mut heard: impl FnMut(Header<'_>)) -> Next {
+    fn header_line(&mut self, item: LinePiece<'_>, mut heard: impl FnMut(Header<'_>)) -> Cutting {
         if let ([b' ' | b'\t', ..], Some((line, cut))) = (item.bytes, &mut self.unfinished) {
             let room = LIMIT.saturating_sub(line.len());
             line.extend_from_slice(&item.bytes[..item.bytes.len().min(room)]);
             *cut |= item.is_cut() || item.bytes.len() > room;
-            return Next::Line;
+            return Cutting::Line;
         }
         if let Some((line, cut)) = self.unfinished.take()
             && let Some((name, value)) = split(&line)
@@ -88,7 +88,7 @@ impl Message {
             return self.body();
         }
         self.unfinished = Some((item.bytes.to_vec(), item.is_cut()));
-        Next::Line
+        Cutting::Line
     }
 
     fn measure(&mut self, header: &Header<'_>) {
@@ -108,23 +108,23 @@ impl Message {
         }
     }
 
-    fn body(&mut self) -> Next {
-        self.part = if self.length == Length::Chunks { Part::Chunk } else { Part::Start };
+    fn body(&mut self) -> Cutting {
+        self.part = if self.length == Length::Chunks { MessagePart::Chunk } else { MessagePart::Start };
         match self.length {
-            Length::Nothing | Length::Never | Length::Chunks => Next::Line,
-            Length::Bytes(count) => Next::Skip(count),
-            Length::UntilClose => Next::Ignore,
+            Length::Nothing | Length::Never | Length::Chunks => Cutting::Line,
+            Length::Bytes(count) => Cutting::Skip(count),
+            Length::UntilClose => Cutting::Ignore,
         }
     }
 
-    fn chunk(&mut self, line: &[u8]) -> Next {
+    fn chunk(&mut self, line: &[u8]) -> Cutting {
         let digits = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         match str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
-            Some(0) => self.part = Part::Trailer,
-            Some(size) => return Next::Skip(size),
-            None => self.part = Part::Start,
+            Some(0) => self.part = MessagePart::Trailer,
+            Some(size) => return Cutting::Skip(size),
+            None => self.part = MessagePart::Start,
         }
-        Next::Line
+        Cutting::Line
     }
 }
 

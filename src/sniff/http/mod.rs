@@ -6,47 +6,47 @@ mod form;
 mod message;
 
 use super::dialogue::{Conversation, Switch};
-use super::ledger::{Found, Ledger, Protocol, Verdict};
-use super::lines::{Item, LIMIT, Next};
+use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
+use super::lines::{Cutting, LIMIT, LinePiece};
 use super::words::{number, word};
 use credentials::credentials;
-use message::{Length, Message, Part};
+use message::{Length, MessagePart, MessageReader};
 
 /// The protocols, by the version that ends a request and begins an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+enum HttpDialect {
     #[default]
     Http,
     Rtsp,
     Sip,
 }
 
-impl Kind {
-    const ALL: [Kind; 3] = [Kind::Http, Kind::Rtsp, Kind::Sip];
+impl HttpDialect {
+    const ALL: [HttpDialect; 3] = [HttpDialect::Http, HttpDialect::Rtsp, HttpDialect::Sip];
 
     fn name(self) -> &'static str {
         match self {
-            Kind::Http => "HTTP",
-            Kind::Rtsp => "RTSP",
-            Kind::Sip => "SIP",
+            HttpDialect::Http => "HTTP",
+            HttpDialect::Rtsp => "RTSP",
+            HttpDialect::Sip => "SIP",
         }
     }
 
     /// The beginning of the version, without its last digit.
     fn version(self) -> &'static [u8] {
         match self {
-            Kind::Http => b"HTTP/1.",
-            Kind::Rtsp => b"RTSP/1.",
-            Kind::Sip => b"SIP/2.",
+            HttpDialect::Http => b"HTTP/1.",
+            HttpDialect::Rtsp => b"RTSP/1.",
+            HttpDialect::Sip => b"SIP/2.",
         }
     }
 }
 
 #[derive(Default)]
 pub(super) struct Http {
-    kind: Kind,
-    request: Message,
-    response: Message,
+    kind: HttpDialect,
+    request: MessageReader,
+    response: MessageReader,
     /// For the last 64 requests, by number: whether it was a HEAD, or a CONNECT. The length of the
     /// answer depends on it, and no client has more requests under way.
     heads: Bits,
@@ -55,7 +55,7 @@ pub(super) struct Http {
     /// status that waits for the answer's.
     sip: Sip,
     /// The body of the request that is being read, where it is looked into.
-    body: Option<form::Kind>,
+    body: Option<form::BodyKind>,
     /// Successor of the response that is being read.
     leads_to: Option<Switch>,
     switched: Option<Switch>,
@@ -63,7 +63,7 @@ pub(super) struct Http {
 
 #[derive(Default)]
 struct Sip {
-    found: Vec<(Protocol, Found)>,
+    found: Vec<(Protocol, Credentials)>,
     request: Vec<u8>,
     status: Option<u16>,
     response: Vec<u8>,
@@ -83,32 +83,38 @@ impl Http {
         http
     }
 
-    fn request_line(&mut self, kind: Kind, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn request_line(
+        &mut self,
+        kind: HttpDialect,
+        item: LinePiece<'_>,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) {
         let line = item.bytes;
         self.kind = kind;
         self.body = None;
         ledger.prove();
-        if kind != Kind::Sip {
+        if kind != HttpDialect::Sip {
             let number = ledger.ask();
             let (method, _) = word(line);
             self.heads.set(number, method == b"HEAD");
             self.connects.set(number, method == b"CONNECT");
         }
         self.request.begin(Length::Nothing);
-        if ledger.finds_all() && kind == Kind::Http && !item.is_cut() {
+        if ledger.finds_all() && kind == HttpDialect::Http && !item.is_cut() {
             self.expect_form(form::in_request(line), ledger, out);
         }
     }
 
-    fn expect_form(&self, found: Option<Found>, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn expect_form(&self, found: Option<Credentials>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
             ledger.expect(ledger.asked(), FORM, found, out);
         }
     }
 
     /// Cutting of the stream after the headers: a form is read completely, any other body is skipped.
-    fn body(&mut self, next: Next, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        let Next::Skip(length @ 1..) = next else { return next };
+    fn body(&mut self, next: Cutting, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        let Cutting::Skip(length @ 1..) = next else { return next };
         if self.body.is_none() {
             return next;
         }
@@ -117,20 +123,25 @@ impl Http {
             ledger.too_long(FORM, "a body", length, out);
             return next;
         }
-        Next::Take(length as usize)
+        Cutting::Take(length as usize)
     }
 
-    fn request_header(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
+    fn request_header(
+        &mut self,
+        item: LinePiece<'_>,
+        ledger: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let Http { request, kind, sip, body, .. } = self;
-        let all = ledger.finds_all() && *kind == Kind::Http;
+        let all = ledger.finds_all() && *kind == HttpDialect::Http;
         let mut found = Vec::new();
         let next = request.line(item, |header| {
-            if *kind == Kind::Sip && header.is("CSeq") {
+            if *kind == HttpDialect::Sip && header.is("CSeq") {
                 sip.request = header.value.to_vec();
             } else if header.cut && credentials::is_name(header.name) {
                 ledger.too_long(Protocol::Named(kind.name()), "a header", header.value.len() as u64, out);
             } else if all && header.is("Content-Type") {
-                *body = form::Kind::of(header.value);
+                *body = form::BodyKind::of(header.value);
             } else {
                 found.extend(credentials(kind.name(), &header, ledger.finds_all()));
                 found.extend(
@@ -140,7 +151,7 @@ impl Http {
                 );
             }
         });
-        if *kind == Kind::Sip {
+        if *kind == HttpDialect::Sip {
             sip.found.extend(found);
             sip.found.truncate(SIP_CREDENTIALS);
             if item.bytes.is_empty() {
@@ -158,7 +169,7 @@ impl Http {
         self.body(next, ledger, out)
     }
 
-    fn answered(&mut self, status: u16, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn answered(&mut self, status: u16, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let interim = matches!(status, 100 | 102..=199);
         let code = status.to_string();
         let number = match interim {
@@ -173,15 +184,15 @@ impl Http {
         };
         let empty = matches!(status, 100..=199 | 204 | 304) || is(&self.heads) || self.leads_to.is_some();
         self.response.begin(match (self.kind, empty) {
-            (Kind::Http, false) => Length::UntilClose,
-            (Kind::Rtsp | Kind::Sip, false) => Length::Nothing,
+            (HttpDialect::Http, false) => Length::UntilClose,
+            (HttpDialect::Rtsp | HttpDialect::Sip, false) => Length::Nothing,
             (_, true) => Length::Never,
         });
     }
 
-    fn status_line(&mut self, line: &[u8], ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn status_line(&mut self, line: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         match status(self.kind, line) {
-            Some(status) if self.kind == Kind::Sip => {
+            Some(status) if self.kind == HttpDialect::Sip => {
                 self.sip.status = Some(status);
                 self.response.begin(Length::Nothing);
             }
@@ -195,7 +206,7 @@ impl Http {
         }
     }
 
-    fn sip_answered(&mut self, ledger: &mut Ledger, out: &mut Vec<u8>) {
+    fn sip_answered(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
         let Some(status) = self.sip.status.take().filter(|status| *status >= 200) else { return };
         let code = status.to_string();
         ledger.answer_tag(&self.sip.response, |protocol| verdict(protocol, status), code.as_bytes(), out);
@@ -203,11 +214,11 @@ impl Http {
 }
 
 impl Conversation for Http {
-    fn client(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        if self.request.part == Part::Start {
+    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        if self.request.part == MessagePart::Start {
             if let Some(kind) = self.body.take() {
                 self.expect_form(form::in_body(kind, item.bytes), ledger, out);
-                return Next::Line;
+                return Cutting::Line;
             }
             // On a connection that is known to be HTTP's, a line that is too long to be read to its end is a
             // request all the same.
@@ -215,15 +226,15 @@ impl Conversation for Http {
             if let Some(kind) = kind_of_request(item).or(cut) {
                 self.request_line(kind, item, ledger, out);
             }
-            return Next::Line;
+            return Cutting::Line;
         }
         self.request_header(item, ledger, out)
     }
 
-    fn server(&mut self, item: Item<'_>, ledger: &mut Ledger, out: &mut Vec<u8>) -> Next {
-        if self.response.part == Part::Start {
+    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        if self.response.part == MessagePart::Start {
             self.status_line(item.bytes, ledger, out);
-            return Next::Line;
+            return Cutting::Line;
         }
         let sip = &mut self.sip;
         let next = self.response.line(item, |header| {
@@ -231,7 +242,7 @@ impl Conversation for Http {
                 sip.response = header.value.to_vec();
             }
         });
-        if self.response.part != Part::Headers {
+        if self.response.part != MessagePart::Headers {
             self.sip_answered(ledger, out);
             self.switched = self.leads_to.take();
         }
@@ -245,14 +256,14 @@ impl Conversation for Http {
 
 /// 401 is the origin's refusal and 407 the proxy's, which otherwise has forwarded the request. Any other
 /// error may precede the check of the credentials.
-fn verdict(protocol: Protocol, status: u16) -> Verdict {
+fn verdict(protocol: Protocol, status: u16) -> LoginVerdict {
     match (protocol, status) {
         // The answer to a form may be any page.
-        (FORM, 401 | 403) => Verdict::Refused,
-        (FORM, _) => Verdict::Undecided,
-        (Protocol::Proxy(_), 407) | (Protocol::Named(_), 401) => Verdict::Refused,
-        (Protocol::Proxy(_), 401) | (_, 200..=399) => Verdict::Accepted,
-        _ => Verdict::Undecided,
+        (FORM, 401 | 403) => LoginVerdict::Refused,
+        (FORM, _) => LoginVerdict::Undecided,
+        (Protocol::Proxy(_), 407) | (Protocol::Named(_), 401) => LoginVerdict::Refused,
+        (Protocol::Proxy(_), 401) | (_, 200..=399) => LoginVerdict::Accepted,
+        _ => LoginVerdict::Undecided,
     }
 }
 
@@ -272,22 +283,22 @@ impl Bits {
 }
 
 /// `GET / HTTP/1.1`, of which the end is enough, and so is the beginning of one that is very long.
-pub(super) fn is_request(item: Item<'_>) -> bool {
+pub(super) fn is_request(item: LinePiece<'_>) -> bool {
     kind_of_request(item).is_some()
 }
 
-fn kind_of_request(item: Item<'_>) -> Option<Kind> {
+fn kind_of_request(item: LinePiece<'_>) -> Option<HttpDialect> {
     let (method, _) = word(item.bytes);
     if method.is_empty() || !method.iter().all(|byte| byte.is_ascii_uppercase() || b"-_".contains(byte)) {
         return None;
     }
     let end = item.tail.unwrap_or(item.bytes).trim_ascii_end();
     let (digit, end) = end.split_last()?;
-    let version = |kind: &Kind| {
+    let version = |kind: &HttpDialect| {
         let before = end.strip_suffix(kind.version()).and_then(<[u8]>::last);
         before == Some(&b' ') && digit.is_ascii_digit()
     };
-    Kind::ALL.into_iter().find(version)
+    HttpDialect::ALL.into_iter().find(version)
 }
 
 /// Recognises a header with credentials.
@@ -296,7 +307,7 @@ pub(super) fn is_authorization(line: &[u8]) -> bool {
 }
 
 /// `HTTP/1.1 401 Unauthorized`
-fn status(kind: Kind, line: &[u8]) -> Option<u16> {
+fn status(kind: HttpDialect, line: &[u8]) -> Option<u16> {
     let (_, rest) = word(line.strip_prefix(kind.version())?);
     number(word(rest).0)?.try_into().ok()
 }
