@@ -14,7 +14,7 @@ use privsep::seccomp::Violation;
 use privsep::sys::Alone;
 
 pub use crate::logger::fuzz::fuzz as logger;
-pub use crate::logger::session::fuzz::fuzz as session;
+pub use crate::logger::intake::session::fuzz::fuzz as session;
 pub use crate::messages::fuzz::fuzz as wire;
 pub use crate::parent::fuzz::fuzz as parent;
 pub use crate::record::read::fuzz::fuzz as record;
@@ -85,7 +85,7 @@ pub(crate) fn descriptors() -> usize {
 /// Stands for the proof of confinement that the loops ask for; a fuzz target is not confined.
 pub(crate) fn unlocked() -> Confined {
     Confined {
-        cage: SandboxStatus {
+        sandbox_status: SandboxStatus {
             landlock: landlock::Status::None,
             seccomp: Violation::Kill,
             kept: Unrestricted::default(),

@@ -160,7 +160,7 @@ enum IdentityOnTheWire {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToParent {
     /// Any role: confined.
-    Ready { cage: SandboxStatus },
+    Ready { sandbox_status: SandboxStatus },
     /// Any role: a step of the preparation failed.
     Failed(Problem),
     /// Resolver: the answer to [`ToResolver::Find`], best first.
@@ -498,8 +498,8 @@ pub enum OutputMode {
 /// Where the notices go, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
-    pub ear: NoticeSink,
-    pub told: MinLevel,
+    pub sink: NoticeSink,
+    pub min_level: MinLevel,
 }
 
 /// Destination of the notices.

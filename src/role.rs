@@ -153,7 +153,7 @@ fn confine(
     let filter =
         role.filter(extras, sandbox.violation).map_err(|error| StepError { step: "seccomp", error })?;
     let locked = fenced.lock(&filter)?;
-    let missing = locked.cage.missing();
+    let missing = locked.sandbox_status.missing();
     if sandbox.full && !missing.is_empty() {
         let error =
             io::Error::new(io::ErrorKind::Unsupported, format!("there is not {}", missing.join(", nor ")));
@@ -171,7 +171,7 @@ pub(crate) fn lock_and_tell<H: Hooks, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Confined, RoleError> {
     let locked = tell(parent, lock::<H>(role, extras, fenced, sandbox).map_err(confine_problem))?;
-    parent.send(&ToParent::Ready { cage: locked.cage })?;
+    parent.send(&ToParent::Ready { sandbox_status: locked.sandbox_status })?;
     Ok(locked)
 }
 

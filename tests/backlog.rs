@@ -17,7 +17,7 @@ use crate::support::tcpreen::{Running, Tcpreen};
 /// More sessions than the backlog may hold.
 const FAR_TOO_MANY: usize = 200;
 
-/// Maximum number of sessions that are over and not yet recorded (src/parent/limits.rs), and one that runs.
+/// Maximum number of sessions that are over and not yet recorded (src/parent/startup/limits.rs), and one that runs.
 const BACKLOG: usize = 64 + 1;
 
 /// Runs one session that sends `hello` and closes. Returns a client that is not served.

@@ -69,13 +69,13 @@
 //! | 12 | privsep/src/wire.rs | trailing_bytes_are_refused |
 //! | 12 | privsep/src/wire.rs | every_shorter_message_is_refused |
 //! | 12 | privsep/src/wire.rs | a_claimed_length_beyond_the_limit_is_refused_before_memory_is_taken |
-//! | 12 | src/logger/session.rs | nothing_is_allowed_after_the_last_word |
-//! | 12 | src/logger/session.rs | no_claim_of_a_worker_overflows_a_sum |
+//! | 12 | src/logger/intake/session.rs | nothing_is_allowed_after_the_last_word |
+//! | 12 | src/logger/intake/session.rs | no_claim_of_a_worker_overflows_a_sum |
 //! | 13 records are out of a worker's reach | tests/attack/on_the_logger.rs | an_output_is_open_in_the_logger_alone_and_only_to_be_added_to |
 //! | 14 hostile data stays in its own session | tests/weaknesses/forging.rs | traffic_cannot_forge_lines_of_a_shared_output |
 //! | 14 | tests/weaknesses/forging.rs | peers_cannot_send_terminal_commands |
 //! | 14 | tests/names.rs | with_a_silent_name_server_many_clients_take_bounded_memory |
-//! | 14 | src/logger/session.rs | no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from |
+//! | 14 | src/logger/intake/session.rs | no_more_than_one_record_goes_beyond_the_limit_whichever_side_it_is_from |
 //! | 14 | tests/attack/on_the_disk.rs | a_compromised_worker_exceeds_its_limit_by_one_piece_at_most |
 //! | 14 | tests/attack/on_the_disk.rs | with_parts_the_disk_is_bounded_even_for_a_worker_without_a_limit |
 //! | 14 | tests/parts.rs | rotate_count_bounds_the_disk |
@@ -201,7 +201,7 @@
 //! | 32 | tests/containers.rs | root_of_a_namespace_with_one_user_that_is_root_outside_is_refused |
 //! | 32 | tests/containers.rs | calls_that_a_profile_forbids_have_their_fallback |
 //! | 47 one bound for all data that waits in the logger | tests/names.rs | with_a_silent_name_server_many_clients_take_bounded_memory |
-//! | 47 | src/logger/session.rs | memory_of_records_that_wait_for_names_is_counted_and_given_back |
+//! | 47 | src/logger/intake/session.rs | memory_of_records_that_wait_for_names_is_counted_and_given_back |
 //! | 47 | tests/backlog.rs | sessions_that_are_over_and_not_recorded_are_bounded_and_the_next_client_waits |
 //! | 47 | tests/backlog.rs | short_sessions_one_after_the_other_are_recorded_as_they_come |
 //! | 41 shutdown has a deadline, whatever one process or peer does | tests/shutdown.rs | a_stopped_worker_is_killed_at_the_deadline_with_a_note_in_the_record |
@@ -220,10 +220,10 @@
 //! | 42 | tests/relay/dialling.rs | a_unix_server_with_a_full_queue_serves_every_client_in_the_end |
 //! | 42 | tests/relay/dialling.rs | failed_dialling_is_retried_with_a_delay |
 //! | 40 | tests/probe/trial.rs | a call with other arguments is fatal |
-//! | 45 no text of another process acts | src/parent/roles.rs | the_last_words_of_a_role_act_on_no_terminal |
+//! | 45 no text of another process acts | src/parent/startup/roles.rs | the_last_words_of_a_role_act_on_no_terminal |
 //! | 45 | privsep/src/text.rs | nothing_that_acts_is_left_of_any_character |
 //! | 45 | privsep/src/text.rs | lines_of_ours_stay_lines |
-//! | 45 | src/logger/syslog.rs | control_characters_are_escaped |
+//! | 45 | src/logger/notices/syslog.rs | control_characters_are_escaped |
 //! | 45 | src/record/visible.rs | what_acts_is_spelled_out |
 //! | 35 | tests/probe/attacks.rs | a constant becomes writable |
 //! | 21 | tests/audit.rs | whatever_the_environment_no_process_breaks_its_sandbox |

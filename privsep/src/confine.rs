@@ -131,7 +131,7 @@ pub struct LandlockApplied {
 
 /// Proof that Landlock (as far as the kernel has it) and seccomp are on.
 pub struct Confined {
-    pub cage: SandboxStatus,
+    pub sandbox_status: SandboxStatus,
 }
 
 /// Gives up identity, capabilities and limits, and verifies that they are gone.
@@ -369,7 +369,12 @@ impl LandlockApplied {
     pub fn lock(self, filter: &Filter) -> Result<Confined, StepError> {
         let seccomp = filter.install().step("seccomp")?;
         Ok(Confined {
-            cage: SandboxStatus { landlock: self.landlock, seccomp, kept: self.kept, memory: self.memory },
+            sandbox_status: SandboxStatus {
+                landlock: self.landlock,
+                seccomp,
+                kept: self.kept,
+                memory: self.memory,
+            },
         })
     }
 }

@@ -90,14 +90,14 @@ fn memory_stays_data(_channel: &Channel<u32, u32>, locked: &Confined) -> bool {
     let page = vec![0u8; 3 * raw::PAGE];
     let start = (page.as_ptr() as usize).next_multiple_of(raw::PAGE);
     let refused = raw::protect(start, libc::PROT_READ | libc::PROT_EXEC) == Err(Errno::EACCES);
-    refused == locked.cage.memory.mdwe
+    refused == locked.sandbox_status.memory.mdwe
 }
 
 fn code_stays_code(_channel: &Channel<u32, u32>, locked: &Confined) -> bool {
     let start = code_stays_code as *const () as usize / raw::PAGE * raw::PAGE;
     // The protection that it has: harmless where it is not refused.
     let refused = raw::protect(start, libc::PROT_READ | libc::PROT_EXEC) == Err(Errno::EPERM);
-    refused == locked.cage.memory.sealed
+    refused == locked.sandbox_status.memory.sealed
 }
 
 /// Calls with arguments that no safe function takes.

@@ -5,8 +5,8 @@
 //! combines them; all other code reads [`Config`] and does not depend on clap.
 
 mod command;
+mod endpoint;
 mod outputs;
-mod place;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use crate::exit::{Failure, Status};
 use crate::format::Format;
 use crate::messages::{Appearance, Beginning, Color, RotationPlan, Sandbox, Side, Taken};
 
+use crate::cli::endpoint::Given;
 pub(crate) use command::command;
-use place::Given;
 use usage::{shown, usage};
 use wording::refusal;
 
@@ -255,7 +255,12 @@ impl Line {
         // clap guarantees that there is one; an empty one is rejected here.
         let place = self.typed.get_one::<OsString>("SERVERPORT").map_or(OsStr::new(""), |place| place);
         let approach = if self.flag("listen") { Approach::Listen } else { Approach::Connect };
-        place::endpoint(Given { approach, family: self.families().0, host: self.value("server"), place })
+        crate::cli::endpoint::endpoint(Given {
+            approach,
+            family: self.families().0,
+            host: self.value("server"),
+            place,
+        })
     }
 
     /// A missing port is the same as port 0, except where it cannot be dynamic: for a client that is dialled,
@@ -279,7 +284,7 @@ impl Line {
             }
             None => OsStr::new("0"),
         };
-        place::endpoint(Given { approach, family, host: self.value("accept"), place })
+        crate::cli::endpoint::endpoint(Given { approach, family, host: self.value("accept"), place })
     }
 
     /// Address families of server and client.

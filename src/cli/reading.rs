@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 
 use super::Line;
-use super::place::{self, Given};
 use super::usage::usage;
 use super::values;
+use crate::cli::endpoint;
+use crate::cli::endpoint::Given;
 use crate::config::{Approach, Diff, Endpoint, Reading, RecordInput, Replay, Task};
 use crate::exit::Failure;
 use crate::messages::{Pace, Side};
@@ -150,7 +151,7 @@ impl Line {
             [] => return Err(usage("--replay: needs a peer.".to_owned())),
         };
         let (server, client) = self.families();
-        place::endpoint(match replay.side {
+        endpoint::endpoint(match replay.side {
             Side::Client => Given {
                 approach: Approach::Connect,
                 family: server,

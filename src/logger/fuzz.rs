@@ -10,12 +10,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
 
-use super::notice::Notes;
-use super::opening::{Plan, ReopenPolicy, open_all};
-use super::reader::{Intake, Reader};
 use super::writer::Writers;
 use crate::format::Format;
 use crate::fuzz::{FuzzInput, send, text, unlocked};
+use crate::logger::intake::{Intake, Reader};
+use crate::logger::notices::Notes;
+use crate::logger::output::opening::{Plan, ReopenPolicy, open_all};
 use crate::messages::{
     Acknowledge, Address, Appearance, Beginning, CloseReason, Hangup, Level, MinLevel, Name, NameAnswer,
     NameQuestion, NoticeSink, Notices, OutputMode, OutputTarget, ProcessEnd, Record, RotationPlan,
@@ -47,8 +47,9 @@ pub fn fuzz(data: &[u8]) {
     let (parent, theirs) = Channel::pair().expect("a pair");
     let (resolver, answers) = Channel::<NameQuestion, NameAnswer>::pair().expect("a pair");
     let died = SignalFd::with_flags(&SigSet::from(Signal::SIGTERM), SfdFlags::SFD_NONBLOCK).expect("signals");
-    let notes = Notes::open(Notices { ear: NoticeSink::Stderr, told: MinLevel::Errors }, Pid::this(), &[])
-        .expect("notices");
+    let notes =
+        Notes::open(Notices { sink: NoticeSink::Stderr, min_level: MinLevel::Errors }, Pid::this(), &[])
+            .expect("notices");
     let parent_pid = Pid::parent();
     let mut cast = LoggerActors { parent: theirs, answers, workers: Vec::new() };
     cast.begin(GOOD).send_frame(&data_of(WORDS)).expect("room");

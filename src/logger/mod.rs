@@ -2,40 +2,26 @@
 //! speak for its session alone; what only the parent may say (numbers, addresses) comes from the parent.
 //!
 //! ```text
-//!   workers ──► reader ──► batch ──► writer of output 1 ──► file
+//!   workers ──► intake ──► batch ──► writer of output 1 ──► file
 //!                  ▲         └─────► writer of output 2 ──► stdout
-//!                  └── batches come back when all writers are done ──┘
+//!                  └── batches return when all writers have written them ──┘
 //! ```
 //!
-//! An output, opened in `opening`, is one file (`output`), or a series of files, new ones for every session (`series`); what is
-//! being written is a `sheet` either way, with an encoder of `record`.
+//! `output::opening` opens each output: one file for all sessions, or files for each (`output::per_session`). A file
+//! that is being written is an `output::log_file`, with an encoder of `record`. Outputs report to the intake through
+//! `output::report`.
 //!
-//! There is a fixed number of batches. When every one is waiting for a slow output, the reader stops
+//! There is a fixed number of batches. When every one is waiting for a slow output, the intake stops
 //! reading, the channels fill, the workers stop reading, and TCP stops the peers: memory is bounded and
 //! nothing is dropped.
 
 mod batch;
-mod claim;
-mod directory;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
-mod home;
+pub(crate) mod intake;
 mod metrics;
-mod names;
-mod notice;
-mod opening;
+mod notices;
 mod output;
-mod parts;
-mod passed;
-mod pipe;
-mod reader;
-mod rotation;
-mod series;
-pub(crate) mod session;
-mod sheet;
-mod statistics;
-mod syslog;
-mod template;
 mod writer;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -49,15 +35,15 @@ use privsep::landlock::Landlock;
 use privsep::role::Entry;
 
 use crate::hooks::Hooks;
+use crate::logger::intake::{Intake, Reader};
+use crate::logger::notices::Notes;
+pub(crate) use crate::logger::notices::{keeps_stderr, tell_syslog};
+use crate::logger::output::opening::{Plan, ReopenPolicy, open_all};
 use crate::messages::{Hangup, NoticeSink, OutputTarget, Problem, Recording, Taken, ToLogger, ToParent};
 use crate::pattern::Pattern;
 use crate::policy::{self, Role};
 use crate::role::{self, RoleError};
-use notice::Notes;
-pub(crate) use notice::{keeps_stderr, tell_syslog};
-use opening::{Plan, ReopenPolicy, open_all};
 use output::Output;
-use reader::{Intake, Reader};
 use writer::Writers;
 
 pub(super) type Parent = Channel<ToParent, ToLogger>;
@@ -91,8 +77,9 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let Recording { acknowledge, taken } = recording;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
     // As the user that we have just become: an output is a file of the user's, with the user's rights.
-    let renewal = ReopenPolicy { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
-    let opened = receive_and_open(&parent, renewal)?;
+    let reopen_policy =
+        ReopenPolicy { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
+    let opened = receive_and_open(&parent, reopen_policy)?;
     let (outputs, pattern) = role::tell(&parent, opened)?;
     let waiting = waiting(&outputs);
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent), &waiting)?;
@@ -106,7 +93,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     nix::sys::prctl::set_pdeathsig(ORPHANED)?;
     let directories: Vec<_> = outputs.iter().flat_map(Output::directories).collect();
     let remove: Vec<_> = outputs.iter().filter_map(Output::directory_of_parts).collect();
-    let syslog = (notices.ear != NoticeSink::Stderr).then_some(policy::Extra::Syslog);
+    let syslog = (notices.sink != NoticeSink::Stderr).then_some(policy::Extra::Syslog);
     let mut extras = Vec::new();
     let sync = (taken == Taken::OnDisk).then_some(policy::Extra::Sync);
     for extra in outputs.iter().flat_map(Output::extras).chain(syslog).chain(sync) {
@@ -149,7 +136,7 @@ type OpenOutputs = (Vec<Output>, Option<Arc<Pattern>>);
 /// Opens the outputs that the parent sends, until its end-of-list message.
 fn receive_and_open(
     parent: &Parent,
-    mut renewal: ReopenPolicy,
+    mut reopen_policy: ReopenPolicy,
 ) -> Result<Result<OpenOutputs, Problem>, RoleError> {
     let mut plans = Vec::new();
     loop {
@@ -158,7 +145,7 @@ fn receive_and_open(
             ToLogger::Match(expression) => {
                 no_fds(fds)?;
                 match Pattern::new(&expression) {
-                    Ok(pattern) => renewal.pattern = Some(Arc::new(pattern)),
+                    Ok(pattern) => reopen_policy.pattern = Some(Arc::new(pattern)),
                     Err(reason) => {
                         return Ok(Err(Problem::Template { reason: format!("--match: {reason}").into() }));
                     }
@@ -178,7 +165,7 @@ fn receive_and_open(
             }
             ToLogger::Serve => {
                 no_fds(fds)?;
-                return Ok(open_all(plans, &renewal).map(|outputs| (outputs, renewal.pattern)));
+                return Ok(open_all(plans, &reopen_policy).map(|outputs| (outputs, reopen_policy.pattern)));
             }
             _ => return Err(RoleError::Protocol),
         }

@@ -1,7 +1,6 @@
 //! The writers: a thread per output, which formats and writes. The only module that uses crossbeam.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -11,43 +10,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::batch::{self, Batch, Shared};
 use super::output::Output;
-use super::sheet::{FLUSH, OutputError};
 use crate::format::CaptureLevel;
-
-/// Reports of a writer.
-pub(super) enum OutputEvent {
-    /// An output that can no longer be written.
-    Lost(OutputError),
-    /// A file in whose place there is no new one: the old one goes on.
-    KeptOldFile(OutputError),
-    /// Logs were rotated, and an output has done its part.
-    Reopened,
-    /// A FIFO has its reader.
-    Found,
-    /// The output has taken all of the batch with this number.
-    Written(u64),
-    /// A part that is one too many and could not be removed.
-    Stays(OutputError),
-}
-
-/// State of all writers.
-#[derive(Default)]
-pub(super) struct Health {
-    pending: AtomicUsize,
-    lost: AtomicUsize,
-}
-
-impl Health {
-    /// Batches that an output has not taken yet, each counted once for each such output.
-    pub(super) fn pending(&self) -> usize {
-        self.pending.load(Ordering::Relaxed)
-    }
-
-    /// Outputs that cannot be written any more.
-    pub(super) fn lost(&self) -> usize {
-        self.lost.load(Ordering::Acquire)
-    }
-}
+use crate::logger::output::log_file::FLUSH;
+use crate::logger::output::report::{Health, OutputError, OutputEvent};
 
 /// The reader's end of all writers.
 pub(super) struct Writers {
@@ -148,7 +113,7 @@ impl Writers {
     /// Hands a batch to every writer.
     pub(super) fn give(&self, batch: Batch) {
         let batch = Arc::new(batch);
-        self.health.pending.fetch_add(self.queues.len(), Ordering::Relaxed);
+        self.health.queued(self.queues.len());
         for queue in &self.queues {
             // A writer takes batches until we close its queue, whatever becomes of its output.
             let _ = queue.send(Arc::clone(&batch));
@@ -225,7 +190,7 @@ impl Writer {
             }
             let receipt = batch.receipt.filter(|_| !self.reported);
             let _ = give_back.send(batch);
-            self.health.pending.fetch_sub(1, Ordering::Relaxed);
+            self.health.taken();
             if let Some(receipt) = receipt {
                 self.report.tell(OutputEvent::Written(receipt));
             }
@@ -263,7 +228,7 @@ impl Writer {
     /// recorded to their end.
     fn tell(&mut self, output_error: OutputError) {
         if !std::mem::replace(&mut self.reported, true) {
-            self.health.lost.fetch_add(1, Ordering::Release);
+            self.health.output_lost();
             self.report.tell(OutputEvent::Lost(output_error));
         }
     }

@@ -101,9 +101,12 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
     }
     let kept = Unrestricted { root: true, bounding_set: true, groups: true };
     let memory = privsep::memory::Memory::default();
-    let cage = SandboxStatus { landlock: landlock::Status::None, seccomp: Violation::Kill, kept, memory };
-    let step =
-        StepError { step: "--require-sandbox=full", error: io::Error::other(cage.missing().join(", nor ")) };
+    let sandbox_status =
+        SandboxStatus { landlock: landlock::Status::None, seccomp: Violation::Kill, kept, memory };
+    let step = StepError {
+        step: "--require-sandbox=full",
+        error: io::Error::other(sandbox_status.missing().join(", nor ")),
+    };
     fits(ToParent::Failed(Problem::Confine(format!("{step} {}", "x".repeat(100)).into())));
     let sandbox = Sandbox { violation: Violation::Kill, full: true };
     let identity = Identity::Become { uid: u32::MAX, gid: u32::MAX };

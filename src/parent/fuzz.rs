@@ -12,15 +12,15 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, Wait};
 use serde::Serialize;
 
-use super::identity::Start;
-use super::listener::Listener;
-use super::roles::RunningRole;
-use super::socket::SocketOptions;
 use super::supervisor::{Backlog, Peers, Roles, Supervisor};
 use crate::cli::{self, Action, StartupContext};
 use crate::config::Config;
 use crate::fuzz::{FuzzInput, descriptors, send, unlocked};
 use crate::messages::{Address, Hangup, Problem, ProcessEnd, ToParent, ToWorker};
+use crate::parent::net::listener::Listener;
+use crate::parent::net::socket::SocketOptions;
+use crate::parent::startup::identity::Start;
+use crate::parent::startup::roles::RunningRole;
 use crate::policy::Role;
 
 /// A process id that no process has.
@@ -153,7 +153,7 @@ impl<R, L, Z> ParentActors<R, L, Z> {
 fn anything(argument: u8, script: &mut FuzzInput<'_>) -> ToParent {
     let errno = i32::from(script.byte());
     match argument % 8 {
-        0 => ToParent::Ready { cage: unlocked().cage },
+        0 => ToParent::Ready { sandbox_status: unlocked().sandbox_status },
         1 => ToParent::Failed(Problem::Confine(String::from_utf8_lossy(script.bytes()).into())),
         2 => ToParent::Found(Vec::new()),
         3 => ToParent::NotFound { reason: String::from_utf8_lossy(script.bytes()).into() },

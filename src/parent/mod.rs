@@ -1,33 +1,12 @@
 //! The parent: binds, starts the roles, drops all privileges, then accepts, dials and passes sockets to
 //! workers. It never reads a byte from a peer.
 
-mod address;
-mod audit;
-mod cage;
-mod daemon;
-mod denied;
-mod descriptors;
-mod dial;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
-mod handed;
-mod hangup;
-mod identity;
-mod limits;
-mod listener;
-mod manager;
-mod meeting;
-mod own;
-mod own_file;
-mod pair;
-mod parts;
-mod pidfile;
+mod net;
+mod policy_report;
 mod reading;
-mod replay;
-mod roles;
-mod socket;
-mod stop;
-mod streams;
+mod startup;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -50,20 +29,20 @@ use crate::config::{Config, OutputOption, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::messages::{Level, ToLogger, WorkersNeed};
+use crate::parent::net::address::Addresses;
+use crate::parent::startup::daemon::{Foreground, SplitRole};
+use crate::parent::startup::descriptors::Descriptors;
+pub(crate) use crate::parent::startup::identity::Start;
+use crate::parent::startup::identity::TargetIdentity;
+use crate::parent::startup::inherited::{Handed, InheritedSocket};
+use crate::parent::startup::pidfile::PidFile;
+use crate::parent::startup::roles::Starter;
+use crate::parent::startup::stop::Stop;
+pub(crate) use crate::parent::startup::streams::Streams;
+use crate::parent::supervisor::manager::Manager;
 use crate::policy::Role;
 use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
-use address::Addresses;
-use daemon::{Foreground, SplitRole};
-use descriptors::Descriptors;
-use handed::{Handed, InheritedSocket};
-pub(crate) use identity::Start;
-use identity::TargetIdentity;
-use manager::Manager;
-use pidfile::PidFile;
-use roles::Starter;
-use stop::Stop;
-pub(crate) use streams::Streams;
 use supervisor::{Backlog, Roles, Service, Supervisor};
 
 /// Establishes a safe state before anything else: any user may have started the process, in any environment.
@@ -75,7 +54,7 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     }
     // Before the service manager's are looked for, which marks them as ours.
     let mut strays = sys::inherited_descriptors();
-    let sockets = manager::sockets()?;
+    let sockets = crate::parent::supervisor::manager::sockets()?;
     let sockets = Handed::adopt(sockets, strays.as_mut().unwrap_or(&mut BTreeMap::new()))
         .map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
@@ -117,7 +96,7 @@ struct Inheritance {
 /// status.
 pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> Result<u8, Failure> {
     if config.print_policy {
-        return audit::print(&config, surroundings.start);
+        return crate::parent::policy_report::print(&config, surroundings.start);
     }
     let inheritance = surroundings.settle(&config.outputs)?;
     let task = config.task.clone();
@@ -127,7 +106,7 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
     }
     let foreground = match config.daemon {
         false => None,
-        true => match daemon::split(&mut config)? {
+        true => match crate::parent::startup::daemon::split(&mut config)? {
             SplitRole::Foreground(status) => return Ok(status),
             SplitRole::Daemon(foreground) => Some(foreground),
         },
@@ -161,19 +140,21 @@ fn bridge<H: Hooks>(
     foreground: Option<Foreground>,
 ) -> Result<u8, Stop> {
     let Inheritance { start, sockets, descriptors } = inheritance;
-    let doors = handed::open(sockets, &config)?;
+    let doors = crate::parent::startup::inherited::open(sockets, &config)?;
     match doors.client {
         Some(InheritedSocket::Gone) => return Err(Stop::NobodyThere),
         Some(InheritedSocket::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
         Some(InheritedSocket::Listening(_)) | None => {}
     }
-    refuse_open_cage(&config)?;
-    let part = replay::open(&config, &start.actor())?;
+    refuse_open_sandbox(&config)?;
+    let part = crate::parent::reading::replay::open(&config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = TargetIdentity::choose(start, config.user.as_deref())?;
-    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
-    let hangup = hangup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
+    let crate::parent::startup::limits::Limits { backlog, shortage } =
+        crate::parent::startup::limits::raise(&mut config)?;
+    let hangup = crate::parent::supervisor::sighup::meaning()
+        .map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter {
         program: &program,
         identity: target.identity,
@@ -186,9 +167,10 @@ fn bridge<H: Hooks>(
     let mut cages = vec![(Role::Resolver, resolver.ready(&signals)?)];
     let addresses = Addresses::find(&config, &resolver, &signals)?;
     // Before anything is bound or made: a record may be none.
-    let mut player = replay::start(&config, part, &starter, &signals)?;
-    cages.extend(player.iter().map(|player| (Role::Converter, player.cage)));
-    let (peers, first_client) = meeting::prepare(&config, doors, addresses, start, target.identity)?;
+    let mut player = crate::parent::reading::replay::start(&config, part, &starter, &signals)?;
+    cages.extend(player.iter().map(|player| (Role::Converter, player.sandbox_status)));
+    let (peers, first_client) =
+        crate::parent::startup::endpoints::prepare(&config, doors, addresses, start, target.identity)?;
     announce_user(&config, &target);
     // Before the logger, too: a second start with the same file must not truncate the outputs.
     let pidfile = match &config.pidfile {
@@ -201,11 +183,11 @@ fn bridge<H: Hooks>(
     drop(descriptors);
     let workers = WorkersNeed {
         tcp_info: config.has_tcp_info(),
-        descriptors: meeting::are_local(&peers, first_client.as_ref()),
+        descriptors: crate::parent::startup::endpoints::are_local(&peers, first_client.as_ref()),
     };
     let zygote = starter.zygote(config.at_once, workers)?;
-    let (cage, outputs_wait) = logger.ready_to_record(&signals)?;
-    cages.push((Role::Logger, cage));
+    let (sandbox_status, outputs_wait) = logger.ready_to_record(&signals)?;
+    cages.push((Role::Logger, sandbox_status));
     if let Some(player) = &player {
         logger.send_with(&ToLogger::Saved, &[player.reports.as_fd()])?;
     }
@@ -214,14 +196,20 @@ fn bridge<H: Hooks>(
 
     // Before the filter forbids reading the accounts.
     let who = who(target.identity);
-    let dropped = cage::drop_privileges::<H>(start, target.identity)?;
+    let dropped = crate::parent::startup::confine::drop_privileges::<H>(start, target.identity)?;
     // Before Landlock puts abstract sockets out of reach.
     let (manager, deaf) = match Manager::find() {
         Ok(manager) => (manager, None),
         Err(why) => (None, Some(why)),
     };
-    let locked = cage::close::<H>(dropped, &config, &peers, pidfile.as_ref(), foreground.is_some())?;
-    cages.push((Role::Parent, locked.cage));
+    let locked = crate::parent::startup::confine::close::<H>(
+        dropped,
+        &config,
+        &peers,
+        pidfile.as_ref(),
+        foreground.is_some(),
+    )?;
+    cages.push((Role::Parent, locked.sandbox_status));
     if let Some(foreground) = foreground {
         foreground.listening()?;
     }
@@ -234,7 +222,7 @@ fn bridge<H: Hooks>(
         backlog: Backlog::new(backlog),
         outputs_wait,
     };
-    let played = player.take().map(replay::Player::split);
+    let played = player.take().map(crate::parent::reading::replay::Player::split);
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
     for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {
@@ -263,7 +251,7 @@ fn no_proc(error: &std::io::Error) -> Failure {
 }
 
 /// Rejects `--sandbox=log` for a caller whose program has more power than the caller.
-fn refuse_open_cage(config: &Config) -> Result<(), Failure> {
+fn refuse_open_sandbox(config: &Config) -> Result<(), Failure> {
     if config.sandbox.violation == Violation::Log && sys::is_secure_start() {
         let text = "--sandbox=log: not for a program with a set-uid bit or a file capability.";
         return Err(Failure::new(Status::NoPermission, text));
@@ -296,9 +284,11 @@ fn first_words(
     // Already printed on stderr.
     words.extend(target.notice.iter().filter(|_| config.syslog).map(|text| (Level::Normal, text.clone())));
     if config.sandbox.violation == Violation::Log {
-        words.push((Level::Error, OPEN_CAGE.into()));
+        words.push((Level::Error, OPEN_SANDBOX.into()));
     }
-    words.extend(cages.iter().map(|(role, cage)| (Level::Detail, tightness(*role, who, *cage))));
+    words.extend(
+        cages.iter().map(|(role, sandbox_status)| (Level::Detail, tightness(*role, who, *sandbox_status))),
+    );
     words
 }
 
@@ -313,18 +303,19 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
 }
 
 /// Printed at every start, regardless of `-q`.
-const OPEN_CAGE: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
+const OPEN_SANDBOX: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
                          noted in the kernel's log";
 
-fn tightness(role: Role, who: &str, cage: SandboxStatus) -> String {
-    let seccomp = match cage.seccomp {
+fn tightness(role: Role, who: &str, sandbox_status: SandboxStatus) -> String {
+    let seccomp = match sandbox_status.seccomp {
         Violation::Kill => "on",
         Violation::Log => "open",
     };
-    let walls = [(cage.memory.mdwe, "MDWE on, "), (cage.memory.sealed, "mseal on, ")];
+    let walls = [(sandbox_status.memory.mdwe, "MDWE on, "), (sandbox_status.memory.sealed, "mseal on, ")];
     let walls: String = walls.into_iter().filter_map(|(is_up, wall)| is_up.then_some(wall)).collect();
-    let mut text = format!("{}: {who}, {walls}seccomp {seccomp}, Landlock {}", role.name(), cage.landlock);
-    let missing = cage.missing();
+    let mut text =
+        format!("{}: {who}, {walls}seccomp {seccomp}, Landlock {}", role.name(), sandbox_status.landlock);
+    let missing = sandbox_status.missing();
     if !missing.is_empty() {
         text += &format!("; without {}", missing.join(", "));
     }

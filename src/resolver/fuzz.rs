@@ -14,7 +14,7 @@ use privsep::wire;
 use serde::de::DeserializeOwned;
 
 use super::desk::{Desk, QUEUE, Question};
-use super::{Logger, Parent, lookup};
+use super::{LoggerChannel, Parent, lookup};
 use crate::fuzz::{FuzzInput, alone, descriptors, send, text};
 use crate::messages::{
     Address, Find, IpFamily, NameAnswer, NameQuestion, Prepare, Sandbox, ToParent, ToResolver, VERSION,
@@ -32,7 +32,7 @@ pub fn fuzz(data: &[u8]) {
 
 fn play(script: &mut FuzzInput<'_>) {
     let (parent, ours) = Parent::pair().expect("a pair");
-    let (logger, asking) = Logger::pair().expect("a pair");
+    let (logger, asking) = LoggerChannel::pair().expect("a pair");
     let mut cast =
         ResolverActors { parent: ours, logger: asking, said: Said::default(), asked: Said::default() };
     let has_logger = script.byte() & 1 == 0;

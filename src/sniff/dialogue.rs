@@ -6,7 +6,6 @@ use super::http::{self, Http};
 use super::imap::{self, Imap};
 use super::irc::{self, Irc};
 use super::ldap::{self, Ldap};
-use super::ledger::{PendingCredentials, Speech};
 use super::lines::{Cutting, LinePiece};
 use super::lockstep::Lockstep;
 use super::memcached::{self, Memcached};
@@ -22,6 +21,7 @@ use super::telnet::{self, Telnet};
 use super::words::after;
 use super::xmpp::{self, Xmpp};
 use crate::messages::Side;
+use crate::sniff::pending::{PendingCredentials, Speech};
 
 /// The reader of a known protocol.
 pub(super) trait Conversation: Send {

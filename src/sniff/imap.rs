@@ -2,10 +2,10 @@
 //! that may be anything.
 
 use super::dialogue::Conversation;
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{number, unquote, word, words};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const IMAP: Protocol = Protocol::Named("IMAP");
 

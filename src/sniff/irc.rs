@@ -1,10 +1,10 @@
 //! IRC (RFC 2812, IRCv3): PASS, OPER, AUTHENTICATE and NickServ.
 
 use super::dialogue::Conversation;
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{word, words};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const IRC: Protocol = Protocol::Named("IRC");
 

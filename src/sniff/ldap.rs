@@ -2,9 +2,9 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
 use super::sasl;
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const LDAP: Protocol = Protocol::Named("LDAP");
 

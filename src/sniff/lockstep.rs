@@ -1,11 +1,11 @@
 //! FTP, POP3 and SMTP: a greeting, then one reply for each command. They share most of their words and are
 //! read by one state machine; the server's replies identify the protocol.
 
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol, Speech};
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep, is_mechanism};
 use super::telnet;
 use super::words::{argument, number, word, words};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol, Speech};
 
 #[derive(Default)]
 pub(super) struct Lockstep {

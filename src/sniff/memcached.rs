@@ -2,9 +2,9 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
 use super::sasl;
+use crate::sniff::pending::{LoginVerdict, PendingCredentials, Protocol};
 
 const MEMCACHED: Protocol = Protocol::Named("Memcached");
 

@@ -13,7 +13,6 @@ mod http;
 mod imap;
 mod irc;
 mod ldap;
-mod ledger;
 mod lines;
 mod lockstep;
 mod memcached;
@@ -21,6 +20,7 @@ mod mqtt;
 mod mysql;
 mod nats;
 mod nntp;
+mod pending;
 mod postgres;
 mod redis;
 mod sasl;
@@ -33,8 +33,8 @@ mod xmpp;
 use crate::format::Finds;
 use crate::messages::Side;
 
+use crate::sniff::pending::PendingCredentials;
 use dialogue::Dialogue;
-use ledger::PendingCredentials;
 use lines::{Cutting, LinePiece, Lines, StreamReader};
 
 /// Observer of one session.

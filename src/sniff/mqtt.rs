@@ -2,8 +2,8 @@
 
 use super::dialogue::Conversation;
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const MQTT: Protocol = Protocol::Named("MQTT");
 

@@ -3,8 +3,8 @@
 
 use super::dialogue::{Conversation, Switch};
 use super::frames::{Cursor, Frame, Frames, Measure};
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const MYSQL: Protocol = Protocol::Named("MySQL");
 

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 
 use super::dialogue::Conversation;
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
 use super::words::{number, word, words};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const NATS: Protocol = Protocol::Named("NATS");
 

@@ -1,10 +1,10 @@
 //! NNTP: AUTHINFO (RFC 4643), which is never sent before the answer to the last command has come.
 
 use super::dialogue::Conversation;
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{argument, word, words};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const NNTP: Protocol = Protocol::Named("NNTP");
 

@@ -1,10 +1,10 @@
 //! Redis: commands as arrays of counted strings, or inline as words; replies of any depth.
 
 use super::dialogue::Conversation;
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::is_mechanism;
 use super::words::{number, word};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const REDIS: Protocol = Protocol::Named("Redis");
 

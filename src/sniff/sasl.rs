@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::ledger::Credentials;
 use super::words::{after, parameter};
+use crate::sniff::pending::Credentials;
 
 /// Lenient, as servers are.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -1,10 +1,10 @@
 //! ManageSieve (RFC 5804): AUTHENTICATE with quoted strings or literals.
 
 use super::dialogue::Conversation;
-use super::ledger::{LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{number, unquote, word};
+use crate::sniff::pending::{LoginVerdict, PendingCredentials, Protocol};
 
 const SIEVE: Protocol = Protocol::Named("ManageSieve");
 

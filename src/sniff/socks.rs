@@ -2,8 +2,8 @@
 
 use super::dialogue::{Conversation, Switch};
 use super::frames::{Cursor, Frames, Measure};
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const SOCKS: Protocol = Protocol::Named("SOCKS5");
 

@@ -2,8 +2,8 @@
 //! finding is marked as a guess.
 
 use super::dialogue::Conversation;
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const TELNET: Protocol = Protocol::Named("Telnet");
 

@@ -2,10 +2,10 @@
 //! every `>`, so that an item is the text before a tag and the tag.
 
 use super::dialogue::{Conversation, Switch};
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::after;
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 
 const XMPP: Protocol = Protocol::Named("XMPP");
 

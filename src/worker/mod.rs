@@ -32,7 +32,7 @@ use transport::PeerSocket;
 
 /// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
 /// what is none is an error.
-/// Its filter permits what is in `need`. `_locked` proves that it was born inside the cage.
+/// Its filter permits what is in `need`. `_locked` proves that the process is confined.
 pub(crate) fn await_session(
     channel: &WorkersEnd,
     zygote: Pid,

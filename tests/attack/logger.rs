@@ -118,7 +118,7 @@ pub(super) fn begin(number: u64) -> ToLogger {
 }
 
 pub(super) fn prepared() -> ToLogger {
-    let notices = Notices { ear: NoticeSink::Stderr, told: MinLevel::Errors };
+    let notices = Notices { sink: NoticeSink::Stderr, min_level: MinLevel::Errors };
     ToLogger::Prepare {
         prepare: prepare(),
         sharing: OutputMode::Labelled,

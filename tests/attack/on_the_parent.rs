@@ -30,14 +30,14 @@ pub(super) fn in_the_place_of(tcpreen: &Running, role: &str) -> OwnedFd {
 
 /// One message of each kind that this role may not send once it serves.
 fn out_of_order(role: &str) -> Vec<ToParent> {
-    let cage = SandboxStatus {
+    let sandbox_status = SandboxStatus {
         landlock: privsep::landlock::Status::Full { abi: 7 },
         seccomp: Violation::Kill,
         kept: Unrestricted::default(),
         memory: privsep::memory::Memory::default(),
     };
     let mut messages = vec![
-        ToParent::Ready { cage },
+        ToParent::Ready { sandbox_status },
         ToParent::Failed(Problem::Confine("no".into())),
         ToParent::Found(vec![Address::Unix(Vec::new())]),
         ToParent::NotFound { reason: "no".into() },

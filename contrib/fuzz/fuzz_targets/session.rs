@@ -1,4 +1,4 @@
-//! The target is `src/logger/session/fuzz.rs`.
+//! The target is `src/logger/intake/session/fuzz.rs`.
 
 #![no_main]
 

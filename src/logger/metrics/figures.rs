@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use super::super::writer::Health;
+use crate::logger::output::report::Health;
 use crate::messages::Side;
 use crate::record::{End, Event, Kind, Meeting, State, Time};
 
@@ -165,7 +165,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::logger::session::tests::info;
+    use crate::logger::intake::session::tests::info;
     use crate::record::{ConnState, SessionInfo};
 
     const SECOND: u64 = 1_000_000_000;

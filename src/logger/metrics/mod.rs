@@ -21,11 +21,10 @@ use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 use privsep::sys;
 
 use super::batch::{Batch, BatchItem};
-use super::claim::FileId;
-use super::directory::Directory;
-use super::home;
-use super::sheet::OutputError;
-use super::writer::{Health, OutputEvent};
+use crate::logger::output::claim::FileId;
+use crate::logger::output::directory::Directory;
+use crate::logger::output::reopen;
+use crate::logger::output::report::{Health, OutputError, OutputEvent};
 use crate::messages::Taken;
 use crate::policy::{NEW_FILE, PUBLIC};
 use figures::Figures;
@@ -64,7 +63,7 @@ impl Metrics {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let (directory, name) = home::split(path)?;
+        let (directory, name) = reopen::split(path)?;
         let directory = Directory::hold(directory, Taken::Written)?;
         faccessat(&directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let (name, draft) = (name_of(name, b"")?, name_of(name, SUFFIX)?);

@@ -1,17 +1,17 @@
 //! Clients without a place in a session yet, and peers that leave before their counterpart is connected.
 
-use super::bursts::NoticeKind;
 use super::{Phase, Supervisor, VAIN};
 use crate::messages::{Address, CloseReason, Level, Side, ToLogger, Unserved};
-use crate::parent::pair::{PeerState, PendingSession, Present};
-use crate::parent::socket;
+use crate::parent::net::socket;
+use crate::parent::supervisor::pending::{PeerState, PendingSession, Present};
+use crate::parent::supervisor::rate_limit::NoticeKind;
 
 use std::time::Instant;
 
 use nix::errno::Errno;
 
 /// Maximum number of clients queued here rather than in the kernel's queue, where those of one address would
-/// precede all others. `parent/limits.rs` counts their descriptors.
+/// precede all others. `parent/startup/limits.rs` counts their descriptors.
 pub(in crate::parent) const MOST_QUEUED: usize = 64;
 
 impl Supervisor<'_> {

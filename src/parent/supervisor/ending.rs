@@ -12,8 +12,8 @@ use super::phase::{Left, Phase, PhaseStep, Reaction};
 use super::{Roles, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{Hangup, Level, ProcessEnd, Side, ToLogger};
-use crate::parent::pair::PendingSession;
-use crate::parent::socket;
+use crate::parent::net::socket;
+use crate::parent::supervisor::pending::PendingSession;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
 

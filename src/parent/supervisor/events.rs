@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::bursts::NoticeKind;
 use super::{Phase, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::Side;
-use crate::parent::pair::{PeerState, Present};
+use crate::parent::supervisor::pending::{PeerState, Present};
+use crate::parent::supervisor::rate_limit::NoticeKind;
 use crate::reason::reason;
 
 /// An event that poll reported.

@@ -8,7 +8,7 @@ use privsep::text::Text;
 use super::{Phase, Supervisor};
 use crate::config::Endpoint;
 use crate::messages::{Address, Level, Side, ToResolver};
-use crate::parent::address::{interleave, label, may_move, question};
+use crate::parent::net::address::{interleave, label, may_move, question};
 
 /// Minimum time between two questions.
 const PAUSE: Duration = Duration::from_secs(3);

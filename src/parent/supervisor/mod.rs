@@ -1,16 +1,19 @@
 //! The parent's loop: accepts peers, completes connections, and handles workers and signals.
 
 mod backlog;
-mod bursts;
 mod early;
 mod ending;
 mod events;
 mod lookup;
+pub(super) mod manager;
 mod names;
-mod pairs;
+pub(super) mod pending;
 mod phase;
+mod rate_limit;
 mod replay;
 mod service;
+mod sessions;
+pub(super) mod sighup;
 mod workers;
 
 use std::collections::{HashMap, VecDeque};
@@ -24,22 +27,22 @@ use nix::unistd::Pid;
 use privsep::channel::{Channel, ChannelError, Wait, no_fds};
 use privsep::confine::Confined;
 
-use super::dial::DialOptions;
-use super::limits;
-use super::listener::Listener;
-use super::own::OwnListeners;
-use super::pair::{PendingSession, Present};
-use super::roles::RunningRole;
-use super::socket::SocketOptions;
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::CaptureLevel;
 use crate::messages::{
     Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
 };
+use crate::parent::net::dial::DialOptions;
+use crate::parent::net::listener::Listener;
+use crate::parent::net::socket::SocketOptions;
+use crate::parent::startup::limits;
+use crate::parent::startup::own_listeners::OwnListeners;
+use crate::parent::startup::roles::RunningRole;
+use crate::parent::supervisor::pending::{PendingSession, Present};
+use crate::parent::supervisor::rate_limit::RateLimitedNotice;
 use crate::policy::Role;
 pub(super) use backlog::Backlog;
-use bursts::RateLimitedNotice;
 pub(super) use early::MOST_QUEUED;
 use events::ReadyFd;
 use lookup::LookupState;

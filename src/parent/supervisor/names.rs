@@ -2,10 +2,10 @@
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::bursts::NoticeKind;
 use super::{Phase, Supervisor, TURN};
 use crate::exit::Failure;
 use crate::messages::{Level, ProcessEnd, ToParent};
+use crate::parent::supervisor::rate_limit::NoticeKind;
 use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use super::Supervisor;
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, Side, ToConverter, ToParent};
-use crate::parent::pair::Present;
-use crate::parent::roles::RunningRole;
+use crate::parent::startup::roles::RunningRole;
+use crate::parent::supervisor::pending::Present;
 
 impl Supervisor<'_> {
     /// The player is there as one peer; the other one is dialled or awaited.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Phase, Supervisor};
 use crate::exit::Failure;
 use crate::messages::{ToLogger, ToZygote};
-use crate::parent::manager::Manager;
+use crate::parent::supervisor::manager::Manager;
 use crate::policy::Role;
 
 /// Minimum interval of the status line.

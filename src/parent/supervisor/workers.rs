@@ -5,11 +5,11 @@ use std::time::Instant;
 use privsep::channel::{Channel, one_fd};
 use privsep::sys::Fds;
 
-use super::bursts::NoticeKind;
 use super::{IdleWorker, Phase, RECOVERY, RunningSession, Supervisor, TURN};
 use crate::exit::{Failure, Status};
 use crate::messages::{Level, ProcessEnd, ToLogger, ToParent, ToZygote};
-use crate::parent::limits;
+use crate::parent::startup::limits;
+use crate::parent::supervisor::rate_limit::NoticeKind;
 use crate::policy::Role;
 use crate::signals::{advice, describe};
 

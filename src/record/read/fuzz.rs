@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{DecodeError, Decoder, FuzzedRecord};
+use super::{DecodeError, Decoded, Decoder};
 use crate::record::order::EventOrder;
 use crate::record::{Event, Kind};
 
@@ -32,11 +32,11 @@ fn decoded(bytes: &[u8], piece: usize) -> FuzzedRecord {
             Ok::<(), ()>(())
         };
         match decoder.take(&bytes[at..end], is_all, &mut sink) {
-            Ok(FuzzedRecord::Bytes(used)) => {
+            Ok(Decoded::Bytes(used)) => {
                 assert!(used > 0 && used <= end - at, "{used} bytes taken of {}", end - at);
                 at += used;
             }
-            Ok(FuzzedRecord::Needs(number)) => {
+            Ok(Decoded::Needs(number)) => {
                 assert!(number > end - at, "asks for what is there");
                 if is_all {
                     return (events, at, false);

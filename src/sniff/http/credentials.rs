@@ -1,9 +1,9 @@
 //! Headers with credentials.
 
-use super::super::ledger::{Credentials, Protocol};
 use super::super::sasl::{decode, ntlm_user};
 use super::super::words::{parameter, word};
 use super::message::Header;
+use crate::sniff::pending::{Credentials, Protocol};
 
 const ORIGIN: &[u8] = b"Authorization";
 const PROXY: &[u8] = b"Proxy-Authorization";

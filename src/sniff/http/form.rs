@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use super::super::ledger::Credentials;
 use super::super::words::word;
 use super::message::Header;
+use crate::sniff::pending::Credentials;
 
 /// Kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

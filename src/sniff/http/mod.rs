@@ -6,9 +6,9 @@ mod form;
 mod message;
 
 use super::dialogue::{Conversation, Switch};
-use super::ledger::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::words::{number, word};
+use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 use credentials::credentials;
 use message::{Length, MessagePart, MessageReader};
 

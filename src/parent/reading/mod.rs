@@ -1,0 +1,357 @@
+//! `--read` and `--diff`: a converter in the place of peers and workers. The parent opens the record, reads nothing of it, and
+//! waits until the logger has written what the converter found.
+
+pub(super) mod parts;
+pub(super) mod replay;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use privsep::channel::no_fds;
+use privsep::confine::Confined;
+use privsep::spawn::Program;
+
+use crate::config::{Config, Diff, Reading, RecordInput, Task};
+use crate::exit::{Failure, Status};
+use crate::hooks::Hooks;
+use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent, Unplayable};
+use crate::parent::reading::parts::RecordPart;
+use crate::parent::startup::roles::{RunningRole, Starter};
+use crate::parent::startup::stop::Stop;
+use crate::parent::startup::{confine, limits};
+use crate::parent::supervisor::sighup;
+use crate::parent::{Descriptors, Start, TargetIdentity, interrupted, no_proc, signals_of};
+use crate::parent::{announce_user, block_signals, first_words, refuse_open_sandbox, who};
+use crate::policy::Role;
+use crate::reason::reason;
+
+/// Messages of the logger between two looks at the signals.
+const TURN: usize = 64;
+
+/// Maximum time from a signal to the end: a converter that has stopped, or does not stop, keeps the logger waiting.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Starts logger and converter, drops everything, and waits for them.
+pub(super) fn run<H: Hooks>(
+    mut config: Config,
+    order: &ConversionRequest<'_>,
+    start: Start,
+    descriptors: Descriptors,
+) -> Result<u8, Stop> {
+    refuse_open_sandbox(&config)?;
+    // A FIFO waits for its writer here, while signals still end the program.
+    let parts = RecordPart::open_all(order.inputs, &config, &start.actor())?;
+    let keys = RecordPart::open_all(order.keys, &config, &start.actor())?;
+    let signals = block_signals()?;
+    let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
+    let target = TargetIdentity::choose(start, config.user.as_deref())?;
+    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
+    let hangup = sighup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
+    let (identity, sandbox) = (target.identity, config.sandbox);
+    let starter = Starter { program: &program, identity, actor: &target.actor, sandbox };
+    announce_user(&config, &target);
+    let logger = starter.logger(&config, None, hangup, backlog, &descriptors)?;
+    drop(descriptors);
+    let (converter, saved) = starter.converter(&parts, keys.first(), order.masks, None)?;
+    let (sandbox_status, _) = logger.ready_to_record(&signals)?;
+    let mut cages = vec![(Role::Logger, sandbox_status)];
+    cages.push((Role::Converter, converter.ready(&signals)?));
+    let who = who(identity);
+    let locked = confine::close_alone::<H>(confine::drop_privileges::<H>(start, identity)?, sandbox)?;
+    cages.push((Role::Parent, locked.sandbox_status));
+    let names = parts.into_iter().chain(keys).map(|part| part.name).collect();
+    let conversion = Conversion::new(logger, converter, &signals, hangup, names, &locked);
+    for (level, text) in first_words(&config, (&target, &who), [shortage, None], &cages) {
+        conversion.logger.send(&ToLogger::Notice { level, text })?;
+    }
+    Ok(conversion.run(saved, order)?)
+}
+
+/// What is to be done with records.
+pub(super) struct ConversionRequest<'a> {
+    inputs: &'a [RecordInput],
+    /// `--tls-keys`, if any.
+    keys: &'a [RecordInput],
+    sessions: &'a [u64],
+    masks: &'a [String],
+    compares: bool,
+}
+
+impl ConversionRequest<'_> {
+    /// `None` where peers are met.
+    pub(super) fn of(task: &Task) -> Option<ConversionRequest<'_>> {
+        match task {
+            Task::Read(Reading { inputs, sessions, keys }) => Some(ConversionRequest {
+                inputs,
+                keys: keys.as_slice(),
+                sessions,
+                masks: &[],
+                compares: false,
+            }),
+            Task::Diff(Diff { inputs, sessions, masks }) => {
+                Some(ConversionRequest { inputs, keys: &[], sessions, masks, compares: true })
+            }
+            Task::Bridge | Task::Replay(_) => None,
+        }
+    }
+
+    fn message(&self) -> ToConverter {
+        let sessions = self.sessions.to_vec();
+        if self.compares { ToConverter::Compare { sessions } } else { ToConverter::Convert { sessions } }
+    }
+
+    /// That no session was found is worth a word.
+    fn is_missed(&self) -> bool {
+        !self.compares && !self.sessions.is_empty()
+    }
+}
+
+/// A conversion under way.
+struct Conversion<'a> {
+    logger: RunningRole<ToLogger>,
+    /// `None` once it has nothing more to do.
+    converter: Option<RunningRole<ToConverter>>,
+    signals: &'a SignalFd,
+    hangup: Hangup,
+    /// Of the parts, and of the secrets.
+    names: Vec<String>,
+    /// Unreadable places, in the order of the parts.
+    flaws: Vec<(u32, Flaw)>,
+    /// Why the status is not 0, besides flaws.
+    failure: Option<Failure>,
+    /// Sessions that were found.
+    sessions: u64,
+    stopped_by: Option<Signal>,
+    /// Deadline, once it has been stopped.
+    until: Option<Instant>,
+    output_lost: bool,
+    /// Of what was compared.
+    is_different: bool,
+    _locked: &'a Confined,
+}
+
+/// Events reported by poll.
+struct Polled {
+    signal: bool,
+    logger: bool,
+    converter: bool,
+}
+
+impl<'a> Conversion<'a> {
+    fn new(
+        logger: RunningRole<ToLogger>,
+        converter: RunningRole<ToConverter>,
+        signals: &'a SignalFd,
+        hangup: Hangup,
+        names: Vec<String>,
+        locked: &'a Confined,
+    ) -> Conversion<'a> {
+        Conversion {
+            logger,
+            converter: Some(converter),
+            signals,
+            hangup,
+            names,
+            flaws: Vec::new(),
+            failure: None,
+            sessions: 0,
+            stopped_by: None,
+            until: None,
+            output_lost: false,
+            is_different: false,
+            _locked: locked,
+        }
+    }
+
+    /// Runs to the end of the record; returns the exit status.
+    fn run(mut self, saved: OwnedFd, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
+        self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
+        // The logger sees the end of the channel when the converter has ended.
+        drop(saved);
+        if let Some(converter) = &self.converter {
+            converter.send(&order.message())?;
+        }
+        while !self.is_finished(order)? {}
+        self.status(order)
+    }
+
+    /// Waits for an event and handles it; returns whether everything is written.
+    fn is_finished(&mut self, order: &ConversionRequest<'_>) -> Result<bool, Failure> {
+        let found = self.wait()?;
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            let text = "the record was not written in time: the last events may be missing";
+            return Err(Failure::new(Status::Io, text));
+        }
+        if found.signal {
+            self.heed_signals()?;
+        }
+        if found.converter {
+            self.hear_converter(order)?;
+        }
+        if !found.logger {
+            return Ok(false);
+        }
+        for _ in 0..TURN {
+            let Some((message, fds)) = self.logger.receive()? else { break };
+            no_fds(fds).map_err(|_| self.logger.nonsense())?;
+            match message {
+                ToParent::OutputLost => self.lose_output()?,
+                // No session of a worker is recorded here, and none waits for outputs.
+                ToParent::Recorded { .. } | ToParent::Reopened | ToParent::OutputsOpen => {}
+                ToParent::Finished if self.converter.is_none() => return Ok(true),
+                _ => return Err(self.logger.nonsense()),
+            }
+        }
+        Ok(false)
+    }
+
+    fn wait(&self) -> Result<Polled, Failure> {
+        let converter = self.converter.as_ref().map(|converter| converter.channel.as_fd());
+        let fds = [Some(self.signals.as_fd()), Some(self.logger.channel.as_fd()), converter];
+        let mut fds: Vec<PollFd<'_>> =
+            fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, self.time_left()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new(Status::Os, reason(errno as i32))),
+        }
+        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| fd.any().unwrap_or(false));
+        Ok(Polled { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
+    }
+
+    /// Rounded up, so that the deadline has passed when it is over.
+    fn time_left(&self) -> PollTimeout {
+        let Some(until) = self.until else { return PollTimeout::NONE };
+        let left = until.saturating_duration_since(Instant::now()).as_millis() + 1;
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn hear_converter(&mut self, order: &ConversionRequest<'_>) -> Result<(), Failure> {
+        while let Some(converter) = &self.converter {
+            let (message, fds) = match converter.receive() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(()),
+                Err(lost) => return self.finish(Some(lost)),
+            };
+            let in_order = self.flaws.last().map_or(0, |(part, _)| part + 1);
+            match message {
+                ToParent::Flaw { part, flaw }
+                    if no_fds(fds).is_ok() && (in_order..self.names.len() as u32).contains(&part) =>
+                {
+                    self.flaws.push((part, flaw));
+                }
+                ToParent::Compared { same } if order.compares => {
+                    self.is_different = !same;
+                    return self.finish(None);
+                }
+                ToParent::Unplayable(why) if order.compares => {
+                    return self.finish(Some(unplayable(&self.names.join(" "), why)));
+                }
+                ToParent::Converted { sessions } if !order.compares => {
+                    self.sessions = sessions;
+                    return self.finish(None);
+                }
+                _ => return self.finish(Some(converter.nonsense())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes: what has come is written.
+    fn finish(&mut self, failure: Option<Failure>) -> Result<(), Failure> {
+        self.failure = self.failure.take().or(failure);
+        self.converter = None;
+        self.logger.send(&ToLogger::Finish)
+    }
+
+    fn lose_output(&mut self) -> Result<(), Failure> {
+        self.output_lost = true;
+        self.stop()
+    }
+
+    /// The converter ends when it sees that we want nothing more of it.
+    fn stop(&mut self) -> Result<(), Failure> {
+        self.until.get_or_insert_with(|| Instant::now() + ENDING);
+        match self.converter.take() {
+            // The end of its channel.
+            Some(_) => self.logger.send(&ToLogger::Finish),
+            None => Ok(()),
+        }
+    }
+
+    fn heed_signals(&mut self) -> Result<(), Failure> {
+        let signals: Vec<Signal> = signals_of(self.signals).collect();
+        for signal in signals {
+            match signal {
+                Signal::SIGCHLD | Signal::SIGUSR2 => {}
+                Signal::SIGUSR1 => self.logger.send(&ToLogger::Statistics)?,
+                Signal::SIGHUP if self.hangup == Hangup::Reopens => self.logger.send(&ToLogger::Reopen)?,
+                // The second one does not wait for the outputs.
+                signal if self.stopped_by.is_some() => {
+                    let text = format!("ended by a second signal ({signal}): records may be missing");
+                    return Err(Failure::new(Status::Io, text));
+                }
+                signal => {
+                    self.stopped_by = Some(signal);
+                    self.stop()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn status(self, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
+        let mut lines: Vec<String> =
+            self.flaws.iter().map(|(part, flaw)| told(&self.names[*part as usize], *flaw)).collect();
+        if let Some(failure) = self.failure {
+            lines.push(failure.text);
+            return Err(Failure::new(failure.status, lines.join("\n")));
+        }
+        if lines.is_empty() && self.sessions == 0 && order.is_missed() && self.stopped_by.is_none() {
+            lines.push(format!("{}: no such session in it", self.names[..order.inputs.len()].join(" ")));
+        }
+        let failed = |status| match lines.is_empty() {
+            true => Ok(status as u8),
+            false => Err(Failure::new(status, lines.join("\n"))),
+        };
+        match self.stopped_by {
+            Some(signal) => Ok(interrupted(signal)),
+            None if self.output_lost => failed(Status::Io),
+            None if lines.is_empty() && self.is_different => Ok(Status::Different as u8),
+            None if lines.is_empty() => Ok(0),
+            None => {
+                let only_unread = self.flaws.iter().all(|(_, flaw)| matches!(flaw, Flaw::Read { .. }));
+                failed(if only_unread && !self.flaws.is_empty() { Status::NoInput } else { Status::Data })
+            }
+        }
+    }
+}
+
+/// A session that cannot be played or compared.
+pub(super) fn unplayable(name: &str, why: Unplayable) -> Failure {
+    let text = match why {
+        Unplayable::Missing => "no such session in it",
+        Unplayable::OnlyLengths => "only lengths were recorded, no bytes that could be played",
+        Unplayable::Gap => "bytes are missing in the session",
+        Unplayable::TooLong => "too many bytes to hold them (64 MiB); choose sessions with --session",
+    };
+    Failure::new(Status::Data, format!("{name}: {text}"))
+}
+
+pub(super) fn told(name: &str, flaw: Flaw) -> String {
+    match flaw {
+        Flaw::Foreign => format!(
+            "{name}: not a record of tcpreen (-f json or -f pcapng); Wireshark and tshark read other captures"
+        ),
+        Flaw::Cut { at } => format!("{name}: cut off within the event at byte {at}; all before it was read"),
+        Flaw::Damaged { at } => format!("{name}: damaged at byte {at}; all before it was read"),
+        Flaw::NoKeys => {
+            format!("{name}: no secrets of TLS in it; a client writes them where SSLKEYLOGFILE says")
+        }
+        Flaw::TooLong => format!("{name}: longer than 16 MiB; take the lines of these sessions alone"),
+        Flaw::Read { errno } => format!("{name}: {}", reason(errno)),
+    }
+}

@@ -1,0 +1,83 @@
+//! The parts of a saved record: opened here, parsed by the converter.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::config::{Config, RecordInput, Target};
+use crate::exit::{Failure, Status};
+use crate::parent::startup::denied::Actor;
+use crate::reason::{reason, shown_name};
+
+/// An open part.
+pub(in crate::parent) struct RecordPart {
+    fd: OwnedFd,
+    /// For the operator.
+    pub(in crate::parent) name: String,
+}
+
+impl RecordPart {
+    /// Opens them all with the rights of the caller, before any of them is read.
+    pub(in crate::parent) fn open_all(
+        inputs: &[RecordInput],
+        config: &Config,
+        actor: &Actor,
+    ) -> Result<Vec<RecordPart>, Failure> {
+        inputs.iter().map(|input| RecordPart::open(input, config, actor)).collect()
+    }
+
+    fn open(input: &RecordInput, config: &Config, actor: &Actor) -> Result<RecordPart, Failure> {
+        match input {
+            RecordInput::Stdin => {
+                let name = "standard input".to_owned();
+                let fd = io::stdin().as_fd().try_clone_to_owned();
+                fd.map(|fd| RecordPart { fd, name: name.clone() })
+                    .map_err(|error| unreadable(&name, &error, ""))
+            }
+            RecordInput::File(path) => {
+                let name = shown_name(path.as_bytes());
+                let file = open_file(Path::new(path))
+                    .map_err(|error| unreadable(&name, &error, &actor.denied(&error, Path::new(path))))?;
+                refuse_overwriting(&file, &name, config)?;
+                Ok(RecordPart { fd: file.into(), name })
+            }
+        }
+    }
+}
+
+impl AsFd for RecordPart {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error, advice: &str) -> Failure {
+    let why = error.raw_os_error().map_or_else(|| error.to_string(), reason);
+    Failure::new(Status::NoInput, format!("{name}: {why}{advice}"))
+}
+
+/// Opening an output empties it.
+fn refuse_overwriting(file: &File, name: &str, config: &Config) -> Result<(), Failure> {
+    let Ok(input) = file.metadata() else { return Ok(()) };
+    let is_input = |target: &Target| match target {
+        Target::File(path) => std::fs::metadata(path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (input.dev(), input.ino())),
+        Target::Stdout | Target::Descriptor(_) => false,
+    };
+    if input.is_file() && config.outputs.iter().any(|output| is_input(&output.target)) {
+        let text = format!("{name}: is read, and cannot be written at the same time.");
+        return Err(Failure::new(Status::Usage, text));
+    }
+    Ok(())
+}
