@@ -23,7 +23,7 @@ impl BenchContext {
         let scratch = tempfile::Builder::new().prefix("tcpreen-bench-").tempdir()?;
         // A bridge that drops root must still reach its run's directory.
         fs::set_permissions(scratch.path(), Permissions::from_mode(0o711))?;
-        Ok(Self { options, programs: Programs::find()?, payload: payload(), scratch })
+        Ok(Self { options, programs: Programs::find()?, payload: payload(Traffic::Mixed), scratch })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -41,9 +41,18 @@ impl BenchContext {
     }
 }
 
-/// 1 MiB that is identical on every machine: lines of printable text, with every fourth block of 256 bytes
-/// pseudo-random, so that escaping formats have easy and hard cases.
-fn payload() -> Vec<u8> {
+/// Kind of payload.
+#[derive(Clone, Copy)]
+pub(crate) enum Traffic {
+    /// Text, with every fourth block of 256 bytes random, so that escaping formats have easy and hard cases.
+    Mixed,
+    /// Lines of printable text.
+    Text,
+    Random,
+}
+
+/// 1 MiB that is identical on every machine.
+pub(crate) fn payload(traffic: Traffic) -> Vec<u8> {
     const TEXT: &[u8; 64] = b"etaoin shrdlu cmfwyp vbgkqjxz ETAOIN SHRDLU 0123456789 .,:;-()!?";
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move || {
@@ -54,9 +63,17 @@ fn payload() -> Vec<u8> {
     };
     (0..1 << 20)
         .map(|at| match at {
-            _ if at / 256 % 4 == 3 => random(),
+            _ if is_random(traffic, at) => random(),
             _ if at % 72 == 71 => b'\n',
             _ => TEXT[usize::from(random() % 64)],
         })
         .collect()
+}
+
+fn is_random(traffic: Traffic, at: usize) -> bool {
+    match traffic {
+        Traffic::Mixed => at / 256 % 4 == 3,
+        Traffic::Text => false,
+        Traffic::Random => true,
+    }
 }

@@ -15,6 +15,7 @@ mod chat;
 mod connections;
 mod context;
 mod crowd;
+mod formats;
 mod lines;
 mod load;
 mod memory;
@@ -43,9 +44,10 @@ type Measurement = fn(&BenchContext) -> Result<Vec<Verdict>>;
 
 /// The measurements, with their names for `--only`. The crowd comes last, because it raises a limit that
 /// every program started later would inherit.
-const MEASUREMENTS: [(&str, Measurement); 10] = [
+const MEASUREMENTS: [(&str, Measurement); 11] = [
     ("bulk", bulk::measure),
     ("recorded", recorded::measure),
+    ("formats", formats::measure),
     ("pingpong", pingpong::measure),
     ("requests", requests::measure),
     ("lines", lines::measure),

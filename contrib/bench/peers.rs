@@ -93,6 +93,11 @@ impl Programs {
         self.0.iter().find(|found| found.program == program)
     }
 
+    /// Path of our program.
+    pub(crate) fn ours(&self) -> Result<&Path> {
+        Ok(&self.get(Program::Ours).ok_or("not installed")?.path)
+    }
+
     pub(crate) fn versions(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|found| (found.program.name(), found.version.as_str()))
     }

@@ -21,12 +21,14 @@ const MAX: usize = 4;
 
 const DIRECT: usize = 0;
 const RECORDING: usize = 2;
+const PACKETS: usize = 3;
 
 pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
     let contenders = context.programs.present(vec![
         Contender::new(Program::Direct, ""),
         Contender::new(Program::Ours, "-q -f null"),
         Contender::new(Program::Ours, "-q -f raw -o DIR/raw"),
+        Contender::new(Program::Ours, "-q -f pcapng -o DIR/pcapng"),
         Contender::new(Program::Original, "-q -f null"),
         Contender::new(Program::Original, "-q -f raw -o DIR/raw"),
         Contender::new(Program::Socat, ""),
@@ -77,12 +79,20 @@ pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
         ],
     );
     let haproxy = contenders.iter().position(|contender| contender.program == Program::Haproxy);
-    Ok(vec![Verdict::new(
-        "ping-pong, recording `raw`, p50 added over direct",
-        "haproxy, not recording",
-        haproxy.and_then(ours_to),
-        Target::Most(1.0),
-    )])
+    Ok(vec![
+        Verdict::new(
+            "ping-pong, recording `raw`, p50 added over direct",
+            "haproxy, not recording",
+            haproxy.and_then(ours_to),
+            Target::Most(1.0),
+        ),
+        Verdict::new(
+            "ping-pong, recording `pcapng`, p50",
+            "our own `raw`",
+            results.ratio(PACKETS, RECORDING, P50),
+            Target::Most(1.05),
+        ),
+    ])
 }
 
 /// Times of round trips, in microseconds.

@@ -20,22 +20,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Criterion for a complete record.
 #[derive(Clone, Copy)]
-enum Complete {
-    /// tcpreen ends its records with a line, after the session.
-    EndLine,
+pub(crate) enum Complete {
+    /// tcpreen ends its records after the session: with this text, in the last event.
+    Ends(&'static str),
     /// Records of others contain the bytes, the last of which may still be buffered.
     AllBytes,
 }
 
-struct Row {
-    contender: Contender,
+/// How the text formats of both tcpreens end.
+pub(crate) const END_LINE: Complete = Complete::Ends("End of transmission.");
+
+/// The last event of a record is no longer than this.
+const TAIL: u64 = 2048;
+
+/// A program with its records.
+pub(crate) struct Row {
+    pub(crate) contender: Contender,
     /// Its records: prefixes of file names.
-    files: Vec<&'static str>,
-    complete: Complete,
+    pub(crate) files: Vec<&'static str>,
+    pub(crate) complete: Complete,
     /// Number of bytes to send: the size of the record differs by a factor of a million.
-    total: u64,
+    pub(crate) total: u64,
     /// Index of our row to compare with.
-    beside: usize,
+    pub(crate) beside: usize,
 }
 
 /// Formats of both tcpreens in the order of their rows, with the MiB to send and the target against the
@@ -50,7 +57,9 @@ const FIRST: usize = 6;
 
 pub(crate) fn measure(context: &BenchContext) -> Result<Vec<Verdict>> {
     let rows = rows(context);
-    let results = rounds::run(&context.options, "recorded", rows.len(), |at| run(context, &rows[at]));
+    let results = rounds::run(&context.options, "recorded", rows.len(), |at| {
+        record(context, &rows[at], &context.payload)
+    });
 
     let labels: Vec<_> = rows.iter().map(|row| row.contender.label.clone()).collect();
     table(
@@ -75,13 +84,7 @@ fn rows(context: &BenchContext) -> Vec<Row> {
     for program in [Program::Ours, Program::Original] {
         for (beside, (format, mib, _)) in FORMATS.into_iter().enumerate() {
             let contender = Contender::new(program, &format!("-q -f {format} -o DIR/{format}"));
-            rows.push(Row {
-                contender,
-                files: vec![format],
-                complete: Complete::EndLine,
-                total: total(mib),
-                beside,
-            });
+            rows.push(Row { contender, files: vec![format], complete: END_LINE, total: total(mib), beside });
         }
         if program == Program::Ours {
             rows.extend(own_rows(total));
@@ -109,7 +112,7 @@ fn own_rows(total: impl Fn(u64) -> u64) -> Vec<Row> {
     let row = |options: &str, files: &[&'static str], format: usize, beside| Row {
         contender: Contender::new(Program::Ours, options),
         files: files.to_vec(),
-        complete: Complete::EndLine,
+        complete: END_LINE,
         total: total(FORMATS[format].1),
         beside,
     };
@@ -120,19 +123,24 @@ fn own_rows(total: impl Fn(u64) -> u64) -> Vec<Row> {
     ]
 }
 
-fn run(context: &BenchContext, row: &Row) -> Result<Vec<f64>> {
-    let dir = context.run_dir()?;
+/// Throughput, and processor time per GB.
+pub(crate) fn record(context: &BenchContext, row: &Row, payload: &[u8]) -> Result<Vec<f64>> {
+    record_in(context, row, payload, context.run_dir()?.path())
+}
+
+/// Likewise, in a directory that keeps the record.
+pub(crate) fn record_in(context: &BenchContext, row: &Row, payload: &[u8], dir: &Path) -> Result<Vec<f64>> {
     let server = load::listen()?;
-    let bridge = row.contender.start(&context.programs, server.local_addr()?.port(), dir.path())?;
+    let bridge = row.contender.start(&context.programs, server.local_addr()?.port(), dir)?;
     let (client, server) = load::session(bridge.port, &server)?;
     let cpu = tree::cpu_seconds()?;
     let start = Instant::now();
-    load::pour(&client, &server, &context.payload, row.total)?;
-    if let Complete::EndLine = row.complete {
+    load::pour(&client, &server, payload, row.total)?;
+    if let Complete::Ends(_) = row.complete {
         drop((client, server));
-        await_records(dir.path(), row)?;
+        await_records(dir, row)?;
     } else {
-        await_records(dir.path(), row)?;
+        await_records(dir, row)?;
         drop((client, server));
     }
     let elapsed = start.elapsed();
@@ -154,20 +162,20 @@ fn await_records(dir: &Path, row: &Row) -> Result<()> {
 }
 
 fn is_complete(dir: &Path, name: &str, row: &Row) -> Result<bool> {
-    let file = File::open(record(dir, name)?)?;
+    let file = File::open(file_of(dir, name)?)?;
     let len = file.metadata()?.len();
     match row.complete {
         Complete::AllBytes => Ok(len + (64 << 10) >= row.total),
-        Complete::EndLine => {
-            let mut tail = [0; 64];
-            let n = file.read_at(&mut tail, len.saturating_sub(64))?;
-            Ok(String::from_utf8_lossy(&tail[..n]).contains("End of transmission."))
+        Complete::Ends(end) => {
+            let mut tail = [0; TAIL as usize];
+            let n = file.read_at(&mut tail, len.saturating_sub(TAIL))?;
+            Ok(String::from_utf8_lossy(&tail[..n]).contains(end))
         }
     }
 }
 
 /// The file of a record: with the given name, or with the original's suffix of address and port.
-fn record(dir: &Path, name: &str) -> Result<PathBuf> {
+fn file_of(dir: &Path, name: &str) -> Result<PathBuf> {
     let suffixed = format!("{name}-");
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

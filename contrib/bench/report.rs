@@ -81,6 +81,8 @@ pub(crate) enum Target {
     Most(f64),
     /// A difference.
     MoreMilliseconds(f64),
+    /// A rate of its own.
+    LeastMegabytes(f64),
 }
 
 /// A target and its measurement.
@@ -98,7 +100,7 @@ impl Verdict {
 
     fn met(&self) -> Option<bool> {
         self.measured.map(|measured| match self.target {
-            Target::Least(least) => measured >= least,
+            Target::Least(least) | Target::LeastMegabytes(least) => measured >= least,
             Target::Most(most) | Target::MoreMilliseconds(most) => measured <= most,
         })
     }
@@ -112,6 +114,7 @@ pub(crate) fn verdicts(verdicts: &[Verdict]) {
             Target::Least(bound) => (" ×", '≥', bound),
             Target::Most(bound) => (" ×", '≤', bound),
             Target::MoreMilliseconds(bound) => (" ms more", '≤', bound),
+            Target::LeastMegabytes(bound) => (" MB/s", '≥', bound),
         };
         println!(
             "| {} | {} | {}{unit} | {sign} {bound}{unit} | {} |",
