@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use crate::bridge::Bridge;
 use crate::context::{BenchContext, Traffic, payload};
 use crate::peers::{Contender, Program};
 use crate::recorded::{self, Complete, END_LINE, Row};
@@ -153,7 +154,9 @@ fn read(
     command.stdout(File::create(dir.join("stdout"))?).stderr(File::create(dir.join("stderr"))?);
     let cpu = tree::cpu_seconds()?;
     let start = Instant::now();
-    let status = signals::spawn(&mut command)?.wait()?;
+    // Its roles may end after it; they are waited for when this is dropped.
+    let mut reader = Bridge::adopt(signals::spawn(&mut command)?, 0);
+    let status = reader.child().ok_or("no process")?.wait()?;
     let elapsed = start.elapsed();
     if !status.success() {
         return Err(format!("{status}: {}", std::fs::read_to_string(dir.join("stderr"))?.trim()).into());

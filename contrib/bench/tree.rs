@@ -40,9 +40,11 @@ impl Process {
         })
     }
 
-    /// Nanoseconds if the kernel keeps them, summed over the threads; ticks are mostly 10 ms.
+    /// Nanoseconds if the kernel keeps them, summed over the threads; ticks are mostly 10 ms. The threads of a
+    /// process that has ended are gone, and only the ticks include them.
     fn cpu_seconds(&self, ticks_per_second: f64) -> f64 {
-        self.nanoseconds().unwrap_or(self.ticks * 1e9 / ticks_per_second) / 1e9
+        let nanoseconds = if self.zombie { None } else { self.nanoseconds() };
+        nanoseconds.unwrap_or(self.ticks * 1e9 / ticks_per_second) / 1e9
             + self.ticks_of_children / ticks_per_second
     }
 

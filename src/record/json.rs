@@ -82,16 +82,22 @@ impl<'a> Object<'a> {
             self.string("text", text);
             return self.word("base64", "");
         }
-        self.string("text", &shown(bytes));
-        self.key("base64");
+        self.key("text");
         self.out.push(b'"');
-        let start = self.out.len();
-        self.out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-        // There is room.
-        let used = STANDARD.encode_slice(bytes, &mut self.out[start..]).unwrap_or(0);
-        self.out.truncate(start + used);
+        dotted(bytes, self.out);
+        self.out.extend_from_slice(b"\",\"base64\":\"");
+        base64(bytes, self.out);
         self.out.push(b'"');
     }
+}
+
+/// Appends the bytes in base64.
+pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // There is room.
+    let used = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + used);
 }
 
 /// `number` with leading zeros.
@@ -111,43 +117,78 @@ fn exact(bytes: &[u8]) -> Option<&str> {
     str::from_utf8(bytes).ok()
 }
 
-/// Printable form of the bytes, with a dot for each control character and for each sequence of bytes that is
+/// Bytes that are looked at together.
+const BLOCK: usize = 512;
+
+/// Appends the bytes as JSON has text, with a dot for each control character and for each sequence of bytes that is
 /// no character.
-fn shown(bytes: &[u8]) -> String {
-    let mut text = Vec::with_capacity(bytes.len());
+fn dotted(bytes: &[u8], out: &mut Vec<u8>) {
+    out.reserve(bytes.len() + bytes.len() / 8);
     let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b' '..=b'~' | b'\t' | b'\n' | b'\r' => text.push(byte),
-            0..=0x7f | 0x80..=0xc1 | 0xf5.. => text.push(b'.'),
-            0xc2..=0xf4 => {
-                at += character(&bytes[at..], &mut text);
-                continue;
+    while at < bytes.len() {
+        let block = &bytes[at..bytes.len().min(at + BLOCK)];
+        let (shown, special) = classified(block, &bytes[at + 1..]);
+        let mut done = 0;
+        for (index, word) in special.as_chunks::<8>().0.iter().enumerate() {
+            let mut left = u64::from_le_bytes(*word);
+            while left != 0 {
+                let place = index * 8 + left.trailing_zeros() as usize / 8;
+                left &= left - 1;
+                // Not within the character before.
+                if place >= done {
+                    out.extend_from_slice(&shown[done..place]);
+                    done = place + special_bytes(&bytes[at + place..], out);
+                }
             }
         }
-        at += 1;
+        out.extend_from_slice(shown[..block.len()].get(done..).unwrap_or_default());
+        at += done.max(block.len());
     }
-    // Nothing but whole characters has been put in.
-    String::from_utf8(text).unwrap_or_default()
 }
 
-/// Appends the character at the beginning of `bytes`, or a dot; returns the number of bytes that it stands for.
-fn character(bytes: &[u8], text: &mut Vec<u8>) -> usize {
-    let chunk = bytes[..bytes.len().min(4)].utf8_chunks().next();
-    let Some(chunk) = chunk else { return bytes.len() };
-    match chunk.valid().chars().next() {
-        Some('\u{fffd}') => {
-            text.push(b'.');
-            3
+/// What becomes of each byte of a block by itself, and a 1 for each that `special_bytes` is for. `next` are the bytes
+/// from the second one on. Two loops without branches, which take random bytes as fast as text.
+fn classified(block: &[u8], next: &[u8]) -> ([u8; BLOCK], [u8; BLOCK]) {
+    let (mut shown, mut special) = ([0; BLOCK], [0; BLOCK]);
+    for ((&byte, shown), special) in block.iter().zip(&mut shown).zip(&mut special) {
+        *shown = if matches!(byte, b' '..=b'~') { byte } else { b'.' };
+        let is_escaped =
+            (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == b'\t');
+        *special = u8::from(is_escaped);
+    }
+    for ((&byte, &next), special) in block.iter().zip(next).zip(&mut special) {
+        *special |= u8::from(matches!(byte, 0xc2..=0xf4) & matches!(next, 0x80..=0xbf));
+    }
+    (shown, special)
+}
+
+/// Appends what the beginning of `bytes` becomes, an escape or a longer character, or the dot for what is none;
+/// returns the number of bytes that it stands for.
+fn special_bytes(bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    let (character, length) = match *bytes {
+        [byte @ ..0x80, ..] => (Some(char::from(byte)), 1),
+        // Always a character, where the second byte is one of these.
+        [first @ 0xc2..=0xdf, second @ 0x80..=0xbf, ..] => {
+            (char::from_u32(u32::from(first & 0x1f) << 6 | u32::from(second & 0x3f)), 2)
         }
-        Some(character) => {
-            text.extend_from_slice(&bytes[..character.len_utf8()]);
-            character.len_utf8()
-        }
-        None => {
-            text.push(b'.');
-            chunk.invalid().len()
-        }
+        _ => longer_character(bytes),
+    };
+    match character {
+        None | Some(char::REPLACEMENT_CHARACTER) => out.push(b'.'),
+        Some(character) if length == 1 || visible::acts(character) => escape_one(character, out),
+        Some(_) => out.extend_from_slice(&bytes[..length]),
+    }
+    length
+}
+
+/// The character at the beginning of `bytes`, if it is one, and the number of bytes that it takes.
+fn longer_character(bytes: &[u8]) -> (Option<char>, usize) {
+    let length = if bytes.first() < Some(&0xf0) { 3 } else { 4 };
+    let window = &bytes[..bytes.len().min(length)];
+    match str::from_utf8(window) {
+        Ok(text) => (text.chars().next(), text.len()),
+        // Without a length, it is cut off at the end.
+        Err(error) => (None, error.error_len().unwrap_or(window.len())),
     }
 }
 
@@ -268,6 +309,8 @@ mod tests {
     fn pieces() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             prop::collection::vec(any::<u8>(), 0..20),
+            // Longer than a block of the text with dots.
+            prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"')], BLOCK..2 * BLOCK),
             "\\PC{0,9}".prop_map(String::into_bytes),
             "[\u{0}-\u{20}\u{7f}-\u{9f}\u{61c}\u{200e}\u{2028}-\u{202e}\u{2066}\u{e0041}\u{fffd}\"\\\\]{0,5}"
                 .prop_map(String::into_bytes),

@@ -10,12 +10,10 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::civil::Civil;
 use super::encoder::{Encoder, FileStart};
 use super::event::{End, Event, Kind, Meeting, SessionInfo, State, Time};
+use super::json::base64;
 use super::view::{ENDED, duration, place, quantity, verdict};
 use super::visible;
 use crate::messages::Side;
@@ -136,12 +134,12 @@ impl HtmlSession {
                 let element = Element { tag: "div", class: &format!("e {class}"), kind: "d" };
                 self.tag(&element, event.session, event.time, out);
                 let urgent = if *urgent { ", urgent" } else { "" };
-                let attributes = format!(
-                    " data-o=\"{position}\" data-n=\"{bytes}\" data-b=\"{}\"><i>{seconds} [{number}] {side}: {}{urgent}</i><div>",
-                    STANDARD.encode(payload),
-                    quantity(*bytes)
-                );
+                let attributes = format!(" data-o=\"{position}\" data-n=\"{bytes}\" data-b=\"");
                 out.extend_from_slice(attributes.as_bytes());
+                base64(payload, out);
+                let size = quantity(*bytes);
+                let title = format!("\"><i>{seconds} [{number}] {side}: {size}{urgent}</i><div>");
+                out.extend_from_slice(title.as_bytes());
                 inert(payload, out);
                 out.extend_from_slice(b"</div></div>\n");
             }
@@ -188,29 +186,53 @@ const fn side(from: Side) -> (&'static str, &'static str) {
     }
 }
 
+/// Bytes that are no markup, and of which no other character begins: they are copied as they are.
+static PLAIN: [bool; 256] = plain();
+
+const fn plain() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        table[byte] = matches!(byte as u8, b'\n' | b'\t' | b' '..=b'~')
+            && !matches!(byte as u8, b'&' | b'<' | b'>' | b'"' | b'\'');
+        byte += 1;
+    }
+    table
+}
+
 /// Appends text without markup. What cannot be seen is a dot, and a carriage return before a line feed is nothing.
 fn inert(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len() + bytes.len() / 8);
     for chunk in bytes.utf8_chunks() {
-        let mut characters = chunk.valid().chars().peekable();
-        while let Some(character) = characters.next() {
-            match character {
-                '&' => out.extend_from_slice(b"&amp;"),
-                '<' => out.extend_from_slice(b"&lt;"),
-                '>' => out.extend_from_slice(b"&gt;"),
-                '"' => out.extend_from_slice(b"&quot;"),
-                '\'' => out.extend_from_slice(b"&#39;"),
-                '\n' | '\t' | ' '..='~' => out.push(character as u8),
-                '\r' if characters.peek() == Some(&'\n') => {}
-                other if visible::is_unseen(other) || is_no_character(other) => {
-                    out.extend_from_slice("·".as_bytes());
-                }
-                other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        let mut text = chunk.valid();
+        while !text.is_empty() {
+            let plain = text.bytes().take_while(|&byte| PLAIN[usize::from(byte)]).count();
+            let (seen, rest) = text.split_at(plain);
+            out.extend_from_slice(seen.as_bytes());
+            let mut characters = rest.chars();
+            if let Some(character) = characters.next() {
+                inert_character(character, characters.as_str(), out);
             }
+            text = characters.as_str();
         }
         for _ in chunk.invalid() {
             out.extend_from_slice("·".as_bytes());
         }
+    }
+}
+
+fn inert_character(character: char, next: &str, out: &mut Vec<u8>) {
+    match character {
+        '&' => out.extend_from_slice(b"&amp;"),
+        '<' => out.extend_from_slice(b"&lt;"),
+        '>' => out.extend_from_slice(b"&gt;"),
+        '"' => out.extend_from_slice(b"&quot;"),
+        '\'' => out.extend_from_slice(b"&#39;"),
+        '\r' if next.starts_with('\n') => {}
+        other if visible::is_unseen(other) || is_no_character(other) => {
+            out.extend_from_slice("·".as_bytes());
+        }
+        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is on a page, and what is not.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
