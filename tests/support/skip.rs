@@ -9,7 +9,6 @@ use std::thread;
 
 use nix::unistd::{AccessFlags, Pid, Uid, User, access};
 
-use super::under_test::is_original;
 use super::{proc, suite};
 
 /// Debian's own Python, which has Debian's modules, whatever else is in the search path.
@@ -37,8 +36,6 @@ pub enum Need {
     UserNamespace,
     /// A kernel that refuses descriptors for the receiver (Linux 6.16).
     PassRights,
-    /// Our own program: the original never claimed the tested behaviour.
-    Ours,
 }
 
 /// Debian packages whose name differs from that of the program.
@@ -142,8 +139,6 @@ fn lacking(need: Need) -> Option<Lack> {
         ),
         Need::PassRights if can_refuse_descriptors() => None,
         Need::PassRights => expected_nowhere("this kernel has no SO_PASSRIGHTS", "run Linux 6.16 or newer"),
-        Need::Ours if !is_original() => None,
-        Need::Ours => expected_nowhere("the original does not claim to do this", "test tcpreen itself"),
     }
 }
 

@@ -33,6 +33,12 @@ const LIST: List = List(env!("CARGO_TARGET_TMPDIR"));
 /// Environment variable with the directory of this run; set for the child only.
 const VARIABLE: &str = "TCPREEN_SUITE";
 
+/// libtest's number of tests at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Tests wait for events most of the time: a run of all of them uses less than half of one core.
+const TESTS_PER_CORE: usize = 2;
+
 /// Exit status of a failed run, same as libtest's.
 const FAILED: i32 = 101;
 
@@ -120,6 +126,13 @@ impl Supervisor {
     fn start(&self) -> io::Result<Pid> {
         let mut libtest = Command::new(env::current_exe()?);
         libtest.args(env::args_os().skip(1).collect::<Vec<OsString>>());
+        if under_test::is_original() {
+            libtest.args(["--skip", "ours::"]);
+        }
+        if env::var_os(THREADS).is_none() {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            libtest.env(THREADS, (cores * TESTS_PER_CORE).to_string());
+        }
         libtest.env(VARIABLE, self.directory.path()).env("TMPDIR", self.path("tmp"));
         let child = libtest.spawn()?;
         Ok(Pid::from_raw(child.id().cast_signed()))

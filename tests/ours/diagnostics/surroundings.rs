@@ -1,0 +1,32 @@
+//! Unusual environments: descriptors missing, too many or too few, and a stdout that accepts nothing.
+
+use crate::support::peer::{Peer, echo_server};
+use crate::support::tcpreen::Tcpreen;
+
+#[test]
+fn with_too_few_descriptors_it_reports_that_and_serves() {
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).at_once(200).by_shell("ulimit -n 100", "").start();
+    let stderr = tcpreen.stderr_line("descriptors");
+    assert!(stderr.contains("200") && stderr.contains("100"), "{stderr}");
+    for _ in 0..10 {
+        let mut client = tcpreen.connect();
+        client.send("hello");
+        client.expect("hello");
+    }
+}
+
+#[test]
+fn a_soft_limit_is_raised_silently() {
+    let echo = echo_server();
+    let tcpreen = Tcpreen::to(echo.port).at_once(200).by_shell("ulimit -Sn 100", "").start();
+    let clients: Vec<Peer> = (0..150)
+        .map(|_| {
+            let mut client = tcpreen.connect();
+            client.send("hello");
+            client
+        })
+        .collect();
+    clients.into_iter().for_each(|mut client| client.expect("hello"));
+    assert!(!tcpreen.stderr().contains("descriptors"), "{}", tcpreen.stderr());
+}

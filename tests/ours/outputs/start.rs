@@ -1,0 +1,80 @@
+//! The start: notices on a terminal, what a failed one leaves, and kill -9 of the parent at every step.
+
+use std::fs::{self, File, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::support::daemon::Daemon;
+use crate::support::skip::{Need, needs};
+use crate::support::tcpreen::Tcpreen;
+use crate::support::wait::until;
+use crate::support::{place_of_our_own, proc};
+
+/// Distance between two kills: every system call of the parent would take hundreds of starts.
+const STRIDE: usize = 7;
+
+/// Starts under strace, which kills only the parent at its `number`th system call. Returns whether that came
+/// before it listened.
+fn killed_at(daemon: &Daemon, number: usize, pipe: &Path) -> bool {
+    let strace = format!("exec strace -qq -o /dev/null -e inject=all:signal=SIGKILL:when={number}");
+    let tcpreen = Tcpreen::to(9).binary(daemon.path("tcpreen")).output(daemon.path("record")).output(pipe);
+    let mut tcpreen = tcpreen.by_shell(&format!("{strace} \"$0\" \"$@\""), "").spawn();
+    until("the kill, or the end of the start", || {
+        (!tcpreen.is_running() || tcpreen.stderr().contains("Listening on")).then_some(())
+    });
+    let is_killed = !tcpreen.stderr().contains("Listening on");
+    if is_killed {
+        assert_eq!(tcpreen.finish().code(), 137);
+    }
+    is_killed
+}
+
+#[test]
+fn no_role_outlives_a_parent_that_is_killed_at_any_step_of_the_start() {
+    if !needs(&[Need::Root, Need::Program("strace")]) {
+        return; // Only root may see whose program a process runs.
+    }
+    let daemon = Daemon::new();
+    let pipe = daemon.path("pipe");
+    mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");
+    let mut number = 1;
+    while killed_at(&daemon, number, &pipe) {
+        until(&format!("the end of all roles after call {number}"), || {
+            let left = daemon.processes().into_iter().filter(|pid| proc::role(*pid).is_some()).count();
+            (left == 0).then_some(())
+        });
+        number += STRIDE;
+    }
+    assert!(number > 100, "the start has more than {number} steps");
+}
+
+#[test]
+fn on_a_terminal_that_shows_no_data_v_is_named_once() {
+    for (options, times) in [(&[][..], 1), (&["-v"], 0), (&["-f", "null"], 0)] {
+        let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
+        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
+        let name = ptsname_r(&terminal).expect("its name");
+        let other = File::options().read(true).write(true).open(name).expect("the terminal");
+        let tcpreen = Tcpreen::to(9).args(options).stdout(other).start();
+        assert_eq!(tcpreen.stderr().matches("add -v to see the data").count(), times, "{options:?}");
+    }
+    let tcpreen = Tcpreen::to(9).start();
+    assert!(!tcpreen.stderr().contains("-v"), "no terminal");
+}
+
+#[test]
+fn the_port_is_free_at_once_after_a_start_that_failed() {
+    let place = place_of_our_own();
+    for _ in 0..20 {
+        let outcome = Tcpreen::to(9).listen_at(place).output("/nowhere/record").run();
+        assert_eq!(outcome.code(), 73, "{outcome:?}");
+        TcpListener::bind(place).expect("the port is free");
+    }
+}

@@ -1,0 +1,212 @@
+//! `--read`: saved records, through the processes that parse, format and write them.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::support::scratch::Scratch;
+use crate::support::tcpreen::{Outcome, Tcpreen};
+
+/// The beginning of an event.
+fn head(event: &str, session: u64, nanoseconds: u64) -> String {
+    format!(
+        r#"{{"time":"2025-11-26T10:22:27.{nanoseconds:09}Z","event":"{event}","run":"m4k2zq","session":{session},"elapsed":0.0"#
+    )
+}
+
+/// The keys of start and end.
+const PEERS: &str = concat!(
+    r#""client_ip":"203.0.113.9","client_port":40210,"client_unix":"","client_name":"","#,
+    r#""client_local":"192.0.2.1:7000","server_ip":"2001:db8::6","server_port":6379,"server_unix":"","#,
+    r#""server_name":"cache.example","server_local":"[2001:db8::1]:51122","connect":0.000412"#
+);
+
+pub fn start(session: u64) -> String {
+    let head = head("start", session, 412_000);
+    let rest = r#""client_bytes":0,"server_bytes":0,"state":"open","conn_state":"S1","errno":0,"message":"""#;
+    format!("{head},{PEERS},{rest}}}\n")
+}
+
+pub fn data(session: u64, at: u64, sender: &str, position: u64, text: &str) -> String {
+    let (head, bytes) = (head("data", session, at), text.len());
+    let rest = format!(r#""position":{position},"bytes":{bytes},"urgent":false,"text":"{text}","base64":"""#);
+    format!("{head},\"sender\":\"{sender}\",{rest}}}\n")
+}
+
+pub fn eof(session: u64, at: u64, sender: &str, bytes: u64) -> String {
+    format!("{},\"sender\":\"{sender}\",\"bytes\":{bytes}}}\n", head("eof", session, at))
+}
+
+pub fn end(session: u64, at: u64, totals: [u64; 2]) -> String {
+    let rest = format!(
+        r#""client_bytes":{},"server_bytes":{},"state":"done","conn_state":"SF","errno":0,"message":"""#,
+        totals[0], totals[1]
+    );
+    format!("{},{PEERS},{rest}}}\n", head("end", session, at))
+}
+
+/// Two sessions at the same time.
+fn two_sessions() -> String {
+    [
+        start(1),
+        start(2),
+        data(1, 500_000, "client", 0, "ping"),
+        data(2, 600_000, "client", 0, "other"),
+        data(1, 700_000, "server", 0, "pong"),
+        eof(1, 800_000, "client", 4),
+        eof(1, 900_000, "server", 4),
+        end(1, 900_000, [4, 4]),
+        end(2, 950_000, [5, 0]),
+    ]
+    .concat()
+}
+
+pub fn written(scratch: &Scratch, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+    let path = scratch.path(name);
+    fs::write(&path, contents).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
+    path
+}
+
+/// Output without the notice about the target user.
+pub fn told(outcome: &Outcome) -> String {
+    outcome.stderr.split_inclusive('\n').filter(|line| !line.starts_with("Started as root")).collect()
+}
+
+const FRAME: &str = "Connection from: 203.0.113.9 port 40210\nConnection to: cache.example port 6379\n\
+                     Transmission follows...\n";
+
+#[test]
+fn a_session_of_a_record_is_shown_as_it_was() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let outcome = Tcpreen::reading([&record]).args(["--session", "1"]).run();
+    assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+    let rest = "<<< ping\n>>> pong\nEnd of input: 4 bytes received.\nEnd of output: 4 bytes sent.\n\
+                End of transmission.\n";
+    assert_eq!(outcome.stdout(), format!("{FRAME}{rest}"));
+}
+
+#[test]
+fn sessions_of_a_record_are_labelled_in_the_order_of_their_events() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let outcome = Tcpreen::reading([&record]).run();
+    assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+    let shown = outcome.stdout();
+    let data: Vec<&str> =
+        shown.lines().filter(|line| line.contains("<<< ") || line.contains(">>> ")).collect();
+    assert_eq!(data, ["[1] <<< ping", "[2] <<< other", "[1] >>> pong"]);
+}
+
+#[test]
+fn outputs_of_a_record_are_those_of_a_session() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let outcome = Tcpreen::reading([&record])
+        .args(["--only=client", "-f", "raw", "-o"])
+        .args([scratch.path("%n-%a-%p"), "-f".into(), "count".into(), "-o".into(), scratch.path("counted")])
+        .run();
+    assert_eq!((outcome.code(), outcome.stdout(), told(&outcome)), (0, String::new(), String::new()));
+    assert_eq!(scratch.record("1-203.0.113.9-40210"), "ping");
+    assert_eq!(scratch.record("2-203.0.113.9-40210"), "other");
+    assert!(scratch.record("counted").contains("[2] <<< 5 bytes\n"));
+}
+
+#[test]
+fn runs_that_number_their_sessions_alike_have_files_of_their_own() {
+    let scratch = Scratch::new();
+    let second = two_sessions().replace("m4k2zq", "n5l3ar").replace("ping", "gong");
+    let record = written(&scratch, "record", two_sessions() + &second);
+    let outcome =
+        Tcpreen::reading([&record]).args(["--only=client", "-f", "raw"]).output(scratch.path("%n")).run();
+    assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+    for (name, sent) in [("1", "ping"), ("2", "other"), ("1-1", "gong"), ("2-1", "other")] {
+        assert_eq!(scratch.record(name), sent, "{name}");
+    }
+}
+
+#[test]
+fn parts_and_standard_input_are_one_record() {
+    let scratch = Scratch::new();
+    let whole = two_sessions();
+    let middle = whole.match_indices('\n').nth(3).expect("lines").0 + 1;
+    let first = written(&scratch, "first", &whole[..middle]);
+    let second = written(&scratch, "second", &whole[middle..]);
+    let expected = Tcpreen::reading([written(&scratch, "whole", &whole)]).run().stdout();
+    let input = fs::File::open(&second).expect("a file");
+    let outcome = Tcpreen::reading([first.as_os_str(), "-".as_ref()]).stdin(input).run();
+    assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+    assert_eq!(outcome.stdout(), expected);
+}
+
+#[test]
+fn a_record_that_is_cut_or_damaged_gives_what_is_whole_and_says_where_it_stops() {
+    let scratch = Scratch::new();
+    let whole = two_sessions();
+    let at = whole.match_indices('\n').nth(3).expect("lines").0 + 1;
+    let lies = format!("{}{}", &whole[..at], data(1, 1, "client", 4, "before its time"));
+    let unknown = format!("{}{}", &whole[..at], data(3, 999_999, "client", 0, "never started"));
+    let back = format!("{}{}", &whole[..at], data(1, 999_999, "client", 3, "again"));
+    let far = format!("{}{}", &whole[..at], data(1, 999_999, "client", u64::MAX, "too far"));
+    let twice = format!("{}{}", &whole[..at], start(1));
+    for (name, record, complaint) in [
+        ("cut", &whole[..at + 60], "cut off within the event"),
+        ("lies", &lies, "damaged"),
+        ("unknown", &unknown, "damaged"),
+        ("back", &back, "damaged"),
+        ("far", &far, "damaged"),
+        ("twice", &twice, "damaged"),
+    ] {
+        let outcome = Tcpreen::reading([written(&scratch, name, record)]).run();
+        assert_eq!(outcome.code(), 65, "{name}: {outcome:?}");
+        let said = &outcome.stderr;
+        assert!(said.contains(complaint) && said.contains(&format!("at byte {at};")), "{name}: {said}");
+        assert!(outcome.stdout().ends_with("[2] <<< other\n"), "{name}: {}", outcome.stdout());
+    }
+}
+
+#[test]
+fn what_is_no_record_of_ours_is_named_and_nothing_is_made_of_it() {
+    let scratch = Scratch::new();
+    let mut capture = Vec::new();
+    // A section and nothing that is a packet of ours.
+    for word in [0x0A0D_0D0Au32, 28, 0x1A2B_3C4D, 1, u32::MAX, u32::MAX, 28, 3, 16, 0, 16] {
+        capture.write_all(&word.to_le_bytes()).expect("memory");
+    }
+    for (name, contents) in [
+        ("text", &b"GET / HTTP/1.0\r\n"[..]),
+        ("json", b"{\"a\":1}\n"),
+        ("capture", &capture),
+        ("pcap", b"\xd4\xc3\xb2\xa1"),
+    ] {
+        let outcome = Tcpreen::reading([written(&scratch, name, contents)]).run();
+        assert_eq!((outcome.code(), outcome.stdout().as_str()), (65, ""), "{name}");
+        assert!(outcome.stderr.contains(&format!("{name}: not a record of tcpreen")), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn records_that_cannot_be_read_are_told_of_before_an_output_is_touched() {
+    let scratch = Scratch::new();
+    let old = written(&scratch, "old", "precious");
+    for (file, status) in [(scratch.path("missing"), 66), (scratch.path(""), 66), (old.clone(), 64)] {
+        let outcome = Tcpreen::reading([&file]).output(&old).run();
+        assert_eq!(outcome.code(), status, "{outcome:?}");
+        assert_eq!(scratch.record("old"), "precious", "{}", outcome.stderr);
+    }
+    let outcome =
+        Tcpreen::reading([written(&scratch, "record", two_sessions())]).args(["--session", "9"]).run();
+    assert_eq!((outcome.code(), outcome.stderr.ends_with("no such session in it\n")), (65, true));
+}
+
+#[test]
+fn the_policy_of_a_reading_start_is_printed() {
+    let outcome = Tcpreen::reading(["never-opened"]).args(["--print-policy"]).run();
+    let page = outcome.stdout();
+    assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+    assert!(page.contains("\nconverter\n") && !page.contains("\nzygote"), "{page}");
+    let converter = page.split("\nconverter\n").nth(1).expect("a section");
+    assert!(converter.contains("  read ") && !converter.contains("openat"), "{converter}");
+}
