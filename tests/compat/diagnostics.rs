@@ -3,7 +3,7 @@
 pub(crate) mod surroundings;
 pub(crate) mod usage;
 
-use crate::support::peer::{Refusing, Server};
+use crate::support::peer::Server;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
@@ -99,15 +99,4 @@ fn a_server_out_of_reach() {
     let tcpreen = Tcpreen::to(80).host("255.255.255.255").start();
     tcpreen.expect_refusal();
     tcpreen.stderr_line("255.255.255.255 port 80: Network is unreachable");
-}
-
-#[test]
-fn every_client_of_an_unreachable_server_is_reported() {
-    let refusing = Refusing::new();
-    let tcpreen = Tcpreen::to(refusing.port()).sessions(3).start();
-    for _ in 0..3 {
-        tcpreen.expect_refusal();
-    }
-    let stderr = tcpreen.finish().stderr;
-    assert_eq!(stderr.matches("Connection refused\n").count(), 3, "{stderr}");
 }

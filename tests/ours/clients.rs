@@ -1,4 +1,4 @@
-//! Real clients and real servers notice nothing.
+//! Command lines of the manual with real clients and servers.
 
 use crate::compat::clients::redis;
 use crate::compat::clients::text;

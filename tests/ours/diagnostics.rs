@@ -1,4 +1,4 @@
-//! Errors: one plain message on stderr, with the right exit status.
+//! Bad input to options that 1.4.4 does not have.
 
 pub(crate) mod surroundings;
 pub(crate) mod usage;
@@ -131,4 +131,16 @@ fn an_output_that_cannot_be_created_leaves_the_port_free() {
     assert_eq!(Tcpreen::to(80).listen_at(place).output("/dev/null/record").run().code(), 73);
     // A role that was being started when the parent failed has the socket open until it has executed.
     until("the port to be free", || TcpListener::bind(place).ok());
+}
+
+#[test]
+fn every_client_of_an_unreachable_server_is_reported() {
+    // The original may lose the child that was refused, and with it the next client.
+    let refusing = Refusing::new();
+    let tcpreen = Tcpreen::to(refusing.port()).sessions(3).start();
+    for _ in 0..3 {
+        tcpreen.expect_refusal();
+    }
+    let stderr = tcpreen.finish().stderr;
+    assert_eq!(stderr.matches("Connection refused\n").count(), 3, "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! Limits and verbosity: `-m`, `-F`, `-b`, `-q`, `-v`, several `-o`.
+//! Limits and exit statuses that differ from 1.4.4.
 
 use crate::compat::limits::one_session;
 use crate::compat::limits::ping_pong;

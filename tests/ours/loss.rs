@@ -1,4 +1,4 @@
-//! Loss of a process: it ends what depends on it, nothing else, and leaves no process.
+//! Lost processes: kill -9 of each role.
 
 use crate::compat::loss::all_gone;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Directions and transports: `-c`, `-l`, both, and each side over IPv4, IPv6 or a Unix socket.
+//! Sides of the bridge: options of 2.0.0.
 
 pub(crate) mod internet;
 pub(crate) mod socket_files;

@@ -1,5 +1,4 @@
-//! Names of peers and services, with name servers that are silent or lie. Every test runs in its own
-//! namespaces, with its own `/etc` and name server.
+//! Lookups that are repeated, after a server has moved.
 
 pub(crate) mod hostile;
 pub(crate) mod modules;

@@ -1,4 +1,4 @@
-//! The bridge is transparent: what one peer does to the connection reaches the other unchanged.
+//! Transparency: each case is compared with the direct connection.
 
 pub(crate) mod causes;
 pub(crate) mod descriptors;

@@ -1,4 +1,4 @@
-//! Unusual environments: descriptors missing, too many or too few, and a stdout that accepts nothing.
+//! Odd surroundings: inherited descriptors, closed streams.
 
 use crate::support::peer::{Peer, echo_server};
 use crate::support::tcpreen::Tcpreen;

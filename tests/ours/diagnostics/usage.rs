@@ -1,4 +1,4 @@
-//! Invalid command lines: exit status 64, and a pointer to the help.
+//! Usage errors that 1.4.4 does not report.
 
 use crate::compat::diagnostics::usage::USAGE;
 use crate::compat::diagnostics::usage::misused;

@@ -1,4 +1,4 @@
-//! IPv4, IPv6, both, and the names of interfaces.
+//! IPv4 and IPv6 addresses that 1.4.4 does not take.
 
 use crate::compat::modes::internet::WORLD;
 use crate::compat::modes::internet::on_ipv4;

@@ -1,4 +1,4 @@
-//! The file of a Unix listener: its owner, and that no other file is ever lost.
+//! Files of Unix sockets: rules that 1.4.4 does not have.
 
 use crate::compat::modes::socket_files::at;
 use crate::compat::modes::socket_files::is_served;

@@ -1,4 +1,4 @@
-//! Unix sockets on each side, by path and by abstract name, mixed with TCP.
+//! Unix sockets, abstract names included.
 
 use crate::compat::modes::unix::listening_at;
 use crate::compat::modes::unix::started;

@@ -1,4 +1,4 @@
-//! Before there is a session: servers that refuse or never answer, clients that do not wait.
+//! Peers that cannot be reached, or only after a while.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;

@@ -1,4 +1,4 @@
-//! 6.8, 6.12, 6.15, 6.16: contents of a record's file, their time, their permissions, and a full disk.
+//! Outputs and disks.
 
 use crate::support::scratch::Scratch;
 use crate::support::wait::PATIENCE;

@@ -1,4 +1,4 @@
-//! 6.10: neither data nor names of peers can pass for anything else.
+//! Lines that peers forge, on files that only this program shares.
 
 use crate::compat::weaknesses::forging::on_a_terminal;
 
