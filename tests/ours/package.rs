@@ -75,7 +75,7 @@ fn the_bill_of_materials_has_every_crate_that_is_linked_as_the_lock_file_has_it(
 
 #[test]
 fn the_package_has_everything_in_contrib_that_is_not_for_developers() {
-    const FOR_DEVELOPERS: [&str; 5] = ["bench", "deb", "fuzz", "release", "style"];
+    const FOR_DEVELOPERS: [&str; 6] = ["bench", "deb", "fuzz", "picture", "release", "style"];
     let manifest = read("Cargo.toml");
     for folder in fs::read_dir(root().join("contrib")).expect("a folder") {
         let folder = folder.expect("an entry").file_name().into_string().expect("UTF-8");
