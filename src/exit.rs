@@ -2,8 +2,6 @@
 //!
 //! The numbers are those of sysexits.h (BSD); `EX_*` in brackets.
 
-use std::fmt;
-
 /// Exit statuses, as in the man page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -34,7 +32,8 @@ pub(crate) enum Status {
 }
 
 /// Reason why the program cannot start or continue: one or more lines for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
 pub(crate) struct Failure {
     pub(crate) status: Status,
     pub(crate) text: String,
@@ -45,11 +44,3 @@ impl Failure {
         Failure { status, text: text.into() }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Failure {}

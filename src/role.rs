@@ -19,37 +19,18 @@ use crate::messages::{Prepare, Problem, Sandbox, ToParent, VERSION};
 use crate::policy::{Extra, Role};
 
 /// Error that ends a role. The parent notices the end by itself; this selects the exit status.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum RoleError {
     /// The parent or another role sent a message that is not allowed in this state.
+    #[error("message out of order")]
     Protocol,
     /// Already reported to the parent.
+    #[error("already reported")]
     AlreadyReported,
-    Channel(ChannelError),
-    System(io::Error),
-}
-
-impl fmt::Display for RoleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RoleError::Protocol => f.write_str("message out of order"),
-            RoleError::AlreadyReported => f.write_str("already reported"),
-            RoleError::Channel(error) => error.fmt(f),
-            RoleError::System(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<ChannelError> for RoleError {
-    fn from(error: ChannelError) -> Self {
-        RoleError::Channel(error)
-    }
-}
-
-impl From<io::Error> for RoleError {
-    fn from(error: io::Error) -> Self {
-        RoleError::System(error)
-    }
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    System(#[from] io::Error),
 }
 
 impl From<Errno> for RoleError {
@@ -118,7 +99,7 @@ pub(crate) fn drop_and_tell<H: Hooks, In, const ROOM: usize>(
     }
     if role.batch_scheduling() {
         // An optimisation; errors are ignored.
-        let _ = privsep::sys::be_patient();
+        let _ = privsep::sys::set_batch_scheduling();
     }
     let dropped = drop_privileges::<H>(role, prepare.identity, Some(Pid::from_raw(prepare.parent)));
     tell(parent, dropped.map_err(confine_problem))

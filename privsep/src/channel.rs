@@ -5,7 +5,6 @@
 //! moment. Any [`ChannelError`] but `Full`, `Crowded` and `System` means that the peer violated the protocol:
 //! close the channel.
 
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,40 +42,25 @@ pub enum Frame {
 }
 
 /// Reason why a message could not be sent or accepted.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
-    Wire(WireError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
     /// Exceeds the size limit of a message.
+    #[error("message too long")]
     TooLong,
     /// Descriptors that were cut off, are of another type or exceed the permitted number, or unknown control
     /// data.
+    #[error("message with descriptors that do not belong to it")]
     Descriptors,
     /// The other end does not read fast enough; only with [`Wait::No`].
+    #[error("channel full")]
     Full,
     /// The user has too many descriptors in flight (`ETOOMANYREFS`). Temporary.
+    #[error("too many descriptors in flight")]
     Crowded,
+    #[error(transparent)]
     System(io::Error),
-}
-
-impl fmt::Display for ChannelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ChannelError::Wire(error) => error.fmt(f),
-            ChannelError::TooLong => f.write_str("message too long"),
-            ChannelError::Descriptors => f.write_str("message with descriptors that do not belong to it"),
-            ChannelError::Full => f.write_str("channel full"),
-            ChannelError::Crowded => f.write_str("too many descriptors on their way"),
-            ChannelError::System(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ChannelError {}
-
-impl From<WireError> for ChannelError {
-    fn from(error: WireError) -> Self {
-        ChannelError::Wire(error)
-    }
 }
 
 impl From<io::Error> for ChannelError {

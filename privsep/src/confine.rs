@@ -2,7 +2,6 @@
 //! files and the network ([`Dropped::fence`]), then most system calls ([`LandlockApplied::lock`]). The types enforce
 //! the order; comments beside the steps give its reasons.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -51,19 +50,13 @@ pub struct Privileges<'a> {
 }
 
 /// A step of confinement that failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {error}")]
 pub struct StepError {
     pub step: &'static str,
+    #[source]
     pub error: io::Error,
 }
-
-impl fmt::Display for StepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.step, self.error)
-    }
-}
-
-impl std::error::Error for StepError {}
 
 /// Attaches the name of the step to an error.
 trait Step<T> {

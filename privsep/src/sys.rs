@@ -711,7 +711,7 @@ pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CSt
 }
 
 /// Sets `SCHED_BATCH`: the process preempts no other when it wakes up. Children get the default policy.
-pub fn be_patient() -> io::Result<()> {
+pub fn set_batch_scheduling() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     let policy = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the parameters live for the time of the call.

@@ -4,8 +4,6 @@
 //! is no longer maintained (RUSTSEC-2025-0141) and 3.0.0 is an empty shell. All of it is behind these
 //! functions, so that another encoding can replace it.
 
-use std::fmt;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,25 +14,16 @@ pub const LIMIT: usize = 4096 + 512;
 pub const SHORT: usize = 512;
 
 /// Error of decoding or encoding.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    Encode(bincode::error::EncodeError),
-    Decode(bincode::error::DecodeError),
+    #[error("message cannot be encoded: {0}")]
+    Encode(#[source] bincode::error::EncodeError),
+    #[error("malformed message: {0}")]
+    Decode(#[source] bincode::error::DecodeError),
     /// Number of bytes after a complete message.
+    #[error("malformed message: {0} bytes too many")]
     Trailing(usize),
 }
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WireError::Encode(error) => write!(f, "message cannot be encoded: {error}"),
-            WireError::Decode(error) => write!(f, "malformed message: {error}"),
-            WireError::Trailing(bytes) => write!(f, "malformed message: {bytes} bytes too many"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
 
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
