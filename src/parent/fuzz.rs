@@ -1,5 +1,5 @@
-//! Runs the parent's loop with a zygote, a logger and a resolver that send arbitrary messages, while clients
-//! connect. It must end without a leaked descriptor.
+//! Runs the parent's loop with a zygote, a logger and a resolver that send arbitrary messages, while clients connect.
+//! The loop must end without a leaked descriptor.
 
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
@@ -130,9 +130,9 @@ impl<R, L, Z> ParentActors<R, L, Z> {
         match what % 8 {
             0 | 1 => {
                 let (ours, theirs) = Channel::<_, _>::pair().expect("a pair");
-                let born = ToParent::WorkerStarted { pid: i32::from(argument % 16) };
-                let _ = self.zygote.send_with(&born, &[theirs.as_fd()], Wait::No);
-                // Sometimes a worker that has already ended.
+                let started = ToParent::WorkerStarted { pid: i32::from(argument % 16) };
+                let _ = self.zygote.send_with(&started, &[theirs.as_fd()], Wait::No);
+                // Some workers have already ended.
                 if argument & 0x80 == 0 {
                     self.workers.push(ours);
                 }

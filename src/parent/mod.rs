@@ -52,14 +52,14 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     if sys::forbids_clone3() {
         privsep::seccomp::hide_clone3().map_err(|error| os("clone3", error))?;
     }
-    // Before the service manager's are looked for, which marks them as ours.
+    // Must run before the search for the service manager's sockets, which marks those as our own.
     let mut strays = sys::inherited_descriptors();
     let sockets = crate::parent::supervisor::manager::sockets()?;
     let sockets = Handed::adopt(sockets, strays.as_mut().unwrap_or(&mut BTreeMap::new()))
         .map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
-    // Printing a backtrace opens files, which the filter kills. Without /proc, in which threads are counted, no role
-    // is started.
+    // Printing a backtrace opens files, which the filter kills. Without /proc, where threads are counted, no role is
+    // started.
     if let Ok(alone) = Alone::check() {
         sys::forget_variables(&alone, &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"]);
     }
@@ -69,9 +69,9 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
 /// State inherited from the caller.
 pub(crate) struct Surroundings {
     pub(crate) start: Start,
-    /// Passed by a service manager.
+    /// Sockets passed by a service manager.
     pub(crate) sockets: Vec<Handed>,
-    /// All other descriptors of the caller's, closed unless they are outputs.
+    /// All other descriptors of the caller, closed unless they are outputs.
     strays: io::Result<BTreeMap<RawFd, OwnedFd>>,
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
         },
     };
     let result = bridge::<H>(config, inheritance, foreground);
-    // A process of ours that has not been executed yet holds what we listened on.
+    // A forked role that has not been executed yet still holds the listening sockets.
     if result.is_err() {
         wait_for_children();
     }
@@ -162,22 +162,22 @@ fn bridge<H: Hooks>(
         sandbox: config.sandbox,
     };
 
-    // The resolver first: binding may need the names on the command line.
+    // The resolver starts first: binding may need the names on the command line.
     let (resolver, names) = starter.resolver(config.numeric)?;
     let mut cages = vec![(Role::Resolver, resolver.ready(&signals)?)];
     let addresses = Addresses::find(&config, &resolver, &signals)?;
-    // Before anything is bound or made: a record may be none.
+    // Must run before anything is bound or made: a record may turn out to be invalid.
     let mut player = crate::parent::reading::replay::start(&config, part, &starter, &signals)?;
     cages.extend(player.iter().map(|player| (Role::Converter, player.sandbox_status)));
     let (peers, first_client) =
         crate::parent::startup::endpoints::prepare(&config, doors, addresses, start, target.identity)?;
     announce_user(&config, &target);
-    // Before the logger, too: a second start with the same file must not truncate the outputs.
+    // Must run before the logger starts, too: a second start with the same file must not truncate the outputs.
     let pidfile = match &config.pidfile {
         Some(path) => Some(PidFile::make(path, &start.actor())?),
         None => None,
     };
-    // The logger after binding: a second start on the same port must not truncate the outputs of the first.
+    // The logger starts after binding: a second start on the same port must not truncate the outputs of the first.
     let logger = starter.logger(&config, names, hangup, backlog, &descriptors)?;
     // Closed so that the reader of a pipe sees its end when the logger exits.
     drop(descriptors);
@@ -194,11 +194,11 @@ fn bridge<H: Hooks>(
     cages.push((Role::Zygote, zygote.ready(&signals)?));
     let worker = Some(zygote.first_worker(&signals)?);
 
-    // Before the filter forbids reading the accounts.
+    // Accounts must be read before the filter is installed, which forbids it.
     let who = who(target.identity);
     let dropped = crate::parent::startup::confine::drop_privileges::<H>(start, target.identity)?;
-    // Before Landlock puts abstract sockets out of reach.
-    let (manager, deaf) = match Manager::find() {
+    // Must run before Landlock, which blocks abstract sockets.
+    let (manager, without_manager) = match Manager::find() {
         Ok(manager) => (manager, None),
         Err(why) => (None, Some(why)),
     };
@@ -225,7 +225,7 @@ fn bridge<H: Hooks>(
     let played = player.take().map(crate::parent::reading::replay::Player::split);
     let service = manager.map(Service::new);
     let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
-    for (level, text) in first_words(&config, (&target, &who), [shortage, deaf], &cages) {
+    for (level, text) in first_words(&config, (&target, &who), [shortage, without_manager], &cages) {
         supervisor.tell(ToLogger::Notice { level, text });
     }
     supervisor.announce();
@@ -238,7 +238,7 @@ fn bridge<H: Hooks>(
     Ok(supervisor.run()?)
 }
 
-/// Error if the program cannot find its own file, from which it starts its roles, or its descriptors.
+/// Error if the program cannot find its own file, from which roles are started, or its descriptors.
 fn no_proc(error: &std::io::Error) -> Failure {
     let text = match std::path::Path::new("/proc/self").exists() {
         true => error.to_string(),
@@ -259,8 +259,8 @@ fn refuse_open_sandbox(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints the selected user before outputs are opened as that user, because an error there would otherwise be
-/// hard to explain.
+/// Prints the selected user before outputs are opened as that user: without it, an error there would be hard to
+/// explain.
 fn announce_user(config: &Config, target: &TargetIdentity) {
     if let Some(text) =
         target.notice.as_ref().filter(|_| !config.syslog && config.verbosity > Verbosity::Quiet)
@@ -302,7 +302,7 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
     })
 }
 
-/// Printed at every start, regardless of `-q`.
+/// Warning printed at every start, regardless of `-q`.
 const OPEN_SANDBOX: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
                          noted in the kernel's log";
 
@@ -336,7 +336,7 @@ fn no_user(errno: Errno) -> Failure {
 /// Blocks all signals that the program handles and returns a descriptor that reports them.
 fn block_signals() -> Result<SignalFd, Failure> {
     let set: SigSet = FOR_THE_PARENT.into_iter().collect();
-    // Blocked in every role and never read: writing beyond RLIMIT_FSIZE fails instead of killing.
+    // Blocked in every role and never read: writing beyond RLIMIT_FSIZE fails instead of killing the process.
     let mut blocked = set;
     blocked.add(Signal::SIGXFSZ);
     blocked

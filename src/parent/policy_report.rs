@@ -1,5 +1,5 @@
-//! `--print-policy`: prints the permissions of each process in this start, for audits and bug reports. It
-//! binds nothing and starts no process: the output is derived from `src/policy.rs`, like the filters.
+//! `--print-policy`: prints the permissions of each process in this start, for audits and bug reports. Nothing is
+//! bound and no process is started: the output is derived from `src/policy.rs`, like the filters.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -44,7 +44,7 @@ fn page(config: &Config, start: Start) -> Result<String, Failure> {
     ))
 }
 
-/// The restrictions that this kernel has, tried on this process, which only prints after that.
+/// Restrictions that this kernel supports, tried on this process, which only prints afterwards.
 fn kernel() -> String {
     let memory = memory::protect();
     let landlock = landlock::restrict(&Landlock::default(), Probe::new()).unwrap_or(landlock::Status::None);
@@ -56,7 +56,7 @@ fn kernel() -> String {
     )
 }
 
-/// The processes of this start.
+/// The roles of this start.
 fn roles(config: &Config) -> &'static [Role] {
     match config.task {
         Task::Bridge => &[Role::Parent, Role::Resolver, Role::Logger, Role::Zygote],
@@ -68,7 +68,7 @@ fn roles(config: &Config) -> &'static [Role] {
 /// Optional permissions of a role in this start, as far as they are known before a file is opened.
 fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     let files = || config.outputs.iter().filter(|output| matches!(output.target, config::Target::File(_)));
-    let series = |output: &config::OutputOption| limits::own_files(&output.target) > 0;
+    let per_session = |output: &config::OutputOption| limits::own_files(&output.target) > 0;
     let sockets = !matches!(config.task, Task::Read(_) | Task::Diff(_))
         && [&config.client, &config.server].into_iter().any(is_socket_file);
     let extras = match role {
@@ -79,9 +79,9 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
             (Extra::Packets, config.has_packets()),
         ],
         Role::Logger => vec![
-            (Extra::SessionFiles, files().any(series)),
-            (Extra::Rotation, hangup == Hangup::Reopens && files().any(|output| !series(output))),
-            (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !series(output))),
+            (Extra::SessionFiles, files().any(per_session)),
+            (Extra::Rotation, hangup == Hangup::Reopens && files().any(|output| !per_session(output))),
+            (Extra::Parts, config.rotation.is_wanted() && files().any(|output| !per_session(output))),
             (Extra::WaitingPipe, files().any(|output| is_fifo(&output.target))),
             (Extra::Sync, config.record_first == Some(Taken::OnDisk)),
             (Extra::TerminalWidth, config.outputs.iter().any(shows_view_on_terminal)),
@@ -97,7 +97,7 @@ fn extras(role: Role, config: &Config, hangup: Hangup) -> Vec<Extra> {
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
 }
 
-/// Checks whether both peers are on Unix sockets, as far as the command line says.
+/// Checks whether both peers are on Unix sockets, according to the command line.
 fn is_local(config: &Config) -> bool {
     [&config.client, &config.server].into_iter().all(|endpoint| matches!(endpoint.port, Port::Path(_)))
 }
@@ -107,7 +107,7 @@ fn shows_view_on_terminal(output: &config::OutputOption) -> bool {
     is_terminal && output.view.format == Format::View
 }
 
-/// Checks whether an output may be a FIFO, whose reader may come later.
+/// Checks whether an output may be a FIFO whose reader may come later.
 fn is_fifo(target: &config::Target) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let config::Target::File(path) = target else { return false };

@@ -1,5 +1,5 @@
-//! Connects to a peer without ever waiting: through its addresses as RFC 8305 has it, the next one started
-//! while the last is still pending, and the first that stands wins.
+//! Connects to a peer without blocking, through its addresses as in RFC 8305: the next attempt starts while the last
+//! is still pending, and the first established connection is used.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -21,10 +21,10 @@ use crate::reason::reason;
 /// Delay between the starts of two attempts ("Connection Attempt Delay" of RFC 8305, section 5).
 const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
 
-/// First delay before an address is tried again that had no room for us just now; doubled each time.
+/// First delay before another attempt at an address with a temporary shortage; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 
-/// Longest such delay.
+/// Longest delay between two attempts at such an address.
 const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
 /// Settings of all connection attempts of a run.
@@ -41,7 +41,7 @@ pub(in crate::parent) struct Dial {
     options: Rc<DialOptions>,
     /// Index of the address that is started next.
     next: usize,
-    /// When it may be started while others are pending.
+    /// Earliest start of the next address while other attempts are pending.
     next_start: Instant,
     attempts: Vec<Attempt>,
     refusals: Vec<(Address, Refusal)>,
@@ -57,15 +57,15 @@ struct Attempt {
 
 enum AttemptState {
     Connecting(OwnedFd),
-    /// Tried again then: the queue of a Unix server was full, or descriptors ran out.
+    /// Retried at this time: the queue of a Unix server was full, or descriptors ran out.
     Paused(Instant),
 }
 
-/// Why an address is not reached.
+/// Reason for which an address is not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::parent) enum Refusal {
     System(Errno),
-    /// We listen there ourselves: the connection would come back to us.
+    /// An own listener has the address: the connection would lead back to the bridge.
     OwnListener,
 }
 
@@ -81,11 +81,11 @@ impl Refusal {
     }
 }
 
-/// Result of one look at a [`Dial`].
+/// Result of one pass over a [`Dial`].
 pub(in crate::parent) enum DialProgress {
     Waiting,
     Connected(OwnedFd, Address),
-    /// No address is reached: each with its reason.
+    /// No address is reached: each address with its reason.
     Failed(Vec<(Address, Refusal)>),
 }
 
@@ -116,7 +116,7 @@ impl Dial {
         self.addresses.first()
     }
 
-    /// The sockets that become writable when there is news.
+    /// The sockets that poll as writable when an attempt has a result.
     pub(in crate::parent) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.attempts.iter().filter_map(|attempt| match &attempt.state {
             AttemptState::Connecting(socket) => Some(socket.as_fd()),
@@ -124,7 +124,7 @@ impl Dial {
         })
     }
 
-    /// When to look again although no socket has news.
+    /// Time of the next pass if no socket becomes writable.
     pub(in crate::parent) fn wake(&self) -> Instant {
         let next = (self.next < self.addresses.len()).then_some(self.next_start);
         let retries = self.attempts.iter().filter_map(|attempt| match attempt.state {
@@ -134,7 +134,7 @@ impl Dial {
         next.into_iter().chain(retries).fold(self.deadline, Instant::min)
     }
 
-    /// Goes on as far as possible now.
+    /// Advances all attempts as far as possible now.
     pub(in crate::parent) fn advance(&mut self) -> DialProgress {
         let now = Instant::now();
         loop {
@@ -154,7 +154,7 @@ impl Dial {
         DialProgress::Waiting
     }
 
-    /// Looks at every attempt; the first that stands wins, and the others are closed unused with `self`.
+    /// Checks every attempt; the first established connection is used, and the others are closed unused with `self`.
     fn examine_all(&mut self, now: Instant) -> Option<(OwnedFd, Address)> {
         for mut attempt in std::mem::take(&mut self.attempts) {
             match attempt.examine(&self.options, now) {
@@ -172,7 +172,7 @@ impl Dial {
         None
     }
 
-    /// Starts on the next address if its time has come; returns whether it did.
+    /// Starts an attempt at the next address if its time has come; returns `true` if one was started.
     fn start_next(&mut self, now: Instant) -> bool {
         let Some(address) = self.addresses.get(self.next) else { return false };
         if now < self.next_start && !self.attempts.is_empty() {
@@ -185,7 +185,7 @@ impl Dial {
         true
     }
 
-    /// The time is over: what is pending, or has not been started, was not reached in time.
+    /// The timeout has expired: pending and unstarted addresses count as not reached in time.
     fn give_up(&mut self) -> DialProgress {
         let late = self.attempts.drain(..).map(|attempt| attempt.address);
         let late = late.chain(self.addresses[self.next..].iter().cloned());
@@ -234,9 +234,9 @@ impl Attempt {
         }
     }
 
-    /// The peer once the connection stands.
+    /// Returns the peer once the connection is established.
     fn state_of(&self, socket: &OwnedFd) -> Result<Option<Address>, Errno> {
-        // A socket that has a peer is connected; on loopback that is so at once.
+        // A socket that has a peer is connected; on loopback, connect(2) succeeds at once.
         let none = match peer_of(socket) {
             Ok(peer) => return Ok(Some(peer)),
             Err(errno) => errno,
@@ -246,17 +246,17 @@ impl Attempt {
             return Ok(None);
         }
         match pending_error(socket) {
-            // Connected between the two questions, or gone again already.
+            // Connected between the two calls, or already closed again.
             Ok(()) => peer_of(socket).map(Some).map_err(|_| none),
             Err(error) => match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
-                // Only a connection that stood can be reset. What the peer sent before can still be read.
+                // Only an established connection can be reset. Data that the peer sent before can still be read.
                 Errno::ECONNRESET | Errno::EPIPE => Ok(Some(self.address.clone())),
                 errno => Err(errno),
             },
         }
     }
 
-    /// A connection stands; not one with ourselves.
+    /// Accepts an established connection, unless it leads to the bridge itself.
     fn accept(&mut self, peer: Address, own: &OwnListeners) -> AttemptResult {
         let AttemptState::Connecting(socket) =
             std::mem::replace(&mut self.state, AttemptState::Paused(Instant::now()))
@@ -268,20 +268,20 @@ impl Attempt {
         }
         let local = local_of(&socket).ok();
         let refusal = if local.as_ref() == Some(&peer) {
-            // A simultaneous open with itself: the port is free and was given to the socket as its own.
+            // A simultaneous open with itself: the port is free, and the kernel chose it as the socket's own port.
             Refusal::System(Errno::ECONNREFUSED)
         } else if own.leads_back(&peer, local.as_ref()) {
             Refusal::OwnListener
         } else {
             return AttemptResult::Connected(socket, peer);
         };
-        // Not closed in order: that would keep the port in TIME_WAIT, out of reach for the real server.
+        // Not closed in order: that would keep the port in TIME_WAIT, unavailable to the real server.
         socket::reset(socket);
         AttemptResult::Refused(refusal)
     }
 }
 
-/// Errors that pass: a Unix server whose queue is full, and a system short of descriptors or memory.
+/// Temporary errors: a Unix server whose queue is full, and a system short of descriptors or memory.
 fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: the only purpose of privilege.
+//! Listening sockets: the only task that needs privileges.
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,7 +21,7 @@ pub(in crate::parent) struct Listener {
     socket: OwnedFd,
     pub(in crate::parent) address: Address,
     file: Option<OwnFile>,
-    /// Inherited: the process that opened it knows its address.
+    /// Inherited: the process that opened the socket knows its address.
     pub(in crate::parent) is_handed: bool,
     /// Also accepts IPv4 clients although its address is IPv6 (`IPV6_V6ONLY` off).
     pub(in crate::parent) is_dual_stack: bool,
@@ -57,7 +57,7 @@ impl Listener {
         let socket = socket(family_of(address), options.kind(), flags, None::<SockProtocol>)?;
         prepare(&socket, address, options);
         if let Address::V6 { host, .. } = address {
-            // `::` includes IPv4, whatever the system's default.
+            // `::` includes IPv4, regardless of the system's default.
             setsockopt(&socket, sockopt::Ipv6V6Only, &!host.is_unspecified())?;
         }
         let file = match address {
@@ -131,14 +131,14 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // In a directory of root's the file stays and refuses connections until the next start replaces
-            // it.
+            // In a directory owned by root the file stays, and refuses connections until the next start replaces the
+            // file.
             let _ = file.remove();
         }
     }
 }
 
-/// Removes a socket that nothing listens on. Any other file at the path stays, and is an error.
+/// Removes a socket that no process listens on. Any other file at the path stays, and is an error.
 fn make_room(path: &[u8]) -> Result<(), Errno> {
     use std::os::unix::fs::FileTypeExt;
     let file = Path::new(OsStr::from_bytes(path));

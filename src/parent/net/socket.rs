@@ -34,8 +34,8 @@ impl SocketOptions {
     }
 }
 
-/// Room for a message in the socket of a peer: as long as the longest that a worker can record. The kernel takes as
-/// much of it as `net.core.wmem_max` allows, and doubles it.
+/// Size of the send buffer of a peer's packet socket: the longest message that a worker can record. The kernel limits
+/// the size to `net.core.wmem_max` and doubles it.
 const PACKET_ROOM: usize = 256 * 1024;
 
 pub(in crate::parent) fn family_of(address: &Address) -> AddressFamily {
@@ -84,8 +84,8 @@ pub(in crate::parent) fn peer_of(socket: &OwnedFd) -> Result<Address, Errno> {
     getpeername(socket.as_raw_fd()).map(|sockaddr| address_of(&sockaddr))
 }
 
-/// Keeps urgent bytes in the stream (`SO_OOBINLINE`). Otherwise the kernel takes them out, keeps one and
-/// drops it for the next. Set before the first byte can arrive; accepted sockets inherit it from the
+/// Keeps urgent bytes in the stream (`SO_OOBINLINE`). Otherwise the kernel takes the urgent byte out and drops it
+/// when the next one arrives. Set before the first byte can arrive; accepted sockets inherit the option from the
 /// listener.
 pub(in crate::parent) fn keep_urgent_bytes(socket: &OwnedFd) {
     // The worker notices a closed connection.
@@ -110,14 +110,14 @@ pub(in crate::parent) fn prepare(socket: &OwnedFd, address: &Address, options: S
     set_tcp_options(socket, address, options.keepalive);
 }
 
-/// Sets the options of a socket of packets, which it does not inherit. Each message gets a time stamp, by which a worker
-/// can tell an empty one from the end.
+/// Sets the options of a packet socket, which are not inherited. Each message gets a time stamp, by which a worker
+/// distinguishes an empty message from the end.
 pub(in crate::parent) fn prepare_packets(socket: &OwnedFd) {
     let _ = setsockopt(socket, sockopt::ReceiveTimestamp, &true);
     let _ = setsockopt(socket, sockopt::SndBuf, &PACKET_ROOM);
 }
 
-/// The options of [`prepare`] that a connection may get after its first bytes.
+/// Sets those options of [`prepare`] that may be set after the first bytes.
 pub(in crate::parent) fn set_tcp_options(socket: &OwnedFd, address: &Address, keepalive: Keepalive) {
     if address.ip().is_none() {
         return;
@@ -132,7 +132,7 @@ pub(in crate::parent) fn set_tcp_options(socket: &OwnedFd, address: &Address, ke
     }
 }
 
-/// Closes so that the peer gets a reset, as from a server that refuses.
+/// Closes with a reset, as a server that refuses does.
 pub(in crate::parent) fn reset(socket: OwnedFd) {
     let _ = setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
 }

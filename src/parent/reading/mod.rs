@@ -1,5 +1,5 @@
-//! `--read` and `--diff`: a converter in the place of peers and workers. The parent opens the record, reads nothing of it, and
-//! waits until the logger has written what the converter found.
+//! `--read` and `--diff`: a converter in the place of peers and workers. The parent opens the record, reads nothing
+//! from it, and waits until the logger has written the converter's events.
 
 pub(super) mod parts;
 pub(super) mod replay;
@@ -29,13 +29,13 @@ use crate::parent::{announce_user, block_signals, first_words, refuse_open_sandb
 use crate::policy::Role;
 use crate::reason::reason;
 
-/// Messages of the logger between two looks at the signals.
+/// Maximum number of messages of the logger between two checks for signals.
 const TURN: usize = 64;
 
-/// Maximum time from a signal to the end: a converter that has stopped, or does not stop, keeps the logger waiting.
+/// Maximum time from a signal to the end: a converter that hangs keeps the logger waiting.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// Starts logger and converter, drops everything, and waits for them.
+/// Starts logger and converter, drops all privileges, and waits for both.
 pub(super) fn run<H: Hooks>(
     mut config: Config,
     order: &ConversionRequest<'_>,
@@ -43,7 +43,7 @@ pub(super) fn run<H: Hooks>(
     descriptors: Descriptors,
 ) -> Result<u8, Stop> {
     refuse_open_sandbox(&config)?;
-    // A FIFO waits for its writer here, while signals still end the program.
+    // Opening a FIFO waits for its writer; signals still end the program here.
     let parts = RecordPart::open_all(order.inputs, &config, &start.actor())?;
     let keys = RecordPart::open_all(order.keys, &config, &start.actor())?;
     let signals = block_signals()?;
@@ -71,7 +71,7 @@ pub(super) fn run<H: Hooks>(
     Ok(conversion.run(saved, order)?)
 }
 
-/// What is to be done with records.
+/// The task for the converter: the records, and the operation.
 pub(super) struct ConversionRequest<'a> {
     inputs: &'a [RecordInput],
     /// `--tls-keys`, if any.
@@ -82,7 +82,7 @@ pub(super) struct ConversionRequest<'a> {
 }
 
 impl ConversionRequest<'_> {
-    /// `None` where peers are met.
+    /// Returns `None` for a run with peers.
     pub(super) fn of(task: &Task) -> Option<ConversionRequest<'_>> {
         match task {
             Task::Read(Reading { inputs, sessions, keys }) => Some(ConversionRequest {
@@ -104,7 +104,7 @@ impl ConversionRequest<'_> {
         if self.compares { ToConverter::Compare { sessions } } else { ToConverter::Convert { sessions } }
     }
 
-    /// That no session was found is worth a word.
+    /// Checks whether the absence of any session deserves a notice.
     fn is_missed(&self) -> bool {
         !self.compares && !self.sessions.is_empty()
     }
@@ -113,23 +113,23 @@ impl ConversionRequest<'_> {
 /// A conversion under way.
 struct Conversion<'a> {
     logger: RunningRole<ToLogger>,
-    /// `None` once it has nothing more to do.
+    /// `None` once the converter has no more work.
     converter: Option<RunningRole<ToConverter>>,
     signals: &'a SignalFd,
     hangup: Hangup,
-    /// Of the parts, and of the secrets.
+    /// Names of the parts, then of the files with secrets.
     names: Vec<String>,
     /// Unreadable places, in the order of the parts.
     flaws: Vec<(u32, Flaw)>,
-    /// Why the status is not 0, besides flaws.
+    /// Reason for an exit status other than 0, besides flaws.
     failure: Option<Failure>,
-    /// Sessions that were found.
+    /// Number of sessions found.
     sessions: u64,
     stopped_by: Option<Signal>,
-    /// Deadline, once it has been stopped.
+    /// Deadline, set when the conversion is stopped.
     until: Option<Instant>,
     output_lost: bool,
-    /// Of what was compared.
+    /// The compared records differ.
     is_different: bool,
     _locked: &'a Confined,
 }
@@ -170,7 +170,7 @@ impl<'a> Conversion<'a> {
     /// Runs to the end of the record; returns the exit status.
     fn run(mut self, saved: OwnedFd, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
         self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
-        // The logger sees the end of the channel when the converter has ended.
+        // Closed here so that the logger sees the end of the channel when the converter exits.
         drop(saved);
         if let Some(converter) = &self.converter {
             converter.send(&order.message())?;
@@ -179,7 +179,7 @@ impl<'a> Conversion<'a> {
         self.status(order)
     }
 
-    /// Waits for an event and handles it; returns whether everything is written.
+    /// Waits for an event and handles it; returns `true` once everything is written.
     fn is_finished(&mut self, order: &ConversionRequest<'_>) -> Result<bool, Failure> {
         let found = self.wait()?;
         if self.until.is_some_and(|until| until <= Instant::now()) {
@@ -200,7 +200,7 @@ impl<'a> Conversion<'a> {
             no_fds(fds).map_err(|_| self.logger.nonsense())?;
             match message {
                 ToParent::OutputLost => self.lose_output()?,
-                // No session of a worker is recorded here, and none waits for outputs.
+                // There are no sessions of workers here, and no outputs to wait for.
                 ToParent::Recorded { .. } | ToParent::Reopened | ToParent::OutputsOpen => {}
                 ToParent::Finished if self.converter.is_none() => return Ok(true),
                 _ => return Err(self.logger.nonsense()),
@@ -222,7 +222,7 @@ impl<'a> Conversion<'a> {
         Ok(Polled { signal: is_ready(0), logger: is_ready(1), converter: is_ready(2) })
     }
 
-    /// Rounded up, so that the deadline has passed when it is over.
+    /// Time to the deadline, rounded up, so that the deadline has passed when poll returns.
     fn time_left(&self) -> PollTimeout {
         let Some(until) = self.until else { return PollTimeout::NONE };
         let left = until.saturating_duration_since(Instant::now()).as_millis() + 1;
@@ -260,7 +260,7 @@ impl<'a> Conversion<'a> {
         Ok(())
     }
 
-    /// Nothing more comes: what has come is written.
+    /// Makes the logger write everything received so far; no more events are sent.
     fn finish(&mut self, failure: Option<Failure>) -> Result<(), Failure> {
         self.failure = self.failure.take().or(failure);
         self.converter = None;
@@ -272,11 +272,11 @@ impl<'a> Conversion<'a> {
         self.stop()
     }
 
-    /// The converter ends when it sees that we want nothing more of it.
+    /// Stops the conversion: the converter exits when its channel is closed.
     fn stop(&mut self) -> Result<(), Failure> {
         self.until.get_or_insert_with(|| Instant::now() + ENDING);
         match self.converter.take() {
-            // The end of its channel.
+            // Closes the channel.
             Some(_) => self.logger.send(&ToLogger::Finish),
             None => Ok(()),
         }
@@ -289,7 +289,7 @@ impl<'a> Conversion<'a> {
                 Signal::SIGCHLD | Signal::SIGUSR2 => {}
                 Signal::SIGUSR1 => self.logger.send(&ToLogger::Statistics)?,
                 Signal::SIGHUP if self.hangup == Hangup::Reopens => self.logger.send(&ToLogger::Reopen)?,
-                // The second one does not wait for the outputs.
+                // A second signal does not wait for the outputs.
                 signal if self.stopped_by.is_some() => {
                     let text = format!("ended by a second signal ({signal}): records may be missing");
                     return Err(Failure::new(Status::Io, text));

@@ -12,15 +12,15 @@ use crate::exit::{Failure, Status};
 use crate::parent::startup::denied::Actor;
 use crate::reason::{reason, shown_name};
 
-/// An open part.
+/// An open part of a record.
 pub(in crate::parent) struct RecordPart {
     fd: OwnedFd,
-    /// For the operator.
+    /// Name for messages to the operator.
     pub(in crate::parent) name: String,
 }
 
 impl RecordPart {
-    /// Opens them all with the rights of the caller, before any of them is read.
+    /// Opens all parts with the rights of the caller, before any of them is read.
     pub(in crate::parent) fn open_all(
         inputs: &[RecordInput],
         config: &Config,
@@ -67,7 +67,7 @@ fn unreadable(name: &str, error: &io::Error, advice: &str) -> Failure {
     Failure::new(Status::NoInput, format!("{name}: {why}{advice}"))
 }
 
-/// Opening an output empties it.
+/// Rejects a record that is also an output: opening an output empties the file.
 fn refuse_overwriting(file: &File, name: &str, config: &Config) -> Result<(), Failure> {
     let Ok(input) = file.metadata() else { return Ok(()) };
     let is_input = |target: &Target| match target {

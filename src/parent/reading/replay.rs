@@ -1,5 +1,5 @@
-//! `--replay`: the player, a converter that plays one peer of a saved session. It holds one end of a stream, whose other
-//! end a worker gets as that peer.
+//! `--replay`: the player, a converter that plays one peer of a saved session. It holds one end of a stream; a worker
+//! gets the other end as that peer.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -29,13 +29,13 @@ pub(in crate::parent) struct Player {
 }
 
 impl Player {
-    /// Once the logger has its end.
+    /// Splits the player after the logger has received its end of the channel.
     pub(in crate::parent) fn split(self) -> (RunningRole<ToConverter>, Side, OwnedFd) {
         (self.role, self.side, self.peer)
     }
 }
 
-/// Opens the record, if one is to be played.
+/// Opens the record to be played, if any.
 pub(in crate::parent) fn open(config: &Config, actor: &Actor) -> Result<Option<RecordPart>, Failure> {
     let Task::Replay(replay) = &config.task else { return Ok(None) };
     let parts = RecordPart::open_all(std::slice::from_ref(&replay.input), config, actor)?;

@@ -45,7 +45,7 @@ pub(in crate::parent) fn close<H: Hooks>(
         remove: &remove,
         connect: Connect::Anywhere,
         abstract_sockets: [&config.client, &config.server].into_iter().any(dials_abstract),
-        // Not restricted for the parent, whose filter has no kill: the kernel signals the roles when the
+        // Signals are not restricted for the parent, whose filter has no kill: the kernel signals the roles when the
         // parent dies, and Landlock would block that signal.
         signals: true,
         ..Landlock::default()
@@ -63,7 +63,7 @@ pub(in crate::parent) fn close<H: Hooks>(
     role::lock::<H>(Role::Parent, &extras, fenced, config.sandbox).map_err(unconfined)
 }
 
-/// The same for a run without peers: no file, no network.
+/// Applies Landlock and the filter in a run without peers: no file, no network.
 pub(in crate::parent) fn close_alone<H: Hooks>(
     dropped: Dropped,
     sandbox: Sandbox,

@@ -25,7 +25,7 @@ pub(in crate::parent) enum SplitRole {
 
 /// The daemon's channel to the foreground process.
 pub(in crate::parent) struct Foreground {
-    news: File,
+    ready_pipe: File,
     null: File,
     /// stderr is a file; checked before the filter is installed.
     keeps_stderr: bool,
@@ -37,16 +37,16 @@ pub(in crate::parent) fn split(config: &mut Config) -> Result<SplitRole, Failure
     if let Some(pidfile) = &mut config.pidfile {
         *pidfile = std::path::absolute(&*pidfile).map_err(failure)?;
     }
-    let (news, teller) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failure(errno.into()))?;
+    let (ready_pipe, ready_sender) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failure(errno.into()))?;
     let alone = Alone::check().map_err(failure)?;
     match sys::fork(&alone).map_err(failure)? {
         ForkResult::Parent { child } => {
-            drop(teller);
-            wait_for(child, &news).map(SplitRole::Foreground)
+            drop(ready_sender);
+            wait_for(child, &ready_pipe).map(SplitRole::Foreground)
         }
         ForkResult::Child => {
-            drop(news);
-            Foreground::leave(teller).map(SplitRole::Daemon).map_err(failure)
+            drop(ready_pipe);
+            Foreground::leave(ready_sender).map(SplitRole::Daemon).map_err(failure)
         }
     }
 }
@@ -68,9 +68,9 @@ fn anchor(endpoint: &mut Endpoint) -> Result<(), Failure> {
 
 /// Waits in the foreground until the daemon listens, or ends with its status. The daemon prints its own
 /// errors.
-fn wait_for(daemon: Pid, news: &OwnedFd) -> Result<u8, Failure> {
+fn wait_for(daemon: Pid, ready_pipe: &OwnedFd) -> Result<u8, Failure> {
     loop {
-        match read(news, &mut [0]) {
+        match read(ready_pipe, &mut [0]) {
             Ok(1..) => return Ok(0),
             Err(Errno::EINTR) => {}
             Ok(0) | Err(_) => break,
@@ -88,12 +88,12 @@ fn wait_for(daemon: Pid, news: &OwnedFd) -> Result<u8, Failure> {
 
 impl Foreground {
     /// Detaches the daemon from the caller's terminal, directory, and all streams but stderr.
-    fn leave(teller: OwnedFd) -> std::io::Result<Foreground> {
+    fn leave(ready_sender: OwnedFd) -> std::io::Result<Foreground> {
         setsid()?;
         chdir("/")?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         sys::replace_streams(null.as_fd(), 0..=1)?;
-        Ok(Foreground { news: teller.into(), null, keeps_stderr: logger::keeps_stderr() })
+        Ok(Foreground { ready_pipe: ready_sender.into(), null, keeps_stderr: logger::keeps_stderr() })
     }
 
     /// Closes stderr unless it is a file, and lets the foreground process exit. Fails if that process has
@@ -102,6 +102,6 @@ impl Foreground {
         if !self.keeps_stderr {
             sys::replace_streams(self.null.as_fd(), 2..=2).map_err(failure)?;
         }
-        self.news.write_all(&[0]).map_err(failure)
+        self.ready_pipe.write_all(&[0]).map_err(failure)
     }
 }

@@ -15,7 +15,7 @@ use crate::reason::shown_name;
 pub(in crate::parent) struct Actor {
     uid: Uid,
     gid: Gid,
-    /// Includes the reason for this user, and the way to change it.
+    /// Includes the reason for this user, and how to change it.
     who: String,
 }
 

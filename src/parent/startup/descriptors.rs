@@ -10,10 +10,10 @@ use crate::config::{OutputOption, Target};
 use crate::exit::{Failure, Status};
 use crate::reason::reason;
 
-/// Held until they have been sent to the logger.
+/// Descriptors that are outputs, held until they have been sent to the logger.
 pub(crate) struct Descriptors(Vec<(RawFd, OwnedFd)>);
 
-/// Path of an output that is this descriptor.
+/// Path of the output that is this descriptor.
 pub(in crate::parent) fn name(number: RawFd) -> String {
     if number == STDERR_FILENO { "standard error".to_owned() } else { format!("/dev/fd/{number}") }
 }

@@ -97,7 +97,8 @@ const RESERVED: &str = "Ports below 1024 are reserved. Three ways: start tcpreen
                         the file a capability (setcap cap_net_bind_service=ep FILE); or have systemd or inetd open the \
                         port (see INSTALLATION in tcpreen(1)).";
 
-/// A socket file belongs to the serving user. In a directory that only root may write to, root creates it.
+/// Binds a socket file, which belongs to the serving user. In a directory that only root may write to, root creates
+/// the file.
 fn bind_file(
     path: &Path,
     addresses: &[Address],

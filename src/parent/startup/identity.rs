@@ -20,11 +20,11 @@ const OVERFLOW: u32 = 65534;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
     Unprivileged,
-    /// By root, or through sudo.
+    /// Started by root, or through sudo.
     Root,
-    /// By an ordinary user who is uid 0, and the only user, in a user namespace.
+    /// Started by an ordinary user with uid 0, the only user of a user namespace.
     Alone,
-    /// By an ordinary user, through the set-uid bit.
+    /// Started by an ordinary user, through the set-uid bit.
     SetUid {
         caller: Uid,
     },
@@ -68,7 +68,7 @@ impl Start {
     ) -> nix::Result<T> {
         match (self, identity) {
             (Start::Root, Identity::Become { uid, gid }) => {
-                // Root's groups are not needed again.
+                // Root's groups are not needed any more.
                 confine::drop_groups()?;
                 setegid(Gid::from_raw(gid))?;
                 seteuid(Uid::from_raw(uid))?;
@@ -88,15 +88,15 @@ impl Start {
             Start::Root => "root".to_owned(),
             Start::Unprivileged => account(uid.as_raw()),
             Start::Alone => "uid 0 of this user namespace, an ordinary user outside".to_owned(),
-            // Without a lookup of the account, for which libc loads libraries, possibly with root's power.
+            // No lookup of the account: libc loads libraries for it, possibly with root's privileges.
             Start::SetUid { .. } => format!("uid {uid}, who started it: the set-uid bit is for ports alone"),
         };
         Actor::new(uid, gid, who)
     }
 }
 
-/// Accepts only two kinds of additional power: a set-uid bit of root's, and file capabilities, which do not
-/// change ids. Others would be kept, and outputs opened with them.
+/// Accepts only two kinds of additional privilege: a set-uid bit of root, and file capabilities, which do not change
+/// ids. Others would be kept, and outputs opened with them.
 fn refuse_mixed_ids() -> Result<(), Failure> {
     let ids = |errno: Errno| Failure::new(Status::Os, format!("UID setting: {}", reason(errno as i32)));
     let (users, groups) = (getresuid().map_err(ids)?, getresgid().map_err(ids)?);
@@ -128,7 +128,7 @@ pub(in crate::parent) struct TargetIdentity {
     pub(in crate::parent) identity: Identity,
     /// Notice for an identity that the operator did not select.
     pub(in crate::parent) notice: Option<String>,
-    /// Its name in errors.
+    /// The identity as named in errors.
     pub(in crate::parent) actor: Actor,
 }
 
@@ -141,7 +141,7 @@ impl TargetIdentity {
             (Start::SetUid { caller }, _) => {
                 Ok(TargetIdentity { identity: becoming(caller, getgid())?, ..kept(None) })
             }
-            // A container may have denied that to root. Root's remaining power is still not for a bridge.
+            // A container may have denied that to root. Root's remaining privileges are still not for a bridge.
             (Start::Root, _) if !confine::may_become_another().map_err(powerless)? => {
                 Err(Failure::new(Status::Os, POWERLESS))
             }
@@ -155,7 +155,7 @@ impl TargetIdentity {
         }
     }
 
-    /// The target of root, whose ids must exist in this namespace.
+    /// Identity to which root changes; its ids must exist in this namespace.
     fn of_root(identity: Identity, notice: Option<String>) -> Result<TargetIdentity, Failure> {
         let Identity::Become { uid, gid } = identity else { return Err(Failure::new(Status::Os, POWERLESS)) };
         for (kind, id, map) in [("uid", uid, IdMap::of_users()), ("gid", gid, IdMap::of_groups())] {
@@ -233,7 +233,7 @@ fn by_name(text: &str) -> Result<Option<Identity>, Failure> {
     becoming(Uid::from_raw(uid), gid).map(Some)
 }
 
-/// Parses an id. The largest number is not one: to the system it means "unchanged".
+/// Parses an id. The largest number is no id: to the system it means "unchanged".
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| *number != u32::MAX)
 }
@@ -251,8 +251,8 @@ fn found<T>(name: &str, lookup: nix::Result<Option<T>>) -> Result<Option<T>, Fai
     }
 }
 
-/// Finds the user who called sudo. The variables are trusted because root set them: a set-uid start does not
-/// come here.
+/// Finds the user who called sudo. The variables are trusted because root set them: a set-uid start never reaches
+/// this function.
 fn through_sudo() -> Result<Option<Identity>, Failure> {
     let number = |name| std::env::var(name).ok().and_then(|text: String| number(&text));
     let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0) else { return Ok(None) };

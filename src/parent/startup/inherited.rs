@@ -60,12 +60,12 @@ impl Handed {
         sockets.into_iter().map(&mut adopt).collect()
     }
 
-    /// The descriptor that it was handed over as.
+    /// The number under which the descriptor was passed.
     pub(in crate::parent) fn number(&self) -> RawFd {
         self.number
     }
 
-    /// Takes over inetd's socket from the standard streams, none of which keeps it.
+    /// Takes over inetd's socket and closes its other copies in the standard streams.
     fn stdin() -> std::io::Result<Handed> {
         let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
         never_linger(&fd);
@@ -78,7 +78,7 @@ impl Handed {
         Ok(Handed { fd, name: side_name(Side::Client).into(), number: 0 })
     }
 
-    /// Selects the side of the socket: the one in its name; without a name, the only side that listens.
+    /// Selects the side of the socket: the side in its name; without a name, the only side that listens.
     fn side(&self, config: &Config) -> Result<Side, Failure> {
         let waits = |side: &Side| endpoint(config, *side).approach == Approach::Listen;
         let sides = [Side::Client, Side::Server];
@@ -106,23 +106,23 @@ impl Handed {
         self.refused(&format!("is {kind}, and has to be a stream socket, TCP or Unix"))
     }
 
-    /// Determines its type.
+    /// Determines the type of the socket.
     fn open(self, kind: SockType) -> Result<InheritedSocket, Failure> {
         let here = self.socket(kind)?;
-        let told = |errno: Errno| self.refused(&format!("is of no use: {}", reason(errno as i32)));
-        // The flags are shared with the process that passed it, which does not depend on them.
-        let flags = fcntl(&self.fd, FcntlArg::F_GETFL).map_err(told)?;
+        let unusable = |errno: Errno| self.refused(&format!("is of no use: {}", reason(errno as i32)));
+        // The flags are shared with the process that passed the socket and does not depend on them.
+        let flags = fcntl(&self.fd, FcntlArg::F_GETFL).map_err(unusable)?;
         let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
-        fcntl(&self.fd, FcntlArg::F_SETFL(flags)).map_err(told)?;
-        if getsockopt(&self.fd, sockopt::AcceptConn).map_err(told)? {
+        fcntl(&self.fd, FcntlArg::F_SETFL(flags)).map_err(unusable)?;
+        if getsockopt(&self.fd, sockopt::AcceptConn).map_err(unusable)? {
             return Ok(InheritedSocket::Listening(Listener::handed(self.fd, here)));
         }
         match peer_of(&self.fd) {
             Ok(client) => Ok(InheritedSocket::Client { socket: self.fd, client, here }),
-            // A port without a peer: it was connected.
+            // A port without a peer: the socket was connected before.
             Err(Errno::ENOTCONN) if has_port(&here) => Ok(InheritedSocket::Gone),
             Err(Errno::ENOTCONN) => Err(self.wrong_kind("a socket that neither listens nor is connected")),
-            Err(errno) => Err(told(errno)),
+            Err(errno) => Err(unusable(errno)),
         }
     }
 
@@ -214,7 +214,7 @@ fn fits(typed: &Address, here: &Address) -> bool {
     }
 }
 
-/// Checks for any port of any address: nothing was specified.
+/// Checks for any port of any address, which specifies nothing.
 fn is_free(typed: &Address) -> bool {
     match typed {
         Address::V4 { host, port } => host.is_unspecified() && *port == 0,
@@ -276,7 +276,7 @@ mod tests {
         for typed in [v4([0; 4], 81), v4([127, 0, 0, 2], 0), Address::Unix(b"/run/x".to_vec())] {
             assert!(!fits(&typed, &here), "{typed}");
         }
-        // A specified address is a restriction.
+        // An address that is given on the command line is a restriction.
         assert!(!fits(&v4([127, 0, 0, 1], 80), &v4([0; 4], 80)));
         let unix = Address::Unix(b"/run/x".to_vec());
         assert!(fits(&unix, &unix) && fits(&v4([0; 4], 0), &unix) && !fits(&v4([0; 4], 80), &unix));

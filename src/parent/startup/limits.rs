@@ -37,7 +37,7 @@ const LEAST: u64 = 32;
 static PROCESSES: LazyLock<u64> =
     LazyLock::new(|| getrlimit(Resource::RLIMIT_NPROC).map_or(u64::MAX, |(soft, _)| soft));
 
-/// Describes a shortage in the system's words, with the limit behind it if known.
+/// Describes a shortage in the system's words, with the limit that caused it if known.
 pub(in crate::parent) fn shortage(errno: i32) -> String {
     let limit = match Errno::from_raw(errno) {
         Errno::EAGAIN if *PROCESSES != u64::MAX => {

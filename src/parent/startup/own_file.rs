@@ -9,8 +9,8 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// An open directory and a name in it. It is opened with the rights of the start: later it may be a directory
-/// of root's that is out of reach.
+/// An open directory and a name in it. The directory is opened with the rights of the start: later it may be a
+/// directory owned by root and inaccessible.
 pub(in crate::parent) struct DirectoryEntry {
     directory: OwnedFd,
     name: OsString,
@@ -33,7 +33,7 @@ impl DirectoryEntry {
         &self.name
     }
 
-    /// Returns the file that has the name now; does not follow a link.
+    /// Returns the status of the file that has the name now; does not follow a link.
     pub(in crate::parent) fn look(&self) -> Result<FileStat, Errno> {
         fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
     }
@@ -55,13 +55,13 @@ impl OwnFile {
         OwnFile { place, device, inode }
     }
 
-    /// Identifies the file just created there.
+    /// Identifies the file that was just created at `place`.
     pub(in crate::parent) fn find(place: DirectoryEntry) -> Result<OwnFile, Errno> {
         let found = place.look()?;
         Ok(OwnFile::new(place, found.st_dev, found.st_ino))
     }
 
-    /// Removes it, unless the name belongs to another file by now, which is not an error.
+    /// Removes the file, unless the name belongs to another file by now, which is not an error.
     pub(in crate::parent) fn remove(&self) -> Result<(), Errno> {
         match self.place.look() {
             Ok(found) if (found.st_dev, found.st_ino) == (self.device, self.inode) => self.place.remove(),
@@ -72,7 +72,7 @@ impl OwnFile {
 }
 
 impl AsFd for OwnFile {
-    /// The directory that contains it.
+    /// The directory that contains the file.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.place.directory()
     }

@@ -1,4 +1,4 @@
-//! Own listeners: a connection to one of them would bridge a session to itself for ever.
+//! Own listeners: a connection to one of them would bridge a session to itself endlessly.
 
 use std::net::IpAddr;
 

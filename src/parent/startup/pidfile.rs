@@ -95,7 +95,7 @@ fn open_ours(place: &DirectoryEntry) -> io::Result<File> {
 }
 
 impl AsFd for PidFile {
-    /// The directory that contains it.
+    /// The directory that contains the file.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.own.as_fd()
     }

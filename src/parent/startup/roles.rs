@@ -1,5 +1,5 @@
-//! Starts the three executed roles, waits until they are ready, and handles their loss. Logger and zygote
-//! live as long as the parent.
+//! Starts the three executed roles, waits until they are ready, and handles their loss. Logger and zygote run as long
+//! as the parent.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,7 +49,7 @@ pub(in crate::parent) struct RunningRole<Out> {
     pub(in crate::parent) role: Role,
     pub(in crate::parent) pid: Pid,
     pub(in crate::parent) channel: Channel<Out, ToParent>,
-    /// The user with whose rights it works.
+    /// The user with whose rights the role runs.
     pub(in crate::parent) actor: Actor,
 }
 
@@ -73,10 +73,11 @@ const LOGGER_ENVIRONMENT: &str = "GLIBC_TUNABLES=glibc.malloc.arena_max=1";
 /// a few milliseconds late delays no client.
 const MANY: u32 = 16;
 
-/// Messages of a lost role that are searched for its reason: one that is not lost could send for ever.
+/// Maximum number of messages of a lost role that are searched for its reason: a role that still runs could send
+/// endlessly.
 const LAST_WORDS: usize = 1000;
 
-/// Room in the channel from converter to logger for messages under way.
+/// Room for undelivered messages in the channel from converter to logger.
 const SAVED_ROOM: usize = 1 << 20;
 
 /// Consequence of the resolver's loss, for names on the command line and for peers.
@@ -90,7 +91,7 @@ pub(in crate::parent) struct Starter<'a> {
     pub(in crate::parent) sandbox: Sandbox,
 }
 
-/// The operator's time zone. In a start with more power than its caller has, the environment is the caller's.
+/// The operator's time zone. In a start with more privileges than its caller has, the environment is not trusted.
 fn zone() -> Option<CString> {
     let zone = std::env::var_os("TZ").filter(|_| !privsep::sys::is_secure_start())?;
     CString::new([b"TZ=", zone.as_encoded_bytes()].concat()).ok()
@@ -196,7 +197,7 @@ impl Starter<'_> {
         Ok(logger)
     }
 
-    /// The converter, with the parts of a record; and the logger's end of the channel between the two.
+    /// Starts the converter with the parts of a record; also returns the logger's end of the channel between the two.
     pub(in crate::parent) fn converter(
         &self,
         parts: &[RecordPart],
@@ -275,7 +276,7 @@ fn notices(config: &Config) -> Notices {
 }
 
 impl RunningRole<ToZygote> {
-    /// The first worker: a start after which no session could be served fails.
+    /// Waits for the first worker: a start that could serve no session fails.
     pub(in crate::parent) fn first_worker(&self, signals: &SignalFd) -> Result<IdleWorker, Stop> {
         let until = Instant::now() + CROWDED;
         let mut is_crowded = false;
@@ -293,7 +294,7 @@ impl RunningRole<ToZygote> {
                     let _ = poll(&mut [], RETRY);
                     self.send(&ToZygote::Fork(1))?;
                 }
-                // Of a worker whose channel could not be sent.
+                // End of a worker whose channel could not be sent.
                 (ToParent::Exited { .. }, [None, None]) if is_crowded => {}
                 (ToParent::ForkFailed { errno }, [None, None]) => {
                     let text = format!("Process creation: {} (worker)", limits::shortage(errno));
@@ -340,7 +341,7 @@ impl<Out: Serialize> RunningRole<Out> {
         self.accused(&error.to_string())
     }
 
-    /// Error for a message that the role may not send, or not in this state.
+    /// Error for a message that the role may not send, or may not send in this state.
     pub(in crate::parent) fn nonsense(&self) -> Failure {
         self.accused("message out of order")
     }
@@ -475,7 +476,7 @@ impl<Out: Serialize> RunningRole<Out> {
     }
 }
 
-/// It must fit into a message; the system would reject a longer one, too.
+/// Converts a path to bytes, which must fit into a message; the system would reject a longer path, too.
 fn file_name(name: &OsStr) -> Result<Vec<u8>, Failure> {
     if name.len() >= PATH_MAX {
         return Err(Failure::new(Status::CannotCreate, "Log file error: File name too long"));

@@ -1,13 +1,14 @@
-//! Sessions that the logger has not yet recorded to the end. Their number is bounded beyond `-F`: where outputs do not
-//! keep up with short sessions, the next client waits, as the peers of a long one do.
+//! Sessions that the logger has not yet recorded completely. Their number is bounded in addition to `-F`: if outputs
+//! do not keep up with short sessions, the next client waits, as back-pressure makes the peers of a long session
+//! wait.
 
 use super::Supervisor;
 
-/// Counts the sessions that the logger has, or will have.
+/// Counts the sessions that have been or will be sent to the logger.
 pub(crate) struct Backlog {
     /// Maximum number of sessions that are over and not recorded.
     most: u64,
-    /// Sessions given to the logger that it has not reported.
+    /// Sessions sent to the logger that it has not reported as recorded.
     unrecorded: u64,
 }
 
@@ -16,25 +17,25 @@ impl Backlog {
         Backlog { most: most.into(), unrecorded: 0 }
     }
 
-    /// The logger gets one more session.
+    /// Counts a session sent to the logger.
     pub(super) fn given(&mut self) {
         self.unrecorded += 1;
     }
 
-    /// The logger reports sessions. Fails if it was never given that many.
+    /// Subtracts recorded sessions that the logger reports. Fails if the logger never received that number.
     fn recorded(&mut self, sessions: u32) -> Option<()> {
         self.unrecorded = self.unrecorded.checked_sub(sessions.into())?;
         Some(())
     }
 
-    /// Sessions that the logger can take besides those it has.
+    /// Number of sessions that the logger can take besides those it has.
     fn room(&self, at_once: u32) -> u64 {
         (u64::from(at_once) + self.most).saturating_sub(self.unrecorded)
     }
 }
 
 impl Supervisor<'_> {
-    /// More sessions that may begin as far as the logger is concerned.
+    /// Number of further sessions that the logger's backlog permits.
     pub(super) fn room_in_the_logger(&self) -> u64 {
         self.roles.backlog.room(self.config.at_once).saturating_sub(self.pairs.len() as u64)
     }

@@ -1,4 +1,4 @@
-//! Clients without a place in a session yet, and peers that leave before their counterpart is connected.
+//! Clients without a place in a session yet, and peers that disconnect before their counterpart is connected.
 
 use super::{Phase, Supervisor, VAIN};
 use crate::messages::{Address, CloseReason, Level, Side, ToLogger, Unserved};
@@ -33,7 +33,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Drops queued clients that have left.
+    /// Drops queued clients that have disconnected.
     pub(super) fn look_at_queued(&mut self) {
         let mut kept = std::mem::take(&mut self.queued);
         for _ in 0..kept.len() {

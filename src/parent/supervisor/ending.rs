@@ -31,7 +31,7 @@ impl Supervisor<'_> {
         };
         match self.phase.step(now, left) {
             PhaseStep::Wait => {}
-            // The port is free for others.
+            // Closing them frees the port for other programs.
             PhaseStep::CloseListeners => self.close_listeners(),
             PhaseStep::AllServed => {
                 self.close_listeners();
@@ -84,13 +84,13 @@ impl Supervisor<'_> {
 
     pub(super) fn write_out(&mut self, now: Instant, status: u8) {
         self.end_bursts(|_| true);
-        // The logger waits for the end of what it reports.
+        // The logger waits for the end of the player's reports.
         self.dismiss_player();
-        // Its end also kills every remaining worker (PR_SET_PDEATHSIG, SIGKILL).
+        // The zygote's exit also kills every remaining worker (PR_SET_PDEATHSIG, SIGKILL).
         let _ = self.roles.zygote.channel.finish_sending();
         self.phase = Phase::writing_out(now, status);
         self.tell(ToLogger::Finish);
-        // It is sent in the next iteration; nothing else would wake the loop.
+        // Closes the channels of idle workers. `wait` sends `Finish` before it blocks.
         self.idle.clear();
     }
 
@@ -131,7 +131,7 @@ impl Supervisor<'_> {
         self.phase = Phase::draining(Instant::now(), patience, status);
     }
 
-    /// Ends the program: nothing may be forwarded that an output does not get.
+    /// Ends the program: no byte may be forwarded that an output does not get.
     pub(super) fn output_lost(&mut self) {
         let failed = Status::Io as u8;
         match self.phase.with_status(failed) {
@@ -151,7 +151,7 @@ impl Supervisor<'_> {
         let _ = self.flush_outbox();
     }
 
-    /// Notifies the service manager, and syslog, which gets no other notice of it.
+    /// Notifies the service manager, and syslog, which gets no other notice of the stop.
     pub(super) fn say_stopping(&mut self) {
         self.tell_stopping();
         if self.config.syslog {
@@ -170,7 +170,7 @@ impl Supervisor<'_> {
                 Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
                 Signal::SIGUSR2 => {}
                 Signal::SIGHUP if self.hangup == Hangup::Reopens => {
-                    // A logger that is finishing may be gone.
+                    // A logger that is finishing may have exited.
                     if !matches!(self.phase, Phase::WritingOut { .. }) {
                         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
                         self.want_lookup(Side::Client);
@@ -189,7 +189,7 @@ impl Supervisor<'_> {
         Ok(None)
     }
 
-    /// Carries out [`Phase::on_signal`]; returns a status if this is the end.
+    /// Applies [`Phase::on_signal`]; returns a status if the program ends now.
     fn heed_end(&mut self, signal: Signal) -> Option<u8> {
         let status = interrupted(signal);
         let batch_scheduling = matches!(signal, Signal::SIGTERM | Signal::SIGINT);

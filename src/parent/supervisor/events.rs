@@ -22,10 +22,10 @@ pub(super) enum ReadyFd {
     Zygote,
     Player,
     Listener(Side),
-    /// A client or server that could connect if there were room.
+    /// A client or server could connect if there were room.
     Waiting,
     PendingSession(usize),
-    /// A queued client has left.
+    /// A queued client has disconnected.
     Queued,
 }
 
@@ -72,7 +72,7 @@ impl Supervisor<'_> {
                 PeerState::Dialling(dial) => {
                     fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
                 }
-                // Polled only for its end, which is reported once.
+                // Polled only for the end of the connection, which is reported once.
                 PeerState::There(present) if !present.has_left => fds.push(leaving(present)),
                 PeerState::Awaited | PeerState::There(_) => {}
             }
@@ -90,7 +90,7 @@ impl Supervisor<'_> {
             .filter(|(_, fd)| fd.any().unwrap_or(false))
             .map(|(token, _)| token)
             .collect();
-        // Pairs last, from the end: handling one may move those behind it.
+        // Pairs are handled last, from the end: handling one may move those behind it.
         found.sort_by_key(|found| match found {
             ReadyFd::PendingSession(index) => usize::MAX - index,
             _ => 0,

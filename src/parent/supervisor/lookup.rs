@@ -1,5 +1,5 @@
-//! Renewed lookups: when none of a peer's addresses was reachable, and on SIGHUP. The client that triggered
-//! it is refused nevertheless, because sessions never wait for a lookup.
+//! Renewed lookups: when none of a peer's addresses was reachable, and on SIGHUP. The client that triggered one is
+//! refused nevertheless, because sessions never wait for a lookup.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// State of renewed lookups.
 #[derive(Default)]
 pub(super) struct LookupState {
-    /// Pending for client and server.
+    /// Lookups that are due, for client and server.
     wanted: [bool; 2],
-    /// The unanswered question, of which there is at most one.
+    /// The unanswered question, at most one.
     asked: Option<Side>,
-    /// No question before then.
+    /// Earliest time of the next question.
     next: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! The service manager: sockets that it passes, and the notifications that it gets. The only module that uses
+//! The service manager: the sockets that it passes, and the notifications that it receives. The only module that uses
 //! sd-notify.
 
 use std::ffi::OsStr;

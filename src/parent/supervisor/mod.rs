@@ -74,15 +74,15 @@ pub(super) struct Peers {
 }
 
 pub(super) struct Roles {
-    /// `None` once it is lost, after which peers are shown as numbers.
+    /// `None` after the resolver's loss; peers are then shown as numbers.
     pub(super) resolver: Option<RunningRole<ToResolver>>,
     pub(super) logger: RunningRole<ToLogger>,
     pub(super) zygote: RunningRole<ToZygote>,
-    /// For the first session.
+    /// Worker for the first session.
     pub(super) worker: Option<IdleWorker>,
-    /// Of the logger.
+    /// Bound of the logger's backlog.
     pub(super) backlog: Backlog,
-    /// An output waits for its reader, before which no session begins.
+    /// An output waits for its reader; no session begins before.
     pub(super) outputs_wait: bool,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct IdleWorker {
 /// A running session.
 struct RunningSession {
     number: u64,
-    /// `None` for Unix clients, which all count as one.
+    /// `None` for Unix clients, which all count as one client.
     client: Option<IpAddr>,
 }
 
@@ -112,22 +112,22 @@ pub(super) struct Supervisor<'a> {
     roles: Roles,
     /// Roles that were dropped and have not exited yet.
     leaving: Vec<Pid>,
-    /// `--replay`, until it has told how it went.
+    /// `--replay`: the player, until it has reported its result.
     player: Option<RunningRole<ToConverter>>,
     signals: &'a SignalFd,
     _locked: &'a Confined,
     need: CaptureLevel,
     acknowledge: Acknowledge,
     phase: Phase,
-    /// Sessions begun, also those whose peer could not be reached.
+    /// Sessions begun, including those whose peer could not be reached.
     begun: u64,
     /// Status of a failed session: a peer was unreachable, or the worker died.
     failed: Option<Status>,
-    /// In order of arrival: the first that lacks a peer gets the next one.
+    /// Pairs in order of arrival: the first one that lacks a peer gets the next one.
     pairs: Vec<PendingSession>,
-    /// Clients without a place.
+    /// Clients without a place in a session.
     queued: VecDeque<Present>,
-    /// By process id.
+    /// Running sessions by process id of the worker.
     running: HashMap<i32, RunningSession>,
     /// Bursts in progress.
     bursts: Vec<RateLimitedNotice>,
@@ -143,7 +143,7 @@ pub(super) struct Supervisor<'a> {
     fork_backoff: Option<Instant>,
     /// `ETOOMANYREFS`: no descriptor is sent before this time.
     handoff_backoff: Option<Instant>,
-    /// A dialled session failed: no other is begun before this time.
+    /// A dialled session failed: no other one is begun before this time.
     vain: Option<Instant>,
 }
 
@@ -232,10 +232,10 @@ impl<'a> Supervisor<'a> {
         if let (Err(failure), true) = (&result, self.config.syslog) {
             self.last_words(failure);
         }
-        // stderr may be connected to the client, so that only the logger can report it.
-        let told = self.config.syslog && self.config.inetd;
+        // stderr may be connected to the client, so that only the logger can report the error.
+        let logger_reports = self.config.syslog && self.config.inetd;
         self.wait_for_children();
-        result.or_else(|failure| if told { Ok(failure.status as u8) } else { Err(failure) })
+        result.or_else(|failure| if logger_reports { Ok(failure.status as u8) } else { Err(failure) })
     }
 
     fn serve(&mut self) -> Result<u8, Failure> {

@@ -34,22 +34,22 @@ impl Supervisor<'_> {
     /// Reports a lost lookup: a peer is shown as a number, or a server keeps its addresses.
     fn lookup_lost(&mut self, pid: i32, end: ProcessEnd) {
         if !matches!(self.phase, Phase::WritingOut { .. }) {
-            let news = !self.has_told_of(NoticeKind::LookupLost);
+            let is_first = !self.has_told_of(NoticeKind::LookupLost);
             let text = lost_lookup(pid, end);
             let (text, advice) = text.split_once('\n').unwrap_or((&text, ""));
             self.tell_of(NoticeKind::LookupLost, Level::Error, text.to_owned());
-            if news && !advice.is_empty() {
+            if is_first && !advice.is_empty() {
                 self.notice(Level::Error, advice.to_owned());
             }
         }
     }
 
-    /// Drops the resolver, with one error. The end of its channel ends it, if it still runs; the logger has
-    /// seen the end of its own channel and shows numbers.
+    /// Drops the resolver, with one error. Closing its channel makes the resolver exit if it still runs; the logger
+    /// has seen the end of its own channel and shows numbers.
     pub(super) fn lose_resolver(&mut self, why: Failure) {
         let Some(resolver) = self.roles.resolver.take() else { return };
         self.leaving.push(resolver.pid);
-        // A logger that is finishing may be gone.
+        // A logger that is finishing may have exited.
         if !matches!(self.phase, Phase::WritingOut { .. }) {
             why.text.lines().for_each(|line| self.notice(Level::Error, line.to_owned()));
         }

@@ -18,9 +18,9 @@ pub(in crate::parent) enum PeerState {
 pub(in crate::parent) struct Present {
     pub(in crate::parent) socket: OwnedFd,
     pub(in crate::parent) address: Address,
-    /// When it was accepted, or the connection stood.
+    /// Time at which the peer was accepted or its connection was established.
     pub(in crate::parent) since: u64,
-    /// Has closed or reset its connection, which poll(2) would report continuously.
+    /// The peer has closed or reset its connection, which poll(2) would report continuously.
     pub(in crate::parent) has_left: bool,
 }
 
@@ -105,7 +105,7 @@ impl PendingSession {
         }
     }
 
-    /// Our own ends of the connections that stand.
+    /// Local addresses of the established connections.
     pub(in crate::parent) fn locals(&self) -> [Option<Address>; 2] {
         [&self.client, &self.server].map(|half| match half {
             PeerState::There(present) => socket::local_of(&present.socket).ok(),
@@ -113,7 +113,7 @@ impl PendingSession {
         })
     }
 
-    /// When the first peer was there; now, where none is.
+    /// Time at which the first peer was connected; the current time if none is.
     pub(in crate::parent) fn since(&self) -> u64 {
         let since = |half: &PeerState| match half {
             PeerState::There(present) => Some(present.since),

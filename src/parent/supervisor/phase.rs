@@ -1,5 +1,5 @@
-//! The way to the end as a state machine: what follows from a phase, a deadline, a signal, a lost output. The
-//! supervisor carries it out. Nothing here acts, so that a test can go through every state.
+//! The shutdown as a state machine: the effect of a phase, a deadline, a signal, a lost output. The supervisor
+//! carries out the actions. This module performs none, so that a test can go through every state.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ const ENDING: Duration = Duration::from_secs(5);
 /// Maximum time for the logger to write the rest.
 const WRITE_OUT: Duration = Duration::from_secs(20);
 
-/// Stage on the way to the end.
+/// Phase of the program, up to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     Serving,
@@ -23,7 +23,7 @@ pub(super) enum Phase {
         until: Instant,
         status: u8,
     },
-    /// The logger writes the rest.
+    /// The logger writes the remaining records.
     WritingOut {
         until: Instant,
         status: u8,
@@ -35,7 +35,7 @@ pub(super) enum Phase {
 pub(super) struct Left {
     /// Sessions that may still begin.
     pub(super) to_come: bool,
-    /// Pairs of peers on their way to be sessions.
+    /// Pairs of peers that may become sessions.
     pub(super) pairs: bool,
     pub(super) running: bool,
 }
@@ -44,11 +44,11 @@ pub(super) struct Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PhaseStep {
     Wait,
-    /// All sessions that were asked for have begun.
+    /// All requested sessions have begun.
     CloseListeners,
-    /// All sessions that were asked for are over.
+    /// All requested sessions are over.
     AllServed,
-    /// The time to finish is over.
+    /// The time for draining has expired.
     EndSessions(u8),
     /// Workers have not ended in time.
     GiveUpWorkers(u8),
@@ -57,7 +57,7 @@ pub(super) enum PhaseStep {
     GiveUpLogger,
 }
 
-/// Effect of a signal to end.
+/// Effect of a signal that ends the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
     Drain(Duration),
@@ -94,8 +94,8 @@ impl Phase {
         }
     }
 
-    /// The first signal lets sessions finish, if `patience` is given, the next one ends them in order, and the one
-    /// after that us: what is recorded is written all the same.
+    /// With `patience`, the first signal lets sessions finish; the next one ends them in order, and the one after
+    /// that ends the program: everything recorded is written in each case.
     pub(super) fn on_signal(self, patience: Option<Duration>) -> Reaction {
         match (self, patience) {
             (Phase::Ending { .. } | Phase::WritingOut { .. }, _) => Reaction::Exit,
@@ -105,7 +105,7 @@ impl Phase {
         }
     }
 
-    /// The same phase with another status; `None` where sessions have to be ended first.
+    /// Returns the same phase with another status; `None` if sessions have to be ended first.
     pub(super) fn with_status(self, status: u8) -> Option<Phase> {
         match self {
             Phase::Serving | Phase::Draining { .. } => None,
@@ -115,7 +115,7 @@ impl Phase {
     }
 }
 
-/// Goes through every state that the phases can reach with a few sessions, whatever happens in whatever order.
+/// Goes through every state that the phases can reach with a few sessions, for all events in every order.
 #[cfg(test)]
 mod model {
     use std::collections::HashSet;
@@ -126,8 +126,8 @@ mod model {
     const SIGNALLED: u8 = 143;
     const OUTPUT_LOST: u8 = 74;
 
-    /// The bridge as far as its end depends on it. Deadlines are relative: `now` never moves, and a deadline that is
-    /// over is `now`.
+    /// The bridge as far as its end depends on it. Deadlines are relative: `now` never moves, and an expired deadline
+    /// equals `now`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     struct ModelState {
         phase: Phase,
@@ -136,7 +136,7 @@ mod model {
         running: u8,
         signalled: bool,
         output_lost: bool,
-        /// The status of the program, once it has ended.
+        /// Exit status of the program, once it has ended.
         exited: Option<u8>,
         workers_given_up: bool,
         logger_given_up: bool,
@@ -144,11 +144,11 @@ mod model {
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum ModelEvent {
-        /// A client comes.
+        /// A client connects.
         Client,
         /// A pair becomes a session.
         Begin,
-        /// A pair comes to nothing.
+        /// A pair fails.
         Fail,
         /// A session is over.
         End,
@@ -156,7 +156,7 @@ mod model {
         OutputLost,
         /// The logger has written everything.
         Finished,
-        /// The deadline of the phase passes, if it has one.
+        /// The deadline of the phase expires, if there is one.
         Time,
     }
 
@@ -194,7 +194,7 @@ mod model {
             }
         }
 
-        /// The state after an event and all that is due then; `None` where the event cannot happen.
+        /// Returns the state after an event and all actions due then; `None` if the event cannot happen.
         fn after(&self, mut state: ModelState, event: ModelEvent) -> Option<ModelState> {
             let serving = state.phase == Phase::Serving;
             match event {
@@ -226,7 +226,7 @@ mod model {
             Some(state)
         }
 
-        /// As `Supervisor::heed_end`.
+        /// Models `Supervisor::heed_end`.
         fn signal(&self, state: &mut ModelState) {
             match state.phase.on_signal(self.patience) {
                 Reaction::Drain(patience) => state.phase = Phase::draining(self.now, patience, SIGNALLED),
@@ -236,7 +236,7 @@ mod model {
             state.signalled = true;
         }
 
-        /// As `Supervisor::progress`.
+        /// Models `Supervisor::progress`.
         fn carry_out(&self, state: &mut ModelState) {
             let [to_come, pairs, running] = [state.to_come, state.pairs, state.running].map(|it| it > 0);
             match state.phase.step(self.now, Left { to_come, pairs, running }) {
@@ -267,7 +267,7 @@ mod model {
             })
         }
 
-        /// The phases in order, and the time that is left in one.
+        /// Order of the phases, and the time that remains in each.
         fn rank(&self, state: &ModelState) -> (u8, Duration) {
             match (state.exited, state.phase) {
                 (Some(_), _) => (0, Duration::ZERO),
@@ -278,7 +278,7 @@ mod model {
             }
         }
 
-        /// Every state that can be reached, and every step between two.
+        /// Every reachable state, and every step between two of them.
         fn explore(&self) -> Vec<(ModelState, ModelEvent, ModelState)> {
             let mut seen = HashSet::from([self.start()]);
             let mut new = vec![self.start()];
@@ -317,7 +317,7 @@ mod model {
                     continue;
                 }
                 let mut time = Duration::ZERO;
-                // As many deadlines as there are phases.
+                // Each of the three phases before the end has at most one deadline.
                 for _ in 0..3 {
                     time += model.rank(&state).1;
                     state = model.after(state, ModelEvent::Time).unwrap_or(state);

@@ -12,11 +12,11 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Kinds of events that come in bursts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoticeKind {
-    /// A client more than `--max-per-client` allows.
+    /// A client was rejected because of `--max-per-client`.
     TurnedAway,
-    /// `-F`: clients wait.
+    /// Clients wait because of `-F`.
     Full,
-    /// A peer that does not answer within `--connect-timeout`.
+    /// A peer did not answer within `--connect-timeout`.
     TimedOut(Side),
     /// The system is out of descriptors.
     NoDescriptors,
@@ -55,7 +55,7 @@ impl Supervisor<'_> {
         self.bursts.iter().any(|burst| burst.kind == kind)
     }
 
-    /// There is room again, so that the burst may end.
+    /// Marks that there is room again, so that the burst may end.
     pub(super) fn is_less_full(&mut self) {
         if let Some(burst) = self.bursts.iter_mut().find(|burst| burst.kind == NoticeKind::Full) {
             burst.last = Instant::now();
@@ -82,7 +82,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Time at which the first of them may be over.
+    /// Earliest time at which a burst may be over.
     pub(super) fn next_quiet(&self) -> Option<Instant> {
         let lasting = |burst: &&RateLimitedNotice| burst.kind == NoticeKind::Full && self.is_full();
         self.bursts.iter().filter(|burst| !lasting(burst)).map(|burst| burst.last + QUIET).min()

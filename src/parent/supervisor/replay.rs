@@ -9,7 +9,7 @@ use crate::parent::startup::roles::RunningRole;
 use crate::parent::supervisor::pending::Present;
 
 impl Supervisor<'_> {
-    /// The player is there as one peer; the other one is dialled or awaited.
+    /// Adds the player as one peer; the other peer is dialled or awaited.
     pub(in crate::parent) fn begin_replay(
         &mut self,
         player: RunningRole<ToConverter>,
@@ -20,7 +20,7 @@ impl Supervisor<'_> {
         self.arrived(side, Present::new(peer, Address::Unix(Vec::new())));
     }
 
-    /// The session begins.
+    /// Starts the player when the session begins.
     pub(super) fn start_player(&mut self) {
         if let Some(player) = &self.player
             && player.send_now(&ToConverter::Play).is_err()
@@ -29,7 +29,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether it has begun or may begin, and has not told how it went.
+    /// Checks whether the player has begun or may begin, and has not reported its result.
     pub(super) fn is_playing(&self) -> bool {
         self.player.is_some() && self.failed.is_none()
     }
@@ -63,7 +63,7 @@ impl Supervisor<'_> {
         self.dismiss_player();
     }
 
-    /// It ends when it finds its channel closed.
+    /// Closes the player's channel, upon which the player exits.
     pub(super) fn dismiss_player(&mut self) {
         self.leaving.extend(self.player.take().map(|player| player.pid));
     }

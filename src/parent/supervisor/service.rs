@@ -26,7 +26,7 @@ pub(in crate::parent) struct Service {
 struct Watchdog {
     every: Duration,
     next: Instant,
-    /// Pinged, and has not answered.
+    /// Roles that were pinged and have not answered.
     silent: Vec<Role>,
 }
 
@@ -104,7 +104,7 @@ impl Supervisor<'_> {
         let Some(service) = &mut self.service else { return false };
         let Some(watchdog) = &mut service.watchdog else { return false };
         let Some(index) = watchdog.silent.iter().position(|silent| *silent == role) else {
-            // The logger sends it unasked while it waits for an output.
+            // The logger sends it unrequested while it waits for an output.
             return role == Role::Logger;
         };
         watchdog.silent.remove(index);

@@ -1,4 +1,4 @@
-//! From peers to pairs, and from pairs to sessions.
+//! Turns peers into pairs, and pairs into sessions.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -94,8 +94,8 @@ impl Supervisor<'_> {
             };
             match listener.as_ref().map(Listener::accept) {
                 Some(Ok(Some((peer, address)))) => {
-                    // A listener that was handed over has had connections before its options could be set.
-                    // Unix sockets inherit none.
+                    // An inherited listener may have accepted connections before its options could be set. Unix
+                    // sockets inherit no options.
                     let options = SocketOptions::of(self.config);
                     if options.packets || listener.as_ref().is_some_and(|listener| listener.is_handed) {
                         socket::prepare(&peer, &address, options);
@@ -191,7 +191,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A client whose server was not reached is in the records that have room for it.
+    /// Records a client whose server was not reached, in the formats that can express it.
     fn record_refusal(&mut self, pair: &PendingSession, side: Side, refusals: &[(Address, Refusal)]) {
         let has_room = self.config.outputs.iter().any(|output| output.view.format.has_refused());
         if side == Side::Client || !matches!(pair.client, PeerState::There(_)) || !has_room {
@@ -209,7 +209,7 @@ impl Supervisor<'_> {
         self.tell(ToLogger::Unserved { opening, end: Unserved::Refused { errno } });
     }
 
-    /// A pair becomes a session, or will never be one.
+    /// Describes a pair that becomes a session, or never will.
     pub(super) fn opening(&mut self, pair: &PendingSession) -> SessionOpening {
         let number = self.next_session;
         self.next_session += 1;
@@ -287,7 +287,7 @@ impl Supervisor<'_> {
                     self.handoff_backoff = Some(Instant::now() + CROWD);
                     break;
                 }
-                // It died while idle: the next one is used, and no replacement is requested at once.
+                // The worker died while idle: the next one is used, and no replacement is requested at once.
                 Err(_) => self.fork_backoff = Some(Instant::now() + RECOVERY),
             }
         }

@@ -1,4 +1,4 @@
-//! Meaning of SIGHUP: the terminal has gone, or logs are rotated.
+//! Meaning of SIGHUP: loss of the terminal, or rotation of logs.
 
 use std::fs::File;
 use std::io;
@@ -8,8 +8,8 @@ use privsep::sys;
 
 use crate::messages::Hangup;
 
-/// With a controlling terminal, SIGHUP ends the program, unless nohup(1) has set it to be ignored. Without
-/// one, for example as a service in the foreground, it is sent on purpose.
+/// With a controlling terminal, SIGHUP ends the program, unless nohup(1) has set it to be ignored. Without a
+/// terminal, for example as a service in the foreground, SIGHUP is sent on purpose.
 pub(in crate::parent) fn meaning() -> io::Result<Hangup> {
     let controlled = File::open("/dev/tty").is_ok();
     let minded = !sys::is_ignored(Signal::SIGHUP)?;

@@ -31,8 +31,8 @@ impl Supervisor<'_> {
             Phase::Ending { .. } | Phase::WritingOut { .. } => return Ok(()),
         };
         let missing = wanted.saturating_sub(self.idle.len() as u64 + u64::from(self.ordered)) as u32;
-        // In pairs if there is time, which halves the number of messages; at once if a session would have to
-        // wait.
+        // Requested in pairs if there is time, which halves the number of messages; at once if a session would
+        // have to wait.
         let short = self.idle.len() + self.ordered as usize <= self.pairs.len();
         if missing > 1 || missing > 0 && short {
             self.roles.zygote.send_now(&ToZygote::Fork(missing))?;
@@ -81,7 +81,7 @@ impl Supervisor<'_> {
         let Some(RunningSession { number, .. }) = self.running.remove(&pid) else {
             return self.ended_unused(pid);
         };
-        // There is room for another process.
+        // The exit freed room for another process.
         self.fork_backoff = None;
         self.is_less_full();
         match end {
