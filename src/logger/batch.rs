@@ -1,34 +1,34 @@
-//! Batches carry what happened from the reader to the writers: memory that is made once and goes round.
+//! Batches carry events from the intake to the writers: memory that is allocated once and reused.
 
 use std::sync::Arc;
 
 use crate::messages::Record;
 use crate::record::{Event, Kind, SessionInfo};
 
-/// The longest frame that a worker's channel can bring.
+/// Maximum length of a frame on a worker's channel.
 pub(super) const FRAME: usize = Record::LONGEST;
 
-/// A batch with this much in it is handed on.
+/// Number of bytes from which a batch is handed to the writers.
 const FULL: usize = 256 * 1024;
 
-/// Events in a batch, at the most.
+/// Maximum number of events in a batch.
 const MOST_EVENTS: usize = 4096;
 
-/// Sessions that end in a batch, at the most. With [`COUNT`] this bounds how far the writers may be behind short
-/// sessions, each of which costs them a file where outputs have files of their own for each session.
+/// Maximum number of sessions that end in a batch. Together with [`COUNT`] it bounds the delay of the writers behind
+/// short sessions, each of which costs them a file if outputs have files per session.
 const MOST_ENDS: usize = 32;
 
-/// Batches in all. With their size, this is the logger's memory: about 4 MiB.
+/// Number of batches. With their size, this is the logger's memory: about 4 MiB.
 pub(super) const COUNT: usize = 8;
 
 /// One entry of a batch.
 #[derive(Debug)]
 pub(super) enum BatchItem {
-    /// Something that happened in a session; the payload of data is in the batch, from `payload.0` to `payload.1`.
+    /// An event of a session. The payload of data is in the batch, from `payload.0` to `payload.1`.
     Event { event: Event, payload: (usize, usize) },
-    /// A session has arrived, and gets its files; its names may come later.
+    /// The start of a session, for which files are made; its names may follow later.
     Open { session: u64, info: Arc<SessionInfo> },
-    /// Of no session: what comes behind it belongs into new files.
+    /// Rotation of the logs, for all sessions: items after this one belong into new files.
     Reopen,
 }
 
@@ -38,14 +38,14 @@ pub(super) struct Batch {
     /// `used` before the last frame was kept.
     used_before: usize,
     pub(super) items: Vec<BatchItem>,
-    /// Sessions that end in it.
+    /// Number of sessions that end in the batch.
     ends: usize,
-    /// The number under which every writer reports that it is done with this batch, if that is waited for.
+    /// Number with which every writer reports the batch as written, if a report is needed.
     pub(super) receipt: Option<u64>,
 }
 
 impl Batch {
-    /// As many as the times that logs were rotated.
+    /// Number of rotations in the batch.
     pub(super) fn reopenings(&self) -> usize {
         self.items.iter().filter(|item| matches!(item, BatchItem::Reopen)).count()
     }
@@ -61,7 +61,7 @@ impl Batch {
         }
     }
 
-    /// Where the next frame is received.
+    /// Memory for the next frame.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let used = self.used;
         &mut self.bytes[used..used + FRAME]
@@ -79,13 +79,13 @@ impl Batch {
         (start, end)
     }
 
-    /// Copies bytes in.
+    /// Copies bytes into the batch; returns their position.
     pub(super) fn copy(&mut self, bytes: &[u8]) -> (usize, usize) {
         self.space()[..bytes.len()].copy_from_slice(bytes);
         self.keep(0, bytes.len())
     }
 
-    /// Frees the payload that was kept last, which is not needed.
+    /// Frees the payload that was kept last and is not needed.
     pub(super) fn give_back(&mut self, (start, end): (usize, usize)) {
         if start < end && end == self.used {
             self.used = self.used_before;
@@ -118,5 +118,5 @@ impl Batch {
     }
 }
 
-/// A batch on its way to the writers.
+/// A batch shared by all writers.
 pub(super) type Shared = Arc<Batch>;

@@ -1,5 +1,5 @@
-//! The logger's reader between a parent, a resolver and workers that say anything at any time. It must come
-//! to its end, and what well-behaved workers said must be all there is of them.
+//! Runs the logger's intake with a parent, a resolver and workers that send arbitrary messages. The intake must end,
+//! and the records of the well-behaved worker must be complete.
 
 use std::io::{Read, Seek};
 use std::net::Ipv4Addr;
@@ -56,7 +56,7 @@ pub fn fuzz(data: &[u8]) {
     while let Some(what) = script.next() {
         cast.act(what, &mut script);
     }
-    // All remaining peers leave, upon which the reader must end, as after the death of the parent.
+    // All remaining peers close their channels, upon which the intake must end, as after the death of the parent.
     let good = cast.workers.remove(0);
     let _ = good.send_with(
         &Record::Closed {
@@ -74,7 +74,7 @@ pub fn fuzz(data: &[u8]) {
     let reader = Reader::new(&parent, parent_pid, &died, Some(resolver), intake, writers, notes);
     let ended = reader.ok().expect("a reader").serve(&unlocked());
     nix::unistd::alarm::cancel();
-    // Where the parent talked nonsense, all is over at once.
+    // A protocol violation by the parent ends everything at once.
     if ended.is_ok() {
         let mut text = String::new();
         record.rewind().expect("a file");
@@ -96,7 +96,7 @@ fn data_of(bytes: &[u8]) -> Vec<u8> {
     [&room[..length], bytes].concat()
 }
 
-/// The peers of the reader.
+/// The peers of the intake.
 struct LoggerActors {
     parent: Channel<ToLogger, crate::messages::ToParent>,
     answers: Channel<NameAnswer, NameQuestion>,
@@ -122,7 +122,7 @@ impl LoggerActors {
 
     fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
-        // The first one behaves.
+        // The first worker is well-behaved.
         let index = 1 + usize::from(argument) % self.workers.len();
         let worker = self.workers.get(index);
         match what % 8 {
@@ -147,7 +147,7 @@ impl LoggerActors {
 }
 
 fn said_by_the_parent(argument: u8, script: &mut FuzzInput<'_>) -> ToLogger {
-    // Not the well-behaved session, which is never stopped.
+    // Excludes the well-behaved session, which is never stopped.
     let number = u64::from(script.byte() % 16);
     match argument % 6 {
         0 => ToLogger::Died { number, end: ProcessEnd::Signal(argument.into()) },

@@ -1,5 +1,5 @@
-//! The logger owns the outputs. What a worker reports arrives on that worker's own channel, so it can
-//! speak for its session alone; what only the parent may say (numbers, addresses) comes from the parent.
+//! The logger owns the outputs. Each worker reports on a channel of its own, and so can report only its own session;
+//! numbers and addresses, which only the parent may assign, come from the parent.
 //!
 //! ```text
 //!   workers ──► intake ──► batch ──► writer of output 1 ──► file
@@ -52,7 +52,7 @@ pub(super) type Parent = Channel<ToParent, ToLogger>;
 /// also continues a stopped process.
 const ORPHANED: Signal = Signal::SIGCONT;
 
-/// The whole life of the logger.
+/// Runs the logger.
 pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let parent: Parent = entry.open(c"tcpreen-logger")?;
     let (message, fds) = role::first(&parent)?;
@@ -76,7 +76,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     };
     let Recording { acknowledge, taken } = recording;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Logger, &prepare, &parent)?;
-    // As the user that we have just become: an output is a file of the user's, with the user's rights.
+    // Opened as the target user, so that outputs belong to that user and are opened with the user's rights.
     let reopen_policy =
         ReopenPolicy { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
     let opened = receive_and_open(&parent, reopen_policy)?;
@@ -89,7 +89,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     }
     parent_died.thread_block()?;
     let parent_died = SignalFd::with_flags(&parent_died, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    // Up to now there was nothing to be written, and the death of the parent killed this process.
+    // There was no data to write until now, so the death of the parent killed this process.
     nix::sys::prctl::set_pdeathsig(ORPHANED)?;
     let directories: Vec<_> = outputs.iter().flat_map(Output::directories).collect();
     let remove: Vec<_> = outputs.iter().filter_map(Output::directory_of_parts).collect();
@@ -116,7 +116,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     reader.serve(&locked)
 }
 
-/// Eight random letters and digits.
+/// Returns eight random letters and digits, which identify the run.
 fn run_id() -> Arc<str> {
     const DIGITS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     // Seeded by the system, differently in every process.

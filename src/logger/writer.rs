@@ -1,4 +1,4 @@
-//! The writers: a thread per output, which formats and writes. The only module that uses crossbeam.
+//! The writers: a thread per output, which encodes and writes. The only module that uses crossbeam.
 
 use std::io;
 use std::sync::{Arc, Barrier};
@@ -14,16 +14,16 @@ use crate::format::CaptureLevel;
 use crate::logger::output::log_file::FLUSH;
 use crate::logger::output::report::{Health, OutputError, OutputEvent};
 
-/// The reader's end of all writers.
+/// The intake's side of all writers.
 pub(super) struct Writers {
     queues: Vec<Sender<Shared>>,
     threads: Vec<JoinHandle<()>>,
     returned: Receiver<Shared>,
-    /// An output wants at least lengths.
+    /// An output needs at least lengths.
     count: bool,
     /// Outputs that were FIFOs without a reader at the start.
     waiting: usize,
-    /// Keeps `returned` open, and takes back what no writer needs.
+    /// Keeps `returned` open, and takes back batches that no writer needs.
     give_back: Sender<Shared>,
     news: Receiver<OutputEvent>,
     alarm: Arc<EventFd>,
@@ -33,11 +33,11 @@ pub(super) struct Writers {
 impl Writers {
     /// Starts a thread per output.
     pub(super) fn start(mut outputs: Vec<Output>) -> io::Result<Writers> {
-        // Each batch is with the reader, in a queue or on its way back: no queue can ever be longer. On
-        // the way back there is one copy per writer.
+        // Each batch is in the intake, in a queue or in the return channel, so that no queue can be longer. The
+        // return channel gets one copy per writer.
         let (give_back, returned) = bounded(batch::COUNT * outputs.len().max(1));
-        // Unbounded, because a writer must not wait for the reader, which may be waiting for its batch. It
-        // holds at most as many entries as there are events in all batches.
+        // Unbounded, because a writer must not wait for the intake, which may be waiting for its batch. It holds at
+        // most one entry per event in all batches.
         let (report, news) = unbounded();
         let alarm = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         for _ in 0..batch::COUNT {
@@ -62,9 +62,9 @@ impl Writers {
                 health: Arc::clone(&writers.health),
             };
             let give_back = writers.give_back.clone();
-            let here = Arc::clone(&up);
+            let barrier = Arc::clone(&up);
             let run = move || {
-                here.wait();
+                barrier.wait();
                 writer.run(&batches, &give_back);
             };
             writers.queues.push(queue);
@@ -94,11 +94,11 @@ impl Writers {
         self.waiting
     }
 
-    /// A batch to fill; `None` if all of them are still with the writers after `patience`.
+    /// Takes an empty batch; `None` if all batches are still with the writers after `patience`.
     pub(super) fn take(&self, patience: Duration) -> Option<Batch> {
         loop {
             match self.returned.recv_timeout(patience) {
-                // Only the last copy to come back is the batch itself.
+                // Only the last returned copy owns the batch.
                 Ok(shared) => {
                     if let Ok(mut batch) = Arc::try_unwrap(shared) {
                         batch.clear();
@@ -115,7 +115,7 @@ impl Writers {
         let batch = Arc::new(batch);
         self.health.queued(self.queues.len());
         for queue in &self.queues {
-            // A writer takes batches until we close its queue, whatever becomes of its output.
+            // A writer takes batches until its queue is closed here, even if its output has failed.
             let _ = queue.send(Arc::clone(&batch));
         }
         if self.queues.is_empty() {
@@ -123,7 +123,7 @@ impl Writers {
         }
     }
 
-    /// Readable when [`Writers::news`] has something.
+    /// Becomes readable when [`Writers::news`] has an event.
     pub(super) fn alarm(&self) -> &EventFd {
         &self.alarm
     }
@@ -133,8 +133,8 @@ impl Writers {
         self.news.try_recv().ok()
     }
 
-    /// Waits until everything is written; what went wrong meanwhile is returned. An output may take nothing for
-    /// a long time: `look_up` is called every `patience`.
+    /// Waits until everything is written; returns the events in the meantime. An output may block for a long time:
+    /// `look_up` is called every `patience`.
     pub(super) fn finish(self, patience: Duration, mut look_up: impl FnMut()) -> Vec<OutputEvent> {
         drop(self.queues);
         let mut all = Vec::new();
@@ -142,7 +142,7 @@ impl Writers {
             match self.news.recv_timeout(patience) {
                 Ok(news) => all.push(news),
                 Err(RecvTimeoutError::Timeout) => look_up(),
-                // Every writer has ended, and its reporter with it.
+                // Every writer has ended and dropped its reporter.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -153,7 +153,7 @@ impl Writers {
     }
 }
 
-/// A writer's line to the reader.
+/// A writer's channel to the intake.
 struct Reporter {
     news: Sender<OutputEvent>,
     alarm: Arc<EventFd>,
@@ -180,7 +180,7 @@ impl Writer {
     fn run(mut self, batches: &Receiver<Shared>, give_back: &Sender<Shared>) {
         let result = self.output.begin();
         self.judge(result);
-        // Batches are taken whatever has become of the output, so that the others go on.
+        // Batches are taken even if the output has failed, so that the other outputs continue.
         while let Some(batch) = self.next(batches) {
             let news = |news| self.report.tell(news);
             let result = self.output.write(&batch, &mut self.text, news);
@@ -200,7 +200,7 @@ impl Writer {
         self.judge(result);
     }
 
-    /// Waits for a batch; meanwhile an output may have something to do that is due.
+    /// Waits for a batch; meanwhile carries out actions of the output that are due.
     fn next(&mut self, batches: &Receiver<Shared>) -> Option<Shared> {
         while let Some(due) = self.output.due() {
             match batches.recv_deadline(due) {

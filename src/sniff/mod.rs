@@ -1,8 +1,8 @@
-//! `password`: one line for each name and password that passes.
+//! The format `password`: one line for each name and password that passes.
 //!
-//! Both directions are read: the client's for the credentials, the server's for the protocol and the verdict.
-//! A finding therefore waits for its answer; see `ledger`. Nothing here trusts either peer, and a session
-//! keeps no more than a line of each direction and a few findings.
+//! Both directions are read: the client's for the credentials, the server's for the protocol and the verdict. A
+//! finding therefore waits for its answer; see `pending`. Neither peer is trusted, and a session keeps at most one
+//! line of each direction and a few findings.
 
 mod amqp;
 mod dialogue;
@@ -71,7 +71,7 @@ impl CredentialSniffer {
     }
 
     pub(crate) fn ended(&mut self, from: Side, out: &mut Vec<u8>) {
-        // A client that has finished may still get answers.
+        // A client that has finished may still receive answers.
         if from == Side::Server {
             self.close(out);
         }
@@ -111,14 +111,14 @@ fn overheard(said: &[&str]) -> String {
     overheard_bytes(&said)
 }
 
-/// The same with `--password=all`.
+/// Output for a session with `--password=all`.
 #[cfg(test)]
 fn overheard_all(said: &[&str]) -> String {
     let said: Vec<_> = said.iter().map(|text| (text.as_bytes()[0], &text.as_bytes()[1..])).collect();
     overheard_of(&said, Finds::All)
 }
 
-/// Same, for binary data.
+/// Output for a session with binary data.
 #[cfg(test)]
 fn overheard_bytes(said: &[(u8, &[u8])]) -> String {
     overheard_of(said, Finds::Logins)
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(overheard(&["<SSH-2.0-x\r\nUSER a\r\nPASS b\r\n"]), "");
     }
 
-    /// Things that peers say, and things that they should not.
+    /// Messages that peers send, valid and invalid.
     fn utterance() -> impl Strategy<Value = Vec<u8>> {
         let known = prop::sample::select(vec![
             "USER bob\r\n",

@@ -19,7 +19,7 @@ pub(super) struct Figures {
     started: Time,
     open: HashMap<u64, MeteredSession>,
     ended: [u64; State::ALL.len()],
-    /// From clients, from servers.
+    /// Bytes from clients, bytes from servers.
     bytes: [u64; 2],
     dial: Histogram,
     first_byte: Histogram,
@@ -137,7 +137,7 @@ impl Histogram {
         let mut count = 0;
         for (bucket, bound) in self.buckets.iter().zip(BOUNDS) {
             count += bucket;
-            // `{:?}` writes whole numbers with a point, as the format wants them.
+            // `{:?}` writes whole numbers with a point, as the format requires.
             writeln!(out, "tcpreen_{name}_bucket{{le=\"{bound:?}\"}} {count}")?;
         }
         count += self.buckets[BOUNDS.len()];
@@ -155,7 +155,7 @@ fn family(out: &mut String, name: &str, kind: &str, unit: &str, help: &str) -> f
     writeln!(out, "# HELP tcpreen_{name} {help}")
 }
 
-/// Nanoseconds as seconds, exactly.
+/// Formats nanoseconds as seconds, exactly.
 fn seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }

@@ -45,7 +45,7 @@ pub(super) struct Metrics {
     draft: CString,
     /// The file that had the name at the start.
     found: Option<FileId>,
-    /// As typed, for the operator.
+    /// Path as typed, for messages to the operator.
     shown: String,
     figures: Figures,
     health: Arc<Health>,
@@ -55,7 +55,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Changes nothing: the first version is written when all outputs are known to make sense.
+    /// Opens the directory and changes nothing: the first version is written when all outputs are known to be valid.
     pub(super) fn open(path: &Path, shown: String) -> io::Result<Metrics> {
         let found = match symlink_metadata(path) {
             Ok(found) if found.is_file() => Some(FileId::new(found.dev(), found.ino())),
@@ -72,12 +72,12 @@ impl Metrics {
         Ok(Metrics { directory, name, draft, found, shown, figures, health, due, failing: false })
     }
 
-    /// State of all writers, to publish.
+    /// Sets the state of all writers, which is published.
     pub(super) fn watch(&mut self, health: &Arc<Health>) {
         self.health = Arc::clone(health);
     }
 
-    /// The file that will be replaced.
+    /// Identity of the file that will be replaced.
     pub(super) fn found(&self) -> Option<FileId> {
         self.found
     }
@@ -99,32 +99,32 @@ impl Metrics {
     }
 
     /// Writes the next version if it is time. A failure is reported once; the sessions and the record continue.
-    pub(super) fn publish_if_due(&mut self, news: impl FnMut(OutputEvent)) {
+    pub(super) fn publish_if_due(&mut self, notify: impl FnMut(OutputEvent)) {
         if Instant::now() >= self.due {
-            self.publish(news);
+            self.publish(notify);
         }
     }
 
-    pub(super) fn publish(&mut self, mut news: impl FnMut(OutputEvent)) {
+    pub(super) fn publish(&mut self, mut notify: impl FnMut(OutputEvent)) {
         self.due = Instant::now() + INTERVAL;
         match self.replace() {
             Ok(()) => self.failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    news(OutputEvent::KeptOldFile(OutputError { output: self.shown.clone(), error }));
+                    notify(OutputEvent::KeptOldFile(OutputError { output: self.shown.clone(), error }));
                 }
             }
         }
     }
 
-    /// Replaces the file, so that no reader ever sees a part of it.
+    /// Replaces the file as a whole, so that no program reads an incomplete version.
     pub(super) fn replace(&mut self) -> io::Result<()> {
         let mut file = self.draft()?;
         file.write_all(self.figures.text(&self.health).as_bytes())?;
         sys::rename(self.directory.as_fd(), &self.draft, &self.name)
     }
 
-    /// A new file; a draft that was left behind is removed.
+    /// Creates a new file; removes a draft that an earlier run left behind.
     fn draft(&self) -> io::Result<File> {
         let create = || {
             let mode = Mode::from_bits_truncate(PUBLIC);

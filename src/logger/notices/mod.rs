@@ -16,7 +16,7 @@ use crate::messages::{Level, MinLevel, Name, NoticeSink, Notices};
 use crate::policy::{JOURNAL_PATH, SYSLOG_PATH};
 use crate::reason::reason;
 
-/// The most bytes that a pipe which poll(2) calls writable takes without blocking (`PIPE_BUF`).
+/// Maximum number of bytes that a pipe accepts without blocking if poll(2) reports it writable (`PIPE_BUF`).
 const LINE: usize = 4096;
 
 /// Selection and destination of the notices.
@@ -100,7 +100,7 @@ fn severity(level: Level) -> Severity {
     }
 }
 
-/// That syslogd is not there is no failure, but worth a word on stderr.
+/// Opens syslog. A missing syslogd is no failure, but deserves a notice on stderr.
 fn to_syslog(parent: Pid) -> io::Result<Syslog> {
     let mut syslog = Syslog::new(UnixAddr::new(SYSLOG_PATH)?, parent)?;
     if let Err(errno) = syslog.connect() {
@@ -131,7 +131,7 @@ fn leave_streams() -> io::Result<()> {
     sys::replace_streams(null.as_fd(), 0..=last)
 }
 
-/// The last word of a process that has no stderr and no logger.
+/// Sends the final error of a process that has neither stderr nor a logger.
 pub(crate) fn tell_syslog(text: &str) {
     let syslog = UnixAddr::new(SYSLOG_PATH).map_err(io::Error::from);
     if let Ok(mut syslog) = syslog.and_then(|address| Syslog::new(address, Pid::this())) {
@@ -141,15 +141,16 @@ pub(crate) fn tell_syslog(text: &str) {
     }
 }
 
-/// The terminal, or whatever is in its place.
+/// Standard error: a terminal, a pipe or a file.
 #[derive(Default)]
 struct Stderr {
-    /// Lines that it did not take.
+    /// Number of lines that stderr did not accept.
     missed: u64,
 }
 
 impl Stderr {
-    /// Never blocks on stderr: lines that it does not accept are counted, and the number is printed when it
+    /// Prints a line. Never blocks on stderr: lines that stderr does not accept are counted, and the number is
+    /// printed when stderr accepts lines again.
     /// accepts some again.
     fn tell(&mut self, text: &str) {
         if !writable() {

@@ -1,5 +1,5 @@
-//! Notices to syslog. The only module that uses the crate `syslog`, and of it the formatter alone: its socket
-//! blocks when syslogd is stuck, and does not come back when syslogd was restarted.
+//! Notices to syslog. The only module that uses the crate `syslog`, and only its formatter: the crate's socket blocks
+//! when syslogd hangs, and does not reconnect after a restart of syslogd.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,19 +13,19 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use privsep::text::write_escaped;
 
-/// The name that syslogd files us under.
+/// Program name in syslog messages.
 const IDENT: &str = "tcpreen";
 
-/// RFC 3164 gives a message 1024 bytes with its header; longer ones are cut by some.
+/// Maximum length of a text. RFC 3164 limits a message to 1024 bytes with its header; some receivers cut longer ones.
 const LONGEST: usize = 960;
 
 /// Maximum length of an escaped character.
 const LONGEST_ESCAPE: usize = "\\u{10ffff}".len();
 
-/// A syslogd that is not there is asked for no more often.
+/// Minimum interval of attempts to connect to a missing syslogd.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Of all severities those that we have a use for; the facility is always `daemon`.
+/// The severities in use; the facility is always `daemon`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logger) enum Severity {
     Error,
@@ -40,7 +40,7 @@ pub(in crate::logger) enum Severity {
 /// sent when it accepts one again.
 pub(in crate::logger) struct Syslog {
     address: UnixAddr,
-    /// By severity.
+    /// Message headers by severity.
     headers: [String; 5],
     socket: Option<OwnedFd>,
     tried: Option<Instant>,
@@ -48,7 +48,7 @@ pub(in crate::logger) struct Syslog {
 }
 
 impl Syslog {
-    /// Messages carry the number of the process that the operator knows.
+    /// Messages carry the process id of `process`, which the operator knows.
     pub(in crate::logger) fn new(address: UnixAddr, process: Pid) -> io::Result<Syslog> {
         use ::syslog::Severity::{LOG_DEBUG, LOG_ERR, LOG_INFO, LOG_NOTICE, LOG_WARNING};
         let header = |severity| header(severity, process);
@@ -62,7 +62,7 @@ impl Syslog {
         Ok(Syslog { address, headers, socket: None, tried: None, missed: 0 })
     }
 
-    /// Looks for syslogd, unless it was looked for just now.
+    /// Connects to syslogd, unless the last attempt was less than `RETRY` ago.
     pub(in crate::logger) fn connect(&mut self) -> Result<(), Errno> {
         let now = Instant::now();
         if self.tried.is_some_and(|tried| now < tried + RETRY) {
@@ -76,7 +76,7 @@ impl Syslog {
         Ok(())
     }
 
-    /// Returns whether syslogd has accepted the message.
+    /// Sends a message; returns `true` if syslogd has accepted it.
     pub(in crate::logger) fn tell(&mut self, severity: Severity, text: &str) -> bool {
         let told = self.told_of_missed() && self.told(severity, text);
         self.missed += u64::from(!told);
@@ -104,9 +104,9 @@ impl Syslog {
     fn sent(&mut self, line: &[u8]) -> bool {
         match self.try_send(line) {
             Ok(()) => true,
-            // It is there and does not keep up.
+            // syslogd runs and does not keep up.
             Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => false,
-            // It is not there, or not the one any more that we are connected to.
+            // syslogd does not run, or was restarted since the connection was made.
             Err(_) => {
                 self.socket = None;
                 self.connect().and_then(|()| self.try_send(line)).is_ok()
@@ -120,7 +120,7 @@ impl Syslog {
     }
 }
 
-/// What a message begins with.
+/// Builds the header of a message.
 ///
 /// The crate stamps messages with UTC, which RFC 3164 cannot express, so that readers take it for local time.
 /// The stamp is removed, and syslogd adds its own, as journald and rsyslog do in any case.
@@ -142,7 +142,7 @@ fn header(severity: ::syslog::Severity, process: Pid) -> io::Result<String> {
     }
 }
 
-/// A text as one or more messages without control characters.
+/// Splits a text into one or more messages without control characters.
 fn pieces(text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
     let mut piece = String::new();

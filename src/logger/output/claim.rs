@@ -1,4 +1,4 @@
-//! The identity of a file, and the lock that keeps other programs from writing it as well.
+//! The identity of a file, and the lock that prevents other programs from writing to it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::libc;
 use nix::sys::stat::fstat;
 
-/// Device and inode: the file itself, under any of its names.
+/// Device and inode, which identify a file under any of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logger) struct FileId(u64, u64);
 
@@ -27,7 +27,7 @@ impl From<libc::stat> for FileId {
     }
 }
 
-/// Locks a file for as long as it stays open. The error is `WouldBlock` where another open file has the lock.
+/// Locks a file for as long as it stays open. The error is `WouldBlock` if another open file has the lock.
 ///
 /// A file system without locks (NFS without its lock daemon, some FUSE servers) is no reason not to record.
 pub(in crate::logger) fn lock(file: &File) -> io::Result<()> {
@@ -37,7 +37,7 @@ pub(in crate::logger) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// As [`lock`], for a file that replaces one which is being written: the error is in words for the operator.
+/// Same as [`lock`], for a file that replaces the current one: the error is text for the operator.
 pub(in crate::logger) fn lock_next(file: &File) -> io::Result<()> {
     lock(file).map_err(|_| io::Error::other("Another program writes this file"))
 }

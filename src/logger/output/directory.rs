@@ -1,4 +1,4 @@
-//! A directory in which files are made, held since the start: whatever becomes of its name, the files stay together.
+//! A directory in which files are made, held open from the start on: if it is renamed, the files stay together.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,8 +17,8 @@ pub(in crate::logger) struct Directory {
 }
 
 impl Directory {
-    /// For names that are to be on the disk, the directory has to be open for reading. For others, one that may
-    /// only be written to is enough.
+    /// Opens a directory. If names have to reach the disk, it must be open for reading; otherwise write permission is
+    /// sufficient.
     pub(in crate::logger) fn hold(path: &Path, taken: Taken) -> nix::Result<Directory> {
         let access = match taken {
             Taken::Written => OFlag::O_PATH,
@@ -28,8 +28,8 @@ impl Directory {
         Ok(Directory { held, taken })
     }
 
-    /// Waits until the names of new files are on the disk, if that is wanted: a file whose name was lost with the
-    /// system's power is a lost record.
+    /// Waits until the names of new files are on the disk, if `--record-first=sync` requires it: after a power
+    /// failure, a file without its name is a lost record.
     pub(in crate::logger) fn settle(&self) -> io::Result<()> {
         match self.taken {
             Taken::Written => Ok(()),
@@ -44,8 +44,8 @@ impl AsFd for Directory {
     }
 }
 
-/// Result of a synchronisation, of which some things are incapable: a pipe, a socket or a terminal has no disk, and
-/// some file systems have none for directories.
+/// Maps the result of a synchronisation: success for a pipe, a socket or a terminal, which has no disk, and for
+/// directories on file systems that cannot synchronise them.
 pub(in crate::logger) fn on_disk(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EROFS | libc::ENOTSUP)) => {

@@ -12,12 +12,12 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::policy::WAITING_PIPE;
 
-/// Pause between two attempts to open a FIFO. The kernel has no event for the arrival of a reader.
+/// Interval of attempts to open a FIFO. The kernel has no event for the arrival of a reader.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Opened for writing as soon as it has a reader: a blocking open would keep the process from everything else.
+/// A FIFO that is opened for writing as soon as it has a reader: a blocking open would stop the whole process.
 pub(in crate::logger) struct WaitingFifo {
-    /// Refers to the FIFO itself, whatever becomes of its name.
+    /// Refers to the FIFO itself, even if it is renamed.
     place: OwnedFd,
     /// The name under which `place` can be opened.
     path: PathBuf,
@@ -25,7 +25,7 @@ pub(in crate::logger) struct WaitingFifo {
 }
 
 impl WaitingFifo {
-    /// The FIFO at this path; `None` if something else is there.
+    /// Finds the FIFO at this path; `None` if the path leads to another kind of file.
     pub(in crate::logger) fn find(path: &Path) -> nix::Result<Option<WaitingFifo>> {
         let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         let kind = SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT;
@@ -36,12 +36,12 @@ impl WaitingFifo {
         Ok(Some(WaitingFifo { place, path, next: Instant::now() }))
     }
 
-    /// When [`WaitingFifo::try_open`] is worth a call.
+    /// Time of the next [`WaitingFifo::try_open`].
     pub(in crate::logger) fn due(&self) -> Instant {
         self.next
     }
 
-    /// Opens it, if it has a reader.
+    /// Opens the FIFO, if it has a reader.
     pub(in crate::logger) fn try_open(&mut self) -> io::Result<Option<File>> {
         match open(&self.path, OFlag::from_bits_retain(WAITING_PIPE), Mode::empty()) {
             Ok(file) => Ok(Some(file.into())),

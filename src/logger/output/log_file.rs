@@ -1,4 +1,4 @@
-//! One file of an output, open for writing.
+//! One file of an output, open for writing: encodes events, and writes the text (`write_all`).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::logger::output::rotation::{Rotation, RotationEvent};
 use crate::messages::Taken;
 use crate::record::{Encoder, Event, FileStart, Time};
 
-/// Formatted text is written when there is this much of it, and at the end of every batch.
+/// Number of bytes of formatted text from which the text is written; it is also written at the end of every batch.
 pub(in crate::logger) const FLUSH: usize = 1 << 20;
 
 /// Destination of the encoded text.
@@ -35,20 +35,20 @@ impl FileSink {
 pub(in crate::logger) struct LogFile {
     sink: FileSink,
     encoder: Box<dyn Encoder>,
-    /// Files begun.
+    /// Number of files begun.
     part: u64,
-    /// Shown on a terminal in lines that fit.
+    /// The terminal's width determines the lines.
     follows_width: bool,
-    /// For the operator.
+    /// Name for messages to the operator.
     name: String,
-    /// Of a file that is finished in parts.
+    /// Rotation schedule of a file that is finished in parts.
     pub(in crate::logger) rotation: Option<Rotation>,
     /// Events that have not been reported yet.
     rotation_events: Vec<OutputEvent>,
-    /// Nothing more can be written.
+    /// A write has failed: nothing more is written.
     lost: bool,
     taken: Taken,
-    /// Something was written and is not known to be on the disk.
+    /// Written data may not be on the disk yet.
     dirty: bool,
 }
 
@@ -72,7 +72,7 @@ impl LogFile {
         LogFile { taken, ..self }
     }
 
-    /// From now on, lines fit the terminal.
+    /// Makes lines fit the terminal from now on.
     pub(in crate::logger) fn follow_width(self) -> LogFile {
         LogFile { follows_width: true, ..self }
     }
@@ -81,14 +81,14 @@ impl LogFile {
         self.follows_width
     }
 
-    /// Asks the terminal for its width, which changes at any time.
+    /// Reads the width of the terminal, which may change at any time.
     pub(in crate::logger) fn measure(&mut self) {
         if let (true, FileSink::Open(file)) = (self.follows_width, &self.sink) {
             self.encoder.resize(privsep::sys::terminal_columns(file.as_fd()));
         }
     }
 
-    /// `None` for a FIFO without a reader.
+    /// The open file; `None` for a FIFO without a reader.
     pub(in crate::logger) fn file(&self) -> Option<&File> {
         match &self.sink {
             FileSink::Open(file) => Some(file),
@@ -104,7 +104,7 @@ impl LogFile {
         }
     }
 
-    /// Writes what the format has at the beginning of a file.
+    /// Writes the beginning of a file that the format requires.
     pub(in crate::logger) fn begin_file(&mut self) -> Result<(), OutputError> {
         if let FileSink::Waiting(_) = self.sink {
             return Ok(());
@@ -118,7 +118,7 @@ impl LogFile {
         self.put(&head)
     }
 
-    /// Writes what the format has at the end of a file.
+    /// Writes the end of a file that the format requires.
     pub(in crate::logger) fn end_file(&mut self) -> Result<(), OutputError> {
         let mut tail = Vec::new();
         if self.part > 0 {
@@ -127,7 +127,7 @@ impl LogFile {
         self.put(&tail)
     }
 
-    /// Adds to `text` what happened; writes when that is enough.
+    /// Encodes an event at the end of `text`; writes the text if there is enough of it.
     pub(in crate::logger) fn add(
         &mut self,
         event: &Event,
@@ -144,14 +144,14 @@ impl LogFile {
         if text.len() < FLUSH { Ok(()) } else { self.write(text) }
     }
 
-    /// Writes the text, which is empty then.
+    /// Writes the text and clears it.
     pub(in crate::logger) fn write(&mut self, text: &mut Vec<u8>) -> Result<(), OutputError> {
         let result = self.put(text);
         text.clear();
         result
     }
 
-    /// Waits until what was written is on the disk, if that is wanted.
+    /// Waits until all written data is on the disk, if `--record-first=sync` requires it.
     pub(in crate::logger) fn settle(&mut self) -> Result<(), OutputError> {
         let FileSink::Open(file) = &self.sink else { return Ok(()) };
         if self.lost || self.taken == Taken::Written || !std::mem::take(&mut self.dirty) {
@@ -160,7 +160,7 @@ impl LogFile {
         on_disk(file.sync_data()).map_err(|error| self.lose(error))
     }
 
-    /// Goes on in the file that has its name now; if there is none to be had, in the one that it has.
+    /// Reopens the path; keeps the old file on failure.
     pub(in crate::logger) fn reopen(&mut self, reopen_path: &ReopenPath) -> Result<(), OutputError> {
         let FileSink::Open(old) = &self.sink else { return Ok(()) };
         let Some(new) = reopen_path.open(old).map_err(|error| self.output_error(error))? else {
@@ -174,7 +174,7 @@ impl LogFile {
         self.begin_file()
     }
 
-    /// When [`LogFile::do_due`] has something to do although nothing is recorded.
+    /// Time of the next [`LogFile::do_due`] if nothing is recorded before.
     pub(in crate::logger) fn due(&self) -> Option<Instant> {
         match &self.sink {
             _ if self.lost => None,
@@ -183,7 +183,7 @@ impl LogFile {
         }
     }
 
-    /// Looks for the reader of a FIFO; finishes a part whose time is over.
+    /// Opens a FIFO that has a reader by now; finishes a part whose time is over.
     pub(in crate::logger) fn do_due(&mut self) -> Result<(), OutputError> {
         self.look_for_reader()?;
         let is_time = self.rotation.as_mut().is_some_and(Rotation::is_time);
@@ -210,8 +210,8 @@ impl LogFile {
         self.rotation_events.drain(..)
     }
 
-    /// Finishes the part that the record, which begins at `start` of the text and has a `rest` behind it, would
-    /// make too large. No record is in two parts.
+    /// Finishes the current part if the new record would make it too large. The record begins at `start` of the text
+    /// and has a `rest` behind it. No record is in two parts.
     fn make_room(&mut self, text: &mut Vec<u8>, start: usize, rest: usize) -> Result<(), OutputError> {
         let (Some(rotation), FileSink::Open(file)) = (&mut self.rotation, &self.sink) else { return Ok(()) };
         if !rotation.is_full(file, start, text.len() - start + rest) {
@@ -231,12 +231,12 @@ impl LogFile {
         else {
             return Ok(());
         };
-        let (file, hitch) = rotation.rotate(file).map_err(|error| self.lose(error))?;
+        let (file, unusual) = rotation.rotate(file).map_err(|error| self.lose(error))?;
         let is_new = file.is_some();
         if let Some(file) = file {
             self.sink = FileSink::Open(file);
         }
-        self.rotation_events.extend(hitch.map(|hitch| match hitch {
+        self.rotation_events.extend(unusual.map(|unusual| match unusual {
             RotationEvent::KeptOldFile(error) => OutputEvent::KeptOldFile(self.output_error(error)),
             RotationEvent::Stays(output, error) => OutputEvent::Stays(OutputError { output, error }),
         }));
@@ -266,7 +266,7 @@ impl LogFile {
     }
 }
 
-/// Writes everything, even if another process made the file non-blocking: stdout is often shared.
+/// Writes all bytes, even if another process made the file non-blocking: stdout is often shared.
 fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

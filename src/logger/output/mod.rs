@@ -1,4 +1,4 @@
-//! One `-o` that is open: what it makes of a batch.
+//! One open `-o`: encodes and writes each batch.
 
 pub(super) mod claim;
 pub(super) mod directory;
@@ -33,16 +33,16 @@ use crate::policy::Extra;
 pub(super) enum Output {
     /// One file for all sessions.
     OneFile(Box<OneFile>),
-    /// Files of its own for each session.
+    /// Files per session.
     PerSessionFiles(PerSessionFiles),
-    /// Figures.
+    /// `--metrics`
     Metrics(Box<Metrics>),
 }
 
 pub(super) struct OneFile {
     log_file: LogFile,
     view: View,
-    /// Of a file that may be rotated; stdout, a pipe or a device has none.
+    /// Path at which the file is reopened after a rotation; `None` for stdout, a pipe or a device.
     reopen_path: Option<ReopenPath>,
 }
 
@@ -51,12 +51,12 @@ impl Output {
     pub(super) fn need(&self) -> CaptureLevel {
         match self {
             Output::OneFile(one) => one.view.format.need(),
-            Output::PerSessionFiles(series) => series.need(),
+            Output::PerSessionFiles(session_files) => session_files.need(),
             Output::Metrics(_) => CaptureLevel::Lengths,
         }
     }
 
-    /// Where files are made later on.
+    /// Directories in which files are made later.
     pub(super) fn directories(&self) -> Vec<BorrowedFd<'_>> {
         match self {
             Output::OneFile(file) => file
@@ -65,12 +65,12 @@ impl Output {
                 .flat_map(ReopenPath::directories)
                 .chain(self.directory_of_parts())
                 .collect(),
-            Output::PerSessionFiles(series) => vec![series.as_fd()],
+            Output::PerSessionFiles(session_files) => vec![session_files.as_fd()],
             Output::Metrics(metrics) => vec![metrics.directory()],
         }
     }
 
-    /// Where files are removed later on.
+    /// The directory in which files are removed later.
     pub(super) fn directory_of_parts(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Output::Metrics(metrics) => Some(metrics.directory()),
@@ -103,7 +103,7 @@ impl Output {
         }
     }
 
-    /// The one file, where there is one.
+    /// Identity of the only file; `None` if the output has several.
     pub(super) fn id(&self) -> Option<FileId> {
         match self {
             Output::OneFile(file) => FileId::of(file.log_file.file()?).ok(),
@@ -111,7 +111,7 @@ impl Output {
         }
     }
 
-    /// Other outputs are no parts of this one.
+    /// Excludes the files of other outputs from the finished parts of this one.
     pub(super) fn exclude(&mut self, others: &[FileId]) {
         if let Output::OneFile(file) = self
             && let Some(rotation) = &mut file.log_file.rotation
@@ -120,7 +120,7 @@ impl Output {
         }
     }
 
-    /// When there is something to do although nothing is recorded.
+    /// Time of the next [`Output::do_due`] if no batch arrives before.
     pub(super) fn due(&self) -> Option<Instant> {
         match self {
             Output::OneFile(file) => file.log_file.due(),
@@ -129,7 +129,7 @@ impl Output {
         }
     }
 
-    /// A FIFO without a reader: its name, and what must remain writable.
+    /// A FIFO without a reader: its name, and the descriptor for its Landlock rule.
     pub(super) fn waiting(&self) -> Option<(&str, BorrowedFd<'_>)> {
         match self {
             Output::OneFile(file) => file.log_file.waiting(),
@@ -137,30 +137,30 @@ impl Output {
         }
     }
 
-    /// Does what is due.
-    pub(super) fn do_due(&mut self, news: impl FnMut(OutputEvent)) -> Result<(), OutputError> {
+    /// Carries out the actions that are due: attempts to open a FIFO, rotation, metrics.
+    pub(super) fn do_due(&mut self, notify: impl FnMut(OutputEvent)) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => {
                 let result = file.log_file.do_due();
-                file.log_file.rotation_events().for_each(news);
+                file.log_file.rotation_events().for_each(notify);
                 result
             }
             Output::PerSessionFiles(_) => Ok(()),
             Output::Metrics(metrics) => {
-                metrics.publish_if_due(news);
+                metrics.publish_if_due(notify);
                 Ok(())
             }
         }
     }
 
-    /// Publishes the state of all writers where that is wanted.
+    /// Sets the state of all writers, for an output that publishes it.
     pub(super) fn watch(&mut self, health: &Arc<Health>) {
         if let Output::Metrics(metrics) = self {
             metrics.watch(health);
         }
     }
 
-    /// Before the first batch.
+    /// Writes the beginning of the file, before the first batch.
     pub(super) fn begin(&mut self) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => file.log_file.begin_file(),
@@ -168,33 +168,33 @@ impl Output {
         }
     }
 
-    /// After the last batch.
-    pub(super) fn finish(&mut self, news: impl FnMut(OutputEvent)) -> Result<(), OutputError> {
+    /// Writes the end of the files, after the last batch.
+    pub(super) fn finish(&mut self, notify: impl FnMut(OutputEvent)) -> Result<(), OutputError> {
         match self {
             Output::OneFile(file) => file.log_file.end_file(),
-            Output::PerSessionFiles(series) => series.finish(),
+            Output::PerSessionFiles(session_files) => session_files.finish(),
             Output::Metrics(metrics) => {
-                metrics.publish(news);
+                metrics.publish(notify);
                 Ok(())
             }
         }
     }
 
-    /// Writes a batch. `text` is room for it, empty before and after. Of what fails, the first is returned;
-    /// what is no failure of the output, such as a file that could not be opened again, is `news`.
+    /// Writes a batch. `text` is a buffer, empty before and after. Returns the first error; events that are no
+    /// failure of the output, such as a failed reopening, are passed to `notify`.
     pub(super) fn write(
         &mut self,
         batch: &Batch,
         text: &mut Vec<u8>,
-        news: impl FnMut(OutputEvent),
+        notify: impl FnMut(OutputEvent),
     ) -> Result<(), OutputError> {
         match self {
-            Output::OneFile(file) => file.write(batch, text, news),
-            // Every session has files of its own, and the next one new ones.
-            Output::PerSessionFiles(series) => series.write(batch, text),
+            Output::OneFile(file) => file.write(batch, text, notify),
+            // Not reopened: every session has files of its own, and the next session gets new ones.
+            Output::PerSessionFiles(session_files) => session_files.write(batch, text),
             Output::Metrics(metrics) => {
                 metrics.count(batch);
-                metrics.publish_if_due(news);
+                metrics.publish_if_due(notify);
                 Ok(())
             }
         }
@@ -210,7 +210,7 @@ impl OneFile {
         &mut self,
         batch: &Batch,
         text: &mut Vec<u8>,
-        mut news: impl FnMut(OutputEvent),
+        mut notify: impl FnMut(OutputEvent),
     ) -> Result<(), OutputError> {
         let mut result = self.log_file.do_due();
         self.log_file.measure();
@@ -223,14 +223,14 @@ impl OneFile {
                     // Earlier data belongs to the old file.
                     result = result.and(self.log_file.write(text)).and(self.log_file.settle());
                     if let Err(output_error) = self.log_file.reopen(reopen_path) {
-                        news(OutputEvent::KeptOldFile(output_error));
+                        notify(OutputEvent::KeptOldFile(output_error));
                     }
                 }
                 (BatchItem::Reopen, None) | (BatchItem::Open { .. }, _) => {}
             }
         }
         let result = result.and(self.log_file.write(text)).and(self.log_file.settle());
-        self.log_file.rotation_events().for_each(news);
+        self.log_file.rotation_events().for_each(notify);
         result
     }
 }

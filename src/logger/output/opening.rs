@@ -1,6 +1,6 @@
-//! Opening the outputs at the start, in steps: all names make sense, all files are open, none is given twice,
-//! each regular file is locked; only then does the first of them lose its old contents. A start that fails
-//! has destroyed nothing, and no step waits for another process.
+//! Opens the outputs at the start, in steps: all names are valid, all files are open, no file is given twice, each
+//! regular file is locked; only then is the first of them emptied. A start that fails has destroyed nothing, and no
+//! step waits for another process.
 
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
@@ -35,23 +35,23 @@ use crate::pattern::Pattern;
 use crate::policy::{PRIVATE, PUBLIC};
 use crate::record::{Purpose, Setting, Zone, encoder};
 
-/// An output whose name makes sense and that is not open yet.
+/// An output with a valid name that is not open yet.
 pub(in crate::logger) struct Plan {
     to: To,
     view: View,
-    /// As typed, for the operator.
+    /// Name as typed, for messages to the operator.
     name: String,
 }
 
 enum To {
-    /// A descriptor that is open already.
+    /// An inherited descriptor.
     Stream(OwnedFd),
     File(PathBuf),
     PerSessionFiles(Template),
     Metrics(PathBuf),
 }
 
-/// When files give way to new ones, and what becomes of what is in them at the start.
+/// Settings of all outputs: reopening and rotation, and the treatment of contents that exist at the start.
 pub(in crate::logger) struct ReopenPolicy {
     pub(in crate::logger) hangup: Hangup,
     pub(in crate::logger) rotation: messages::RotationPlan,
@@ -68,7 +68,7 @@ impl ReopenPolicy {
     }
 }
 
-/// An output that is open and unchanged.
+/// An output that is open and whose contents are unchanged.
 struct OpenOutput {
     kind: OpenKind,
     view: View,
@@ -84,14 +84,14 @@ enum OpenKind {
     Metrics(Box<Metrics>),
 }
 
-/// A regular file, as it was found.
+/// A regular file, as found at the start.
 struct Regular {
     file: File,
     path: PathBuf,
     length: u64,
-    /// Of a file that is opened again when logs are rotated.
+    /// Path at which the file is reopened when logs are rotated.
     reopen_path: Option<ReopenPath>,
-    /// Of a file that is finished in parts.
+    /// Finished parts, with `--rotate-size` or `--rotate-time`.
     parts: Option<RotatedFiles>,
 }
 
@@ -102,12 +102,12 @@ enum OutputIdentity<'a> {
     PerSessionFiles(FileId, &'a Template),
 }
 
-/// Opens all outputs, none of them before all of them make sense.
+/// Opens all outputs; changes contents only after all are known to be valid.
 pub(in crate::logger) fn open_all(
     plans: Vec<Plan>,
     reopen_policy: &ReopenPolicy,
 ) -> Result<Vec<Output>, Problem> {
-    // Now, for no file is read later on.
+    // The time zone is read here, because no file can be read later.
     let shows_time = plans.iter().any(|plan| plan.view.time.is_some());
     let zone = Arc::new(if shows_time { Zone::system() } else { Zone::default() });
     let open = |plan: Plan| plan.open(reopen_policy, &zone);
@@ -195,9 +195,9 @@ impl Plan {
             }
             To::PerSessionFiles(template) => {
                 let setting = reopen_policy.setting(zone);
-                let series =
+                let session_files =
                     PerSessionFiles::open(template, view, mode(view.format), reopen_policy.taken, setting);
-                series.map(OpenKind::PerSessionFiles).map_err(io::Error::from)
+                session_files.map(OpenKind::PerSessionFiles).map_err(io::Error::from)
             }
         };
         match kind {
@@ -219,7 +219,7 @@ impl OpenOutput {
         matches!(self.kind, OpenKind::Stream(_))
     }
 
-    /// `None` for what may be written from several sides: terminals and other devices.
+    /// Returns `None` for files that may be written from several sides: terminals and other devices.
     fn place(&self) -> Option<OutputIdentity<'_>> {
         match &self.kind {
             OpenKind::Regular(Regular { file, .. }) | OpenKind::WaitingFifo(FileSink::Open(file)) => id(file),
@@ -230,9 +230,10 @@ impl OpenOutput {
             }
             OpenKind::Device(_) => None,
             OpenKind::Metrics(metrics) => metrics.found().map(OutputIdentity::File),
-            OpenKind::PerSessionFiles(series) => {
-                Some(OutputIdentity::PerSessionFiles(FileId::of(series).ok()?, series.template()))
-            }
+            OpenKind::PerSessionFiles(session_files) => Some(OutputIdentity::PerSessionFiles(
+                FileId::of(session_files).ok()?,
+                session_files.template(),
+            )),
         }
     }
 
@@ -247,7 +248,7 @@ impl OpenOutput {
         }
     }
 
-    /// Makes it ready to be written: from here on, old contents may be lost.
+    /// Prepares the output for writing: from here on, old contents may be lost.
     fn begin(self, reopen_policy: &ReopenPolicy, zone: &Arc<Zone>) -> Result<Output, Problem> {
         let OpenOutput { kind, view, name } = self;
         let labelled = reopen_policy.sharing == OutputMode::Labelled;
@@ -260,8 +261,8 @@ impl OpenOutput {
         let one =
             |log_file, reopen_path| Ok(Output::OneFile(Box::new(OneFile::new(log_file, view, reopen_path))));
         match kind {
-            OpenKind::PerSessionFiles(series) => Ok(Output::PerSessionFiles(series)),
-            // Written now, so that a file that cannot be is an error of the start.
+            OpenKind::PerSessionFiles(session_files) => Ok(Output::PerSessionFiles(session_files)),
+            // Written at the start, so that a failure is an error of the start.
             OpenKind::Metrics(mut metrics) => match metrics.replace() {
                 Ok(()) => Ok(Output::Metrics(metrics)),
                 Err(error) => Err(problem(name, &error)),
@@ -285,10 +286,11 @@ impl OpenOutput {
 }
 
 impl Regular {
-    /// Empties the file, makes it the first part, or has the next record begin on a line of its own.
+    /// Empties the file, makes it the first part, or completes its last line, so that the next record begins on a
+    /// line of its own.
     fn begin(&mut self, view: View, beginning: Beginning) -> io::Result<()> {
         let found = self.file.metadata()?;
-        // Secrets in a file that was there before and that others may read.
+        // The file existed before, contains secrets, and others may have permission to read it.
         if view.format.is_private() && found.uid() == Uid::effective().as_raw() {
             self.file.set_permissions(Permissions::from_mode(PRIVATE))?;
         }
@@ -307,10 +309,11 @@ impl Regular {
         }
     }
 
-    /// A file that may not be read gets a line end too many rather than none.
+    /// Checks for a line end at the end of the file. Returns `false` if the file cannot be read, because a
+    /// superfluous line end is better than a missing one.
     fn ends_a_line(&self) -> bool {
         let mut last = [0];
-        // In no case may a FIFO that took the name keep us waiting.
+        // Non-blocking, because a FIFO may have taken the name.
         let reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path);
         reader.is_ok_and(|reader| {
             FileId::of(&reader) == FileId::of(&self.file)
@@ -328,12 +331,12 @@ fn problem(name: String, error: &io::Error) -> Problem {
     Problem::Output { errno: error.raw_os_error().unwrap_or(0), name: name.into_bytes() }
 }
 
-/// Before the umask.
+/// Mode of a new file, before the umask.
 fn mode(format: Format) -> Mode {
     Mode::from_bits_truncate(if format.is_private() { PRIVATE } else { PUBLIC })
 }
 
-/// A descriptor that was handed over, if it can be written at all.
+/// Takes over an inherited descriptor; fails if it is not open for writing.
 fn writable(fd: OwnedFd) -> io::Result<File> {
     let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
     if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY || flags.contains(OFlag::O_PATH) {
@@ -342,11 +345,11 @@ fn writable(fd: OwnedFd) -> io::Result<File> {
     Ok(fd.into())
 }
 
-/// Opens what has this name, or makes a regular file. Appending, so that a rotation which copies and truncates
-/// leaves no hole; without blocking, so that neither a FIFO nor a serial line can hold the start up.
+/// Opens the file, or creates a regular file. In append mode, so that a rotation by copying and truncating leaves no
+/// hole; non-blocking, so that neither a FIFO nor a serial line can block the start.
 fn open_file(path: PathBuf, format: Format, reopen_policy: &ReopenPolicy) -> io::Result<OpenKind> {
     let in_parts = reopen_policy.rotation.is_wanted();
-    // A link has no parts: they would be beside it, and the file elsewhere.
+    // A link is refused for an output with parts: these would be beside the link, and the file elsewhere.
     let links = if in_parts { OFlag::O_NOFOLLOW } else { OFlag::empty() };
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let file = match open(&path, flags | links | OFlag::O_CLOEXEC, mode(format)) {
@@ -370,7 +373,7 @@ fn open_file(path: PathBuf, format: Format, reopen_policy: &ReopenPolicy) -> io:
     Ok(OpenKind::Regular(Regular { file, length: found.len(), path, reopen_path, parts }))
 }
 
-/// Waits until the name of a file is on the disk, if that is wanted. The name may be a link.
+/// Waits until the name of a file is on the disk, if `--record-first=sync` requires it. The name may be a link.
 fn settle_name(path: &Path, taken: Taken) -> io::Result<()> {
     if taken == Taken::Written {
         return Ok(());

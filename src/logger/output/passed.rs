@@ -1,13 +1,13 @@
-//! Notes of the record about what is no byte: descriptors, and messages without bytes.
+//! Notes in the record about items other than bytes: descriptors, and empty messages.
 
 use crate::messages::{Side, rights};
 
-/// Runs of equal kinds that a note shows.
+/// Maximum number of runs of equal kinds in a note.
 const MOST_RUNS: usize = 16;
 
-/// The note about descriptors that came with the next bytes of a side, of which `codes` has the kinds.
+/// Returns the note about descriptors that came with the next bytes of a side; `codes` has the kind of each.
 ///
-/// Its length is bounded: a peer that sends many of them must not fill the memory.
+/// The length of the note is bounded: a peer that sends many descriptors must not fill the memory.
 pub(in crate::logger) fn descriptors(from: Side, codes: &[u8]) -> String {
     let runs: Vec<&[u8]> = codes.chunk_by(|one, other| one == other).collect();
     let mut words: Vec<String> = runs.iter().take(MOST_RUNS).map(|run| run_in_words(run)).collect();
@@ -26,7 +26,7 @@ fn run_in_words(run: &[u8]) -> String {
     }
 }
 
-/// The note about descriptors that a side sent and the other did not get.
+/// Returns the note about descriptors that one side sent and the other did not get.
 pub(in crate::logger) fn undelivered(from: Side, count: u32) -> String {
     let side = side_name(from);
     match count {

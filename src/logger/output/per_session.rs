@@ -1,4 +1,4 @@
-//! The files of an output whose name is a template: new ones for every session, in one directory.
+//! Files per session: the files of an output whose name is a template, in one directory.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ pub(in crate::logger) struct PerSessionFiles {
     setting: Setting,
     /// Open files of each session: one, or one for each direction.
     open: HashMap<u64, Vec<LogFile>>,
-    /// Session and place of the events in a batch; here for its memory.
+    /// Session and position of each event in a batch; kept here to reuse its memory.
     order: Vec<(u64, usize)>,
 }
 
@@ -50,7 +50,7 @@ impl PerSessionFiles {
         &self.template
     }
 
-    /// Finds out, now and not at the first client, whether files can be made.
+    /// Opens the directory, and checks at the start that files can be made there.
     pub(in crate::logger) fn open(
         template: Template,
         view: View,
@@ -67,8 +67,8 @@ impl PerSessionFiles {
         Ok(PerSessionFiles { template, directory, view, mode, taken, setting, open, order })
     }
 
-    /// Writes a batch, a session at a time and not as it happened: one buffer and one call for each file
-    /// will do, however many sessions take turns. Of what fails, the first is returned.
+    /// Writes a batch, grouped by session instead of in the order of events: one buffer and one write for each file,
+    /// even if many sessions alternate. Returns the first error.
     pub(in crate::logger) fn write(&mut self, batch: &Batch, text: &mut Vec<u8>) -> Result<(), OutputError> {
         let mut order = std::mem::take(&mut self.order);
         order.extend(batch.items.iter().enumerate().filter_map(|(place, item)| match item {
@@ -121,7 +121,7 @@ impl PerSessionFiles {
         result
     }
 
-    /// Sessions that have not ended end here.
+    /// Ends the files of all sessions that have not ended.
     pub(in crate::logger) fn finish(&mut self) -> Result<(), OutputError> {
         end_all(self.open.drain().flat_map(|(_, log_files)| log_files))
     }
@@ -158,13 +158,13 @@ impl PerSessionFiles {
             (false, _, None) => &[None],
             (_, _, Some(Side::Client)) => &[Some(Side::Client)],
             (_, _, Some(Side::Server)) => &[Some(Side::Server)],
-            // Credentials are the client's, and the server's verdict is shown beside them.
+            // Credentials are sent by the client, and the server's verdict is shown beside them.
             (true, Format::Password(_), None) => &[Some(Side::Client)],
             (true, _, None) => &[Some(Side::Client), Some(Side::Server)],
         }
     }
 
-    /// Makes a file that was not there before. A name that is taken, be it by a link, gets a number.
+    /// Creates a new file. A name that exists, even as a link, gets a number.
     fn create(&self, values: &TemplateValues, only: Option<Side>) -> Result<LogFile, OutputError> {
         let base = self.template.expand(values, only.unwrap_or(Side::Client));
         let suffixes = iter::once(String::new())
@@ -176,7 +176,7 @@ impl PerSessionFiles {
             match openat(&self.directory, name.as_slice(), OFlag::from_bits_retain(NEW_FILE), self.mode) {
                 Ok(file) => {
                     let file = File::from(file);
-                    // A new file: if another program was quick enough to lock it, the next name will do.
+                    // If another program has locked the new file already, the next name is tried.
                     if claim::lock(&file).is_ok() {
                         // One session in the file: its lines need no label.
                         let view = View { only, ..self.view };
@@ -199,7 +199,7 @@ impl PerSessionFiles {
         Err(OutputError { output: self.shown(&base), error: reason.into() })
     }
 
-    /// A file's name for the operator.
+    /// Name of a file in messages to the operator.
     fn shown(&self, name: &[u8]) -> String {
         match self.template.directory() {
             b"." => name.escape_ascii().to_string(),
@@ -208,7 +208,7 @@ impl PerSessionFiles {
     }
 }
 
-/// Ends files, of which there may be several.
+/// Writes the end of each file; returns the first error.
 fn end_all(log_files: impl Iterator<Item = LogFile>) -> Result<(), OutputError> {
     let mut result = Ok(());
     for mut log_file in log_files {
@@ -218,7 +218,7 @@ fn end_all(log_files: impl Iterator<Item = LogFile>) -> Result<(), OutputError> 
 }
 
 impl AsFd for PerSessionFiles {
-    /// The directory.
+    /// The directory of the files.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }

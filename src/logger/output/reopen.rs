@@ -1,4 +1,4 @@
-//! Where the file of an output lives, so that a new one can be opened there when its logs are rotated.
+//! Path of an output, at which a new file is opened when logs are rotated.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -24,20 +24,20 @@ use crate::policy::{PRIVATE, ROTATED_FILE};
 /// two directories only, so that a later change of the link cannot lead to any other.
 pub(in crate::logger) struct ReopenPath {
     directory: Directory,
-    /// Where the file itself is, if its name was a link into another directory.
+    /// Directory of the file itself, if the name was a link into another directory.
     behind_link: Option<Directory>,
     name: OsString,
-    /// Before the umask.
+    /// Mode of a new file, before the umask.
     mode: Mode,
     /// Owner of files that may be made private.
     user: Uid,
 }
 
 impl ReopenPath {
-    /// Of a file that has just been opened.
+    /// Determines the path of a file that has just been opened.
     pub(in crate::logger) fn of(path: &Path, mode: Mode, taken: Taken) -> io::Result<ReopenPath> {
         let (directory, name) = split(path)?;
-        // Of a file that was removed in the meantime there is nothing to be known.
+        // The real path of a file that was removed in the meantime cannot be found.
         let real = path.canonicalize().ok();
         let elsewhere = real
             .as_deref()
@@ -57,13 +57,13 @@ impl ReopenPath {
         [Some(&self.directory), self.behind_link.as_ref()].into_iter().flatten().map(AsFd::as_fd)
     }
 
-    /// Opens or creates the file with that name. Existing contents stay: the rotating program may have
-    /// written them. `None` if it is the `old` file, which holds its own lock.
+    /// Opens or creates the file with that name. Existing contents stay: the rotating program may have written them.
+    /// Returns `None` if the path still leads to the `old` file, which holds its own lock.
     pub(in crate::logger) fn open(&self, old: &File) -> io::Result<Option<File>> {
         let flags = OFlag::from_bits_retain(ROTATED_FILE);
         let file = openat(&self.directory, self.name.as_os_str(), flags, self.mode)?;
         let found = fstat(&file)?;
-        // A pipe would block us or be full, a device does what it likes: neither comes of a rotation.
+        // A FIFO could block or be full, and the behaviour of a device is unknown: no rotation makes either.
         if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err(io::Error::other("Not a regular file"));
         }
@@ -76,7 +76,7 @@ impl ReopenPath {
             .into_iter()
             .flatten()
             .try_for_each(Directory::settle)?;
-        // As at the start: secrets in a file that was made for us, and that others may read.
+        // As at the start: the file contains secrets, and others may have permission to read it.
         if self.mode.bits() == PRIVATE && found.st_uid == self.user.as_raw() {
             file.set_permissions(Permissions::from_mode(PRIVATE))?;
         }
@@ -84,7 +84,7 @@ impl ReopenPath {
     }
 }
 
-/// The directory of a file, and its name there.
+/// Splits a path into the directory of a file and its name there.
 pub(in crate::logger) fn split(path: &Path) -> nix::Result<(&Path, &OsStr)> {
     let name = path.file_name().ok_or(Errno::EISDIR)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());

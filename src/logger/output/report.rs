@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// An error and its output.
+/// An error, and the name of its output.
 pub(in crate::logger) struct OutputError {
     pub(in crate::logger) output: String,
     pub(in crate::logger) error: io::Error,
@@ -11,17 +11,17 @@ pub(in crate::logger) struct OutputError {
 
 /// Reports of a writer.
 pub(in crate::logger) enum OutputEvent {
-    /// An output that can no longer be written.
+    /// The output can no longer be written.
     Lost(OutputError),
-    /// A file in whose place there is no new one: the old one goes on.
+    /// There is no new file at the path: the old one is still written.
     KeptOldFile(OutputError),
-    /// Logs were rotated, and an output has done its part.
+    /// The output has finished its part of a rotation.
     Reopened,
-    /// A FIFO has its reader.
+    /// A FIFO has a reader now.
     Found,
-    /// The output has taken all of the batch with this number.
+    /// The output has written the batch with this number.
     Written(u64),
-    /// A part that is one too many and could not be removed.
+    /// A surplus part could not be removed.
     Stays(OutputError),
 }
 
@@ -33,27 +33,27 @@ pub(in crate::logger) struct Health {
 }
 
 impl Health {
-    /// A batch was queued for this number of outputs.
+    /// Counts a batch that was queued for this number of outputs.
     pub(in crate::logger) fn queued(&self, outputs: usize) {
         self.pending.fetch_add(outputs, Ordering::Relaxed);
     }
 
-    /// An output has taken a batch.
+    /// Counts a batch that an output has written.
     pub(in crate::logger) fn taken(&self) {
         self.pending.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// An output cannot be written any more.
+    /// Counts an output that can no longer be written.
     pub(in crate::logger) fn output_lost(&self) {
         self.lost.fetch_add(1, Ordering::Release);
     }
 
-    /// Batches that an output has not taken yet, each counted once for each such output.
+    /// Number of batches that an output has not written yet, each counted once per such output.
     pub(in crate::logger) fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// Outputs that cannot be written any more.
+    /// Number of outputs that can no longer be written.
     pub(in crate::logger) fn lost(&self) -> usize {
         self.lost.load(Ordering::Acquire)
     }

@@ -1,5 +1,5 @@
-//! Rotated files: `FILE.1`, `FILE.2` and so on, the oldest first. A rotated file keeps its name until it is
-//! removed, so that there is no hurry to move it elsewhere.
+//! Rotated files: `FILE.1`, `FILE.2` and so on, the oldest first. A rotated file keeps its name until it is removed,
+//! so that other programs can move it at any time.
 
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr};
@@ -23,10 +23,10 @@ use crate::logger::output::reopen;
 use crate::messages::Taken;
 use crate::policy::NEW_FILE;
 
-/// The longest name that file systems take (`NAME_MAX`).
+/// Maximum length of a file name (`NAME_MAX`).
 const LONGEST: usize = 255;
 
-/// No part has a higher number.
+/// Highest number of a part.
 const LAST: u64 = 9_999_999_999;
 
 /// Maximum number of names tried for one rotation, which bounds the work if other files have taken them.
@@ -42,7 +42,7 @@ pub(in crate::logger) struct RotatedFiles {
     name: CString,
     /// Maximum number of rotated files; `None` is unlimited.
     keep: Option<u32>,
-    /// Those that count, the oldest first.
+    /// Finished parts of this output, the oldest first.
     finished: VecDeque<RotatedFile>,
     next: u64,
 }
@@ -51,20 +51,20 @@ pub(in crate::logger) struct RotatedFiles {
 pub(in crate::logger) struct Rotated {
     /// The new file.
     pub(in crate::logger) file: File,
-    /// A part too many that could not be removed, and why.
+    /// A surplus part that could not be removed, and the reason.
     pub(in crate::logger) stays: Option<(String, io::Error)>,
 }
 
 impl RotatedFiles {
-    /// Of the file with this path. Parts of earlier runs count.
+    /// Finds the parts of the file with this path, including those of earlier runs.
     pub(in crate::logger) fn of(path: &Path, keep: Option<u32>) -> io::Result<RotatedFiles> {
         let (directory, name) = reopen::split(path)?;
         if name.len() + ".".len() + LAST.to_string().len() > LONGEST {
             return Err(Errno::ENAMETOOLONG.into());
         }
-        // The name of a part is on the disk when its contents are.
+        // The name of a part must be on the disk as soon as its contents are.
         let place = Directory::hold(directory, Taken::OnDisk)?;
-        // Now, and not when the first part is finished.
+        // Checked here, and not when the first part is finished.
         faccessat(&place, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())?;
         let mut found = Vec::new();
         for entry in read_dir(directory)? {
@@ -95,15 +95,15 @@ impl RotatedFiles {
         self.finished.retain(|part| !others.contains(&part.id));
     }
 
-    /// Makes a part of the file that is being written, and a new file with its name. If that fails, the file
-    /// has its name still.
+    /// Renames the current file to the next part and creates a new file with its name. On failure the file keeps its
+    /// name.
     pub(in crate::logger) fn rotate(&mut self, file: &File) -> io::Result<Rotated> {
         let found = fstat(file)?;
         let id = FileId::from(found);
-        // Another program may have rotated: then the file has a name already.
+        // Another program may have rotated the file, which then has a different name already.
         let number = if self.is(&self.name, id) { Some(self.rename()?) } else { None };
         let flags = OFlag::from_bits_retain(NEW_FILE);
-        // The mode that it has now, which may not be the one that it was made with.
+        // The mode of the current file, which may have changed since its creation.
         let mode = Mode::from_bits_truncate(found.st_mode & 0o777);
         match openat(&self.directory, self.name.as_c_str(), flags, mode) {
             Ok(new) => {
@@ -121,7 +121,7 @@ impl RotatedFiles {
         }
     }
 
-    /// Gives the file the name of the next part, which nothing has.
+    /// Renames the file to the next part whose name is free; returns the number of the part.
     fn rename(&mut self) -> io::Result<u64> {
         let numbers = self.next..=LAST.min(self.next + TRIED);
         for number in numbers {
@@ -137,8 +137,8 @@ impl RotatedFiles {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Removes parts until no more are left than are kept. What has the name of a part and is another file is
-    /// none of ours.
+    /// Removes the oldest parts above the limit. A file that has the name of a part and another identity belongs to
+    /// another program, and stays.
     fn remove_oldest(&mut self) -> Result<(), (String, io::Error)> {
         let most = self.keep.map_or(usize::MAX, |keep| keep as usize);
         while self.finished.len() > most {
@@ -160,12 +160,12 @@ impl RotatedFiles {
 
     fn part(&self, number: u64) -> CString {
         let name = [self.name.to_bytes(), format!(".{number}").as_bytes()].concat();
-        // Neither of the two has a NUL in it.
+        // Neither part of the name contains a NUL.
         CString::new(name).unwrap_or_default()
     }
 }
 
-/// The number of a part of `name`, and the file if it may be of an earlier run of ours.
+/// Returns the number of a part of `name`, and its identity if an earlier run may have made it.
 fn earlier(entry: &DirEntry, name: &OsStr) -> io::Result<Option<(u64, Option<FileId>)>> {
     let Some(number) = number(entry.file_name().as_bytes(), name.as_bytes()) else { return Ok(None) };
     let found = entry.metadata()?;
@@ -173,7 +173,7 @@ fn earlier(entry: &DirEntry, name: &OsStr) -> io::Result<Option<(u64, Option<Fil
     Ok(Some((number, ours.then(|| FileId::new(found.dev(), found.ino())))))
 }
 
-/// `FILE.7` → 7, as we would write it.
+/// Parses the number of a part, in the form in which this program writes it: `FILE.7` → 7.
 fn number(entry: &[u8], name: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(entry.strip_prefix(name)?.strip_prefix(b".")?).ok()?;
     let number: u64 = digits.parse().ok()?;
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    /// A file in a directory of its own, and its parts.
+    /// Runs `test` with a file in a new directory, and its parts.
     fn with_parts(keep: Option<u32>, before: &[&str], test: impl FnOnce(&Path, RotatedFiles)) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("log");

@@ -1,4 +1,4 @@
-//! When a file becomes a finished part: it is as large as it may be, or its time is over.
+//! Rotation schedule: a file becomes a finished part when its size or its time is reached.
 
 use std::fs::File;
 use std::io;
@@ -13,28 +13,28 @@ use crate::messages;
 /// Minimum interval of attempts after an error.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// When it is time.
+/// State of the schedule.
 struct Schedule {
     size: Option<u64>,
-    /// The end of a part, from the start on: no packet that comes late delays the ends after it.
+    /// Interval and end of the current part, counted from the start: a late write does not delay the following ends.
     every: Option<(Duration, Instant)>,
-    /// Such an end has come.
-    owed: bool,
-    /// Something is in the way until then.
+    /// The end of a part has been reached, and the file is not rotated yet.
+    is_due: bool,
+    /// A rotation has failed: no attempt before this time.
     retry: Option<Instant>,
 }
 
 impl Schedule {
     fn new(rotation: messages::RotationPlan, now: Instant) -> Schedule {
         let every = rotation.every.map(|every| (every, now + every));
-        Schedule { size: rotation.size, every, owed: false, retry: None }
+        Schedule { size: rotation.size, every, is_due: false, retry: None }
     }
 
-    /// When [`Schedule::is_time`] is to be asked.
+    /// Time of the next [`Schedule::is_time`].
     fn due(&self) -> Option<Instant> {
         let next = self.every.map(|(_, next)| next);
         match self.retry {
-            Some(retry) if self.owed => Some(retry),
+            Some(retry) if self.is_due => Some(retry),
             _ => next,
         }
     }
@@ -44,9 +44,9 @@ impl Schedule {
             && *next <= now
         {
             *next += missed(now - *next, *every);
-            self.owed = true;
+            self.is_due = true;
         }
-        self.owed && self.may_try(now)
+        self.is_due && self.may_try(now)
     }
 
     /// Checks whether `more` exceeds the size. A larger record gets a file of its own.
@@ -59,7 +59,7 @@ impl Schedule {
     }
 
     fn done(&mut self) {
-        (self.owed, self.retry) = (false, None);
+        (self.is_due, self.retry) = (false, None);
     }
 
     fn failed(&mut self, now: Instant) {
@@ -67,53 +67,59 @@ impl Schedule {
     }
 }
 
-/// From an end of a part that is `late` to the first one that is still to come.
+/// Time from an end of a part that is `late` to the next end in the future.
 fn missed(late: Duration, every: Duration) -> Duration {
     let periods = late.as_nanos() / every.as_nanos().max(1) + 1;
     Duration::from_nanos(u64::try_from(periods * every.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// A file that is finished from time to time.
+/// A file that is rotated.
 pub(in crate::logger) struct Rotation {
     schedule: Schedule,
     parts: RotatedFiles,
     written: u64,
-    /// Length of what every file begins with, which is nothing that was recorded.
+    /// Length of the beginning of every file, which contains no recorded data.
     head: u64,
     /// A failed rotation has been reported.
-    told: bool,
+    has_reported: bool,
 }
 
 /// Events to report to the operator.
 pub(in crate::logger) enum RotationEvent {
-    /// The file cannot be finished, and goes on.
+    /// The file cannot be rotated; the old file is still written.
     KeptOldFile(io::Error),
-    /// This part cannot be removed, and stays.
+    /// This part cannot be removed.
     Stays(String, io::Error),
 }
 
 impl Rotation {
-    /// `file` may have contents already.
+    /// Starts the schedule of `file`, which may have contents already.
     pub(in crate::logger) fn of(
         rotation: messages::RotationPlan,
         parts: RotatedFiles,
         file: &File,
     ) -> Rotation {
         let written = length(file).unwrap_or(0);
-        Rotation { schedule: Schedule::new(rotation, Instant::now()), parts, written, head: 0, told: false }
+        Rotation {
+            schedule: Schedule::new(rotation, Instant::now()),
+            parts,
+            written,
+            head: 0,
+            has_reported: false,
+        }
     }
 
-    /// Where parts are made and removed.
+    /// The directory in which parts are made and removed.
     pub(in crate::logger) fn directory(&self) -> BorrowedFd<'_> {
         self.parts.directory()
     }
 
-    /// Other outputs are no parts, whatever they are called.
+    /// Excludes other outputs from the parts, whatever their names.
     pub(in crate::logger) fn exclude(&mut self, others: &[crate::logger::output::claim::FileId]) {
         self.parts.exclude(others);
     }
 
-    /// `head` bytes are written at the beginning of each file.
+    /// Sets the length of the beginning of each file to `head` bytes.
     pub(in crate::logger) fn begins_with(&mut self, head: usize) {
         self.head = head as u64;
     }
@@ -134,7 +140,7 @@ impl Rotation {
     pub(in crate::logger) fn is_time(&mut self) -> bool {
         let now = Instant::now();
         if self.written <= self.head && self.schedule.is_time(now) {
-            // Of nothing no part is made.
+            // An empty file becomes no part.
             self.schedule.done();
         }
         self.schedule.is_time(now)
@@ -156,13 +162,13 @@ impl Rotation {
         is_full
     }
 
-    /// Rotates the file; returns the new one, if there is one, and an event to report. An error is one of the
-    /// file: written data was lost.
+    /// Rotates the file; returns the new file, if there is one, and an event to report. An error means that written
+    /// data was lost.
     pub(in crate::logger) fn rotate(
         &mut self,
         file: &File,
     ) -> io::Result<(Option<File>, Option<RotationEvent>)> {
-        // A part gets its name when it is complete, and that is when it is on the disk.
+        // A part is renamed only once its contents are on the disk.
         match file.sync_data() {
             Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
             _ => {}
@@ -171,19 +177,19 @@ impl Rotation {
             Ok(Rotated { file, stays }) => {
                 self.parts.settle()?;
                 self.schedule.done();
-                (self.written, self.told) = (0, false);
+                (self.written, self.has_reported) = (0, false);
                 Ok((Some(file), stays.map(|(name, error)| RotationEvent::Stays(name, error))))
             }
             Err(error) => {
                 self.schedule.failed(Instant::now());
-                let news = !std::mem::replace(&mut self.told, true);
-                Ok((None, news.then_some(RotationEvent::KeptOldFile(error))))
+                let is_first = !std::mem::replace(&mut self.has_reported, true);
+                Ok((None, is_first.then_some(RotationEvent::KeptOldFile(error))))
             }
         }
     }
 }
 
-/// As far as it is to be had.
+/// Length of the file, or `None` if it cannot be determined.
 fn length(file: &File) -> Option<u64> {
     u64::try_from(fstat(file).ok()?.st_size).ok()
 }

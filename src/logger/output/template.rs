@@ -1,7 +1,7 @@
-//! Names with `%` in them: how an output gets files of its own for each session.
+//! Names with `%`: an output with files of its own for each session.
 //!
-//! Pure: bytes in, bytes out. What a peer has a say in (its address, its port) is shown in numbers, so no
-//! peer can bring a `/`, a NUL or a control character into a name, nor choose a file.
+//! Pure functions: bytes in, bytes out. Values that a peer influences (its address, its port) are shown as numbers,
+//! so that no peer can bring a `/`, a NUL or a control character into a name, or select a file.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::messages::{Address, Side};
 use crate::record::SessionInfo;
 use crate::record::civil::Civil;
 
-/// The longest name that file systems take (`NAME_MAX`).
+/// Maximum length of a file name (`NAME_MAX`).
 const LONGEST: usize = 255;
 
 /// Values for a session's file name.
@@ -55,11 +55,11 @@ impl Placeholder {
         })
     }
 
-    /// The most bytes that it can become.
+    /// Maximum length of the value in bytes.
     const fn longest(self) -> usize {
         match self {
             Placeholder::Number => "18446744073709551615".len(),
-            // Eight groups, and a scope.
+            // Eight groups and a scope.
             Placeholder::Address => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295".len(),
             Placeholder::Port => "65535".len(),
             Placeholder::Start => "20260131T235959Z".len(),
@@ -70,7 +70,7 @@ impl Placeholder {
     fn text(self, values: &TemplateValues, side: Side) -> String {
         match self {
             Placeholder::Number => values.number.to_string(),
-            // A Unix peer's path is its own choice, and it has no port.
+            // A Unix peer chooses its own path, and has no port.
             Placeholder::Address => match values.client {
                 Address::Unix(_) => "unix".into(),
                 Address::V4 { .. } | Address::V6 { .. } => values.client.numeric().node,
@@ -113,7 +113,7 @@ impl OutputName {
     }
 }
 
-/// Literals between which there is at least one field, or one literal alone.
+/// Splits a name into literals with at least one field between them, or into one literal.
 fn pieces(typed: &[u8]) -> Result<Vec<TemplatePiece>, TemplateError> {
     let mut pieces = Vec::new();
     let mut literal = Vec::new();
@@ -141,11 +141,11 @@ fn pieces(typed: &[u8]) -> Result<Vec<TemplatePiece>, TemplateError> {
     Ok(pieces)
 }
 
-/// A name with at least one field in it. Equal are those that give the same names, in whatever directory.
+/// A name with at least one field. Two are equal if they give the same names, in any directory.
 #[derive(Clone, Debug, Eq)]
 pub(in crate::logger) struct Template {
     directory: Vec<u8>,
-    /// No `/` is in them.
+    /// Literals and fields, without `/`.
     pieces: Vec<TemplatePiece>,
 }
 
@@ -156,8 +156,8 @@ impl PartialEq for Template {
 }
 
 impl Template {
-    /// Cuts off the directory. It has no fields: it is opened once, at the start, and to make directories
-    /// for a session would take rights that nothing else needs.
+    /// Cuts off the directory. The directory has no fields: it is opened once, at the start; making directories per
+    /// session would need additional permissions.
     fn new(mut pieces: Vec<TemplatePiece>) -> Result<Template, TemplateError> {
         let has_slash =
             |piece: &TemplatePiece| matches!(piece, TemplatePiece::Literal(text) if text.contains(&b'/'));
@@ -173,7 +173,7 @@ impl Template {
         Ok(Template { directory, pieces })
     }
 
-    /// Where the files are.
+    /// The directory of the files.
     pub(in crate::logger) fn directory(&self) -> &[u8] {
         &self.directory
     }
@@ -194,7 +194,7 @@ impl Template {
         lengths.sum::<usize>() + suffix > LONGEST
     }
 
-    /// The name for a session; `side` matters where the directions have files of their own.
+    /// Returns the name for a session; `side` selects the direction if each has a file of its own.
     pub(in crate::logger) fn expand(&self, values: &TemplateValues, side: Side) -> Vec<u8> {
         let mut name = Vec::new();
         for piece in &self.pieces {
@@ -217,7 +217,7 @@ pub(in crate::logger) fn last_resort(values: &TemplateValues) -> String {
 /// Error in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::logger) enum TemplateError {
-    /// `%` and something that means nothing.
+    /// `%` and an unknown character.
     Unknown(u8),
     /// `%` at the end.
     Unfinished,
@@ -239,7 +239,7 @@ impl fmt::Display for TemplateError {
     }
 }
 
-/// `20260131T235959Z`: sorts as time does, and has no colon, which some file systems refuse.
+/// Formats a time as `20260131T235959Z`: sorts by time, and has no colon, which some file systems refuse.
 fn utc(seconds: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(seconds);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")

@@ -83,7 +83,7 @@ fn names_that_might_not_fit_are_known_at_once() {
     assert!(template(format!("{}%t", "x".repeat(202)).as_bytes()).is_too_long());
 }
 
-/// By `date -u -d @N +%Y%m%dT%H%M%SZ`.
+/// Values from `date -u -d @N +%Y%m%dT%H%M%SZ`.
 #[test]
 fn time_is_utc() {
     for (seconds, text) in [
@@ -133,7 +133,7 @@ prop_compose! {
     }
 }
 
-/// Names that an operator may well type, with at least one field.
+/// Names that an operator may type, with at least one field.
 const TYPED: &str = "([-_.a-z]|%[napd%t]){0,8}%[napdt]([-_.a-z]|%[napdt%]){0,8}";
 
 proptest! {
