@@ -25,19 +25,19 @@ const LOOKUPS: usize = 16;
 /// Maximum number of waiting questions. Further names are not looked up: the logger shows numbers.
 pub(super) const QUEUE: usize = 64;
 
-/// A question and the process that asked it.
+/// A question, by its sender.
 #[derive(Debug)]
 pub(super) enum Question {
-    /// Asked by the parent.
+    /// From the parent.
     Find(Find),
-    /// Asked by the logger.
+    /// From the logger.
     Name(NameQuestion),
 }
 
 impl Question {
-    /// Maximum duration of the lookup, which the kernel enforces: glibc waits without a limit for a name server
-    /// that has accepted a TCP connection. A name comes too late for its session after 2 seconds, and is
-    /// remembered for the next; a start waits for three dead name servers and a search list.
+    /// Maximum duration of the lookup, enforced by the kernel: glibc waits without a limit for a name server that has
+    /// accepted a TCP connection. A name of a peer is too late for its session after 2 seconds, and is cached for the
+    /// next one; a start waits for three name servers that do not answer and a search list.
     pub(super) fn time_limit(&self) -> Duration {
         match self {
             Question::Find(_) => Duration::from_secs(30),
@@ -93,7 +93,7 @@ impl Desk {
         }
     }
 
-    /// Takes a question of the parent; returns false when the parent is gone.
+    /// Receives a question from the parent; returns `false` if the parent has closed its end.
     pub(super) fn receive_from_parent(&mut self) -> Result<bool, RoleError> {
         match self.parent.receive(Wait::No)? {
             Incoming::Message(ToResolver::Find(find), fds) => {
@@ -112,7 +112,7 @@ impl Desk {
         Ok(true)
     }
 
-    /// Takes a question of the logger.
+    /// Receives a question from the logger.
     pub(super) fn receive_from_logger(&mut self) -> Result<(), RoleError> {
         let Some(logger) = &self.logger else { return Ok(()) };
         match logger.receive(Wait::No)? {
@@ -122,7 +122,7 @@ impl Desk {
                     self.waiting.push_back(Question::Name(question));
                 }
             }
-            // The parent decides what that means.
+            // The parent decides about the consequences.
             Incoming::Closed => self.logger = None,
             Incoming::Nothing => {}
         }
@@ -154,7 +154,7 @@ impl Desk {
         Ok(None)
     }
 
-    /// Takes the answers of lookups that have ended. One signal may stand for several.
+    /// Receives the answers of lookups that have ended. One signal may stand for several.
     fn reap(&mut self, children: &SignalFd) -> Result<(), RoleError> {
         while children.read_signal()?.is_some() {}
         loop {
@@ -177,7 +177,7 @@ impl Desk {
             Ok(Incoming::Message(answer, fds)) => no_fds(fds).ok().map(|()| answer),
             Ok(Incoming::Closed | Incoming::Nothing) | Err(_) => None,
         };
-        // A dead name server is not reported.
+        // A name server that does not answer is not reported.
         let late = lookup.started.elapsed() >= lookup.question.time_limit();
         if !late && (answer.is_none() || end != ProcessEnd::Status(0)) {
             self.parent.send(&ToParent::LookupLost { pid: lookup.pid.as_raw(), end })?;
@@ -204,7 +204,7 @@ impl Desk {
                     _ => address.numeric(),
                 };
                 if let Some(logger) = &self.logger {
-                    // If the logger does not read, it shows numbers.
+                    // If the channel is full, the logger shows numbers.
                     let _ = logger.send_with(&NameAnswer { id, name }, &[], Wait::No);
                 }
                 Ok(())

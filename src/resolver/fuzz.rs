@@ -1,4 +1,4 @@
-//! Runs the resolver's loop with a parent and a logger that send arbitrary messages. It must end at the first
+//! Runs the resolver's loop with a parent and a logger that send arbitrary messages. The loop must end at the first
 //! protocol violation or when the parent leaves, and must answer each question once.
 //!
 //! Lookups are not forked: those that need no name server are done here, the others count as lookups that
@@ -56,7 +56,7 @@ fn play(script: &mut FuzzInput<'_>) {
     }
 }
 
-/// Receives as the resolver does, until the parent is gone.
+/// Receives as the resolver does, until the parent has closed its end.
 fn listen(desk: &mut Desk) -> Result<(), RoleError> {
     while desk.receive_from_parent()? {
         desk.receive_from_logger()?;
@@ -64,7 +64,7 @@ fn listen(desk: &mut Desk) -> Result<(), RoleError> {
     Ok(())
 }
 
-/// Checks that no name server is needed.
+/// Checks that a question needs no name server.
 fn stays_here(question: &Question) -> bool {
     match question {
         Question::Find(find) => find.host.as_ref().is_none_or(|host| host.parse::<IpAddr>().is_ok()),
@@ -104,12 +104,12 @@ impl ResolverActors {
     fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         match what % 6 {
-            0 | 1 => self.say(&ToResolver::Find(find(argument, script))),
+            0 | 1 => self.send_message(&ToResolver::Find(find(argument, script))),
             2 => {
                 let question = NameQuestion { id: argument.into(), address: address(argument, script) };
                 self.logger.send_with(&question, &[], Wait::No).expect("room");
             }
-            3 if argument & 0x70 == 0 => self.say(&ToResolver::Prepare(prepare())),
+            3 if argument & 0x70 == 0 => self.send_message(&ToResolver::Prepare(prepare())),
             4 => {
                 let (bytes, fds) = (script.bytes(), argument % 4);
                 self.asked.raw(bytes, fds, |_: &NameQuestion| true);
@@ -117,20 +117,20 @@ impl ResolverActors {
             }
             _ => {
                 let (bytes, fds) = (script.bytes(), argument % 4);
-                self.hear(bytes, fds);
+                self.track(bytes, fds);
                 send(&self.parent, bytes, self.logger.as_fd(), fds);
             }
         }
     }
 
-    fn say(&mut self, message: &ToResolver) {
+    fn send_message(&mut self, message: &ToResolver) {
         let mut room = [0; wire::LIMIT];
         let length = wire::encode(message, &mut room).expect("a message");
-        self.hear(&room[..length], 0);
+        self.track(&room[..length], 0);
         self.parent.send_with(message, &[], Wait::No).expect("room");
     }
 
-    fn hear(&mut self, bytes: &[u8], fds: u8) {
+    fn track(&mut self, bytes: &[u8], fds: u8) {
         self.said.raw(bytes, fds, |message| !matches!(message, ToResolver::Prepare(_)));
     }
 
@@ -138,7 +138,7 @@ impl ResolverActors {
         let asked_nonsense = has_logger && self.asked.nonsense;
         assert!(!(in_order && self.said.nonsense), "nonsense of the parent went unnoticed");
         assert!(in_order || self.said.nonsense || asked_nonsense, "ended without a reason");
-        // Only to the parent, and only when the queue was full.
+        // Only the parent is answered, and only when the queue was full.
         assert!(self.answers() <= MOST - QUEUE, "answers to what was not looked up");
     }
 

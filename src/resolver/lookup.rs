@@ -69,8 +69,8 @@ fn address(socket: SocketAddr) -> Address {
     }
 }
 
-/// Finds the names of node and service. A name that does not resolve to the address is rejected: the owner of
-/// the reverse zone can claim any.
+/// Finds the names of node and service. A name that does not resolve to the address is rejected: the owner of the
+/// reverse zone can claim any name.
 fn name(address: &Address) -> Name {
     let numeric = address.numeric();
     let socket = match *address {

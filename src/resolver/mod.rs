@@ -70,7 +70,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     lookup.live(title, &locked)
 }
 
-/// Those of the places that are there.
+/// Opens those of the paths that exist.
 fn open_all(places: &[&str]) -> Vec<File> {
     let open = |path| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
     places.iter().filter_map(|path| open(path).ok()).collect()

@@ -14,7 +14,7 @@ use super::desk::Question;
 use super::lookup;
 use crate::messages::LookupAnswer;
 
-/// As formatted by `privsep::role::argument`.
+/// Title of a lookup, as formatted by `privsep::role::argument`.
 const TITLE: &str = "[lookup]";
 
 /// State of a lookup that the resolver lacks.
@@ -41,8 +41,8 @@ impl Lookup {
         sys::exit_now(if answered { 0 } else { libc::EXIT_FAILURE })
     }
 
-    /// Sets what fork does not inherit: the parent-death signal, a limit of no processes, and a deadline at
-    /// which the kernel kills the lookup, whatever the C library waits for.
+    /// Sets what fork does not inherit: the parent-death signal, a limit of no processes, and a deadline at which the
+    /// kernel kills the lookup, even if the C library blocks.
     fn settle(&self) -> nix::Result<()> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         if sys::parent() != self.resolver {

@@ -1,6 +1,6 @@
-//! Runs the zygote's loop and the start of its workers with a parent that sends arbitrary messages. Every
-//! order up to the first protocol violation is executed, every child exits by itself, and every reported end
-//! follows a reported start.
+//! Runs the zygote's loop and the start of its workers with a parent that sends arbitrary messages. Every order up to
+//! the first protocol violation is executed, every child exits by itself, and every reported end follows a reported
+//! start.
 //!
 //! The children are real processes: one that panics has another exit status.
 
@@ -30,9 +30,9 @@ use crate::worker::{self, Buffer};
 const MOST: usize = 64;
 
 /// Number of forks in one run.
-const BIRTHS: u32 = 4;
+const MAX_FORKS: u32 = 4;
 
-/// Must run before there are threads, of which any would take the signal.
+/// Must run while there is one thread, because the signal could be delivered to any other.
 pub fn prepare() {
     SigSet::from(Signal::SIGCHLD).thread_block().expect("a signal");
     worker::fuzz::prepare();
@@ -51,26 +51,26 @@ fn play(data: &[u8]) {
     let reaping = if data.len() & 1 == 0 { Reaping::AtOnce } else { Reaping::InTurns };
     let script = data.to_vec();
     let alone = alone();
-    // Before there is a second thread, which could hold the heap's lock during a fork.
+    // Allocated while there is one thread: a second one could hold the heap's lock during a fork.
     let buffers = [Buffer::new(4096), Buffer::new(4096)];
     let cast = thread::spawn(move || ZygoteActors::new(ours).play(&mut FuzzInput::new(&script)));
     let ended = match serve(&parent, &children, reaping, &alone, &unlocked()) {
-        Ok(Some(newborn)) => {
+        Ok(Some(init)) => {
             drop((parent, children));
             let need = WorkersNeed { tcp_info: true, descriptors: false };
-            newborn.live::<crate::hooks::None>(need, buffers, &unlocked())
+            init.live::<crate::hooks::None>(need, buffers, &unlocked())
         }
         ended => ended.is_ok(),
     };
     drop((parent, children));
     let cast = cast.join().expect("a cast");
-    cast.judge(ended);
+    cast.check(ended);
     drop(cast);
-    bury();
+    reap_all();
 }
 
 /// Waits for all children, whose channels are closed.
-fn bury() {
+fn reap_all() {
     loop {
         match wait() {
             Ok(WaitStatus::Exited(_, status)) => assert!(status <= 1, "a worker ended with {status}"),
@@ -88,31 +88,31 @@ struct ZygoteActors {
     zygote: Zygote,
     workers: Vec<Channel<ToWorker, Record>>,
     peers: Vec<UnixStream>,
-    /// Requested up to now.
-    births: u32,
+    /// Workers requested up to now.
+    requested: u32,
     pings: u32,
     nonsense: bool,
     over: bool,
-    /// Reported by the zygote.
-    born: HashSet<i32>,
-    stillborn: u32,
+    /// Workers reported as started.
+    started: HashSet<i32>,
+    failed: u32,
     alive: u32,
 }
 
 impl ZygoteActors {
     fn new(zygote: Zygote) -> ZygoteActors {
-        let (workers, peers, born) = (Vec::new(), Vec::new(), HashSet::new());
-        let (births, pings, stillborn, alive) = (0, 0, 0, 0);
+        let (workers, peers, started) = (Vec::new(), Vec::new(), HashSet::new());
+        let (requested, pings, failed, alive) = (0, 0, 0, 0);
         ZygoteActors {
             zygote,
             workers,
             peers,
-            births,
+            requested,
             pings,
             nonsense: false,
             over: false,
-            born,
-            stillborn,
+            started,
+            failed,
             alive,
         }
     }
@@ -123,26 +123,26 @@ impl ZygoteActors {
             self.act(what, script);
         }
         self.zygote.finish_sending().expect("a channel");
-        while self.hear(Wait::Yes) {}
+        while self.receive_answer(Wait::Yes) {}
         self
     }
 
     fn act(&mut self, what: u8, script: &mut FuzzInput<'_>) {
         let argument = script.byte();
         match what % 8 {
-            0 => self.say(ToZygote::Fork(u32::from(argument % 3))),
-            1 => self.say(ToZygote::Ping),
+            0 => self.send_message(ToZygote::Fork(u32::from(argument % 3))),
+            1 => self.send_message(ToZygote::Ping),
             2 if argument & 0x70 == 0 => {
-                self.say(ToZygote::Prepare {
+                self.send_message(ToZygote::Prepare {
                     prepare: preparation(),
                     reaping: Reaping::AtOnce,
                     workers: WorkersNeed { tcp_info: true, descriptors: false },
                 });
             }
-            2 | 3 => self.say_raw(script.bytes(), argument % 4),
-            4 => drop(self.hear(if self.is_owed() { Wait::Yes } else { Wait::No })),
+            2 | 3 => self.send_raw(script.bytes(), argument % 4),
+            4 => drop(self.receive_answer(if self.awaits_answer() { Wait::Yes } else { Wait::No })),
             5 => drop(self.workers.pop()),
-            6 => self.employ(argument),
+            6 => self.give_session(argument),
             _ => {
                 let Some(worker) = self.workers.last() else { return };
                 send(worker, script.bytes(), self.zygote.as_fd(), argument);
@@ -150,17 +150,17 @@ impl ZygoteActors {
         }
     }
 
-    fn say(&mut self, message: ToZygote) {
+    fn send_message(&mut self, message: ToZygote) {
         let mut room = [0; wire::LIMIT];
         let length = wire::encode(&message, &mut room).expect("a message");
-        self.say_raw(&room[..length], 0);
+        self.send_raw(&room[..length], 0);
     }
 
-    /// Sends it unless it exceeds the number of forks.
-    fn say_raw(&mut self, bytes: &[u8], fds: u8) {
+    /// Sends the bytes unless they exceed the number of forks.
+    fn send_raw(&mut self, bytes: &[u8], fds: u8) {
         let message = wire::decode::<ToZygote>(bytes);
         if let Ok(ToZygote::Fork(count)) = message
-            && count > BIRTHS - self.births
+            && count > MAX_FORKS - self.requested
         {
             return;
         }
@@ -168,14 +168,14 @@ impl ZygoteActors {
         match message {
             _ if self.over => {}
             _ if bytes.is_empty() && fds == 0 => self.over = true,
-            Ok(ToZygote::Fork(count)) if fds == 0 => self.births += count,
+            Ok(ToZygote::Fork(count)) if fds == 0 => self.requested += count,
             Ok(ToZygote::Ping) if fds == 0 => self.pings += 1,
             _ => (self.nonsense, self.over) = (true, true),
         }
     }
 
     /// Gives the last worker a session, whose peers leave at once or stay until the end.
-    fn employ(&mut self, argument: u8) {
+    fn give_session(&mut self, argument: u8) {
         let Some(worker) = self.workers.last() else { return };
         let [(client, ours), (server, theirs)] = [0; 2].map(|_| UnixStream::pair().expect("a pair"));
         let order = ToWorker::Session {
@@ -193,12 +193,12 @@ impl ZygoteActors {
     }
 
     /// Checks whether an answer is outstanding.
-    fn is_owed(&self) -> bool {
-        self.alive + self.stillborn + (self.born.len() as u32) < self.pings + self.births
+    fn awaits_answer(&self) -> bool {
+        self.alive + self.failed + (self.started.len() as u32) < self.pings + self.requested
     }
 
     /// Receives one answer; returns `false` if there is none.
-    fn hear(&mut self, wait: Wait) -> bool {
+    fn receive_answer(&mut self, wait: Wait) -> bool {
         let Incoming::Message(answer, fds) = self.zygote.receive(wait).expect("an answer") else {
             return false;
         };
@@ -206,11 +206,11 @@ impl ZygoteActors {
             ToParent::WorkerStarted { pid } => {
                 let channel = one_fd(fds).expect("a channel");
                 self.workers.push(Channel::adopt(channel).expect("a channel"));
-                assert!(self.born.insert(pid), "{pid} is born twice");
+                assert!(self.started.insert(pid), "{pid} is born twice");
             }
-            ToParent::ForkFailed { .. } => self.stillborn += 1,
+            ToParent::ForkFailed { .. } => self.failed += 1,
             ToParent::Exited { pid, end } => {
-                assert!(self.born.contains(&pid), "{pid} ended, and never began");
+                assert!(self.started.contains(&pid), "{pid} ended, and never began");
                 assert!(matches!(end, ProcessEnd::Status(0 | 1)), "{end:?}");
             }
             ToParent::Alive => self.alive += 1,
@@ -219,10 +219,10 @@ impl ZygoteActors {
         true
     }
 
-    fn judge(&self, in_order: bool) {
+    fn check(&self, in_order: bool) {
         assert_eq!(in_order, !self.nonsense, "ended without a reason, or went on with one");
         assert_eq!(self.alive, self.pings, "pings and answers");
-        assert_eq!(self.born.len() as u32 + self.stillborn, self.births, "births");
+        assert_eq!(self.started.len() as u32 + self.failed, self.requested, "births");
     }
 }
 

@@ -1,5 +1,5 @@
-//! The zygote forks workers. It is executed, so that its memory holds nothing of the parent's; it confines
-//! itself once to the permissions of a worker, plus fork and wait, and every worker inherits that filter.
+//! The zygote forks workers. It is executed, so that its memory holds no data of the parent; it confines itself once
+//! to the permissions of a worker, plus fork and wait, and every worker inherits that filter.
 //!
 //! It receives only the number of workers to fork, and reports only their starts and ends.
 
@@ -43,8 +43,8 @@ const OVERHEAD: usize = 4096;
 /// sessions, a wake-up for each costs as much as a tenth of a session.
 const REST: u8 = 3;
 
-/// As formatted by `privsep::role::argument`. Spelled out, because formatting would touch eight pages of
-/// memory in every worker.
+/// Title of a worker, as formatted by `privsep::role::argument`. Spelled out, because formatting would touch eight
+/// pages of memory in every worker.
 const WORKER_TITLE: &str = "[worker]";
 
 /// State of a new worker that the zygote lacks.
@@ -71,15 +71,15 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let fenced = role::fence(dropped, &Landlock::default(), &parent)?;
     let locked =
         role::lock_and_tell::<H, _, _>(Role::Zygote, &extras(workers), fenced, prepare.sandbox, &parent)?;
-    let Some(newborn) = serve(&parent, &children, reaping, &alone, &locked)? else { return Ok(()) };
+    let Some(init) = serve(&parent, &children, reaping, &alone, &locked)? else { return Ok(()) };
     drop((parent, children));
     if let Some(title) = title {
         title.set(WORKER_TITLE);
     }
-    newborn.live::<H>(workers, buffers, &locked)
+    init.live::<H>(workers, buffers, &locked)
 }
 
-/// Optional permissions of the workers, which are those of the zygote, too.
+/// Optional permissions of the workers, which the zygote has, too.
 fn extras(need: WorkersNeed) -> Vec<Extra> {
     let extras = [(Extra::TcpInfo, need.tcp_info), (Extra::Descriptors, need.descriptors)];
     extras.into_iter().filter_map(|(extra, needed)| needed.then_some(extra)).collect()
@@ -130,8 +130,8 @@ fn serve(
             PollFd::new(parent.as_fd(), PollFlags::POLLIN),
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
         ];
-        let (heard, patience) = if resting { (1, PollTimeout::from(REST)) } else { (2, PollTimeout::NONE) };
-        match poll(&mut fds[..heard], patience) {
+        let (polled, patience) = if resting { (1, PollTimeout::from(REST)) } else { (2, PollTimeout::NONE) };
+        match poll(&mut fds[..polled], patience) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -140,8 +140,8 @@ fn serve(
             match parent.receive(Wait::No)? {
                 Incoming::Message(ToZygote::Fork(count), fds) => {
                     no_fds(fds)?;
-                    if let Some(newborn) = bear_all(parent, alone, count)? {
-                        return Ok(Some(newborn));
+                    if let Some(init) = fork_workers(parent, alone, count)? {
+                        return Ok(Some(init));
                     }
                 }
                 Incoming::Message(ToZygote::Ping, fds) => {
@@ -153,33 +153,33 @@ fn serve(
                 Incoming::Nothing => {}
             }
         }
-        // After the forks, for which the parent may be waiting.
+        // Reaps after the forks, for which the parent may be waiting.
         let reaped = (ended || resting) && reap(parent, children)?;
         resting = reaping == Reaping::InTurns && (reaped || resting && asked);
     }
 }
 
 /// Forks workers, two before each report, so that the parent wakes up half as often.
-fn bear_all(parent: &Parent, alone: &Alone, count: u32) -> Result<Option<WorkerInit>, RoleError> {
+fn fork_workers(parent: &Parent, alone: &Alone, count: u32) -> Result<Option<WorkerInit>, RoleError> {
     for first in (0..count).step_by(2) {
-        let mut births = [None, None];
-        for birth in births.iter_mut().take((count - first) as usize) {
-            // In the child, the parent's end of the sibling's channel is dropped with `births`.
+        let mut outcomes = [None, None];
+        for slot in outcomes.iter_mut().take((count - first) as usize) {
+            // In the child, the parent's end of the sibling's channel is dropped with `outcomes`.
             match fork_worker(alone)? {
-                ControlFlow::Break(newborn) => return Ok(Some(newborn)),
-                ControlFlow::Continue(outcome) => *birth = Some(outcome),
+                ControlFlow::Break(init) => return Ok(Some(init)),
+                ControlFlow::Continue(outcome) => *slot = Some(outcome),
             }
         }
-        births.into_iter().flatten().try_for_each(|birth| tell(parent, birth))?;
+        outcomes.into_iter().flatten().try_for_each(|outcome| report_fork(parent, outcome))?;
     }
     Ok(None)
 }
 
 /// A worker and the other end of its channel, or errno if the system cannot fork.
-type Birth = Result<(Pid, OthersEnd), i32>;
+type ForkOutcome = Result<(Pid, OthersEnd), i32>;
 
 /// Forks a worker. Returns `Continue` in the zygote and `Break` in the child.
-fn fork_worker(alone: &Alone) -> Result<ControlFlow<WorkerInit, Birth>, RoleError> {
+fn fork_worker(alone: &Alone) -> Result<ControlFlow<WorkerInit, ForkOutcome>, RoleError> {
     let (theirs, ours) = workers_channel()?;
     let zygote = Pid::this();
     Ok(match sys::fork(alone) {
@@ -190,11 +190,11 @@ fn fork_worker(alone: &Alone) -> Result<ControlFlow<WorkerInit, Birth>, RoleErro
 }
 
 /// Sends the parent the other end of a worker's channel. The parent tracks missing workers and asks again.
-fn tell(parent: &Parent, birth: Birth) -> Result<(), RoleError> {
-    let errno = match birth {
+fn report_fork(parent: &Parent, outcome: ForkOutcome) -> Result<(), RoleError> {
+    let errno = match outcome {
         Ok((child, ours)) => {
-            let born = ToParent::WorkerStarted { pid: child.as_raw() };
-            match parent.send_with(&born, &[ours.as_fd()], Wait::Yes) {
+            let message = ToParent::WorkerStarted { pid: child.as_raw() };
+            match parent.send_with(&message, &[ours.as_fd()], Wait::Yes) {
                 // The worker exits, because its channel is closed.
                 Err(ChannelError::Crowded) => libc::ETOOMANYREFS,
                 result => return Ok(result?),
