@@ -28,17 +28,17 @@ pub(crate) struct Config {
     pub(crate) beginning: Beginning,
     /// `--color`, `--max-shown`
     pub(crate) appearance: Appearance,
-    /// `--record-first`: what makes a record one that is there first.
+    /// `--record-first`: place that a record must have reached before its bytes are forwarded.
     pub(crate) record_first: Option<Taken>,
-    /// `-F`: sessions at the same time, at least 1.
+    /// `-F`: maximum number of sessions at the same time, at least 1.
     pub(crate) at_once: u32,
-    /// `--max-per-client`: of those, sessions of one client address; `None` is no limit.
+    /// `--max-per-client`: maximum number of those for one client address; `None` is no limit.
     pub(crate) per_client: Option<u32>,
-    /// `-m`: sessions in all; `None` is no limit.
+    /// `-m`: maximum number of sessions in total; `None` is no limit.
     pub(crate) sessions: Option<u64>,
-    /// `-b`: bytes in a session, both ways together; `None` is no limit.
+    /// `-b`: maximum number of bytes in a session, both ways together; `None` is no limit.
     pub(crate) bytes: Option<u64>,
-    /// `-n`: numbers instead of names.
+    /// `-n`: shows numbers instead of names.
     pub(crate) numeric: bool,
     /// Verbosity of notices. A daemon has no display.
     pub(crate) verbosity: Verbosity,
@@ -68,12 +68,12 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Checks whether an output has what the system knows of the connections.
+    /// Checks whether an output shows the system's data about connections.
     pub(crate) fn has_tcp_info(&self) -> bool {
         self.outputs.iter().any(|output| output.view.format.has_tcp_info())
     }
 
-    /// Sessions are between Unix sockets of packets.
+    /// Checks whether sessions are between Unix packet sockets.
     pub(crate) fn has_packets(&self) -> bool {
         self.client.family == Family::UnixPackets
     }
@@ -87,7 +87,7 @@ impl Config {
     }
 }
 
-/// Where the sessions of a run come from.
+/// Source of the sessions of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Clients and a server.
@@ -96,7 +96,7 @@ pub(crate) enum Task {
     Read(Reading),
     /// `--replay`: one peer is played from a record.
     Replay(Replay),
-    /// `--diff`: two records are compared. Nothing but `inputs`, `sessions` and `masks` is used.
+    /// `--diff`: two records are compared. Only `inputs`, `sessions` and `masks` are used.
     Diff(Diff),
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Replay {
     /// `--session`; `None` is the first.
     pub(crate) session: Option<u64>,
     pub(crate) pace: Pace,
-    /// `--wait`: how long the live peer may take for what it sent in the record.
+    /// `--wait`: time limit for the live peer to send the data that it sent in the record.
     pub(crate) wait: Duration,
     /// `--mask`: regular expressions.
     pub(crate) masks: Vec<String>,
@@ -118,7 +118,7 @@ pub(crate) struct Replay {
 /// `--diff`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diff {
-    /// Two.
+    /// The two records.
     pub(crate) inputs: Vec<RecordInput>,
     /// `--session`; empty stands for all sessions.
     pub(crate) sessions: Vec<u64>,
@@ -136,7 +136,7 @@ pub(crate) struct Reading {
     pub(crate) keys: Option<RecordInput>,
 }
 
-/// A file that is read.
+/// A file to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordInput {
     /// `-`
@@ -160,8 +160,7 @@ pub(crate) enum Keepalive {
 pub(crate) struct Endpoint {
     pub(crate) approach: Approach,
     pub(crate) family: Family,
-    /// As typed. `None` is the default of the approach: any address to listen on, the local host to connect
-    /// to.
+    /// Host as typed. `None` is the default of the approach: any address to listen on, the local host to connect to.
     pub(crate) host: Option<String>,
     pub(crate) port: Port,
 }
@@ -177,12 +176,12 @@ pub(crate) enum Approach {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// No `-p`: IPv4 first, IPv6 where only that fits.
+    /// Without `-p`: IPv4 first, IPv6 if only that fits.
     Any,
     Ipv4,
     Ipv6,
     Unix,
-    /// Unix sockets of packets (`SOCK_SEQPACKET`); of both sides or of none.
+    /// Unix packet sockets (`SOCK_SEQPACKET`), on both sides or on neither.
     UnixPackets,
 }
 

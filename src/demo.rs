@@ -36,7 +36,7 @@ fn perform(start: Start) -> io::Result<String> {
     let serving = thread::spawn(move || serve(&server, &asked));
 
     let arguments = ["-n", "-v", "-v", "-m", "1", "-a", "127.0.0.1", "-s", "127.0.0.1", "-f", "C", "-o"];
-    // The format of the display: what a terminal gets unasked.
+    // The default format of the display on a terminal.
     let display: &[&str] = if io::stdout().is_terminal() { &["-f", "view"] } else { &[] };
     let mut bridge = Command::new("/proc/self/exe")
         .args(arguments)
@@ -104,7 +104,7 @@ fn serve(listener: &TcpListener, asked: &Sender<()>) -> io::Result<()> {
     let mut line = String::new();
     while lines.read_line(&mut line)? > "\r\n".len() {
         line.clear();
-        // The receiver is gone after the first line.
+        // The receiver is dropped after the first line.
         let _ = asked.send(());
     }
     let body = "Hello, you were watched.\n";

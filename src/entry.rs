@@ -55,7 +55,7 @@ fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, F
     }
 }
 
-/// Checks that the environment does not object to colours: NO_COLOR, and a terminal that has none.
+/// Checks that the environment permits colours: no NO_COLOR, and a terminal that has colours.
 fn has_colors() -> bool {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|terminal| terminal != "dumb")

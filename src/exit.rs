@@ -5,11 +5,11 @@
 /// Exit statuses, as in the man page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// A replayed or compared session is not the same.
+    /// A replayed or compared session differs.
     Different = 1,
     /// The command line is invalid. \[`EX_USAGE`\]
     Usage = 64,
-    /// A saved record is damaged, or is none. \[`EX_DATAERR`\]
+    /// A saved record is damaged, or the file is not a record. \[`EX_DATAERR`\]
     Data = 65,
     /// A saved record cannot be opened or read. \[`EX_NOINPUT`\]
     NoInput = 66,

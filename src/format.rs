@@ -1,5 +1,4 @@
-//! The names of the output formats, as the command line and the messages use them. What each one
-//! writes is in `record`.
+//! Names of the output formats, for the command line and the messages. The formats themselves are in `record`.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +21,7 @@ pub enum Format {
 /// Credentials that `password` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finds {
-    /// Those that a protocol defines.
+    /// Credentials that a protocol defines.
     Logins,
     /// `--password=all`: also HTTP forms and tokens, found by common names.
     All,
@@ -31,28 +30,28 @@ pub enum Finds {
 /// Data that a format needs; ordered, so that the most demanding output decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CaptureLevel {
-    /// Begin and end of sessions, with totals.
+    /// Start and end of sessions, with totals.
     Totals,
     /// Length of each piece.
     Lengths,
-    /// The bytes.
+    /// The bytes themselves.
     Bytes,
 }
 
-/// How the text formats show times.
+/// Form of the times in text formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeForm {
-    /// The time of day.
+    /// Time of day.
     Clock,
-    /// With the date.
+    /// Date and time of day.
     Date,
-    /// With the offset from UTC, too.
+    /// Date and time of day with the offset from UTC.
     Iso,
     /// Seconds since 1970.
     Unix,
-    /// Since the start of the session.
+    /// Time since the start of the session.
     Start,
-    /// Since the line before of the same session.
+    /// Time since the previous line of the same session.
     Delta,
 }
 
@@ -88,7 +87,7 @@ impl Format {
         Format::Html,
     ];
 
-    /// The name, then its aliases. Case-sensitive, as in 1.4.4.
+    /// The name, followed by its aliases. Case-sensitive, as in 1.4.4.
     pub const fn names(self) -> &'static [&'static str] {
         match self {
             Format::C => &["C", "c"],
@@ -105,12 +104,12 @@ impl Format {
         }
     }
 
-    /// Checks whether it shows credentials only, and accepts `--password`.
+    /// Checks whether the format shows credentials only, and accepts `--password`.
     pub const fn has_secrets(self) -> bool {
         matches!(self, Format::Password(_))
     }
 
-    /// The format that `name` stands for.
+    /// Returns the format with this name.
     pub fn by_name(name: &str) -> Option<Format> {
         Format::ALL.into_iter().find(|format| format.names().contains(&name))
     }
@@ -131,7 +130,7 @@ impl Format {
         }
     }
 
-    /// Whether `--time` puts times before its lines. On a terminal, `raw` has lines, too.
+    /// Checks whether `--time` puts times before the format's lines. On a terminal, `raw` has lines, too.
     pub const fn has_time(self, terminal: bool) -> bool {
         match self {
             Format::C | Format::Hex | Format::Count | Format::Null | Format::Strip => true,
@@ -140,17 +139,17 @@ impl Format {
         }
     }
 
-    /// Checks whether files in this format are private: they are easily searched for secrets.
+    /// Checks whether files in this format are private, because they are easily searched for secrets.
     pub const fn is_private(self) -> bool {
         matches!(self, Format::Password(_) | Format::Json | Format::Pcapng | Format::Html)
     }
 
-    /// Checks whether it can represent sessions whose server was not reached.
+    /// Checks whether the format can represent sessions whose server was not reached.
     pub const fn has_refused(self) -> bool {
         matches!(self, Format::Json | Format::Pcapng | Format::View | Format::Html)
     }
 
-    /// Checks whether it has what the system knows of the connections at the end of a session.
+    /// Checks whether the format shows the system's data about the connections at the end of a session.
     pub const fn has_tcp_info(self) -> bool {
         matches!(self, Format::Json | Format::Pcapng)
     }

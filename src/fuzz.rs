@@ -1,7 +1,7 @@
-//! The fuzz targets of `contrib/fuzz`, and what those have in common that play the other end of a channel.
+//! The fuzz targets of `contrib/fuzz`, and the common parts of those that play the other end of a channel.
 //!
-//! They read an input as a list of actions: one byte selects the action, the bytes after it are its arguments.
-//! Compiled with `--cfg fuzzing` alone.
+//! The targets read an input as a list of actions: one byte selects the action, the bytes after it are its arguments.
+//! Compiled only with `--cfg fuzzing`.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -24,7 +24,7 @@ pub use crate::sniff::fuzz::fuzz as password;
 pub use crate::worker::fuzz::{fuzz as worker, prepare as prepare_worker};
 pub use crate::zygote::fuzz::{fuzz as zygote, prepare as prepare_zygote};
 
-/// Proof that the process has one thread, after waiting for one that has been joined to leave the process.
+/// Proves that the process has one thread; waits until a thread that has been joined has left the process.
 ///
 /// libFuzzer watches memory in a thread of its own: targets that fork run with `-rss_limit_mb=0`.
 pub(crate) fn alone() -> Alone {
@@ -44,7 +44,7 @@ impl<'a> FuzzInput<'a> {
         FuzzInput(data)
     }
 
-    /// The next byte; none when the input is over.
+    /// The next byte; `None` at the end of the input.
     pub(crate) fn next(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -55,7 +55,7 @@ impl<'a> FuzzInput<'a> {
         self.next().unwrap_or(0)
     }
 
-    /// A length byte and that many bytes, or as many as there are.
+    /// Reads a length byte and that number of bytes, or the remaining ones if there are fewer.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte()).min(self.0.len());
         let (taken, rest) = self.0.split_at(length);
@@ -64,7 +64,7 @@ impl<'a> FuzzInput<'a> {
     }
 }
 
-/// Sends bytes as they are with up to three descriptors, if they are taken at once.
+/// Sends bytes unchanged with up to three descriptors, unless the channel is full.
 pub(crate) fn send(channel: impl AsFd, bytes: &[u8], fd: BorrowedFd<'_>, count: u8) {
     let fds = vec![fd.as_raw_fd(); usize::from(count % 4)];
     let control = [ControlMessage::ScmRights(&fds)];

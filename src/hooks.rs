@@ -1,4 +1,4 @@
-//! Points at which the probe (`tests/probe`) takes part in the life of a role.
+//! Points at which the probe (`tests/probe`) takes part in a role.
 //!
 //! They are selected by a type parameter, not by a variable: the shipped program is compiled with [`None`],
 //! whose functions are empty, and contains no switch that could change that.
@@ -12,10 +12,10 @@ pub type Lock<'a> = dyn Fn(LandlockApplied) -> Result<Confined, StepError> + 'a;
 
 /// Called at fixed points of every role.
 pub trait Hooks {
-    /// Before the first step of the confinement.
+    /// Called before the first step of the confinement.
     fn before_drop(_role: Role) {}
 
-    /// Before the last step. `lock` is that step, for processes that the hook forks.
+    /// Called before the last step. `lock` is that step, for processes that the hook forks.
     fn before_lock(
         _role: Role,
         fenced: LandlockApplied,
@@ -24,7 +24,7 @@ pub trait Hooks {
         Ok(fenced)
     }
 
-    /// In a worker, between the receipt of its session and its service.
+    /// Called in a worker, between the receipt of its session and the forwarding.
     fn before_session() {}
 }
 

@@ -4,8 +4,8 @@
 //! probe and the fuzz targets link the program's own code. [`run`] is its only stable interface: the other
 //! public items serve those tests and change without notice.
 //!
-//! One binary runs as several kinds of process: parent, logger, resolver with its lookups, zygote with its
-//! workers; converter. `entry` selects the one that this process is.
+//! One binary runs as several kinds of process: parent, logger, resolver with its lookups, zygote with its workers,
+//! converter. `entry` selects the kind of this process.
 
 #![forbid(unsafe_code)]
 

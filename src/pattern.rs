@@ -1,4 +1,4 @@
-//! `--match`: a regular expression over the bytes of a stream, which comes in pieces. The only module that uses
+//! `--match`: a regular expression over the bytes of a stream, which arrives in pieces. The only module that uses
 //! regex-automata.
 //!
 //! A stream is searched by an automaton that is built at the start and reads every byte once, so that a match may lie
@@ -13,10 +13,10 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 use regex_automata::{Input, meta};
 
-/// Longest expression in bytes: it travels in one message.
+/// Maximum length of an expression in bytes; it must fit into one message.
 pub(crate) const LONGEST: usize = 1024;
 
-/// Largest automaton in bytes. What takes more, takes long to build.
+/// Maximum size of an automaton in bytes. A larger one takes long to build.
 const LARGEST: usize = 4 << 20;
 
 pub(crate) struct Pattern {
@@ -26,7 +26,7 @@ pub(crate) struct Pattern {
     places: meta::Regex,
 }
 
-/// How far a stream has been searched.
+/// State of the search in a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Search {
     At(StateID),
@@ -36,7 +36,7 @@ pub(crate) enum Search {
 }
 
 impl Pattern {
-    /// The error is in words for the operator.
+    /// Compiles an expression. The error is text for the operator.
     pub(crate) fn new(expression: &str) -> Result<Pattern, String> {
         if !(1..=LONGEST).contains(&expression.len()) {
             return Err(format!("{} bytes are not between 1 and {LONGEST}", expression.len()));
@@ -61,12 +61,12 @@ impl Pattern {
         Ok(Pattern { automaton, start, places })
     }
 
-    /// At the beginning of a stream.
+    /// Starts the search at the beginning of a stream.
     pub(crate) fn search(&self) -> Search {
         self.judged(self.start)
     }
 
-    /// Goes on with the next bytes of a stream.
+    /// Continues the search with the next bytes of a stream.
     pub(crate) fn read(&self, search: Search, bytes: &[u8]) -> Search {
         let Search::At(mut state) = search else { return search };
         for &byte in bytes {
@@ -83,7 +83,7 @@ impl Pattern {
         self.judged(state)
     }
 
-    /// The stream ends.
+    /// Completes the search at the end of a stream.
     pub(crate) fn end(&self, search: Search) -> Search {
         match search {
             Search::At(state) if self.automaton.is_match_state(self.automaton.next_eoi_state(state)) => {
@@ -94,20 +94,20 @@ impl Pattern {
         }
     }
 
-    /// The automaton knows of a match one byte late, because the next byte may matter (`\b`, `$`). It does not where
-    /// the match stands before a letter, a sign and a line end alike.
+    /// Result of the search in this state. The automaton reports a match one byte late, because the next byte may
+    /// matter (`\b`, `$`). It does not matter if the match stands before a letter, a sign and a line end alike.
     fn judged(&self, state: StateID) -> Search {
         let stands = |byte| self.automaton.is_match_state(self.automaton.next_state(state, byte));
         if b"a-\n".iter().all(|&byte| stands(byte)) { Search::Found } else { Search::At(state) }
     }
 
-    /// Matches within `bytes`, from left to right, without those of nothing.
+    /// Matches within `bytes`, from left to right, without empty ones.
     pub(crate) fn places<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
         self.places.find_iter(bytes).map(|found| found.range()).filter(|range| !range.is_empty())
     }
 }
 
-/// The last line of a syntax error: the others show the place in the expression.
+/// Returns the last line of a syntax error: the others show the place in the expression.
 fn reason(error: &meta::BuildError) -> String {
     match error.syntax_error() {
         Some(syntax) => {
@@ -139,7 +139,7 @@ mod tests {
         matches!(search, Search::Found)
     }
 
-    /// Found before the end of the stream, and at its end.
+    /// Returns whether the expression was found before the end of the stream, and at its end.
     fn found(expression: &str, pieces: &[&[u8]]) -> (bool, bool) {
         let pattern = pattern(expression);
         let search = pieces.iter().fold(pattern.search(), |search, piece| pattern.read(search, piece));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is found in pieces is what is found in one.
+        /// A stream in pieces has the same matches as in one piece.
         #[test]
         fn pieces_do_not_matter(text in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'\n'), any::<u8>()], 0..60),
                                 cuts in proptest::collection::vec(0usize..60, 0..6),

@@ -24,7 +24,7 @@ use privsep::confine::Root;
 use privsep::seccomp::{Allowed, Filter, Is, Refused, Violation};
 use privsep::{allow, refuse, sys};
 
-/// A process of ours. Workers are born with the zygote's policy.
+/// A process of the program. Workers have the zygote's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Parent,
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Root directory after a start with root's power. Without it, only Landlock restricts files.
+    /// Root directory after a start with root's privileges. Without them, only Landlock restricts files.
     pub const fn root(self) -> Root {
         match self {
             Role::Zygote | Role::Converter => Root::Nothing,
@@ -56,17 +56,17 @@ impl Role {
         }
     }
 
-    /// Limits beside the core size, which is 0 for all.
+    /// Resource limits in addition to the core size, which is 0 for all roles.
     pub const fn limits(self) -> &'static [(Resource, u64)] {
         match self {
-            // Not RLIMIT_NOFILE: it also bounds how many descriptors of the user may be on their way
-            // between processes. A worker lowers its own.
+            // Not RLIMIT_NOFILE: it also bounds the number of the user's descriptors in flight between processes. A
+            // worker lowers its own limit.
             Role::Zygote => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, WORKER_MEMORY)],
-            // More than one message can carry: those that do not fit are closed by the kernel, which may wait for a
-            // peer (`SO_LINGER`).
+            // More than one message can carry: the kernel closes those that do not fit, and may wait for a peer then
+            // (`SO_LINGER`).
             Role::Resolver => &[(Resource::RLIMIT_NOFILE, 320), (Resource::RLIMIT_FSIZE, 0)],
             Role::Converter => &[(Resource::RLIMIT_FSIZE, 0), (Resource::RLIMIT_AS, CONVERTER_MEMORY)],
-            // A channel and files per session: the parent has set what is needed.
+            // A channel and files per session: the parent has set the limit.
             Role::Parent | Role::Logger => &[],
         }
     }
@@ -74,7 +74,7 @@ impl Role {
     /// Signal on the death of the parent, in addition to the end of its channel.
     pub const fn parent_death_signal(self) -> Signal {
         match self {
-            // The logger that serves replaces it by a signal that lets it write what has been recorded.
+            // The logger replaces it, once it serves, by a signal upon which it writes the recorded data.
             Role::Parent | Role::Resolver | Role::Logger | Role::Zygote | Role::Converter => Signal::SIGKILL,
         }
     }
@@ -87,8 +87,8 @@ impl Role {
         }
     }
 
-    /// Access to the file system and the network that Landlock leaves, in words; the rules are in the role's
-    /// set-up, with the directories of that start.
+    /// Access to the file system and the network that Landlock leaves, in words; the rules are in the role's set-up,
+    /// with the directories of that start.
     pub const fn reach(self) -> &'static str {
         match self {
             Role::Parent => {
@@ -106,7 +106,7 @@ impl Role {
         }
     }
 
-    /// The tables that make up its filter.
+    /// The tables of the role's filter.
     pub const fn allowed(self) -> &'static [&'static [Allowed]] {
         match self {
             Role::Parent => &[RUNTIME, MEMORY, CHANNEL, ARRIVALS, PARENT],
@@ -117,7 +117,7 @@ impl Role {
         }
     }
 
-    /// Calls that libc makes and whose refusal it survives.
+    /// Calls that libc makes and whose failure it handles.
     pub const fn refused(self) -> &'static [Refused] {
         match self {
             Role::Resolver => RESOLVER_REFUSED,
@@ -138,9 +138,9 @@ impl Role {
 pub enum Extra {
     /// Logger: an output has files of its own for each session.
     SessionFiles,
-    /// Logger: a file is opened again when logs are rotated.
+    /// Logger: a file is reopened when logs are rotated.
     Rotation,
-    /// Logger: a file becomes a finished part, and old ones are removed.
+    /// Logger: files are finished in parts, and old parts are removed.
     Parts,
     /// Logger: an output is a FIFO that had no reader at the start.
     WaitingPipe,
@@ -148,11 +148,11 @@ pub enum Extra {
     Sync,
     /// Logger: `--metrics`.
     Metrics,
-    /// Logger: an output is a terminal, whose width decides how it looks.
+    /// Logger: an output is a terminal, whose width determines the lines.
     TerminalWidth,
     /// Logger: notices go to syslog.
     Syslog,
-    /// Worker: an output has what the system knows of the connections.
+    /// Worker: an output shows the system's data about the connections.
     TcpInfo,
     /// Resolver: a module of `/etc/nsswitch.conf` asks a daemon.
     NssDaemons,
@@ -162,7 +162,7 @@ pub enum Extra {
     Background,
     /// Parent: `--pidfile`.
     PidFile,
-    /// Parent: a socket of ours has a place in the file system.
+    /// Parent: a listening Unix socket has a file.
     SocketFiles,
     /// Parent: `-p unix-seqpacket`.
     Packets,
@@ -198,7 +198,7 @@ pub const NEW_FILE: i32 = libc::O_WRONLY
     | libc::O_APPEND
     | libc::O_NOCTTY
     | libc::O_CLOEXEC
-    // Which some libcs add unasked.
+    // Some libcs add this flag by themselves.
     | libc::O_LARGEFILE;
 
 /// Flags for a file after its rotation: existing contents stay, and a pipe without a reader is an error.
@@ -215,27 +215,27 @@ pub const ROTATED_FILE: i32 = libc::O_WRONLY
 pub const WAITING_PIPE: i32 =
     libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_LARGEFILE;
 
-/// The lock on a file of an output.
+/// Flags of the lock on an output's file.
 const LOCK: i32 = libc::LOCK_EX | libc::LOCK_NB;
 
-/// The mode of a file, of which the umask takes its part.
+/// Mode of a file, before the umask.
 pub(crate) const PUBLIC: u32 = 0o666;
 
-/// Set-uid, set-gid and sticky: of a mode the kernel takes only these and the permissions.
+/// Set-uid, set-gid and sticky: the kernel uses only these and the permission bits of a mode.
 const SET_ID_BITS: u32 = 0o7000;
 
-/// The mode of a file with secrets.
+/// Mode of a file with secrets.
 pub const PRIVATE: u32 = 0o600;
 
-/// Descriptors of a worker.
+/// Maximum number of descriptors of a worker.
 pub const WORKER_DESCRIPTORS: u64 = 16;
 
-/// Descriptors of a worker between two Unix sockets: likewise, and those of one message in each direction. More are
-/// never received before these have been passed on and closed.
+/// Maximum number of descriptors of a worker between two Unix sockets: in addition, those of one message in each
+/// direction. More are received only after these have been passed on and closed.
 pub const LOCAL_WORKER_DESCRIPTORS: u64 = WORKER_DESCRIPTORS + 2 * privsep::sys::MOST_RIGHTS as u64;
 
-/// Address space of the zygote and of each worker, which needs its program and two buffers: one that has been
-/// taken over cannot take the machine's memory from the others.
+/// Address space of the zygote and of each worker: the program and two buffers. A compromised worker cannot exhaust
+/// the machine's memory.
 const WORKER_MEMORY: u64 = 128 << 20;
 
 /// Address space of the converter: its program, one block of input, and the sessions of a record that are open at
@@ -246,10 +246,11 @@ const fn int(value: i32) -> Is {
     Is::Int(value as u32)
 }
 
-/// No address: the datagram goes where the socket is connected.
+/// No address: the datagram goes to the socket's peer.
 const NULL: Is = Is::Long(0);
 
-/// Calls of Rust and libc in every process.
+/// Calls of Rust and libc in every process. `write` is here, for stderr; the logger needs no other row to write its
+/// files.
 const RUNTIME: &[Allowed] = allow![
     SYS_exit_group => "the end",
     SYS_prctl(0 is int(libc::PR_GET_SECCOMP)) => "is the filter on, before Ready",
@@ -272,7 +273,7 @@ const RUNTIME: &[Allowed] = allow![
     SYS_getrandom => seldom "seeds of hash maps",
 ];
 
-/// The heap. Nothing can be made executable.
+/// The heap. No memory can be made executable.
 const MEMORY: &[Allowed] = allow![
     SYS_brk => seldom "heap",
     SYS_munmap => "heap",
@@ -282,28 +283,28 @@ const MEMORY: &[Allowed] = allow![
     SYS_mprotect(2 is Is::Without(libc::PROT_EXEC as u32)) => seldom "heap grows into reserved memory",
 ];
 
-/// Messages between our processes.
+/// Messages between the roles.
 const CHANNEL: &[Allowed] = allow![
     SYS_sendmsg(2 is Is::Without(libc::MSG_FASTOPEN as u32)) => "messages, with descriptors",
     SYS_recvmsg => "messages, with descriptors",
     SYS_shutdown => "the end of sending",
-    // Too short for an address of any family.
+    // An address of this length is too short for every family.
     SYS_connect(2 is Is::Int(sys::DISSOLVE as u32))
         => "AF_UNSPEC: a reset is passed on; a descriptor that must not come is closed without waiting for its peer",
 ];
 
-/// Roles that take descriptors once they are confined.
+/// Roles that receive descriptors once they are confined.
 const ARRIVALS: &[Allowed] = allow![
     SYS_getsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TYPE)) => "is a descriptor that came what it should be",
 ];
 
-/// Bytes, of a session, of a lookup, and of records to the logger.
+/// Bytes of a session, of a lookup, and of records to the logger.
 const STREAMS: &[Allowed] = allow![
     SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => "records and bytes to connected sockets",
     SYS_recvfrom => "bytes",
 ];
 
-/// Roles with threads. They are made before the filter is on: none can be added.
+/// Roles with threads. All threads are started before the filter is on, which permits no further ones.
 const THREADS: &[Allowed] = allow![
     SYS_exit => "the end of a thread",
     SYS_sched_yield => "crossbeam waits a moment before it sleeps",
@@ -316,10 +317,10 @@ const THREADS: &[Allowed] = allow![
     SYS_futex(1 is int(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME)) => "a thread is joined",
 ];
 
-/// A stream that does not block, as both [`PARENT`] and its listeners make them.
+/// Type of a non-blocking stream socket, in [`PARENT`] and for its listeners.
 const STREAM: Is = int(libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
 
-/// Likewise, of packets.
+/// Type of a non-blocking packet socket.
 const PACKET: Is = int(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
 
 const PARENT: &[Allowed] = allow![
@@ -344,13 +345,13 @@ const PARENT: &[Allowed] = allow![
     SYS_wait4 => "how",
 ];
 
-/// Landlock keeps it to the directories in which the sockets are.
+/// Landlock restricts the calls to the directories of the sockets.
 const SOCKET_FILES: &[Allowed] = allow![
     SYS_unlinkat(2 is int(0)) => "our own Unix socket, at the end",
     SYS_newfstatat => "is it still our own",
 ];
 
-/// Sockets of packets have peers in the file system alone, or abstract ones.
+/// Packet sockets have peers in the file system, or abstract ones.
 const PACKETS: &[Allowed] = allow![
     SYS_socket(0 is int(libc::AF_UNIX), 1 is PACKET, 2 is int(0)) => seldom "to the server; clients with -c",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_TIMESTAMP))
@@ -358,7 +359,7 @@ const PACKETS: &[Allowed] = allow![
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_SNDBUF)) => seldom "room for the longest message",
 ];
 
-/// Likewise.
+/// Landlock restricts the calls to the directory of the PID file.
 const PID_FILE: &[Allowed] = allow![
     SYS_unlinkat(2 is int(0)) => "the file, at the end",
     SYS_newfstatat => "is it still our own",
@@ -378,14 +379,15 @@ const LOGGER: &[Allowed] = allow![
     SYS_setitimer => seldom "the same: how libc makes an alarm",
 ];
 
-/// Where a file is made cannot be seen here: Landlock keeps it to the directories that were opened at the start.
+/// The filter cannot check in which directory a file is made: Landlock restricts it to the directories that were
+/// opened at the start.
 const SESSION_FILES: &[Allowed] = allow![
     SYS_openat(2 is int(NEW_FILE), 3 is Is::Int(PUBLIC)) => "a session's own file, without set-id bits",
     SYS_openat(2 is int(NEW_FILE), 3 is Is::Int(PRIVATE)) => seldom "likewise, with secrets",
     SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
 ];
 
-/// Likewise. Without `O_TRUNC`: no file can be emptied.
+/// Landlock restricts the directories. Without `O_TRUNC`, so that no file can be emptied.
 const ROTATION: &[Allowed] = allow![
     SYS_openat(2 is int(ROTATED_FILE), 3 is Is::Int(PUBLIC)) => "the new file of an output, without set-id bits",
     SYS_openat(2 is int(ROTATED_FILE), 3 is Is::Int(PRIVATE)) => seldom "likewise, with secrets",
@@ -395,7 +397,7 @@ const ROTATION: &[Allowed] = allow![
     SYS_fchmod(1 is Is::Int(PRIVATE)) => seldom "secrets are for the user alone",
 ];
 
-/// Likewise. Nothing is ever replaced: a name that is taken is left to whatever has it.
+/// Landlock restricts the directories. No file is ever replaced: an existing name stays with its file.
 const PARTS: &[Allowed] = allow![
     SYS_fdatasync => "a part is complete when it is on the disk",
     SYS_fsync => "and its name, in its directory",
@@ -413,25 +415,26 @@ const SYNC: &[Allowed] = allow![
     SYS_fsync => "and the name of a new file, in its directory",
 ];
 
-/// Where a file is replaced cannot be seen here, either.
+/// The filter cannot check in which directory a file is replaced; Landlock restricts it.
 const METRICS: &[Allowed] = allow![
     SYS_openat(2 is int(NEW_FILE), 3 is Is::Int(PUBLIC)) => "the next figures, without set-id bits",
     SYS_renameat2(4 is Is::Int(0)) => "they replace the last ones as a whole",
     SYS_unlinkat(2 is int(0)) => seldom "an earlier run left its next figures behind",
 ];
 
-/// Landlock keeps it to the FIFO itself, which is open already, but not for writing.
+/// Landlock restricts the open to the FIFO itself, which is held by a descriptor that cannot be written.
 const WAITING: &[Allowed] = allow![
     SYS_openat(2 is int(WAITING_PIPE)) => "has the FIFO a reader by now",
 ];
 
-/// It can be resized at any time. No other request: a terminal could be made to type (`TIOCSTI`).
+/// A terminal can be resized at any time. No other request is permitted: input could be injected into the terminal
+/// (`TIOCSTI`).
 const TERMINAL_WIDTH: &[Allowed] = allow![
     SYS_ioctl(1 is Is::Int(libc::TIOCGWINSZ as u32)) => "view: how wide is the terminal",
 ];
 
-/// One kind of socket, and an address as long as one of syslogd's: the filter cannot read a path, and Landlock
-/// has no rule about connecting to a socket in the file system.
+/// Restricted to one kind of socket and to addresses as long as one of syslogd's: the filter cannot read a path, and
+/// Landlock has no rule about connecting to a socket in the file system.
 const SYSLOG: &[Allowed] = allow![
     SYS_socket(0 is int(libc::AF_UNIX), 1 is int(SYSLOG_SOCKET), 2 is int(0)) => seldom "syslogd was restarted",
     SYS_sendto(3 is Is::Without(libc::MSG_FASTOPEN as u32), 4 is NULL) => seldom "notices",
@@ -452,16 +455,16 @@ pub(crate) const NSS_SOCKETS: [&str; 6] = [
     "/run/systemd/resolve",
 ];
 
-/// Where name servers are reached by TCP.
+/// TCP ports of name servers.
 pub const NAME_SERVERS: &[u16] = &[53];
 
-/// Where syslogd listens.
+/// Socket of syslogd.
 pub const SYSLOG_PATH: &str = "/dev/log";
 
-/// Where journald listens as syslogd, in a root directory that has no `/dev/log` leading there.
+/// Socket on which journald receives syslog messages, for a root directory whose `/dev/log` does not lead there.
 pub const JOURNAL_PATH: &str = "/run/systemd/journal/dev-log";
 
-/// The size of an address: the family and the path, of which the kernel needs no NUL.
+/// Size of a Unix socket's address: the family, and the path without its NUL.
 const fn address_size(path: &str) -> u32 {
     (size_of::<libc::sa_family_t>() + path.len()) as u32
 }
@@ -472,11 +475,11 @@ const BACKGROUND: &[Allowed] = allow![
     SYS_dup3(1 is int(libc::STDERR_FILENO), 2 is int(0)) => "/dev/null takes the place of stderr",
 ];
 
-/// Calls of glibc's resolver and NSS modules, from their sources and tested with every module that Debian
-/// packages, including rare ones. The resolver itself needs few of these calls: they are for the lookups,
-/// which inherit its filter.
+/// Calls of glibc's resolver and NSS modules, from their sources and tested with every module that Debian packages,
+/// including rare ones. The resolver itself needs few of these calls; the lookups, which inherit its filter, need the
+/// others.
 ///
-/// No file to write, no program to start, no memory that is or was writable to execute.
+/// No file can be written, no program started, and no memory executed that is or was writable.
 const RESOLVER: &[Allowed] = allow![
     SYS_openat(2 is Is::Without((libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32))
         => "configuration files and NSS modules, to read them",
@@ -574,8 +577,8 @@ const RESOLVER: &[Allowed] = allow![
     SYS_timer_settime => "likewise",
 ];
 
-/// Added only where a module is configured that needs it: a filter cannot read the path, and the addresses of most
-/// are as long as any can be.
+/// Added only if a configured module needs it: the filter cannot read the path, and the addresses of most daemons
+/// have the maximum length.
 const NSS_DAEMONS: &[Allowed] = allow![
     SYS_socket(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_STREAM)) => seldom "to NSS daemons",
     SYS_socket(0 is int(libc::AF_UNIX), 1 is int(libc::SOCK_STREAM | libc::SOCK_CLOEXEC)) => seldom "likewise",
@@ -585,12 +588,12 @@ const NSS_DAEMONS: &[Allowed] = allow![
     SYS_connect(2 is Is::Int(unix_address("/var/run/nslcd/socket"))) => seldom "nslcd",
 ];
 
-/// The size of the address of a Unix socket; some modules count the NUL.
+/// Size of the address of a Unix socket; some modules count the NUL.
 const fn unix_address(path: &str) -> u32 {
     (size_of::<libc::sa_family_t>() + path.len()) as u32
 }
 
-/// A lookup that is refused something goes on with what it has; one that is killed is a name less, and an error.
+/// A lookup continues after a refused call; a lookup that is killed costs a name, and is reported.
 const RESOLVER_REFUSED: &[Refused] = refuse![
     SYS_tgkill with EPERM => "abort: ends in SIGSEGV",
     SYS_clone3 with ENOSYS => "libraries that would like a thread",
@@ -619,7 +622,7 @@ const RESOLVER_REFUSED: &[Refused] = refuse![
     SYS_io_uring_setup with ENOSYS => "newer libraries",
 ];
 
-/// The zygote itself. Its workers inherit this: `RLIMIT_NPROC` 0 keeps them from forking.
+/// The zygote itself. Its workers inherit this table: `RLIMIT_NPROC` 0 prevents them from forking.
 const ZYGOTE: &[Allowed] = allow![
     SYS_clone(0 is Is::Long(libc::SIGCHLD as u64)) => "fork; no thread, no namespace",
     SYS_wait4 => "which worker ended",
@@ -630,14 +633,15 @@ const ZYGOTE: &[Allowed] = allow![
     SYS_read => "signals",
 ];
 
-/// A worker inherits the zygote's filter, which knows no process but the zygote: allowed, abort would be a way
-/// to end the zygote or another worker. libc goes on to crash where it cannot send itself the signal. The error is
-/// that of the probe: another one would be another filter, which each call of a session would pass through.
+/// A worker inherits the zygote's filter, in which the permitted process id is that of the zygote: if abort's signal
+/// were permitted, a worker could end the zygote or another worker. libc crashes if it cannot send itself the signal.
+/// The errno value is that of the probe: another value would need another filter, which each call of a session would
+/// pass through.
 const ZYGOTE_REFUSED: &[Refused] = refuse![
     SYS_tgkill with ENOANO => "abort: ends in SIGSEGV",
 ];
 
-/// One session.
+/// A worker with one session.
 const WORKER: &[Allowed] = allow![
     SYS_getppid => "newborn: is the zygote still there?",
     SYS_prctl(0 is int(libc::PR_SET_PDEATHSIG), 1 is Is::Long(libc::SIGKILL as u64)) => "newborn: die with the zygote",
@@ -651,21 +655,21 @@ const WORKER: &[Allowed] = allow![
     SYS_fcntl(1 is int(libc::F_SETPIPE_SZ)) => "a large one",
 ];
 
-/// Added where a format has it. The call reads numbers about a connection, and changes nothing.
+/// Added if a format shows the data. The call only reads numbers about a connection.
 const TCP_INFO: &[Allowed] = allow![
     SYS_getsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_INFO))
         => "round-trip time, retransmissions and rate of a session's connections, at its end",
 ];
 
-/// A worker between two Unix sockets passes descriptors on. The record says of what kind they are. The path of a file is
-/// not in it: the system tells that in `/proc` alone, which a worker cannot reach; and no other role gets these
-/// descriptors, because a close of one can wait for a peer. No path is an argument here.
+/// A worker between two Unix sockets passes descriptors on. The record shows their kinds, but not the path of a file:
+/// the system shows that only in `/proc`, which a worker cannot reach; and no other role gets these descriptors,
+/// because closing one can wait for a peer. No path is an argument here.
 const DESCRIPTORS: &[Allowed] = allow![
     SYS_fstat => seldom "is it a socket, a file, a pipe",
     SYS_fcntl(1 is int(libc::F_GET_SEALS)) => seldom "is it a file in memory",
 ];
 
-/// Saved records, from descriptors that the parent opened.
+/// Saved records, read from descriptors that the parent opened.
 const CONVERTER: &[Allowed] = allow![
     SYS_read => "the record",
 ];

@@ -1,5 +1,5 @@
-//! System errors and file names as messages show them. The errors are those of `strerror(3)`, which scripts
-//! match; nix words some differently.
+//! Texts of system errors and file names in messages. The errors are those of `strerror(3)`, which scripts match; nix
+//! has different texts for some.
 
 use std::io;
 

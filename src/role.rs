@@ -18,7 +18,7 @@ use crate::hooks::Hooks;
 use crate::messages::{Prepare, Problem, Sandbox, ToParent, VERSION};
 use crate::policy::{Extra, Role};
 
-/// Error that ends a role. The parent notices the end by itself; this selects the exit status.
+/// Error that ends a role. The parent notices the end by itself; the error selects the exit status.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RoleError {
     /// The parent or another role sent a message that is not allowed in this state.
@@ -73,7 +73,7 @@ fn confine_problem(error: impl fmt::Display) -> Problem {
     Problem::Confine(error.to_string().into())
 }
 
-/// First step: identity, capabilities and limits. This process ends with `parent`.
+/// First step: identity, capabilities and limits. The process dies when `parent` dies.
 pub(crate) fn drop_privileges<H: Hooks>(
     role: Role,
     identity: Identity,

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-/// Advice to the operator about a process killed by this signal, if there is any beyond the signal's name.
+/// Advice to the operator about a process killed by this signal; `None` if the signal's name is sufficient.
 pub(crate) fn advice(number: i32, pid: i32) -> Option<String> {
     (Signal::try_from(number) == Ok(Signal::SIGSYS)).then(|| {
         format!(

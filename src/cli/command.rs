@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, Command};
 use super::values;
 use crate::exit::Failure;
 
-/// The program's name, in messages and where the caller passes none.
+/// The program's name in messages, also used if the caller passes none.
 pub(super) const NAME: &str = "tcpreen";
 
 /// One option.
@@ -24,15 +24,15 @@ struct Opt {
 /// Arguments of an option.
 enum Takes {
     Nothing,
-    /// None; the option excludes all others and the ports.
+    /// No value; the option excludes all others and the ports.
     Alone,
-    /// None, but position and number of occurrences matter.
+    /// No value, but position and number of occurrences matter.
     Position,
-    /// A value; the last one counts.
+    /// A value; the last occurrence counts.
     Value(&'static str, fn() -> ValueParser),
-    /// An optional value after an equals sign, and its default; the last one counts.
+    /// An optional value after an equals sign, and its default; the last occurrence counts.
     Optional(&'static str, &'static str, fn() -> ValueParser),
-    /// A value; all of them count.
+    /// A value; all occurrences count.
     Values(&'static str, fn() -> ValueParser),
     Help,
     Version,
@@ -297,7 +297,7 @@ const fn opt(short: char, long: &'static [&'static str], takes: Takes, help: &'s
     Opt { short: Some(short), long, takes, help }
 }
 
-/// `500ms`, `5s`, `2m`, `1h`, or seconds.
+/// Option with a duration: `500ms`, `5s`, `2m`, `1h`, or seconds.
 const fn timeout(long: &'static [&'static str], help: &'static str) -> Opt {
     Opt { short: None, long, takes: Value("TIME", || parser(values::duration)), help }
 }
@@ -306,9 +306,9 @@ fn parser<T: Clone + Send + Sync + 'static>(read: fn(OsString) -> Result<T, Fail
     ValueParser::new(OsStringValueParser::new().try_map(read))
 }
 
-/// The command line as a clap command. Besides `parse`, it serves what must agree with it: the test that
-/// compares the options with the manual, and shell completions. The abbreviations are hidden aliases; every
-/// visible name is documented.
+/// The command line as a clap command. `parse` uses it, and so do the test that compares the options with the manual
+/// and the shell completions, which must agree with it. The abbreviations are hidden aliases; every visible name is
+/// documented.
 pub(crate) fn command() -> Command {
     let abbreviations = abbreviations();
     let mut command = Command::new(NAME)
@@ -329,7 +329,7 @@ pub(crate) fn command() -> Command {
         .term_width(0)
         .arg(positional("SERVERPORT").required_unless_present("read").help("the server's port, HOST:PORT or unix:PATH"))
         .arg(positional("LOCALPORT").help("the clients' port or ADDR:PORT [default: any free]"))
-        // Rejected by our own check, after all errors in options.
+        // Rejected by the program's own check, after all errors in options.
         .arg(positional("extra").num_args(1..).action(ArgAction::Append).hide(true));
     for (heading, options) in &GROUPS {
         for option in *options {
@@ -348,7 +348,7 @@ fn positional(name: &'static str) -> Arg {
 fn arg(option: &Opt) -> Arg {
     let arg = Arg::new(option.long[0]).long(option.long[0]).help(option.help);
     let arg = arg.visible_aliases(option.long[1..].iter().copied()).short(option.short);
-    // As in getopt, the argument after an option with a value is its value, whatever it looks like.
+    // As in getopt, the argument after an option with a value is its value, even if it looks like an option.
     let value = |arg: Arg, name, parser: fn() -> ValueParser| {
         arg.value_name(name).value_parser(parser()).allow_hyphen_values(true)
     };
@@ -368,7 +368,7 @@ fn arg(option: &Opt) -> Arg {
     }
 }
 
-/// Every long name, aliases included, abbreviations not.
+/// Every long name, including aliases, without abbreviations.
 pub(super) fn long_names() -> impl Iterator<Item = &'static str> {
     options().flat_map(|option| option.long.iter().copied())
 }
@@ -379,9 +379,9 @@ fn options() -> impl Iterator<Item = &'static Opt> {
 
 /// Every abbreviation with the option it stands for, or `None` where it is ambiguous.
 ///
-/// clap can infer long options too, but it would let a new option take an abbreviation away from an
-/// old one: `--con` and `--d` have to stay what they were in 1.4.4. So its options come first, and
-/// the new ones get what is left.
+/// clap can infer long options, too, but then a new option could take an abbreviation from an old one: `--con` and
+/// `--d` must keep their meaning of 1.4.4. So the options of 1.4.4 get their abbreviations first, and the new ones
+/// get the remaining ones.
 fn abbreviations() -> BTreeMap<&'static str, Option<&'static str>> {
     let mut all = BTreeMap::new();
     for is_new in [false, true] {
@@ -399,7 +399,7 @@ fn abbreviations() -> BTreeMap<&'static str, Option<&'static str>> {
             all.entry(name).or_insert(owner);
         }
     }
-    // A full name is itself, even if it begins another one: `--max`.
+    // A full name selects its own option, even if it begins another name: `--max`.
     for name in long_names() {
         all.remove(name);
     }

@@ -16,7 +16,7 @@ const LONGEST_SERVICE: usize = 31;
 /// Settings of one side.
 pub(super) struct Given<'a> {
     pub(super) approach: Approach,
-    /// Its half of `-p`.
+    /// The family of this side, from its half of `-p`.
     pub(super) family: Family,
     /// `-a` or `-s`.
     pub(super) host: Option<String>,
@@ -24,9 +24,8 @@ pub(super) struct Given<'a> {
     pub(super) place: &'a OsStr,
 }
 
-/// With `-p unix` the positional is a path whatever it looks like, as in 1.4.4. Otherwise it is a
-/// port, or one of the forms that cannot be one: `HOST:PORT`, `[ADDRESS]:PORT`, `unix:PATH` and
-/// `@NAME`.
+/// With `-p unix` the positional argument is always a path, as in 1.4.4. Otherwise it is a port, or one of the forms
+/// that cannot be a port: `HOST:PORT`, `[ADDRESS]:PORT`, `unix:PATH` and `@NAME`.
 pub(super) fn endpoint(given: Given) -> Result<Endpoint, Failure> {
     if given.family.is_unix() {
         return unix(&given, given.place);

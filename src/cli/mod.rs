@@ -1,6 +1,6 @@
 //! The command line: syntax and meaning.
 //!
-//! It behaves like getopt_long, on which users and scripts of 1.4.4 rely: options after positionals, bundles,
+//! The syntax is that of getopt_long, on which users and scripts of 1.4.4 rely: options after positionals, bundles,
 //! `--`, abbreviations, and the last one of repeated options. [`command()`] lists the options; only this file
 //! combines them; all other code reads [`Config`] and does not depend on clap.
 
@@ -46,12 +46,12 @@ pub(crate) enum Action {
 
 /// Number of concurrent sessions without `-F`.
 const AT_ONCE: u32 = 1;
-/// Same for a daemon, whose output need not stay readable on a screen.
+/// Number of concurrent sessions of a daemon without `-F`; its output need not stay readable on a screen.
 const AT_ONCE_DAEMON: u32 = 64;
-/// Time for connecting without `--connect-timeout`.
+/// Time limit of a connection attempt without `--connect-timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An endpoint of a run that meets no peer.
+/// Endpoint of a run without peers.
 const NOWHERE: Endpoint =
     Endpoint { approach: Approach::Connect, family: Family::Any, host: None, port: Port::Dynamic };
 
@@ -60,17 +60,17 @@ const NOWHERE: Endpoint =
 pub(crate) struct StartupContext {
     /// Permits `-u`: the *caller* is root, which excludes set-uid starts.
     pub(crate) may_select_user: bool,
-    /// Standard output is the same socket as standard input, so the peer reads it.
+    /// Standard output is the same socket as standard input, so that the peer would read it.
     pub(crate) stdout_is_a_peers: bool,
-    /// Likewise standard error.
+    /// Same for standard error.
     pub(crate) stderr_is_a_peers: bool,
     /// Standard output is a terminal.
     pub(crate) stdout_is_a_terminal: bool,
-    /// The environment does not object to colours on terminals.
+    /// The environment permits colours on terminals.
     pub(crate) has_colors: bool,
     /// A service manager has passed sockets.
     pub(crate) has_sockets: bool,
-    /// A set-uid bit or a file capability gave the program more power than its caller has.
+    /// A set-uid bit or a file capability gave the program more privileges than its caller has.
     pub(crate) is_secure: bool,
 }
 
@@ -121,7 +121,7 @@ impl Line {
             return Err(usage("-p unix-seqpacket: --replay plays streams only.".to_owned()));
         }
         let (daemon, inetd) = (self.flag("daemon"), self.inetd()?);
-        // A daemon has no display to be quiet or verbose on.
+        // A daemon has no display to which `-q` or `-v` could apply.
         let (display, verbosity) = match daemon {
             true => (Verbosity::Quiet, Verbosity::Normal),
             false => (self.verbosity(), self.verbosity()),
@@ -170,7 +170,7 @@ impl Line {
         })
     }
 
-    /// `--match`: a session that is held back cannot be recorded first.
+    /// Checks `--match`: a session that is held back cannot be recorded first.
     fn matching(&self) -> Result<Option<String>, Failure> {
         let expression: Option<String> = self.value("match");
         if expression.is_some() && self.value::<Taken>("record-first").is_some() {
@@ -179,13 +179,13 @@ impl Line {
         Ok(expression)
     }
 
-    /// `--metrics`; a daemon works in the root directory.
+    /// Path of `--metrics`, made absolute for a daemon, which works in the root directory.
     fn metrics(&self, daemon: bool) -> Option<PathBuf> {
         let file: PathBuf = self.value("metrics")?;
         Some(if daemon { Path::new("/").join(file) } else { file })
     }
 
-    /// Secrets that no output takes are a mistake.
+    /// Rejects `--tls-keys` if no output takes secrets.
     fn check_keys(&self, outputs: &[OutputOption]) -> Result<(), Failure> {
         let takes = |output: &OutputOption| output.view.format == Format::Pcapng;
         match self.is_given("tls-keys") && !outputs.iter().any(takes) {
@@ -194,7 +194,7 @@ impl Line {
         }
     }
 
-    /// Where client and server are met.
+    /// Endpoints of client and server.
     fn endpoints(&self, task: &Task) -> Result<(Endpoint, Endpoint), Failure> {
         match task {
             Task::Bridge => Ok((self.client()?, self.server()?)),
@@ -204,7 +204,8 @@ impl Line {
         }
     }
 
-    /// Sessions of a record were maybe open at the same time, unless there is only one.
+    /// Number of concurrent sessions. Those of a saved record may have been open at the same time, unless there is
+    /// only one.
     fn at_once(&self, task: &Task, daemon: bool) -> u32 {
         let at_once = match task {
             Task::Read(reading) if reading.sessions.len() != 1 => AT_ONCE_DAEMON,
@@ -252,7 +253,7 @@ impl Line {
     }
 
     fn server(&self) -> Result<Endpoint, Failure> {
-        // clap guarantees that there is one; an empty one is rejected here.
+        // clap guarantees that the argument exists; an empty one is rejected here.
         let place = self.typed.get_one::<OsString>("SERVERPORT").map_or(OsStr::new(""), |place| place);
         let approach = if self.flag("listen") { Approach::Listen } else { Approach::Connect };
         crate::cli::endpoint::endpoint(Given {
@@ -275,7 +276,7 @@ impl Line {
                 return Err(self.complaint("no client port specified with -c option."));
             }
             None if family.is_unix() && is_handed => {
-                // Of any kind of socket.
+                // Any kind of socket.
                 family = Family::Any;
                 OsStr::new("0")
             }
@@ -292,7 +293,7 @@ impl Line {
         self.value("protocol").unwrap_or((Family::Any, Family::Any))
     }
 
-    /// `-q` resets to nothing, each `-v` after it adds one.
+    /// `-q` resets the verbosity, each `-v` after it raises it by one.
     fn verbosity(&self) -> Verbosity {
         let quiet = self.indices("quiet").max();
         let louder = self.indices("verbose").filter(|&index| quiet.is_none_or(|quiet| index > quiet)).count();

@@ -1,4 +1,4 @@
-//! The outputs on a command line: `-o`, with the `-f` and `--only` that stand before it, and the display.
+//! The outputs on a command line: each `-o` with the `-f` and `--only` before it, and the display.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -13,7 +13,7 @@ use crate::format::{Finds, Format};
 use crate::messages::{Side, View};
 
 impl Line {
-    /// Every `-o` with the options before it, and in front of them the display, if there is one.
+    /// Every `-o` with the options before it; the display, if there is one, comes first.
     pub(super) fn outputs(
         &self,
         verbosity: Verbosity,
@@ -31,12 +31,12 @@ impl Line {
             outputs.push(OutputOption { target, view: self.view(format, only)? });
         }
         let to_stdout = outputs.iter().any(|output| output.target == Target::Stdout);
-        // A conversion need not be displayed as well.
+        // A conversion needs no display in addition to its outputs.
         let is_shown = verbosity > Verbosity::Quiet && (bridges || outputs.is_empty());
         if is_shown && !to_stdout && !self.circumstances.stdout_is_a_peers {
             let is_wanted = !outputs.is_empty() || verbosity >= Verbosity::Verbose || !bridges;
             let unasked = if is_wanted { self.shown_unasked(&Target::Stdout) } else { Format::Null };
-            // Beside outputs, the display is for the eyes.
+            // In addition to outputs, the display is for reading: a binary format is skipped.
             let is_for_display = |format: &Format| outputs.is_empty() || !format.is_binary();
             let asked = formats.last().map(|&(_, format)| format).filter(is_for_display);
             let format = asked.unwrap_or(unasked);
@@ -53,7 +53,7 @@ impl Line {
         Ok(View { format, only, time: self.value("time") })
     }
 
-    /// Every `-f`, and where it stands; `--password` belongs to each of them.
+    /// Every `-f` with its position; `--password` applies to each of them.
     fn formats(&self) -> Vec<(usize, Format)> {
         let finds = self.value("password").unwrap_or(Finds::Logins);
         let formats = self.placed::<Format>("format").into_iter();
@@ -61,7 +61,7 @@ impl Line {
         formats.map(|(at, format)| (at, meant(format))).collect()
     }
 
-    /// Format of data where no `-f` selects one.
+    /// Format of data if no `-f` selects one.
     fn shown_unasked(&self, target: &Target) -> Format {
         match target {
             Target::Stdout if self.circumstances.stdout_is_a_terminal => Format::View,
@@ -94,8 +94,8 @@ impl Line {
         Ok(target)
     }
 
-    /// Selects an inherited descriptor. A program with more power than its caller must not apply it to what
-    /// the caller has open.
+    /// Selects an inherited descriptor. A program with more privileges than its caller must not use the caller's open
+    /// descriptors.
     fn descriptor(&self, number: RawFd, path: &OsString) -> Result<Target, Failure> {
         let name = shown(path);
         if self.circumstances.is_secure {
@@ -163,7 +163,7 @@ fn side_name(side: Option<Side>) -> &'static str {
     }
 }
 
-/// The number in a name of an open descriptor.
+/// The number in the path of an open descriptor.
 fn descriptor(path: &OsString) -> Option<RawFd> {
     let path = path.to_str()?;
     match path {
@@ -174,13 +174,14 @@ fn descriptor(path: &OsString) -> Option<RawFd> {
     }
 }
 
-/// A daemon works in `/`, which is where daemon(3) and the manual want relative names to be.
+/// Makes the path of an output absolute. A daemon works in `/`, to which daemon(3) and the manual relate relative
+/// names.
 fn in_background(path: OsString) -> Target {
     Target::File(Path::new("/").join(path).into_os_string())
 }
 
-/// Two outputs in one file would overwrite each other. On stdout they alternate, as in 1.4.4. Other names of the
-/// same file are found when it is opened.
+/// Rejects two outputs in one file, which would overwrite each other. On stdout they alternate, as in 1.4.4. Other
+/// names of the same file are found when it is opened.
 fn refuse_twice(target: &Target, earlier: &[OutputOption]) -> Result<(), Failure> {
     match target {
         Target::File(path) if earlier.iter().any(|output| output.target == *target) => {

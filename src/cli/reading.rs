@@ -1,4 +1,4 @@
-//! `--read`, `--replay` and `--diff`: the records, and which options make no sense with them.
+//! `--read`, `--replay` and `--diff`: the records, and the options that exclude them.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::{Approach, Diff, Endpoint, Reading, RecordInput, Replay, Task
 use crate::exit::Failure;
 use crate::messages::{Pace, Side};
 
-/// Options about peers, of which a saved record has none to meet.
+/// Options about peers, which a run with a saved record does not have.
 const OF_PEERS: [&str; 17] = [
     "accept",
     "server",
@@ -35,7 +35,7 @@ const OF_PEERS: [&str; 17] = [
     "syslog",
 ];
 
-/// Those that make no sense with a replay, which has one session.
+/// Options that exclude a replay, which has one session.
 const OF_SEVERAL: [&str; 10] = [
     "connect",
     "listen",
@@ -49,15 +49,15 @@ const OF_SEVERAL: [&str; 10] = [
     "bytes",
 ];
 
-/// Those that a comparison does not know, besides those about peers.
+/// Options that exclude a comparison, in addition to those about peers.
 const OF_OUTPUTS: [&str; 9] =
     ["format", "output", "only", "match", "metrics", "append", "rotate-size", "rotate-time", "rotate-count"];
 
-/// Of a comparison alone.
+/// Options of comparisons only.
 const OF_COMPARISONS: [(&str, &str); 3] =
     [("pace", "--replay"), ("wait", "--replay"), ("mask", "--replay or --diff")];
 
-/// How long a live peer may take where `--wait` does not say.
+/// Time limit of the live peer without `--wait`.
 const WAIT: Duration = Duration::from_secs(3);
 
 impl Line {
@@ -87,7 +87,7 @@ impl Line {
         }
     }
 
-    /// Refuses options that have nothing to do with a task.
+    /// Rejects options that do not apply to a task.
     fn refuse(&self, options: &[&str], why: &str) -> Result<(), Failure> {
         match options.iter().find(|option| self.is_given(option)) {
             Some(option) => Err(usage(format!("--{option}: makes no sense with {why}."))),
@@ -134,7 +134,7 @@ impl Line {
         self.placed::<String>("mask").into_iter().map(|(_, mask)| mask).collect()
     }
 
-    /// What is no option, in order.
+    /// Positional arguments in order.
     fn positionals(&self) -> Vec<OsString> {
         let mut placed: Vec<(usize, OsString)> =
             ["SERVERPORT", "LOCALPORT", "extra"].into_iter().flat_map(|name| self.placed(name)).collect();

@@ -37,8 +37,8 @@ pub(super) fn shown(text: &OsStr) -> String {
     out
 }
 
-/// Escapes what std's own escape knows to be unprintable, direction marks included; quotes and
-/// backslashes stay as they are, since 1.4.4's texts have them so.
+/// Escapes characters that the standard library's escape treats as unprintable, including direction marks; quotes and
+/// backslashes stay, as in the texts of 1.4.4.
 fn push_char(out: &mut String, char: char) {
     if matches!(char, '\\' | '\'' | '"') {
         out.push(char);

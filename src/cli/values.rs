@@ -15,23 +15,22 @@ use crate::format::{Finds, Format, TimeForm};
 use crate::messages::{Color, Pace, Side, Taken};
 use crate::pattern::Pattern;
 
-/// A session is a process, and Linux has no room for more (`PID_MAX_LIMIT`).
+/// Maximum of `-F`: each session is a process, and Linux has no more (`PID_MAX_LIMIT`).
 const MOST_AT_ONCE: u32 = 4 << 20;
 /// Maximum time-out of poll(2), about 24 days.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// Longest idle time of TCP's keep-alive in seconds (`MAX_TCP_KEEPIDLE` of the kernel).
 const LONGEST_KEEPALIVE: u32 = 32767;
-/// A domain name, or an IPv6 address with the name of an interface.
+/// Maximum length of a domain name, or of an IPv6 address with the name of an interface.
 const LONGEST_HOST: usize = 255;
 
-/// A mask travels in one message.
+/// Maximum length of a mask, which must fit into one message.
 const LONGEST_MASK: usize = 4096;
 
-/// Session numbers in `--session`: they travel in one message.
+/// Maximum number of session numbers in `--session`, which must fit into one message.
 const MOST_SESSIONS: usize = 256;
 
-/// Every protocol name, and what it stands for; the first of each family is the one that is listed.
-/// Case matters, as in 1.4.4.
+/// Every protocol name with its family; `--help` lists the first name of each family. Case-sensitive, as in 1.4.4.
 pub(super) const PROTOCOLS: [(&str, Family); 10] = [
     ("tcp", Family::Ipv4),
     ("tcpip", Family::Ipv4),
@@ -45,7 +44,7 @@ pub(super) const PROTOCOLS: [(&str, Family); 10] = [
     ("unix-seqpacket", Family::UnixPackets),
 ];
 
-/// The names that `--help`, the errors and the completions list.
+/// Protocol names that `--help`, the errors and the completions list.
 pub(super) fn protocol_names() -> Vec<&'static str> {
     let main = |(index, (name, family)): (usize, &(&'static str, Family))| {
         (index == 0 || PROTOCOLS[index - 1].1 != *family).then_some(*name)
@@ -53,7 +52,7 @@ pub(super) fn protocol_names() -> Vec<&'static str> {
     PROTOCOLS.iter().enumerate().filter_map(main).collect()
 }
 
-/// The names that `--help`, the errors and the completions list.
+/// Format names that `--help`, the errors and the completions list.
 pub(super) fn format_names() -> Vec<&'static str> {
     Format::ALL.map(|format| format.names()[0]).to_vec()
 }
@@ -78,7 +77,7 @@ pub(super) fn time_form(text: OsString) -> Result<TimeForm, Failure> {
     })
 }
 
-/// `--only`; `None` is both.
+/// `--only`; `None` is both sides.
 pub(super) fn side(text: OsString) -> Result<Option<Side>, Failure> {
     match text.to_str() {
         Some("client") => Ok(Some(Side::Client)),
@@ -88,7 +87,7 @@ pub(super) fn side(text: OsString) -> Result<Option<Side>, Failure> {
     }
 }
 
-/// `-p`: the server's family and the client's.
+/// `-p`: the server's family, then the client's.
 pub(super) fn protocol(text: OsString) -> Result<(Family, Family), Failure> {
     let by_name = |name: &str| PROTOCOLS.iter().find(|known| known.0 == name).map(|known| known.1);
     let families = text.to_str().and_then(|text| match text.split_once('/') {
@@ -111,7 +110,7 @@ pub(super) fn protocol(text: OsString) -> Result<(Family, Family), Failure> {
     })
 }
 
-/// `-o`: `-` is stdout; any other bytes are a file name.
+/// `-o`: `-` is stdout; any other text is a file name.
 pub(super) fn target(text: OsString) -> Result<Target, Failure> {
     match text.as_encoded_bytes() {
         b"-" => Ok(Target::Stdout),
@@ -164,7 +163,7 @@ pub(super) fn matching(text: OsString) -> Result<String, Failure> {
     }
 }
 
-/// `--mask`: compiled where streams are compared.
+/// `--mask`; compiled in the converter.
 pub(super) fn mask(text: OsString) -> Result<String, Failure> {
     match text.into_string() {
         Ok(mask) if (1..=LONGEST_MASK).contains(&mask.len()) => Ok(mask),
@@ -208,7 +207,7 @@ pub(super) fn parts(text: OsString) -> Result<u32, Failure> {
     text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
 }
 
-/// `--color`, before the environment is looked at.
+/// `--color`, before the environment is applied.
 pub(super) fn color(text: OsString) -> Result<Color, Failure> {
     match text.to_str() {
         Some("auto") => Ok(Color::OnTerminals),
@@ -218,7 +217,7 @@ pub(super) fn color(text: OsString) -> Result<Color, Failure> {
     }
 }
 
-/// `--max-shown`. 0 is refused, because it could mean nothing as well as everything.
+/// `--max-shown`. Rejects 0, which could mean nothing or everything.
 pub(super) fn max_shown(text: OsString) -> Result<u64, Failure> {
     if text == "all" { Ok(u64::MAX) } else { part(text) }
 }
@@ -234,7 +233,7 @@ pub(super) fn sessions(text: OsString) -> Result<u64, Failure> {
     text.to_str().and_then(decimal).filter(|count| *count > 0).ok_or_else(|| bad_number(&text))
 }
 
-/// A number with a unit of time.
+/// Parses a number with a unit of time.
 fn span(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (count, unit) = text.split_at(digits);
@@ -257,7 +256,7 @@ pub(super) fn duration(text: OsString) -> Result<Duration, Failure> {
     })
 }
 
-/// `--keepalive`, in seconds as the kernel counts; 0 is none.
+/// `--keepalive`, in seconds, the kernel's unit; 0 disables the probes.
 pub(super) fn keepalive(text: OsString) -> Result<Keepalive, Failure> {
     if text.to_str().and_then(span).is_some_and(|time| time.is_zero()) {
         return Ok(Keepalive::Off);
@@ -303,7 +302,7 @@ pub(super) fn require_sandbox(text: OsString) -> Result<bool, Failure> {
     }
 }
 
-/// `-u`, with or without a group. Rejects only what cannot be an account's name.
+/// `-u`, with or without a group. Rejects only text that cannot be an account's name.
 pub(super) fn user(text: OsString) -> Result<String, Failure> {
     let possible = |name: &str| !name.is_empty() && !name.contains([':', '/']) && is_plain(name);
     let user = text.to_str().filter(|text| match text.split_once(':') {
@@ -329,23 +328,23 @@ pub(super) fn is_host(text: &str) -> bool {
         && (!text.contains(':') || is_ipv6(text))
 }
 
-/// The address in `[::1]`.
+/// Returns the address in `[::1]`.
 pub(super) fn bracketed(text: &str) -> Option<&str> {
     text.strip_prefix('[')?.strip_suffix(']').filter(|address| is_ipv6(address))
 }
 
-/// An IPv6 address, possibly with a scope.
+/// Checks for an IPv6 address, possibly with a scope.
 fn is_ipv6(text: &str) -> bool {
     let (address, scope) = text.split_once('%').unwrap_or((text, "-"));
     address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty()
 }
 
-/// No blanks and nothing that does not print.
+/// Checks for text without blanks and unprintable characters.
 fn is_plain(text: &str) -> bool {
     !text.contains(|char: char| char.is_control() || char.is_whitespace())
 }
 
-/// Digits and nothing else: no sign, no blank, and 010 is ten.
+/// Parses digits only: no sign, no blank, and 010 is ten.
 pub(super) fn decimal<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -9,7 +9,7 @@ use super::command;
 use super::usage::{shown, usage};
 use crate::exit::Failure;
 
-/// Translates clap's error to getopt's or to that of the option's value.
+/// Translates clap's error to that of getopt or of the option's value.
 pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> Failure {
     let subject = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) => arg.as_str(),
@@ -53,8 +53,8 @@ fn unknown(subject: &str, args: &[OsString]) -> String {
     format!("option '{whole}' is ambiguous; possibilities:{}", possible.concat())
 }
 
-/// Only the last argument can lack its value. It shows whether the option was short or long, which clap does
-/// not report.
+/// Only the last argument can lack its value. Its spelling shows whether the option was short or long, which clap
+/// does not report.
 fn missing(option: &str, args: &[OsString]) -> String {
     let typed = args.last().map(|last| last.to_string_lossy()).unwrap_or_default();
     match typed.strip_prefix("--") {

@@ -157,7 +157,7 @@ fn version_tells_what_a_bug_report_needs() {
     }
 }
 
-/// Words that mean something, pieces of them, and anything at all.
+/// Valid words, pieces of them, and arbitrary text.
 fn any_argument() -> impl Strategy<Value = OsString> {
     let known = prop::sample::select(
         "-a -b -c -d -f -F -l -m -n -o -p -q -s -u -v -- - --max --con --connect-timeout --fo -nvm1 -o- \
@@ -173,7 +173,7 @@ fn any_argument() -> impl Strategy<Value = OsString> {
     ]
 }
 
-/// As `shown` promises: nothing that moves a cursor.
+/// Checks the promise of `shown`: no character controls the terminal.
 fn is_harmless(text: &str) -> bool {
     !text.contains(|char: char| char.is_control() && char != '\n')
 }

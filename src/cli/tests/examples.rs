@@ -11,14 +11,14 @@ fn read(name: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// `$ tcpreen …` in a display of the manual, or `#` for root.
+/// Command lines of the manual: `$ tcpreen …` in a display, or `#` for root.
 fn in_the_manual() -> Vec<String> {
     let manual = read("man/tcpreen.1").replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\");
     let lines = manual.lines().filter_map(|line| line.strip_prefix("$ ").or(line.strip_prefix("# ")));
     lines.filter(|line| line.starts_with("tcpreen ")).map(str::to_owned).collect()
 }
 
-/// Between backticks, or as a line of a block.
+/// Command lines of the README: between backticks, or as a line of a block.
 fn in_the_readme() -> Vec<String> {
     let readme = read("README.md");
     let pieces = readme.split(['`', '\n']).map(|piece| piece.strip_prefix("sudo ").unwrap_or(piece));
@@ -32,7 +32,7 @@ fn arguments(command: &str) -> Vec<OsString> {
     ours.map(|word| word.trim_matches('\'').into()).collect()
 }
 
-/// A reader who copies an example does not open a port to the world, except in those that are about that.
+/// A copied example must not open a port to all networks, except in examples about that.
 #[test]
 fn examples_of_the_readme_are_for_this_host() {
     let open: Vec<String> = in_the_readme()
