@@ -147,7 +147,7 @@ impl<Out, In, const ROOM: usize> Channel<Out, In, ROOM> {
         loop {
             match receive(self.socket.as_fd(), buffer, wait.flag().bits()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The peer closed with messages of ours unread. The kernel reports that once, before the
+                // The peer closed with unread messages of this end. The kernel reports that once, before the
                 // messages that the peer had queued.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

@@ -27,7 +27,7 @@ use crate::userns::Namespace;
 pub enum Identity {
     /// Started unprivileged: keeps its identity.
     Keep,
-    /// Started with root's power: changes to this user, without supplementary groups.
+    /// Started with root's privileges: changes to this user, without supplementary groups.
     Become { uid: u32, gid: u32 },
 }
 
@@ -129,16 +129,16 @@ pub struct Confined {
 
 /// Gives up identity, capabilities and limits, and verifies that they are gone.
 pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError> {
-    // First of all: from here on no exec grants privileges.
+    // The first step: after it, no exec grants privileges.
     nix::sys::prctl::set_no_new_privs().step("no_new_privs")?;
     verify(nix::sys::prctl::get_no_new_privs(), true).step("no_new_privs")?;
-    // While still privileged, because a hard limit may have to be raised to the exact value. Prevents core
-    // dumps of monitored data.
+    // Set while still privileged, because a hard limit may have to be raised to the exact value. Prevents core dumps
+    // of monitored data.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step("core limit")?;
     for &(resource, value) in privileges.limits {
         lower_limit(resource, value).step("resource limit")?;
     }
-    // Before the root directory, with /proc and /dev, is given up.
+    // Read before the root directory, with /proc and /dev, is given up.
     let here = Namespace::find();
     let probe = landlock::Probe::new();
     let memory = memory::protect();
@@ -152,7 +152,7 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
     verify_identity(privileges.identity, here)?;
     clear_capabilities().step("capabilities")?;
     verify_no_capabilities()?;
-    // After the change of user, which clears it.
+    // Set after the change of user, which clears it.
     if let Some((parent, signal)) = privileges.parent {
         nix::sys::prctl::set_pdeathsig(signal).step("parent death signal")?;
         verify(nix::sys::prctl::get_pdeathsig(), Some(signal)).step("parent death signal")?;
@@ -161,8 +161,8 @@ pub fn drop_privileges(privileges: &Privileges<'_>) -> Result<Dropped, StepError
             return Err(io::Error::from(io::ErrorKind::BrokenPipe)).step("parent is gone");
         }
     }
-    // Prevents processes of the same user from tracing this one and reading its memory. After exec and the
-    // change of user, which both reset it.
+    // Prevents processes of the same user from tracing this one and reading its memory. Set after exec and the change
+    // of user, which both reset it.
     nix::sys::prctl::set_dumpable(false).step("dumpable")?;
     verify(nix::sys::prctl::get_dumpable(), false).step("dumpable")?;
     Ok(Dropped { kept, memory, probe })
@@ -236,7 +236,7 @@ fn verify<T: PartialEq, E: Into<io::Error>>(found: Result<T, E>, expected: T) ->
     if found.map_err(Into::into)? == expected { Ok(()) } else { Err(still_privileged(UNDONE)) }
 }
 
-/// Error of a step that the system only claims to have taken.
+/// Error of a step that the system reports as done although it is not.
 const UNDONE: &str = "the system says that it is done, and it is not";
 
 fn has(capability: Capability) -> Result<bool, StepError> {

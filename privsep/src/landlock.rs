@@ -16,25 +16,26 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-/// Newest ABI that the rules cover (Linux 7.1). What the kernel lacks of it is left out.
+/// Newest ABI that the rules cover (Linux 7.1). Rules that the kernel lacks are left out.
 const ABI_KNOWN: ABI = ABI::V9;
 
-/// Oldest ABI with all that is counted on (Linux 6.12). Newer ones restrict Unix sockets.
+/// Oldest ABI with all required rules (Linux 6.12). Newer ones restrict Unix sockets.
 const ABI_FULL: ABI = ABI::V6;
 
-/// Access that a role keeps. Everything else in the file system is out of reach.
+/// Access that a role keeps. All other access to the file system is denied.
 #[derive(Default)]
 pub struct Landlock<'a> {
-    /// Readable: files and directories beneath these.
+    /// Files and directories beneath these may be read.
     pub read: &'a [BorrowedFd<'a>],
     /// Files beneath these may be created and written.
     pub write: &'a [BorrowedFd<'a>],
-    /// These files themselves may be written. No directories.
+    /// These files themselves may be written; directories are not permitted here.
     pub write_files: &'a [BorrowedFd<'a>],
     /// Files beneath these may be removed.
     pub remove: &'a [BorrowedFd<'a>],
     pub connect: Connect<'a>,
-    /// Allows connections to Unix sockets in the file system beneath these alone, from Linux 7.1 on; `None` allows all.
+    /// Restricts connections to Unix sockets in the file system to those beneath these, from Linux 7.1 on; `None`
+    /// allows all.
     pub sockets: Option<&'a [BorrowedFd<'a>]>,
     /// Allows connections to abstract Unix sockets of processes outside.
     pub abstract_sockets: bool,
@@ -70,13 +71,13 @@ impl fmt::Display for Status {
     }
 }
 
-/// A file that no role may read and that any process can: `/dev/null`. Opening it is a test of Landlock that needs
-/// neither trust in what `landlock_restrict_self` returned nor a root directory with something in it.
+/// A file that no role may read and that any unconfined process can read: `/dev/null`. Opening it tests Landlock
+/// without trust in the return value of `landlock_restrict_self`, and without any file in the root directory.
 #[derive(Debug)]
 pub struct Probe(Option<File>);
 
 impl Probe {
-    /// Opens `/dev`. To be called while the root directory is that of the system.
+    /// Opens `/dev`. Must be called while the root directory is that of the system.
     pub fn new() -> Probe {
         Probe(File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open("/dev").ok())
     }
@@ -94,12 +95,12 @@ impl Default for Probe {
     }
 }
 
-/// Restricts the calling thread, and the threads and processes it makes later. Returns what was found to be enforced:
-/// [`Status::None`] where the probe could not be opened before, or can still be opened.
+/// Restricts the calling thread, and the threads and processes that it makes later. Returns the status that the probe
+/// found: [`Status::None`] if the probe could not be opened before, or can still be opened.
 pub fn restrict(rules: &Landlock<'_>, probe: Probe) -> io::Result<Status> {
     let before = probe.open();
     let claimed = match apply(rules) {
-        // A profile of a container that forbids a part of Landlock leaves none of it.
+        // A container's profile that forbids a part of Landlock disables all of it.
         Err(error) if matches!(errno_of(&error), Some(libc::EPERM | libc::ENOSYS)) => Status::None,
         result => result.map_err(io::Error::other)?,
     };

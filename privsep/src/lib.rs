@@ -1,9 +1,8 @@
 //! Privilege separation: the mechanism, independent of the program that uses it.
 //!
-//! A program is split into *roles*, each a process of the same binary. A role is started by
-//! [`spawn::Program::start`] with one [`channel::Channel`] as its only tie to the parent, and its life
-//! is a ratchet of types: [`role::Entry`] → [`confine::Dropped`] → [`confine::LandlockApplied`] →
-//! [`confine::Confined`].
+//! A program is split into *roles*, each a process of the same binary. [`spawn::Program::start`] starts a role with
+//! one [`channel::Channel`] as its only connection to the parent. The role then goes through a ratchet of types:
+//! [`role::Entry`] → [`confine::Dropped`] → [`confine::LandlockApplied`] → [`confine::Confined`].
 //!
 //! * `Entry` proves that the process was started as a role.
 //! * `Dropped` proves that identity, groups, capabilities and limits are given up for good.

@@ -1,8 +1,9 @@
-//! Walls around the memory of a process: memory that is or was writable never becomes executable (`PR_SET_MDWE`,
-//! Linux 6.3), and the code and constants of the program and its libraries keep place, contents and protection
-//! (`mseal`, Linux 6.10).
+//! Protection of a process's memory: memory that is or was writable never becomes executable (`PR_SET_MDWE`, Linux
+//! 6.3), and the code and constants of the program and its libraries keep place, contents and protection (`mseal`,
+//! Linux 6.10).
 //!
-//! Best effort, because the filters refuse most of the same calls. Both are inherited by fork and cannot be undone.
+//! Best effort, because the filters refuse most of the same calls. Both protections are inherited by fork and cannot
+//! be undone.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
-/// The walls that were found to stand.
+/// The protections that were found to be in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// No memory becomes executable.
@@ -20,20 +21,21 @@ pub struct Memory {
     pub sealed: bool,
 }
 
-/// Puts up both walls around this process. Needs `/proc`.
+/// Applies both protections to this process. Needs `/proc`.
 pub fn protect() -> Memory {
     Memory { mdwe: sys::refuse_exec_gain(), sealed: seal_program() }
 }
 
-/// Seals what is mapped of the program and its libraries, and is not writable. Returns whether all of it is sealed.
+/// Seals all mappings of the program and its libraries that are not writable. Returns `true` if all of them are
+/// sealed.
 fn seal_program() -> bool {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return false };
     let fixed = fixed_mappings(&maps);
     !fixed.is_empty() && fixed.iter().all(|mapping| sys::seal(&mapping.range, mapping.is('x')))
 }
 
-/// The mappings, in the form of `/proc/PID/maps`, that can be read and not written, and belong to a file of which one
-/// is executable. Data files that a library maps and unmaps are left alone.
+/// Returns the mappings, in the form of `/proc/PID/maps`, that are readable, not writable, and belong to a file with
+/// an executable mapping. Data files that a library maps and unmaps are left alone.
 fn fixed_mappings(maps: &str) -> Vec<Mapping<'_>> {
     let mappings: Vec<Mapping<'_>> = maps.lines().filter_map(Mapping::parse).collect();
     let executable: BTreeSet<&str> =
@@ -51,12 +53,12 @@ struct Mapping<'a> {
 }
 
 impl<'a> Mapping<'a> {
-    /// One of `r`, `w`, `x`.
+    /// Checks for a protection: `r`, `w` or `x`.
     fn is(&self, protection: char) -> bool {
         self.protection.contains(protection)
     }
 
-    /// `55d0c8a00000-55d0c8a21000 r-xp 00002000 08:01 131 /usr/bin/tcpreen`
+    /// Parses a line such as `55d0c8a00000-55d0c8a21000 r-xp 00002000 08:01 131 /usr/bin/tcpreen`.
     fn parse(line: &'a str) -> Option<Mapping<'a>> {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;

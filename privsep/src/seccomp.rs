@@ -22,7 +22,7 @@ pub struct Allowed {
     pub number: i64,
     /// Conditions that must all hold; several rows for one call are alternatives.
     pub arguments: &'static [Argument],
-    /// Not made in ordinary sessions: only with another libc, in an emergency, or in other configurations.
+    /// Not made in ordinary sessions, only with another libc, in an emergency, or in other configurations.
     pub seldom: bool,
     /// The row exists on this architecture only (`cfg`); others have no such call number.
     pub only_here: bool,
@@ -60,8 +60,8 @@ pub struct Refused {
     pub reason: &'static str,
 }
 
-/// A call that every filter refuses, and which nothing needs: with it a process finds out that its filter is on,
-/// independently of what the system reports. The error is one that the kernel itself never gives for it.
+/// A call that every filter refuses and no role needs: with it a process tests that its filter is on, independently
+/// of the system's report. The kernel itself never returns this error for the call.
 pub const PROBE: Refused = Refused {
     name: "SYS_getpgid",
     number: libc::SYS_getpgid,
@@ -133,13 +133,13 @@ macro_rules! is_otherwise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Violation {
     Kill,
-    /// Executed, and recorded in the kernel's log. For finding a missing row; not a sandbox.
+    /// The call is executed, and recorded in the kernel's log. For finding a missing row; not a sandbox.
     Log,
 }
 
 /// A compiled filter: a call outside its tables kills the process, or is logged.
 pub struct Filter {
-    /// One per errno. Installed before `kill`, because the strongest action wins and `kill` allows these
+    /// One filter per errno. Installed before `kill`, because the strongest action wins and `kill` allows these
     /// calls.
     refuse: Vec<BpfProgram>,
     kill: BpfProgram,
@@ -179,8 +179,8 @@ impl Filter {
         for row in allowed.iter().filter(|row| !row.arguments.is_empty()) {
             rules.entry(row.number).or_default().push(rule(row.arguments)?);
         }
-        // Last, because a call that one row allows with any arguments is allowed whatever other rows demand;
-        // to seccompiler that is a call without rules.
+        // Added last, because a call that one row allows with any arguments is allowed regardless of other rows; to
+        // seccompiler that is a call without rules.
         for row in allowed.iter().filter(|row| row.arguments.is_empty()) {
             rules.insert(row.number, Vec::new());
         }

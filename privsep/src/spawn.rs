@@ -1,6 +1,6 @@
 //! Starts a role: executes this program again, with only a channel and standard streams.
 //!
-//! It is executed and not merely forked, so that a role's memory holds nothing of its parent's.
+//! The role is executed and not only forked, so that its memory holds no data of its parent.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -29,7 +29,7 @@ pub struct Program {
 pub enum Streams {
     /// `/dev/null` three times.
     Null,
-    /// `/dev/null` to read; our stdout and stderr to write.
+    /// `/dev/null` to read; the stdout and stderr of the parent to write.
     Output,
 }
 
@@ -74,7 +74,7 @@ impl Program {
         environment: &[CString],
     ) -> io::Error {
         let prepared = || -> io::Result<()> {
-            // A set-uid start has the caller's real uid beside root's effective one. With all three alike the
+            // A set-uid start has the caller's real uid and root's effective one. With all three ids equal, the
             // kernel does not treat the exec as a change of privilege.
             if may_be_root()? {
                 setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))?;
@@ -88,7 +88,7 @@ impl Program {
                 sys::move_to(self.null.as_fd(), 1)?;
                 sys::move_to(self.null.as_fd(), 2)?;
             }
-            // The last use of a number above 2: everything else is close-on-exec, `binary` included.
+            // The last use of a number above 2: all other descriptors are close-on-exec, including `binary`.
             sys::move_to(socket.as_fd(), role::CHANNEL_FD)
         };
         match prepared() {

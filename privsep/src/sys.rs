@@ -13,9 +13,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use nix::unistd::{ForkResult, Pid};
 
-// Links the unwinder from the archive, which the linker finds before the standard library asks for the shared
-// one. Otherwise every forked worker would inherit, and unmap, the five mappings of a library that is never
-// called, because a panic aborts.
+// Links the unwinder from the archive, which the linker finds before the standard library requests the shared one.
+// Otherwise every forked worker would inherit, and unmap, the five mappings of a library that is never called,
+// because a panic aborts.
 #[cfg(target_env = "gnu")]
 #[link(name = "gcc_eh")]
 unsafe extern "C" {}
@@ -29,7 +29,7 @@ pub const SIOCATMARK: libc::c_ulong = 0x8905;
 /// `SIOCOUTQ` of linux/sockios.h, which the libc crate lacks; it has the number of the terminals' `TIOCOUTQ`.
 pub const SIOCOUTQ: libc::c_ulong = 0x5411;
 
-/// `SO_PASSRIGHTS` of asm-generic/socket.h (Linux 6.16), which the libc crate has for one architecture alone.
+/// `SO_PASSRIGHTS` of asm-generic/socket.h (Linux 6.16), which the libc crate has for one architecture only.
 pub const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Address length with which `connect` can only dissolve an association: the family `AF_UNSPEC` and nothing
@@ -58,7 +58,7 @@ pub const MOST_RIGHTS: usize = 253;
 pub struct ForeignFd(Option<OwnedFd>);
 
 impl ForeignFd {
-    /// Accepts the descriptor as an ordinary one, closed in the ordinary way.
+    /// Accepts the descriptor as an ordinary one, whose close may block.
     pub fn accept(mut self) -> io::Result<OwnedFd> {
         self.0.take().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -154,11 +154,11 @@ struct RawReceived {
     bytes: usize,
     /// `msg_flags`
     flags: libc::c_int,
-    /// There was control data besides descriptors.
+    /// There was other control data than descriptors.
     has_others: bool,
 }
 
-/// Receives one message. Each descriptor is owned before anything else is looked at.
+/// Receives one message. Each descriptor is owned before other data is examined.
 fn receive_each(
     socket: BorrowedFd<'_>,
     parts: &mut [libc::iovec],
@@ -191,7 +191,7 @@ fn receive_each(
             // SAFETY: CMSG_LEN only computes.
             let payload = length.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
             for index in 0..payload / size_of::<RawFd>() {
-                // SAFETY: the kernel wrote that many descriptors there, and they are ours alone from now on.
+                // SAFETY: the kernel wrote that many descriptors there, and this process alone owns them.
                 each(unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) });
             }
         } else {
@@ -203,16 +203,17 @@ fn receive_each(
     Ok(RawReceived { bytes, flags: header.msg_flags, has_others })
 }
 
-/// Bytes of a Unix socket with the descriptors that came with them. These are not judged: they are for another process.
+/// Bytes of a Unix socket with the descriptors that came with them. The descriptors are not checked: they are for
+/// another process.
 #[derive(Debug)]
 pub struct Rights {
     pub bytes: usize,
     pub fds: Vec<OwnedFd>,
-    /// More descriptors came than there was room for; the kernel has closed them.
+    /// More descriptors arrived than fit; the kernel has closed the others.
     pub is_cut: bool,
     /// A message was longer than the buffer.
     pub is_too_long: bool,
-    /// Control data besides descriptors came with it: with `SO_TIMESTAMP`, every message has some, and the end of the
+    /// Other control data than descriptors arrived: with `SO_TIMESTAMP`, every message has some, and the end of the
     /// stream has none.
     pub is_stamped: bool,
 }
@@ -232,18 +233,18 @@ pub fn receive_rights(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     })
 }
 
-/// Receives bytes without descriptors, which the kernel closes; returns whether there were any.
+/// Receives bytes without descriptors, which the kernel closes; also returns whether there were any.
 pub fn receive_without_rights(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
     let raw = receive_each(socket, &mut [part_of(buffer)], &mut [], libc::MSG_DONTWAIT, drop)?;
     Ok((raw.bytes, raw.flags & libc::MSG_CTRUNC != 0))
 }
 
-/// Number of bytes that can be received from a Unix stream before those that have descriptors; 0 where the first have
-/// some, and at the end of the stream. At most as many as fit into `room`, which is overwritten.
+/// Returns the number of bytes that can be received from a Unix stream before those that have descriptors: 0 if the
+/// first have some, and at the end of the stream. At most the size of `room`, which is overwritten.
 ///
-/// The kernel returns bytes of several messages at once, up to the end of the first that has descriptors, and does not
-/// tell where that begins. But it copies message by message, and not a part of one where a copy fails: with memory for
-/// all bytes but the last, it returns those before the message that the last one belongs to.
+/// The kernel returns bytes of several messages at once, up to the end of the first that has descriptors, and does
+/// not report where that message begins. But it copies message by message, and no part of a message whose copy fails:
+/// with memory for all bytes but the last, it returns those before the message that the last one belongs to.
 pub fn bytes_before_rights(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
     let seen = receive_each(socket, &mut [part_of(room)], &mut [], flags, drop)?;
@@ -259,7 +260,7 @@ pub fn bytes_before_rights(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Resul
     }
 }
 
-/// Sends bytes with descriptors; returns the number of bytes taken, of which the first has the descriptors.
+/// Sends bytes with descriptors, which are attached to the first byte; returns the number of bytes sent.
 pub fn send_rights(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
     assert!(fds.len() <= MOST_RIGHTS, "a message carries at most {MOST_RIGHTS} descriptors");
     let mut control = [0u64; CONTROL_WORDS_MOST];
@@ -328,11 +329,11 @@ pub enum FileKind {
     Pipe,
     /// A character or block device.
     Device,
-    /// An object of the kernel's without a file, such as an eventfd.
+    /// An object of the kernel without a file, such as an eventfd.
     Anonymous,
 }
 
-/// Finds out the kind of file behind a descriptor, without a path and without opening anything.
+/// Determines the kind of file behind a descriptor, without a path and without opening a file.
 pub fn file_kind(fd: BorrowedFd<'_>) -> FileKind {
     let mut found = MaybeUninit::<libc::stat>::zeroed();
     // The call itself: libc makes it another one, which takes a path.
@@ -352,17 +353,17 @@ pub fn file_kind(fd: BorrowedFd<'_>) -> FileKind {
     }
 }
 
-/// Checks for a file of a file system in memory, which alone have seals.
+/// Checks for a file of a file system in memory; only such files have seals.
 fn has_seals(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: reads flags.
     unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) >= 0 }
 }
 
-/// Takes over a descriptor that the process was started with, and none that anything here owns already.
+/// Takes over a descriptor that the process was started with, and none that this program already owns.
 ///
-/// exec leaves no descriptor open that is close-on-exec, and all that this program opens is: the flag separates the
-/// two kinds. It is set here, so that a number can be taken over once. The standard streams, which
-/// belong to the whole program, are refused.
+/// exec leaves no descriptor open that is close-on-exec, and all descriptors that this program opens are: the flag
+/// separates the two kinds. The flag is set here, so that a number can be taken over once. The standard streams,
+/// which belong to the whole program, are refused.
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_GETFD reads a flag; it fails on a closed descriptor.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
@@ -371,7 +372,7 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: sets a flag of a descriptor that is open.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and nothing owns it, as the flag said.
+    // SAFETY: the descriptor is open, and nothing owns it, as the flag shows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -382,16 +383,16 @@ pub fn forbids_clone3() -> bool {
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Takes over every descriptor that the process was started with, but for the standard streams. Dropping what is not
-/// wanted closes it.
+/// Takes over every descriptor that the process was started with, except the standard streams. Dropping one closes
+/// it.
 pub fn inherited_descriptors() -> io::Result<BTreeMap<RawFd, OwnedFd>> {
     let entries = std::fs::read_dir("/proc/self/fd")?;
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
-    // Descriptors that have an owner, such as that of the listing itself, are left out.
+    // Descriptors that have an owner, such as the listing's own, are left out.
     Ok(numbers.filter_map(|number| Some((number, inherited(number).ok()?))).collect())
 }
 
-/// A copy of a descriptor, with a number that is not lower than `least`, and close-on-exec.
+/// Copies a descriptor to a number that is not lower than `least`; the copy is close-on-exec.
 pub fn duplicate_above(fd: BorrowedFd<'_>, least: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl takes a number and makes a new descriptor.
     let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) })?;
@@ -421,7 +422,7 @@ pub fn replace_streams(null: BorrowedFd<'_>, streams: RangeInclusive<RawFd>) -> 
 pub struct Alone(PhantomData<*const ()>);
 
 impl Alone {
-    /// Counts the threads. For a process that can still look into `/proc`.
+    /// Counts the threads. Needs `/proc`.
     pub fn check() -> io::Result<Alone> {
         match std::fs::read_dir("/proc/self/task")?.count() {
             1 => Ok(Alone(PhantomData)),
@@ -480,14 +481,14 @@ pub fn is_ignored(signal: nix::sys::signal::Signal) -> io::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Checks whether the kernel gave the program more power than its caller has, by a set-uid bit or a file
+/// Checks whether the kernel gave the program more privileges than its caller has, by a set-uid bit or a file
 /// capability. The environment is then not trusted.
 pub fn is_secure_start() -> bool {
     // SAFETY: reads a number that the kernel left for the program.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Removes variables from the environment of a process of one thread.
+/// Removes variables from the environment of a single-threaded process.
 pub fn forget_variables(_alone: &Alone, names: &[&str]) {
     for name in names {
         // SAFETY: in a single-threaded process nothing reads the environment at the same time.
@@ -498,8 +499,8 @@ pub fn forget_variables(_alone: &Alone, names: &[&str]) {
 /// Opens `/dev/null` on those of 0, 1 and 2 that are closed, so that no socket ever gets one of these
 /// numbers.
 ///
-/// Rust's runtime does the same before `main`; here it is a guarantee. So does glibc for a program with more
-/// power than its caller, but with a `/dev/null` for 1 and 2 that refuses writes.
+/// Rust's runtime does the same before `main`; here it is a guarantee. glibc does it, too, for a program with more
+/// privileges than its caller, but with a `/dev/null` for 1 and 2 that refuses writes.
 pub fn fill_standard_descriptors() -> io::Result<()> {
     for fd in 0..=2 {
         // SAFETY: reads a flag.
@@ -589,12 +590,12 @@ pub fn rename_new(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Resu
     renameat2(directory, from, to, libc::RENAME_NOREPLACE)
 }
 
-/// Renames a file within a directory. Replaces what has the new name.
+/// Renames a file within a directory. Replaces a file that has the new name.
 pub fn rename(directory: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
     renameat2(directory, from, to, 0)
 }
 
-/// Not every C library has a function for it.
+/// Makes the system call directly, because not every C library has a function for it.
 fn renameat2(directory: BorrowedFd<'_>, from: &CStr, to: &CStr, flags: u32) -> io::Result<()> {
     let directory = directory.as_raw_fd();
     // SAFETY: both names are C strings that live for the time of the call.
@@ -610,10 +611,10 @@ pub fn seccomp_mode() -> io::Result<i32> {
     check(unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) })
 }
 
-/// Makes the kernel refuse executable memory that is or was writable, for this process and those that it forks.
-/// Returns whether it does, as read back; false before Linux 6.3.
+/// Makes the kernel refuse executable memory that is or was writable, for this process and its children. Returns
+/// `true` if it does, as read back; `false` before Linux 6.3.
 pub(crate) fn refuse_exec_gain() -> bool {
-    // Not in the libc crate for every target: linux/prctl.h, `PR_MDWE_REFUSE_EXEC_GAIN`.
+    // The libc crate lacks it for some targets: linux/prctl.h, `PR_MDWE_REFUSE_EXEC_GAIN`.
     const REFUSE: libc::c_ulong = 1;
     // SAFETY: PR_SET_MDWE takes a number, and only restricts.
     unsafe { libc::prctl(libc::PR_SET_MDWE, REFUSE, 0, 0, 0) };
@@ -622,8 +623,9 @@ pub(crate) fn refuse_exec_gain() -> bool {
     found >= 0 && found as libc::c_ulong & REFUSE != 0
 }
 
-/// Seals a mapping that is not writable: nothing can unmap, move or replace it, or change its protection. Returns
-/// whether it is sealed, as tried; false before Linux 6.10. `executable` is its protection, which stays as it is.
+/// Seals a mapping that is not writable: it can no longer be unmapped, moved or replaced, and its protection can no
+/// longer be changed. Returns `true` if the mapping is sealed, as tried; `false` before Linux 6.10. `executable` is
+/// its protection, which stays the same.
 pub(crate) fn seal(range: &Range<usize>, executable: bool) -> bool {
     // SAFETY: sealing changes no memory.
     unsafe { libc::syscall(libc::SYS_mseal, range.start, range.len(), 0) };
@@ -633,7 +635,7 @@ pub(crate) fn seal(range: &Range<usize>, executable: bool) -> bool {
     result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// Makes a call that takes a process id, for this process.
+/// Makes a call that takes a process id, with 0, which stands for this process.
 pub(crate) fn probe(number: libc::c_long) -> io::Result<()> {
     // SAFETY: the one call that this is used for, getpgid, takes and returns a number.
     check_size(unsafe { libc::syscall(number, 0) } as isize).map(drop)
@@ -710,7 +712,7 @@ pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CSt
     }
 }
 
-/// Sets `SCHED_BATCH`: the process preempts no other when it wakes up. Children get the default policy.
+/// Sets `SCHED_BATCH`: the process preempts no other one when it wakes up. Children get the default policy.
 pub fn set_batch_scheduling() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     let policy = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
@@ -720,8 +722,8 @@ pub fn set_batch_scheduling() -> io::Result<()> {
 
 /// Returns the parent process id.
 pub fn parent() -> Pid {
-    // Through the function that `fork` goes through as well: a child that is forked often maps the pages of each
-    // further function of libc anew.
+    // Uses the same libc function as `fork`: a child that is forked often maps the pages of each further function of
+    // libc anew.
     // SAFETY: without arguments; it cannot fail.
     Pid::from_raw(unsafe { libc::syscall(libc::SYS_getppid) } as i32)
 }
@@ -751,7 +753,7 @@ pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(answer).unwrap_or(0))
 }
 
-/// Width of a terminal (`TIOCGWINSZ`); `None` for one that does not tell, and for what is no terminal.
+/// Width of a terminal (`TIOCGWINSZ`); `None` if the terminal does not report one, and for other files.
 pub fn terminal_columns(terminal: BorrowedFd<'_>) -> Option<u16> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one winsize.

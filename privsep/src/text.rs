@@ -1,12 +1,12 @@
-//! Text that another process wrote, and characters that must not reach a terminal or a log as they are.
+//! Text that another process wrote, and escapes for characters that must not reach a terminal or a log unchanged.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// Text of another process. Its only way out is `Display`, which spells out every character that does something
-/// instead of being seen, line ends included, so that it forges no line and controls no terminal.
+/// Text of another process. It can only be read through `Display`, which escapes every active character, including
+/// line ends, so that the text forges no line and controls no terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text(String);
@@ -35,17 +35,17 @@ impl fmt::Display for Text {
     }
 }
 
-/// Writes a character; one that acts is spelled out, and a tab is a space.
+/// Writes a character; an active one is escaped, and a tab is replaced by a space.
 pub fn write_escaped(out: &mut impl Write, character: char) -> fmt::Result {
     match character {
         '\t' => out.write_char(' '),
-        // `escape_default` leaves no character as it is that acts.
+        // `escape_default` leaves no active character unchanged.
         character if acts(character) => write!(out, "{}", character.escape_default()),
         character => out.write_char(character),
     }
 }
 
-/// Lines of ours, of which each character that acts is spelled out.
+/// Escapes active characters in the program's own lines, except line ends.
 pub fn lines(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -58,8 +58,9 @@ pub fn lines(text: &str) -> String {
     shown
 }
 
-/// Returns true for a character that does something instead of being seen: controls, Unicode's line ends and directions, and all
-/// that Unicode calls ignorable (`Default_Ignorable_Code_Point` in DerivedCoreProperties.txt, Unicode 16).
+/// Returns `true` for an active character, one that has an effect instead of a glyph: controls, Unicode's line ends
+/// and directions, and all characters that Unicode calls ignorable (`Default_Ignorable_Code_Point` in
+/// DerivedCoreProperties.txt, Unicode 16).
 pub fn acts(character: char) -> bool {
     match character {
         ' '..='~' => false,

@@ -56,7 +56,7 @@ pub struct Namespace {
     /// uid 0 here is an ordinary user outside, and the only user: `unshare --map-root-user`, bubblewrap.
     /// False if it is root outside, too.
     pub is_alone: bool,
-    /// setgroups is denied, whatever the capabilities.
+    /// setgroups is denied, regardless of capabilities.
     pub denies_setgroups: bool,
 }
 

@@ -1,13 +1,13 @@
 //! Encoding of messages. The only module that uses bincode.
 //!
-//! Fixed-width little-endian integers, a size limit, no trailing bytes. bincode is pinned to 2.0.1: the crate
-//! is no longer maintained (RUSTSEC-2025-0141) and 3.0.0 is an empty shell. All of it is behind these
-//! functions, so that another encoding can replace it.
+//! Fixed-width little-endian integers, a size limit, no trailing bytes. bincode is pinned to 2.0.1: the crate is no
+//! longer maintained (RUSTSEC-2025-0141) and 3.0.0 is empty. Only these functions use it, so that another encoding
+//! can replace it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Maximum length of an encoded message without payload: a path of `PATH_MAX` and a little more.
+/// Maximum length of an encoded message without payload: a path of `PATH_MAX`, and 512 bytes for the rest.
 pub const LIMIT: usize = 4096 + 512;
 
 /// Maximum length of short messages; see [`crate::channel::Channel`].
