@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::scratch::Scratch;
 use super::tcpreen::Tcpreen;
 
-/// Builder of a container. It starts with everything that a container usually has.
+/// Builder of a container, with everything that a container usually has by default.
 pub struct Container {
     scratch: Scratch,
     proc: bool,
@@ -40,7 +40,7 @@ impl Container {
         Container { proc: false, ..self }
     }
 
-    /// No `/etc/passwd` and no `/etc/group`.
+    /// Removes `/etc/passwd` and `/etc/group`.
     pub fn without_accounts(self) -> Self {
         Container { accounts: false, ..self }
     }
@@ -49,7 +49,7 @@ impl Container {
         Container { read_only: true, ..self }
     }
 
-    /// In a PID namespace, as its first process.
+    /// Runs the program in a PID namespace, as its first process.
     pub fn first_process(self) -> Self {
         Container { init: true, ..self }
     }
@@ -59,7 +59,7 @@ impl Container {
         Container { before: words.to_owned(), ..self }
     }
 
-    /// A file in the volume `/records`, seen from outside.
+    /// Path of a file in the volume `/records`, seen from outside.
     pub fn record(&self, name: &str) -> PathBuf {
         self.scratch.path("records").join(name)
     }

@@ -25,8 +25,8 @@ use super::{place_of_our_own, proc};
 pub struct Daemon {
     scratch: Scratch,
     program: PathBuf,
-    /// Process groups in which its processes were seen. An orphan cannot be recognised otherwise: its command
-    /// line does not name the program, and only root may read `/proc/PID/exe` of a process that is not
+    /// Process groups in which processes of the daemon were seen. An orphan cannot be recognised otherwise: its
+    /// command line does not name the program, and only root may read `/proc/PID/exe` of a process that is not
     /// dumpable.
     groups: RefCell<BTreeSet<Pid>>,
     starter: PathBuf,
@@ -41,12 +41,13 @@ impl Daemon {
         Daemon { starter: program.clone(), program, groups, scratch, place: place_of_our_own() }
     }
 
-    /// Starts below a `/dev` that has only `null` and a `log` that leads to [`Daemon::syslogd`].
+    /// Starts in a file system whose `/dev` has only `null` and a `log` that leads to [`Daemon::syslogd`].
     pub fn with_dev_log() -> Self {
         Daemon::with_log_at("{dev}/log")
     }
 
-    /// Likewise without `/dev/log`: below a `/run` in which only journald's socket leads to [`Daemon::syslogd`].
+    /// Starts in a file system without `/dev/log`, and with a `/run` in which only journald's socket leads to
+    /// [`Daemon::syslogd`].
     pub fn with_journal() -> Self {
         Daemon::with_log_at("/run/systemd/journal/dev-log")
     }
@@ -90,7 +91,7 @@ impl Daemon {
         self.foreground(server).args(["-d"])
     }
 
-    /// The same without `-d`.
+    /// The same command line without `-d`, not yet started.
     pub fn foreground(&self, server: u16) -> Tcpreen {
         Tcpreen::to(server).binary(self.starter.clone()).listen_at(self.place)
     }
@@ -100,7 +101,7 @@ impl Daemon {
         Tcpreen::to(server).binary(self.starter.clone())
     }
 
-    /// Runs the foreground process to its end and expects success.
+    /// Runs the foreground process to its end; fails unless it succeeds.
     #[track_caller]
     pub fn start(&self, command: Tcpreen) -> Outcome {
         let outcome = command.run();
@@ -109,7 +110,7 @@ impl Daemon {
         outcome
     }
 
-    /// Starts it with a record.
+    /// Starts the daemon with a record.
     #[track_caller]
     pub fn start_recording(&self, server: u16) -> Outcome {
         self.start(self.command(server).output(self.scratch.path("record")))
@@ -146,7 +147,7 @@ impl Daemon {
         self.processes().into_iter().filter(|pid| proc::role(*pid).as_deref() == role).collect()
     }
 
-    /// The parent of all the others.
+    /// The daemon's parent process.
     #[track_caller]
     pub fn pid(&self) -> Pid {
         match self.with_role(None).as_slice() {
@@ -160,7 +161,7 @@ impl Daemon {
         kill(self.pid(), signal).expect("kill");
     }
 
-    /// `kill -9` of every process with this role.
+    /// Sends SIGKILL to every process with this role.
     #[track_caller]
     pub fn kill(&self, role: &str) {
         for pid in self.with_role(Some(role)) {
@@ -219,7 +220,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Receives what the daemon sends to `/dev/log`. Dropping it removes its socket.
+/// Receives the daemon's messages to `/dev/log`. Dropping it removes its socket.
 pub struct Syslogd {
     socket: UnixDatagram,
     path: PathBuf,

@@ -59,8 +59,8 @@ impl Lingering {
         Lingering { socket, peer }
     }
 
-    /// Sends it over a channel as the last of `count` descriptors and keeps no copy: the receiver closes it.
-    /// Returns the peer that does not read.
+    /// Sends the connection over a channel as the last of `count` descriptors and keeps no copy, so that the receiver
+    /// closes it. Returns the peer that does not read.
     pub fn hand_over(self, channel: impl AsFd, message: &[u8], count: usize) -> TcpStream {
         let Lingering { socket, peer } = self;
         let mut fds = vec![peer.as_raw_fd(); count - 1];

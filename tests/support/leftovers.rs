@@ -1,4 +1,4 @@
-//! Processes that a program leaves behind although it should not, as the original does.
+//! Processes that a program leaves behind by mistake, as 1.4.4 does.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

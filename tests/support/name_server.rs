@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::wait::until;
 
-/// Its address, for `/etc/resolv.conf`.
+/// Address of the name server, for `/etc/resolv.conf`.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
 const A: u16 = 1;
@@ -105,17 +105,17 @@ type Answering = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
 /// Faults of a hostile name server, over UDP unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trick {
-    /// Truncates every answer and gives it by TCP.
+    /// Truncates every UDP answer and gives the answer by TCP.
     Truncates,
-    /// Likewise, byte by byte.
+    /// Same, byte by byte.
     Dribbles,
-    /// Likewise, but with thousands of records, as in a zone transfer: as much as a message may hold.
+    /// Same, with thousands of records, as in a zone transfer: the maximum that a message holds.
     Floods,
-    /// Cuts off, accepts the TCP connection, and is silent.
+    /// Truncates every answer, accepts the TCP connection, and does not answer.
     Hangs,
-    /// Likewise, but answers names of its zone correctly.
+    /// Same, but answers names of its zone correctly.
     HangsForOthers,
-    /// Cuts off by TCP as well.
+    /// Truncates the answer by TCP, too.
     TruncatesTwice,
     /// Closes the TCP connection in the middle of the answer.
     BreaksOff,
@@ -157,7 +157,7 @@ impl Trick {
             Trick::WrongId => honest[0] ^= 1,
             Trick::Garbage => honest[2..].fill(0xff),
             Trick::Late => thread::sleep(Duration::from_millis(1200)),
-            // QR, RCODE 5 and no records.
+            // The flag QR, the response code 5 (refused), and no records.
             Trick::Refuses => return Some(head(query, &question, [0x81, 0x85], 0)),
             _ => return Some(head(query, &question, [0x83, 0x80], 0)),
         }
@@ -202,7 +202,7 @@ fn serve_tcp(mut client: TcpStream, trick: Trick, zone: &Zone) -> std::io::Resul
         let mut query = vec![0; u16::from_be_bytes(length).into()];
         client.read_exact(&mut query)?;
         if matches!(trick, Trick::Hangs | Trick::HangsForOthers) {
-            // Until the client gives up.
+            // Reads until the client closes the connection.
             return client.read(&mut length).map(drop);
         }
         let Some(answer) = trick.by_tcp(&query, zone) else { return Ok(()) };
@@ -230,7 +230,7 @@ impl NameServer {
     /// Answers from `zone`, with a fault.
     pub fn hostile(zone: Zone, trick: Trick) -> Self {
         if trick != Trick::RefusesTcp {
-            // It stays until the test's namespace is gone.
+            // The listener stays until the test's namespace is removed.
             let listener = TcpListener::bind((ADDRESS, 53)).expect("the port of name servers");
             let zone = zone.clone();
             thread::spawn(move || {
@@ -255,7 +255,7 @@ impl NameServer {
         let heard = Arc::clone(&asked);
         let thread = thread::spawn(move || {
             let mut query = [0; 512];
-            // An empty datagram is the order to stop.
+            // An empty datagram stops the server.
             while let Ok((length @ 1.., client)) = socket.recv_from(&mut query) {
                 let query = &query[..length];
                 let name = Question::parse(query).map_or_else(|| "?".into(), |question| question.name);
@@ -268,7 +268,7 @@ impl NameServer {
         NameServer { asked, thread: Some(thread) }
     }
 
-    /// Names asked for up to now.
+    /// Names queried up to now.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("no panic").clone()
     }

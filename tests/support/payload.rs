@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-/// Pseudo-random bytes in `` `abc…o ``: no byte of it needs an escape in any format, and none
+/// Pseudo-random bytes in `` `abc…o ``: no byte needs an escape in any format, and none
 /// begins a marker or a line of the frame.
 pub struct Payload {
     state: u64,

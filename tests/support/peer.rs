@@ -40,9 +40,9 @@ impl Peer {
         Peer::connect_to((Ipv4Addr::LOCALHOST, port).into())
     }
 
-    /// Connects without looking at the socket's error, which the first call that reads or writes returns: the other
-    /// side may have sent its last words and a reset before this side knows that it is connected, and a connect that
-    /// waits returns that reset.
+    /// Connects without returning the socket's error, which the first read or write returns instead: the other side
+    /// may have sent its last data and a reset before this side is connected, and a blocking connect would return
+    /// that reset.
     #[track_caller]
     pub fn connect_to(address: SocketAddr) -> Self {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -60,7 +60,7 @@ impl Peer {
         Peer::over(stream)
     }
 
-    /// `None` while nothing listens there.
+    /// Connects; `None` if no process listens at the address.
     pub fn try_connect(address: SocketAddr) -> Option<Self> {
         TcpStream::connect(address).ok().map(Peer::over)
     }
@@ -70,7 +70,7 @@ impl Peer {
         Peer::with_deadlines(stream)
     }
 
-    /// Everything except urgent data works as over TCP.
+    /// Wraps a Unix socket: everything except urgent data works as over TCP.
     pub fn over_unix(stream: UnixStream) -> Self {
         Peer::with_deadlines(OwnedFd::from(stream).into())
     }
@@ -139,7 +139,7 @@ impl Peer {
         self.received.add(&buffer);
     }
 
-    /// Waits; the connection must be open all the time. What arrives is not received.
+    /// Waits while the connection must stay open. Data that arrives is not received.
     #[track_caller]
     pub fn expect_no_end(&mut self, duration: Duration) {
         thread::sleep(duration);
@@ -192,7 +192,7 @@ impl Peer {
         assert_eq!(self.end().map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     }
 
-    /// Expects what a client sees when the server refused: a reset, which the original does not send.
+    /// Expects a reset, as from a server that refuses; 1.4.4 does not send it.
     #[track_caller]
     pub fn expect_refusal(&mut self) {
         if is_original() { self.expect_hang_up() } else { self.expect_reset() }

@@ -40,7 +40,7 @@ impl Status {
     }
 }
 
-/// `None` if there is no such process.
+/// Status of a process; `None` if there is no such process.
 pub fn status(pid: Pid) -> Option<Status> {
     fs::read_to_string(file(pid, "status")).ok().map(|text| Status::parse(&text))
 }
@@ -80,7 +80,7 @@ pub fn command_line(pid: Pid) -> String {
     String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
 }
 
-/// The name of the role in square brackets, as `ps` shows it, or `None` for a program without.
+/// Name of the role in square brackets, as `ps` shows it; `None` for a program without roles.
 pub fn role(pid: Pid) -> Option<String> {
     let title = fs::read(file(pid, "cmdline")).ok()?;
     let title = String::from_utf8_lossy(&title).into_owned();

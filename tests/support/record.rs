@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::payload::{Digest, Hasher, Payload};
 
-/// Recorded bytes of one session, each way.
+/// Recorded bytes of one session in each direction.
 #[derive(Clone, Default)]
 pub struct Recorded {
     from_client: Hasher,
@@ -77,7 +77,7 @@ pub fn read_labelled_c(record: impl Read) -> BTreeMap<u64, Recorded> {
     sessions
 }
 
-/// `[7] rest` → `(7, rest)`
+/// Splits off a label: `[7] rest` → `(7, rest)`.
 fn label(line: &[u8]) -> (u64, &[u8]) {
     let end = line.iter().position(|&byte| byte == b']').expect("every line starts with its session");
     let number = std::str::from_utf8(&line[1..end]).expect("digits");
@@ -102,7 +102,7 @@ pub fn read_hex(record: &str, marker: &str) -> Vec<u8> {
     bytes
 }
 
-/// A record of one session in json, whose client sent text.
+/// A record of one session in json, with text from the client.
 pub struct Sent;
 
 impl Sent {

@@ -10,14 +10,14 @@ use nix::unistd::Pid;
 
 use super::wait::until;
 
-/// Ended when dropped; its messages stay.
+/// A running rsyslogd; dropping it ends the process and keeps its messages.
 pub struct Rsyslogd {
     process: Child,
     messages: PathBuf,
 }
 
 impl Rsyslogd {
-    /// Returns once it accepts messages, which it appends to `messages`.
+    /// Starts rsyslogd and returns once it accepts messages, which it appends to `messages`.
     #[track_caller]
     pub fn start(socket: &Path, messages: PathBuf) -> Self {
         let configuration = messages.with_extension("conf");

@@ -1,4 +1,4 @@
-//! A directory that is open to every account, because the program may drop to any of them.
+//! A directory that is open to every account, because the program may change to any of them.
 
 use std::fs::{self, File, Permissions};
 use std::io::Read;
@@ -23,7 +23,7 @@ impl Scratch {
         self.0.path().join(name)
     }
 
-    /// The content of the output `name`, as text. The original adds the client's address to the name.
+    /// Contents of the output `name`, as text. 1.4.4 adds the client's address to the name.
     #[track_caller]
     pub fn record(&self, name: &str) -> String {
         String::from_utf8_lossy(&self.record_bytes(name)).into_owned()
@@ -53,7 +53,7 @@ impl Scratch {
         files.remove(0)
     }
 
-    /// A copy of the program under test where any account may run it.
+    /// A copy of the program under test that any account may execute.
     pub fn copy_of_program(&self, mode: u32) -> PathBuf {
         self.executable(&binary(), "tcpreen", mode)
     }

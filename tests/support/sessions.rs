@@ -1,4 +1,4 @@
-//! Sessions that between them make the roles do what they can do.
+//! Sessions that together make the roles use all their permissions.
 
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use super::tcpreen::{Outcome, Tcpreen};
 use super::unix::{self, UnixServer};
 use super::wait::until;
 
-/// Decides how the program is started: by which binary, under strace, with more options.
+/// Changes the command line of a session: another binary, strace, more options.
 pub type Wrap<'a> = &'a (dyn Fn(Tcpreen) -> Tcpreen + Sync);
 
 /// Sessions of several kinds: orderly, with an urgent byte, and reset.
@@ -40,7 +40,7 @@ pub fn plain(wrap: Wrap<'_>) -> Outcome {
     tcpreen.finish()
 }
 
-/// Enough bytes to go through a pipe.
+/// A session with enough bytes to use a pipe.
 pub fn bulk(wrap: Wrap<'_>) -> Outcome {
     let echo = echo_server();
     let tcpreen = wrap(Tcpreen::to(echo.port).format("null").sessions(1)).start();
@@ -57,7 +57,7 @@ fn converse(mut client: Peer, mut server: Peer) {
     client.rest();
 }
 
-/// A server of each other family.
+/// Sessions with a server of each other family.
 pub fn families(scratch: &Scratch, wrap: Wrap<'_>) {
     let server = Server::over(TcpListener::bind("[::1]:0").expect("a port"));
     let tcpreen = Tcpreen::to(server.port()).host("::1").args(["--keepalive", "9"]).sessions(1);
@@ -72,7 +72,7 @@ pub fn families(scratch: &Scratch, wrap: Wrap<'_>) {
     tcpreen.finish();
 }
 
-/// A server that refuses: the client gets a reset.
+/// A session with a server that refuses: the client gets a reset.
 pub fn refusal(scratch: &Scratch, wrap: Wrap<'_>) {
     let (pidfile, closed) = (scratch.path("refusing"), Refusing::new());
     let tcpreen = Tcpreen::to(closed.port()).args(["--pidfile".as_ref(), pidfile.as_os_str()]);
@@ -83,10 +83,10 @@ pub fn refusal(scratch: &Scratch, wrap: Wrap<'_>) {
     tcpreen.finish();
 }
 
-/// What [`outputs`] is started with, besides its files.
+/// Option of [`outputs`], besides its files.
 pub const FIRST: &str = "--record-first=sync";
 
-/// A terminal, a file of which each record reaches the disk first, and a FIFO that has no reader yet.
+/// A session with a terminal, a file whose records reach the disk first, and a FIFO that has no reader yet.
 pub fn outputs(scratch: &Scratch, wrap: Wrap<'_>) {
     let (pipe, echo) = (scratch.path("pipe"), echo_server());
     mkfifo(&pipe, Mode::empty()).expect("mkfifo");
@@ -106,7 +106,7 @@ pub fn outputs(scratch: &Scratch, wrap: Wrap<'_>) {
     tcpreen.finish();
 }
 
-/// A saved record that is read, compared with itself, and played.
+/// Reads a saved record, compares it with itself, and plays it.
 pub fn records(scratch: &Scratch, wrap: Wrap<'_>) {
     let record = saved(scratch);
     let outcome = wrap(Tcpreen::reading([&record])).run();
@@ -122,7 +122,7 @@ pub fn records(scratch: &Scratch, wrap: Wrap<'_>) {
     assert_eq!(outcome.code(), 0, "{outcome:?}");
 }
 
-/// The record of one session with an echo.
+/// Path of the record of one session with an echo server.
 pub fn saved(scratch: &Scratch) -> PathBuf {
     let (record, echo) = (scratch.path("record"), echo_server());
     let tcpreen = Tcpreen::to(echo.port).format("json").output(&record).sessions(1).start();
@@ -135,10 +135,10 @@ pub fn saved(scratch: &Scratch) -> PathBuf {
     record
 }
 
-/// Options that finish parts, and remove old ones.
+/// Options that finish parts and remove old ones.
 pub const PARTS: [&str; 4] = ["--rotate-size", "400", "--rotate-count", "1"];
 
-/// The number of the last part, 0 where there is none.
+/// The highest number of a part, 0 if there is none.
 fn newest_part(file: &Path) -> u32 {
     let siblings = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
     let parts = siblings.filter_map(|entry| {
@@ -149,7 +149,7 @@ fn newest_part(file: &Path) -> u32 {
     parts.max().unwrap_or(0)
 }
 
-/// A daemon with each thing that a run may add, whose logs are rotated.
+/// A daemon with every optional permission, whose logs are rotated.
 pub fn daemon(scratch: &Scratch, wrap: Wrap<'_>) {
     let [socket, all, each] = ["socket", "all", "each-%n"].map(|name| scratch.path(name));
     let echo = echo_server();
@@ -169,7 +169,7 @@ pub fn daemon(scratch: &Scratch, wrap: Wrap<'_>) {
         let words = "words".repeat(100);
         client.send(&words);
         client.expect(&words);
-        // A piece and its echo are one part or two, and only the last one stays.
+        // A piece and its echo are in one part or two, and only the last part stays.
         until("a part", || (newest_part(&all) >= number).then_some(()));
     }
     client.finish();

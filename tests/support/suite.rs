@@ -36,7 +36,8 @@ const VARIABLE: &str = "TCPREEN_SUITE";
 /// libtest's number of tests at a time.
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// Tests wait for events most of the time: a run of all of them uses less than half of one core.
+/// Tests wait for events most of the time: one test at a time, the whole suite uses less than half
+/// of a core.
 const TESTS_PER_CORE: usize = 2;
 
 /// Exit status of a failed run, same as libtest's.
@@ -147,7 +148,7 @@ impl Supervisor {
             eprintln!("left behind: {leftover}");
         }
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(FAILED);
-        // The original leaves children behind, which is not a failure of this suite.
+        // 1.4.4 leaves children behind, which is no failure of this suite.
         let failed = !leftovers.is_empty() && !under_test::is_original();
         if failed {
             eprintln!("\nsuite result: FAILED. {} left behind by tests", leftovers.len());
@@ -202,7 +203,7 @@ fn processes_left() -> Vec<String> {
     }
 }
 
-/// Prints how many tests were skipped, by reason, and the remedy for each.
+/// Prints the number of skipped tests, by reason, and the remedy for each.
 fn print_skips(list: &str) {
     let mut tests = BTreeSet::new();
     let mut reasons: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();

@@ -53,14 +53,14 @@ impl Tcpreen {
         }
     }
 
-    /// A replay; `arguments` are `--replay=SIDE` and what follows it.
+    /// A replay; `arguments` are `--replay=SIDE` and the arguments after it.
     pub fn replaying<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let mut it = Tcpreen::to("").host("");
         it.ports = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         it
     }
 
-    /// A reader of a saved record.
+    /// A run that reads saved records.
     pub fn reading<P: AsRef<OsStr>>(files: impl IntoIterator<Item = P>) -> Self {
         let mut it = Tcpreen::to("--read").listen_on("").host("");
         it.ports.extend(files.into_iter().map(|file| file.as_ref().to_owned()));
@@ -112,7 +112,7 @@ impl Tcpreen {
         self
     }
 
-    /// Without `-n`.
+    /// Removes `-n`.
     pub fn with_names(mut self) -> Self {
         self.options.retain(|option| option != "-n");
         self
@@ -157,7 +157,7 @@ impl Tcpreen {
     pub fn with_sockets<S: Into<OwnedFd>>(self, names: &str, sockets: impl IntoIterator<Item = S>) -> Self {
         let mut sockets: Vec<OwnedFd> = sockets.into_iter().map(Into::into).collect();
         let variables = format!("export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}", sockets.len());
-        // A shell can pass them on two of its streams.
+        // A shell can pass two sockets on two of its streams.
         let second = if sockets.len() > 1 { "4<&1 1>/dev/null " } else { "" };
         let mut it = self.by_shell(&variables, &format!("{second}3<&0 0</dev/null")).listen_on("");
         if sockets.len() > 1 {
@@ -220,7 +220,7 @@ impl Tcpreen {
         running
     }
 
-    /// Runs to the end, which must come without a signal from the test.
+    /// Runs to the end, without a signal from the test.
     #[track_caller]
     pub fn run(self) -> Outcome {
         self.spawn().finish()
@@ -326,7 +326,7 @@ impl Running {
         found.unwrap_or_else(|| panic!("no {part:?} on stdout, but {:?}", self.stdout()))
     }
 
-    /// Its processes by role; `parent` is the process that was started.
+    /// Processes of the bridge by role; `parent` is the process that was started.
     pub fn roles(&self) -> BTreeMap<String, Vec<Pid>> {
         let mut roles = BTreeMap::from([("parent".to_owned(), vec![self.pid()])]);
         for pid in proc::descendants(self.pid()) {
@@ -363,7 +363,7 @@ impl Running {
         })
     }
 
-    /// All its processes, the parent included.
+    /// All processes of the bridge, including the parent.
     pub fn processes(&self) -> Vec<Pid> {
         self.roles().into_values().flatten().collect()
     }
@@ -393,7 +393,7 @@ impl Running {
         within(limit, "the end of the program", || self.child.try_wait().expect("wait"))
     }
 
-    /// Waits for its end and for the rest of its output.
+    /// Waits for the end of the bridge and for the rest of its output.
     #[track_caller]
     pub fn finish(mut self) -> Outcome {
         let status = self.wait();

@@ -35,7 +35,7 @@ pub fn is_original() -> bool {
     under_test() == Program::Original
 }
 
-/// Runs a test that the original cannot pass because of `why`; passing it is an error.
+/// Runs a test that 1.4.4 cannot pass because of `why`; passing it is an error.
 #[track_caller]
 pub fn known_to_fail_on_original(why: &str, test: impl FnOnce()) {
     if !is_original() {

@@ -43,7 +43,7 @@ pub struct UnixServer {
 }
 
 impl UnixServer {
-    /// Listens where every account may connect.
+    /// Listens at a path to which every account may connect.
     pub fn listen(name: impl AsRef<OsStr>) -> Self {
         let listener = UnixListener::bind_addr(&address(name.as_ref())).expect("a Unix socket");
         if !name.as_ref().as_bytes().starts_with(b"@") {
@@ -71,7 +71,7 @@ pub fn connect_to(name: impl AsRef<OsStr>) -> Peer {
     try_connect(&name).unwrap_or_else(|| panic!("nobody listens at {:?}", name.as_ref()))
 }
 
-/// `None` if nothing listens there.
+/// Connects; `None` if no process listens at the path.
 pub fn try_connect(name: impl AsRef<OsStr>) -> Option<Peer> {
     UnixStream::connect_addr(&address(name.as_ref())).ok().map(Peer::over_unix)
 }
