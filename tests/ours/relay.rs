@@ -1,10 +1,12 @@
 //! Transparency: each case is compared with the direct connection.
 
+pub(crate) mod cases;
 pub(crate) mod causes;
 pub(crate) mod descriptors;
 pub(crate) mod dialling;
 pub(crate) mod early;
 pub(crate) mod others;
+pub(crate) mod pattern;
 pub(crate) mod random;
 pub(crate) mod script;
 pub(crate) mod states;

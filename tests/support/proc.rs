@@ -1,7 +1,8 @@
 //! Process state as the kernel reports it in `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub fn threads(pid: Pid) -> Vec<Status> {
 
 /// Checks that the process is neither gone nor a zombie.
 pub fn is_alive(pid: Pid) -> bool {
-    status(pid).is_some_and(|status| !status.get("State").starts_with('Z'))
+    state(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
 /// Open descriptors as links of `/proc/PID/fd`.
@@ -89,15 +90,19 @@ pub fn role(pid: Pid) -> Option<String> {
 
 /// All descendants of `pid`, children first.
 pub fn descendants(pid: Pid) -> Vec<Pid> {
-    let parents: Vec<(Pid, Pid)> = processes().filter_map(|pid| Some((pid, parent(pid)?))).collect();
     let mut family = vec![pid];
+    extend_by_descendants(&mut family, &parents());
+    family.split_off(1)
+}
+
+/// Adds the descendants of the first, then those of the second, and so on.
+fn extend_by_descendants(family: &mut Vec<Pid>, parents: &[(Pid, Pid)]) {
     let mut next = 0;
-    while next < family.len() {
-        let children = parents.iter().filter(|(_, parent)| *parent == family[next]).map(|(child, _)| *child);
-        family.extend(children.collect::<Vec<_>>());
+    while let Some(&pid) = family.get(next) {
+        let children = parents.iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| *child);
+        family.extend(children);
         next += 1;
     }
-    family.split_off(1)
 }
 
 /// All processes of one program, and their children.
@@ -110,9 +115,7 @@ pub fn of_program(program: &Path) -> Vec<Pid> {
             || String::from_utf8_lossy(&command).contains(&*text)
     };
     let mut found: Vec<Pid> = processes().filter(is_it).collect();
-    for pid in found.clone() {
-        found.extend(descendants(pid));
-    }
+    extend_by_descendants(&mut found, &parents());
     found.sort();
     found.dedup();
     found
@@ -129,8 +132,20 @@ fn processes() -> impl Iterator<Item = Pid> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }
 
-fn parent(pid: Pid) -> Option<Pid> {
-    Some(Pid::from_raw(status(pid)?.get("PPid").parse().ok()?))
+/// State and parent of a process: fields 3 and 4 of `/proc/PID/stat`. A search for descendants reads them for every
+/// process of the machine, and `status` takes several times as long.
+fn state(pid: Pid) -> Option<(char, Pid)> {
+    let mut stat = [0; 128];
+    let length = File::open(file(pid, "stat")).and_then(|mut stat_file| stat_file.read(&mut stat)).ok()?;
+    // The name may hold parentheses, and anything that is no UTF-8.
+    let stat = String::from_utf8_lossy(&stat[..length]);
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, Pid::from_raw(fields.next()?.parse().ok()?)))
+}
+
+/// Every process with its parent.
+fn parents() -> Vec<(Pid, Pid)> {
+    processes().filter_map(|pid| Some((pid, state(pid)?.1))).collect()
 }
 
 /// Soft and hard limit of core dumps.

@@ -286,17 +286,24 @@ fn a_role_that_floods_the_parent_after_term_does_not_put_off_the_end() {
         ("logger", ToParent::Recorded { sessions: 0 }),
         ("resolver", ToParent::Alive),
     ];
-    for (role, message) in floods {
-        let Bridged { client, server, mut tcpreen } = bridge(|it| it);
-        kill(tcpreen.busy_worker(), Signal::SIGSTOP).expect("kill");
-        let channel: Channel<ToParent, ()> =
-            Channel::adopt(in_the_place_of(&tcpreen, role).into()).expect("a channel");
-        tcpreen.signal(Signal::SIGTERM);
-        tcpreen.stderr_line("Caught signal");
-        hostile::flood(&channel, &message, || {
-            let status = tcpreen.wait_within(Duration::from_secs(20));
-            assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "{role}: {}", tcpreen.stderr());
-        });
-        drop((client, server));
-    }
+    // All at the same time: each waits for the end of its session's time.
+    thread::scope(|scope| {
+        for (role, message) in floods {
+            scope.spawn(move || flood_after_term(role, &message));
+        }
+    });
+}
+
+fn flood_after_term(role: &str, message: &ToParent) {
+    let Bridged { client, server, mut tcpreen } = bridge(|it| it);
+    kill(tcpreen.busy_worker(), Signal::SIGSTOP).expect("kill");
+    let channel: Channel<ToParent, ()> =
+        Channel::adopt(in_the_place_of(&tcpreen, role).into()).expect("a channel");
+    tcpreen.signal(Signal::SIGTERM);
+    tcpreen.stderr_line("Caught signal");
+    hostile::flood(&channel, message, || {
+        let status = tcpreen.wait_within(Duration::from_secs(20));
+        assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "{role}: {}", tcpreen.stderr());
+    });
+    drop((client, server));
 }

@@ -9,13 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::ours::relay::script::Stage;
-use crate::ours::relay::table::Case;
-use crate::ours::relay::table::Family;
-use crate::ours::relay::table::Listener;
-use crate::ours::relay::table::Place;
-use crate::ours::relay::table::agree;
-use crate::ours::relay::table::cases;
+use super::cases::{Case, cases};
+use super::script::Stage;
+use super::table::{Family, Listener, Place, agree};
 use crate::support::scratch::Scratch;
 
 /// A program that forwards, in a process group of its own, whose end is that of the group.

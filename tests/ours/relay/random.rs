@@ -3,10 +3,8 @@
 
 use std::env;
 
-use crate::ours::relay::table::Case;
-use crate::ours::relay::table::End;
-use crate::ours::relay::table::Family;
-use crate::ours::relay::table::play;
+use super::cases::{Case, End};
+use super::table::{Family, play};
 use crate::support::skip::long;
 
 /// xorshift: the same seed gives the same scripts.

@@ -18,10 +18,11 @@ use nix::sys::stat::fstat;
 use nix::sys::time::TimeVal;
 use privsep::sys::{at_mark, receive_rights, send_rights, unread};
 
+use super::pattern::{is_piece, pattern, piece};
 use crate::support::wait::PATIENCE;
 
 /// Time without progress after which a peer that pushes is stalled.
-const STALL: Duration = Duration::from_millis(300);
+const STALL: Duration = Duration::from_millis(200);
 
 /// More than any message has bytes.
 const MESSAGE: u64 = 300_000;
@@ -33,20 +34,6 @@ pub struct Actor {
     sent: u64,
     received: u64,
     sending: Option<JoinHandle<()>>,
-}
-
-/// Byte `at` of what the peer with this seed sends: none of them needs an escape in a record.
-fn pattern(seed: u64, at: u64) -> u8 {
-    0x60 | (at.wrapping_mul(7) ^ (at >> 6) ^ (at >> 13) ^ seed) as u8 & 0x0f
-}
-
-fn piece(seed: u64, from: u64, length: u64) -> Vec<u8> {
-    (from..from + length).map(|at| pattern(seed, at)).collect()
-}
-
-/// Checks that `bytes` are the first ones that the peer with this seed sends.
-pub fn is_prefix(seed: u64, bytes: &[u8]) -> bool {
-    bytes == piece(seed, 0, bytes.len() as u64)
 }
 
 /// A file in memory that holds a number.
@@ -148,13 +135,13 @@ impl Actor {
 
     /// Sends until nothing more is taken. Errors are not compared: their moment varies.
     fn push(&mut self, most: u64) -> Option<String> {
-        let stall = TimeVal::new(0, STALL.as_micros().try_into().expect("microseconds"));
-        setsockopt(&self.socket(), sockopt::SendTimeout, &stall).expect("SO_SNDTIMEO");
         let end = self.sent + most;
         while self.sent < end {
             let bytes = piece(self.seed, self.sent, (end - self.sent).min(64 * 1024));
-            match send(self.socket().as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL) {
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+            match send(self.socket().as_raw_fd(), &bytes, flags) {
                 Ok(sent) => self.sent += sent as u64,
+                Err(Errno::EAGAIN) if self.is_ready(PollFlags::POLLOUT, STALL) => {}
                 Err(_) => return None,
             }
         }
@@ -185,7 +172,7 @@ impl Actor {
             Err(Errno::ECONNRESET) => return Err("reset"),
             Err(_) => return Err("broken"),
         };
-        if buffer[..length as usize] != piece(seed, self.received, length) {
+        if !is_piece(seed, self.received, &buffer[..length as usize]) {
             return Err("other bytes");
         }
         self.received += length;
@@ -223,7 +210,7 @@ impl Actor {
         let mut last = None;
         while self.received < end {
             let here = self.received;
-            let mark = self.readable() && at_mark(self.socket()).expect("SIOCATMARK");
+            let mark = self.is_readable() && at_mark(self.socket()).expect("SIOCATMARK");
             let most = if mark { 1 } else { end - here };
             match self.receive(most, seed) {
                 Ok(0) => return format!("the end at {here}"),
@@ -234,9 +221,14 @@ impl Actor {
         format!("{length} bytes, urgent at {last:?}")
     }
 
-    fn readable(&self) -> bool {
-        let mut fds = [PollFd::new(self.socket(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::from(10_000_u16)).is_ok_and(|ready| ready > 0)
+    fn is_readable(&self) -> bool {
+        self.is_ready(PollFlags::POLLIN, Duration::from_secs(10))
+    }
+
+    fn is_ready(&self, for_what: PollFlags, limit: Duration) -> bool {
+        let mut fds = [PollFd::new(self.socket(), for_what)];
+        let limit = PollTimeout::try_from(limit).expect("a time-out");
+        poll(&mut fds, limit).is_ok_and(|ready| ready > 0)
     }
 
     fn fails(&mut self) -> String {
@@ -277,13 +269,13 @@ impl Actor {
         let mut buffer = vec![0; most as usize];
         let received = loop {
             match receive_rights(self.socket(), &mut buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && self.readable() => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.is_readable() => {}
                 Err(error) => return error.to_string(),
                 Ok(received) => break received,
             }
         };
         let length = received.bytes as u64;
-        if buffer[..received.bytes] != piece(seed, self.received, length) {
+        if !is_piece(seed, self.received, &buffer[..received.bytes]) {
             return "other bytes".into();
         }
         self.received += length;

@@ -1,7 +1,9 @@
-//! One table of cases: each script is played over a direct connection and through the bridge, over TCP and Unix
+//! Plays the table of cases: each script is played over a direct connection and through the bridge, over TCP and Unix
 //! sockets, recorded and spliced, with client and server in either part; the peers must observe the same.
 
-use std::fs;
+use std::cell::OnceCell;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,107 +13,18 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket,
+    sockopt,
 };
 use nix::unistd::Pid;
 
-use crate::ours::relay::script::Stage;
-use crate::ours::relay::script::is_early;
-use crate::ours::relay::script::is_prefix;
-use crate::ours::relay::script::seed;
+use super::cases::{Case, End, cases};
+use super::pattern::is_piece;
+use super::script::{Stage, is_early, seed};
 use crate::support::proc;
 use crate::support::scratch::Scratch;
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::{until, within};
-
-/// End of a session in the record.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// In order: no line says otherwise.
-    Order,
-    /// The connection to this peer was reset, or closed before everything was read.
-    Lost(char),
-    /// It depends on the moment.
-    Either,
-}
-
-/// Where a case has a meaning.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum On {
-    Both,
-    Tcp,
-    Unix,
-    /// Unix sockets of packets.
-    Packets,
-}
-
-use End::{Either, Lost, Order};
-use On::{Both, Packets, Tcp, Unix};
-
-/// Name, script, end, sockets.
-#[rustfmt::skip]
-const CASES: &[(&str, &str, End, On)] = &[
-    ("question and answer", "a.send 10; b.get 10; b.send 20; a.get 20; a.close; b.rest; b.close", Order, Both),
-    ("half-close", "a.send 10; a.finish; b.rest; b.send 20; b.close; a.rest", Order, Both),
-    ("answer long after a half-close", "a.finish; b.rest; b.bytes 50; a.get 50; b.close; a.rest", Order, Both),
-    ("simultaneous close", "a.send 10; b.send 20; a.finish; b.finish; a.rest; b.rest", Order, Both),
-    ("close without a word", "a.close; b.rest; b.close", Order, Both),
-    ("reset before data", "b.sees 0; a.reset; b.rest; b.fails", Lost('a'), Tcp),
-    ("reset between data", "a.send 10; b.get 10; b.send 20; a.get 20; a.reset; b.rest; b.fails", Lost('a'), Tcp),
-    ("reset behind data", "a.send 1000; b.sees 1000; a.reset; b.rest; b.fails", Lost('a'), Tcp),
-    ("reset after a half-close", "b.finish; a.rest; a.reset; b.fails", Lost('a'), Tcp),
-    ("reset after the other half-closed", "a.send 5; a.finish; b.rest; b.reset; a.rest", Lost('b'), Tcp),
-    ("close with unread input", "b.send 1000; a.sees 1000; a.send 10; b.sees 10; a.close; b.rest", Lost('a'), Both),
-    ("close with unread input and no word", "b.send 1000; a.sees 1000; a.close; b.rest", Lost('a'), Both),
-    ("early answer", "a.push 64000000; b.get 1000; b.send 413; b.close; a.rest; a.fails", Lost('b'), Both),
-    ("early answer, nothing read", "a.push 64000000; b.send 413; b.close; a.rest; a.fails", Lost('b'), Both),
-    ("early answer, then a half-close", "a.push 64000000; b.send 413; b.finish; a.rest; b.all; a.finish; b.rest", Order, Both),
-    ("last words while the other pushes", "b.push 64000000; a.get 1000; a.send 6; a.close; b.rest; b.fails", Lost('a'), Both),
-    ("last words in large", "a.push 64000000; b.send 60000; b.close; a.rest", Lost('b'), Both),
-    ("writing to a closed peer", "a.send 5; b.get 5; a.close; b.rest; b.fails", Either, Both),
-    ("never read, then closed", "a.push 64000000; a.finish; b.close; a.ending", Lost('b'), Both),
-    ("read after the other closed", "a.stream 300000; b.all; a.close; b.rest; b.close", Order, Both),
-    ("read late, after the other closed", "a.send 50000; a.close; b.all; b.rest; b.close", Order, Both),
-    ("pending data at hang-up", "b.finish; a.rest; a.send 50000; a.close; b.all; b.rest", Order, Both),
-    ("one-byte writes", "a.bytes 100; b.get 100; b.bytes 100; a.get 100; a.close; b.rest; b.close", Order, Both),
-    ("large writes", "a.stream 5000000; b.get 5000000; b.stream 5000000; a.get 5000000; a.finish; b.rest; b.finish; a.rest", Order, Both),
-    ("large writes at the same time", "a.stream 5000000; b.stream 5000000; b.get 5000000; a.get 5000000; a.finish; b.rest; b.finish; a.rest", Order, Both),
-    ("zero window", "a.push 64000000; b.pause 3000; b.all; b.send 10; a.get 10; a.finish; b.rest; b.close; a.rest", Order, Both),
-    ("both stalled", "a.push 64000000; b.push 64000000; b.all; a.all; a.finish; b.rest; b.finish; a.rest", Order, Both),
-    ("an urgent byte", "a.send 10; a.urgent 1; a.send 10; b.marks 21; a.close; b.rest; b.close", Order, Tcp),
-    ("an urgent byte first", "a.urgent 1; b.marks 1; a.send 5; b.get 5; a.close; b.rest; b.close", Order, Tcp),
-    ("an urgent byte last", "a.send 5; a.urgent 1; a.close; b.marks 6; b.rest; b.close", Order, Tcp),
-    ("two urgent bytes", "a.urgent 1; a.send 1; a.urgent 1; a.send 1; b.sees 4; b.marks 4; a.close; b.rest; b.close", Order, Tcp),
-    ("IAC IP IAC DM twice", "a.send 3; a.urgent 1; a.send 3; a.urgent 1; b.sees 8; b.marks 8; a.close; b.rest; b.close", Order, Tcp),
-    ("many urgent bytes", "a.urgent 1; a.urgent 1; a.urgent 1; a.urgent 1; a.urgent 1; a.send 1; b.sees 6; b.marks 6; a.close; b.rest; b.close", Order, Tcp),
-    ("urgent in bulk", "a.stream 300000; b.get 300000; a.send 3000; a.urgent 3000; a.send 20000; a.urgent 1; a.send 50; b.sees 26051; b.marks 26051; a.close; b.rest; b.close", Order, Tcp),
-    ("reset behind an urgent byte", "a.send 5; a.urgent 1; b.sees 6; a.reset; b.rest", Lost('a'), Tcp),
-    ("a peer that reads no more", "a.deaf; b.fails; a.send 10; b.get 10; a.close; b.rest", Lost('a'), Unix),
-    ("a peer that reads no more and speaks on", "a.deaf; b.fails; a.stream 3000000; b.get 3000000; a.finish; b.rest", Lost('a'), Unix),
-    ("a descriptor", "a.pass 1; b.catch 5; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors both ways", "a.pass 3; b.catch 5; b.pass 2; a.catch 5; a.close; b.rest; b.close", Order, Unix),
-    ("as many descriptors as there can be", "a.pass 253; b.catch 5; a.pass 253; b.catch 5; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors read in parts", "a.pass 2; b.sees 5; b.catch 1; b.catch 4; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors behind bytes", "a.send 10; a.pass 1; b.sees 15; b.catch 10; b.catch 5; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors between bytes", "a.send 10; a.pass 1; a.send 7; a.pass 2; a.send 3; b.sees 30; b.catch 99; b.catch 99; b.catch 99; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors behind much", "a.send 50000; a.pass 1; b.sees 50005; b.catch 49999; b.catch 1; b.catch 5; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors with much", "a.tow 100000; b.sees 100000; b.catch 10; b.get 99990; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors at the end", "a.send 5; a.pass 1; a.close; b.sees 10; b.catch 5; b.catch 5; b.rest; b.close", Order, Unix),
-    ("descriptors that are not received", "a.pass 2; b.get 5; b.pass 1; a.get 5; a.close; b.rest; b.close", Order, Unix),
-    ("descriptors and input that was not read", "b.send 1000; a.sees 1000; a.pass 1; b.sees 5; a.close; b.catch 5; b.rest", Lost('a'), Unix),
-    ("many descriptors to a peer that does not read", "a.pass 253; a.pass 253; b.pause 300; b.catch 5; b.catch 5; a.close; b.rest; b.close", Order, Unix),
-    ("messages", "a.send 10; a.send 20; a.send 1; b.messages 3; b.send 5; b.send 6; a.messages 2; a.close; b.messages 1; b.close", Order, Packets),
-    ("empty messages", "a.empty; a.send 5; a.empty; a.empty; b.messages 4; a.close; b.messages 1; b.close", Order, Packets),
-    ("nothing but empty messages", "a.empty; b.messages 1; b.empty; a.messages 1; a.close; b.messages 1; b.close", Order, Packets),
-    ("large messages", "a.send 212000; b.messages 1; b.send 100000; b.send 200000; a.messages 2; a.close; b.messages 1; b.close", Order, Packets),
-    ("many messages", "a.bytes 100; b.messages 100; b.bytes 100; a.messages 100; a.close; b.messages 1; b.close", Order, Packets),
-    ("messages, half-closed", "a.send 10; a.finish; b.messages 2; b.send 20; b.close; a.messages 2", Order, Packets),
-    ("messages before a close", "a.send 10; a.empty; a.send 20; a.close; b.messages 4; b.close", Order, Packets),
-    ("messages that are cut by the receiver", "a.send 100; a.send 50; b.sees 150; b.catch 10; b.catch 10; a.close; b.close", Either, Packets),
-    ("messages to a peer that reads late", "a.send 60000; a.send 60000; a.send 60000; b.pause 300; b.messages 3; a.close; b.messages 1; b.close", Order, Packets),
-    ("messages with descriptors", "a.pass 3; a.tow 0; a.pass 253; a.send 7; b.messages 4; b.pass 1; a.messages 1; a.close; b.messages 1; b.close", Order, Packets),
-    ("messages to a closed peer", "a.send 5; b.messages 1; a.close; b.messages 1; b.fails", Either, Packets),
-];
 
 /// Over what a session goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,11 +136,16 @@ impl Place {
     }
 }
 
+/// Last line of a complete record.
+const LAST_LINE: &str = "End of transmission.\n";
+
 /// Ours.
 pub struct Bridge {
     running: Running,
     place: Place,
     records: Scratch,
+    /// The processes that stay, once one of them was asked for.
+    stay: OnceCell<[Pid; 3]>,
 }
 
 impl Bridge {
@@ -259,7 +177,7 @@ impl Bridge {
                 (running, place)
             }
         };
-        Bridge { running, place, records }
+        Bridge { running, place, records, stay: OnceCell::new() }
     }
 
     pub fn connect(&self) -> OwnedFd {
@@ -296,18 +214,21 @@ impl Bridge {
     fn complete_record(&self) -> Option<String> {
         let mut records = fs::read_dir(self.records.path("")).expect("a directory").flatten();
         let path = records.next()?.path();
-        let record = fs::read(&path).ok()?;
-        let record = String::from_utf8_lossy(&record).into_owned();
-        record.ends_with("End of transmission.\n").then(|| {
+        // The record of a session that pushes has megabytes: it is read when its last line is there.
+        let mut record = File::open(&path).ok()?;
+        let mut last = [0; LAST_LINE.len()];
+        record.seek(SeekFrom::End(-(LAST_LINE.len() as i64))).ok()?;
+        record.read_exact(&mut last).ok()?;
+        (last == LAST_LINE.as_bytes()).then(|| {
+            let record = fs::read(&path).expect("a file");
             fs::remove_file(&path).expect("a file");
-            record
+            String::from_utf8_lossy(&record).into_owned()
         })
     }
 
     /// Processor time of all processes. Workers, which are children of the zygote, count when they have ended.
     fn processor_time(&self) -> Duration {
-        let stay = ["parent", "logger", "zygote"].map(|role| self.running.role(role));
-        stay.iter().map(|&pid| proc::cpu(pid) + proc::cpu_of_children(pid)).sum()
+        self.stay().iter().map(|&pid| proc::cpu(pid) + proc::cpu_of_children(pid)).sum()
     }
 
     /// Waits for the end of a case's worker, with which its descriptors are closed, and for the parent to have no more
@@ -328,8 +249,12 @@ impl Bridge {
 
     /// Descriptors of each process that stays.
     fn descriptors(&self) -> Vec<(Pid, usize)> {
-        let stay = ["parent", "logger", "zygote"].map(|role| self.running.role(role));
-        stay.map(|pid| (pid, proc::descriptors(pid).len())).to_vec()
+        self.stay().map(|pid| (pid, proc::descriptors(pid).len())).to_vec()
+    }
+
+    /// Parent, logger and zygote.
+    fn stay(&self) -> [Pid; 3] {
+        *self.stay.get_or_init(|| ["parent", "logger", "zygote"].map(|role| self.running.role(role)))
     }
 }
 
@@ -342,8 +267,8 @@ fn complaint(record: &str, end: End, swapped: bool, received: [u64; 2], bytes: b
     let ended = record.lines().find_map(|line| line.strip_prefix("Session ended: "));
     let side = |letter: char| if (letter == 'a') != swapped { "client" } else { "server" };
     let right = match (end, ended) {
-        (Order, None) | (Either, _) => true,
-        (Lost(letter), Some(why)) => why.ends_with(&format!(" by the {}.", side(letter))),
+        (End::Order, None) | (End::Either, _) => true,
+        (End::Lost(letter), Some(why)) => why.ends_with(&format!(" by the {}.", side(letter))),
         _ => false,
     };
     if !right {
@@ -351,12 +276,12 @@ fn complaint(record: &str, end: End, swapped: bool, received: [u64; 2], bytes: b
     }
     let of = |marker: &str| -> Vec<u8> {
         let lines = record.lines().map(|line| line.strip_prefix("(OOB)").unwrap_or(line));
-        lines.filter_map(|line| line.strip_prefix(marker)).flat_map(str::bytes).collect()
+        lines.filter_map(|line| line.strip_prefix(marker)).collect::<Vec<_>>().concat().into_bytes()
     };
     let recorded = [of("<<< "), of(">>> ")];
     (0..2).filter(|_| bytes).find_map(|side| {
         let enough = recorded[side].len() as u64 >= received[1 - side];
-        (!enough || !is_prefix(seed(side), &recorded[side]))
+        (!enough || !is_piece(seed(side), 0, &recorded[side]))
             .then(|| format!("{} bytes recorded, {} received", recorded[side].len(), received[1 - side]))
     })
 }
@@ -372,32 +297,6 @@ pub fn agree(family: Family, expected: &[String], observed: &[String]) -> bool {
         Family::Tcp => expected == observed,
         Family::Unix | Family::Packets => without_resets(expected) == without_resets(observed),
     }
-}
-
-/// A script with its parts given out.
-pub struct Case {
-    pub name: String,
-    pub script: String,
-    pub end: End,
-    /// `a` is the server.
-    pub swapped: bool,
-}
-
-/// The table, with client and server in either part.
-pub fn cases(family: Family) -> Vec<Case> {
-    let only = std::env::var("RELAY_CASE").unwrap_or_default();
-    let fits = |on: On| match family {
-        Family::Tcp => matches!(on, Both | Tcp),
-        Family::Unix => matches!(on, Both | Unix),
-        Family::Packets => on == Packets,
-    };
-    let cases = CASES.iter().filter(|case| fits(case.3) && case.0.contains(&only));
-    let both = cases.flat_map(|case| [(case, false), (case, true)]);
-    both.map(|(&(name, script, end, _), swapped)| {
-        let name = format!("{name}, {} is the server", if swapped { 'a' } else { 'b' });
-        Case { name, script: script.to_owned(), end, swapped }
-    })
-    .collect()
 }
 
 /// Plays all cases, and reports the observations that differ.
