@@ -171,7 +171,7 @@ pub enum ToParent {
     LookupLost { pid: i32, end: ProcessEnd },
     /// Zygote: a worker is ready; the descriptor is the other end of its channel.
     WorkerStarted { pid: i32 },
-    /// Zygote: no worker could be made.
+    /// Zygote: no worker could be made. Resolver: the answer to [`ToResolver::Find`] where no lookup could be made.
     ForkFailed { errno: i32 },
     /// Zygote: a worker ended.
     Exited { pid: i32, end: ProcessEnd },

@@ -22,8 +22,24 @@ use crate::role::RoleError;
 /// Maximum number of lookups at the same time.
 const LOOKUPS: usize = 16;
 
-/// Maximum number of waiting questions. Further names are not looked up: the logger shows numbers.
+/// Maximum number of waiting questions of the logger. Further names are not looked up: the logger shows numbers.
 pub(super) const QUEUE: usize = 64;
+
+/// Maximum number of waiting questions of both. The parent has one for each side, whatever the logger asks.
+const BOTH: usize = 2 * QUEUE;
+
+/// Time for which a question of the parent waits for the system to have a process for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Retry delay after the system refused a process.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The system refuses processes.
+struct Shortage {
+    since: Instant,
+    /// Time of the next attempt.
+    retry: Instant,
+}
 
 /// A question, by its sender.
 #[derive(Debug)]
@@ -61,12 +77,14 @@ pub(super) struct Desk {
     logger: Option<LoggerChannel>,
     waiting: VecDeque<Question>,
     running: Vec<RunningLookup>,
+    /// Set while a question of the parent waits for a process.
+    shortage: Option<Shortage>,
     alone: Alone,
 }
 
 impl Desk {
     pub(super) fn new(parent: Parent, logger: Option<LoggerChannel>, alone: Alone) -> Desk {
-        Desk { parent, logger, waiting: VecDeque::new(), running: Vec::new(), alone }
+        Desk { parent, logger, waiting: VecDeque::new(), running: Vec::new(), shortage: None, alone }
     }
 
     /// Serves until the parent closes its end; returns the lookup in a child.
@@ -81,7 +99,7 @@ impl Desk {
             }
             let mut fds = vec![readable(&self.parent), readable(children)];
             fds.extend(self.logger.as_ref().map(readable));
-            match poll(&mut fds, PollTimeout::NONE) {
+            match poll(&mut fds, self.until_retry()) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -101,7 +119,7 @@ impl Desk {
                 let find = Question::Find(find);
                 match self.waiting.len() {
                     // The parent waits for every answer.
-                    QUEUE.. => self.answer(find, None)?,
+                    BOTH.. => self.answer(find, None)?,
                     _ => self.waiting.push_front(find),
                 }
             }
@@ -136,6 +154,7 @@ impl Desk {
 
     fn start_lookups(&mut self) -> Result<Option<Lookup>, RoleError> {
         while self.running.len() < LOOKUPS
+            && self.shortage.as_ref().is_none_or(|shortage| shortage.retry <= Instant::now())
             && let Some(question) = self.next()
         {
             let (theirs, ours) = Channel::pair()?;
@@ -146,12 +165,38 @@ impl Desk {
                 Ok(ForkResult::Child) => return Ok(Some(Lookup::new(question, theirs, resolver))),
                 Ok(ForkResult::Parent { child }) => {
                     self.running.push(RunningLookup { pid: child, answer: ours, question, started });
+                    self.shortage = None;
                 }
-                // Not retried: by the time a process is available, the name is of no use.
-                Err(_) => self.answer(question, None)?,
+                Err(error) => self.fork_failed(question, error.raw_os_error().unwrap_or(0))?,
             }
         }
         Ok(None)
+    }
+
+    /// Time until the next attempt, rounded up to milliseconds. With all lookups running, the end of one comes first.
+    fn until_retry(&self) -> PollTimeout {
+        let shortage = self.shortage.as_ref().filter(|_| self.running.len() < LOOKUPS);
+        shortage.map_or(PollTimeout::NONE, |shortage| {
+            let left = shortage.retry.saturating_duration_since(Instant::now());
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::NONE)
+        })
+    }
+
+    /// Puts off a question of the parent, for which a start waits. A name is not retried: by the time a process is
+    /// available, it is of no use.
+    fn fork_failed(&mut self, question: Question, errno: i32) -> Result<(), RoleError> {
+        if matches!(question, Question::Name(_)) {
+            return self.answer(question, None);
+        }
+        let now = Instant::now();
+        let since = self.shortage.as_ref().map_or(now, |shortage| shortage.since);
+        if now < since + PATIENCE {
+            self.shortage = Some(Shortage { since, retry: now + RETRY });
+            self.waiting.push_front(question);
+            return Ok(());
+        }
+        self.shortage = None;
+        Ok(self.parent.send(&ToParent::ForkFailed { errno })?)
     }
 
     /// Receives the answers of lookups that have ended. One signal may stand for several.

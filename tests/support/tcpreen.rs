@@ -214,9 +214,7 @@ impl Tcpreen {
     #[track_caller]
     pub fn start(self) -> Running {
         let mut running = self.spawn();
-        let line = running.stderr_line("Listening on: ");
-        let port = line.rsplit(' ').next().expect("a word");
-        running.port = port.parse().unwrap_or_else(|_| panic!("a port number at the end of {line:?}"));
+        running.listens();
         running
     }
 
@@ -273,6 +271,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits until it listens.
+    #[track_caller]
+    pub fn listens(&mut self) {
+        let line = self.stderr_line("Listening on: ");
+        let port = line.rsplit(' ').next().expect("a word");
+        self.port = port.parse().unwrap_or_else(|_| panic!("a port number at the end of {line:?}"));
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -9,6 +9,7 @@ use nix::sys::signalfd::SignalFd;
 use crate::config::{Approach, Config, Endpoint, Family, Port};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Find, IpFamily, ToParent, ToResolver};
+use crate::parent::startup::limits;
 use crate::parent::startup::roles::RunningRole;
 use crate::parent::startup::stop::Stop;
 use crate::parent::supervisor::lost_lookup;
@@ -191,6 +192,11 @@ pub(in crate::parent) fn question(endpoint: &Endpoint) -> Find {
     Find { host: endpoint.host.clone(), service, family, listen }
 }
 
+/// Reason for which there is no answer, where the system has refused a process for the lookup.
+pub(in crate::parent) fn no_process(errno: i32) -> String {
+    format!("no process for the lookup: {}", limits::shortage(errno))
+}
+
 fn ask(
     endpoint: &Endpoint,
     resolver: &RunningRole<ToResolver>,
@@ -205,6 +211,9 @@ fn ask(
                 let mut failure = failure(endpoint, Status::NoHost, &reason.to_string());
                 failure.text.extend(lost.map(|lost| format!("\n{lost}")));
                 return Err(failure.into());
+            }
+            ToParent::ForkFailed { errno } => {
+                return Err(failure(endpoint, Status::Os, &no_process(errno)).into());
             }
             // Arrives before the answer.
             ToParent::LookupLost { pid, end } => lost = Some(lost_lookup(pid, end)),

@@ -2,6 +2,7 @@
 //! connection attempt in the parent.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,6 +20,9 @@ const BESIDES: u64 = 64;
 /// dozen keep the logger busy; more would only wait, each with a channel and files.
 const LEAST_BACKLOG: u64 = 8;
 const MOST_BACKLOG: u64 = 64;
+
+/// Retry delay after `ETOOMANYREFS`: the system reports no event when descriptors in flight have arrived.
+pub(in crate::parent) const IN_FLIGHT_RETRY: Duration = Duration::from_millis(20);
 
 /// Limits that result from the number of descriptors.
 pub(in crate::parent) struct Limits {

@@ -59,9 +59,6 @@ const PATH_MAX: usize = 4096;
 /// Time for which a start waits when other programs of the user have too many descriptors in flight.
 const CROWDED: Duration = Duration::from_secs(5);
 
-/// Retry delay after `ETOOMANYREFS`, in milliseconds.
-const RETRY: u8 = 20;
-
 /// Shortens glibc's time-outs for name servers that do not answer.
 const RESOLVER_ENVIRONMENT: &str = "RES_OPTIONS=timeout:1 attempts:2";
 
@@ -291,7 +288,10 @@ impl RunningRole<ToZygote> {
                     if Instant::now() < until =>
                 {
                     is_crowded = true;
-                    let _ = poll(&mut [], RETRY);
+                    let _ = poll(
+                        &mut [],
+                        PollTimeout::try_from(limits::IN_FLIGHT_RETRY).unwrap_or(PollTimeout::MAX),
+                    );
                     self.send(&ToZygote::Fork(1))?;
                 }
                 // End of a worker whose channel could not be sent.

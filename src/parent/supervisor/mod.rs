@@ -56,9 +56,6 @@ const NOTICE: usize = 2000;
 /// Maximum number of consecutive messages of one role before other events are handled.
 const TURN: usize = 64;
 
-/// Retry delay after `ETOOMANYREFS`.
-const CROWD: Duration = Duration::from_millis(20);
-
 /// Retry delay after the system refused a descriptor or a process.
 const RECOVERY: Duration = Duration::from_millis(500);
 
@@ -280,7 +277,7 @@ impl<'a> Supervisor<'a> {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(ChannelError::Full) => return Ok(()),
                 Err(ChannelError::Crowded) => {
-                    self.handoff_backoff = Some(Instant::now() + CROWD);
+                    self.handoff_backoff = Some(Instant::now() + limits::IN_FLIGHT_RETRY);
                     return Ok(());
                 }
                 Err(_) => return Err(self.roles.logger.lost()),

@@ -5,6 +5,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::{Phase, Supervisor, TURN};
 use crate::exit::Failure;
 use crate::messages::{Level, ProcessEnd, ToParent};
+use crate::parent::net::address::no_process;
 use crate::parent::supervisor::rate_limit::NoticeKind;
 use crate::signals::{advice, describe};
 
@@ -21,6 +22,7 @@ impl Supervisor<'_> {
                 }
                 Ok(Some((ToParent::Found(addresses), [None, None]))) => Ok(addresses),
                 Ok(Some((ToParent::NotFound { reason }, [None, None]))) => Err(reason),
+                Ok(Some((ToParent::ForkFailed { errno }, [None, None]))) => Err(no_process(errno).into()),
                 Ok(Some(_)) => return self.lose_resolver(resolver.nonsense()),
                 Err(failure) => return self.lose_resolver(failure),
             };

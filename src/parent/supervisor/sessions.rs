@@ -15,9 +15,10 @@ use crate::parent::net::dial::{Dial, Refusal};
 use crate::parent::net::listener::Listener;
 use crate::parent::net::socket;
 use crate::parent::net::socket::SocketOptions;
+use crate::parent::startup::limits;
 use crate::parent::supervisor::pending::{PairProgress, PeerState, PendingSession, Present};
 use crate::parent::supervisor::rate_limit::NoticeKind;
-use crate::parent::supervisor::{CROWD, Phase, RECOVERY, RunningSession, Supervisor, TURN, VAIN};
+use crate::parent::supervisor::{Phase, RECOVERY, RunningSession, Supervisor, TURN, VAIN};
 use crate::reason::reason;
 
 impl Supervisor<'_> {
@@ -284,7 +285,7 @@ impl Supervisor<'_> {
                 }
                 Err(ChannelError::Crowded) => {
                     self.idle.push_front(worker);
-                    self.handoff_backoff = Some(Instant::now() + CROWD);
+                    self.handoff_backoff = Some(Instant::now() + limits::IN_FLIGHT_RETRY);
                     break;
                 }
                 // The worker died while idle: the next one is used, and no replacement is requested at once.

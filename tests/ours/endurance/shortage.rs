@@ -1,17 +1,22 @@
 //! Too few descriptors or processes for the number of clients: they wait, no process spins, and all are
 //! served later.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::ours::endurance::expect_served;
 use crate::ours::endurance::shares;
 use crate::support::peer::{Peer, echo_server};
+use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, PYTHON, long, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
@@ -37,7 +42,7 @@ fn crowded(tcpreen: Running, places: usize, queue: usize) {
             }
         }
         // They wait, and no process may be busy meanwhile.
-        std::thread::sleep(Duration::from_millis(1500));
+        thread::sleep(Duration::from_millis(1500));
     });
     for (role, share) in &shares {
         assert!(*share < 0.5, "{role} takes {share:.2} of a processor: {shares:?}");
@@ -85,8 +90,13 @@ fn descriptors_on_their_way() -> Child {
                       one.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [0] * 250))])\n\
                   print('ready', flush=True)\n\
                   sys.stdin.read()\n";
+    ready_python(script, CROWDED)
+}
+
+/// A script as a process of this account, once it has printed `ready`.
+fn ready_python(script: &str, account: u32) -> Child {
     let mut python = Command::new(PYTHON);
-    python.args(["-c", script]).uid(CROWDED).gid(CROWDED).stdin(Stdio::piped()).stdout(Stdio::piped());
+    python.args(["-c", script]).uid(account).gid(account).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = python.spawn().expect("python");
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
@@ -94,39 +104,127 @@ fn descriptors_on_their_way() -> Child {
     child
 }
 
+/// Calls of one kind that a process makes within two seconds, as strace prints them, and the time that it took.
+fn calls_of(pid: Pid, call: &str, scratch: &Scratch) -> (Vec<String>, Duration) {
+    let trace = scratch.path(&format!("{call}-{pid}"));
+    let mut strace = Command::new("strace");
+    strace.args(["-e", &format!("trace={call}"), "-p", &pid.to_string(), "-o"]).arg(&trace);
+    let mut strace = strace.stderr(Stdio::piped()).spawn().expect("strace");
+    let mut line = String::new();
+    BufReader::new(strace.stderr.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(line.contains("attached"), "{line}");
+    let start = Instant::now();
+    thread::sleep(Duration::from_secs(2));
+    kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGINT).expect("kill");
+    strace.wait().expect("its end");
+    let trace = String::from_utf8_lossy(&fs::read(trace).expect("a trace")).into_owned();
+    let calls = trace.lines().filter(|line| line.starts_with(call)).map(str::to_owned).collect();
+    (calls, start.elapsed())
+}
+
+/// Number of retries in this time with this delay, of `each` calls. Two more sets may be due at the ends.
+fn most(elapsed: Duration, delay: Duration, each: u128) -> usize {
+    usize::try_from((elapsed.as_millis() / delay.as_millis() + 2) * each).expect("a small number")
+}
+
 #[test]
 fn with_too_many_descriptors_in_flight_retries_are_delayed() {
-    if !needs(&[Need::Root, Need::Program("bash"), Need::Program(PYTHON)]) {
+    if !needs(&[Need::Root, Need::Program("bash"), Need::Program(PYTHON), Need::Program("strace")]) {
         return;
     }
-    let echo = echo_server();
+    let (echo, scratch) = (echo_server(), Scratch::new());
     let account = CROWDED.to_string();
     let tcpreen = Tcpreen::to(echo.port).env("SUDO_UID", &account).env("SUDO_GID", &account);
     let tcpreen = tcpreen.at_once(8).by_shell("ulimit -n 256", "").start();
     expect_served(&tcpreen);
     let mut crowd = descriptors_on_their_way();
-    // A session that cannot be handed over waits; replacement workers cannot be sent.
+    // A session that cannot be handed over to a worker waits.
     let mut waiting = tcpreen.connect();
     waiting.send("hello");
+    let (calls, elapsed) = calls_of(tcpreen.pid(), "sendmsg", &scratch);
+    let refused = calls.iter().filter(|call| call.contains("ETOOMANYREFS")).count();
+    let limit = most(elapsed, Duration::from_millis(20), 1);
+    assert!((1..=limit).contains(&refused), "{refused} attempts in {elapsed:?}");
+    // Workers that replace the idle ones cannot be sent: each exits, which must not end the delay.
     for worker in tcpreen.all_roles().remove("worker").unwrap_or_default() {
         let _ = kill(worker, Signal::SIGKILL);
     }
     tcpreen.stderr_line("Process creation: Too many references");
-    let shares = shares(&tcpreen, || std::thread::sleep(Duration::from_secs(3)));
-    for (role, share) in &shares {
-        assert!(*share < 0.3, "{role} takes {share:.2} of a processor: {shares:?}");
-    }
+    let (forks, elapsed) = calls_of(tcpreen.role("zygote"), "clone", &scratch);
+    let limit = most(elapsed, Duration::from_millis(500), 5);
+    assert!((1..=limit).contains(&forks.len()), "{} forks in {elapsed:?}", forks.len());
     drop(crowd.stdin.take());
     crowd.wait().expect("the end of it");
     waiting.expect("hello");
     drop(waiting);
     expect_served(&tcpreen);
-    tcpreen.signal(Signal::SIGTERM);
-    let outcome = tcpreen.finish();
-    let more = outcome.stderr.lines().filter(|line| line.contains("Too many references"));
-    let more = more.filter_map(|line| line.rsplit_once(" (")?.1.strip_suffix(" more)")?.parse::<u32>().ok());
-    let attempts: u32 = more.sum();
-    assert!(attempts < 100, "{attempts} attempts in about four seconds: {outcome:?}");
+}
+
+/// Accounts that only these tests use, one each, so that all processes of theirs are the test's.
+const STARVED: [u32; 2] = [4333, 4334];
+
+/// A process with more threads than the account may have processes; it ends with its standard input.
+fn many_threads(account: u32) -> Child {
+    let script = "import os, sys, threading\n\
+                  for _ in range(20):\n    \
+                      threading.Thread(target=threading.Event().wait, daemon=True).start()\n\
+                  print('ready', flush=True)\n\
+                  sys.stdin.read()\n\
+                  os._exit(0)\n";
+    ready_python(script, account)
+}
+
+/// A bridge to a server by name; `trace` gets the forks of its processes.
+fn by_name(account: u32, port: u16, trace: &Path) -> Tcpreen {
+    let account = account.to_string();
+    let strace =
+        format!("ulimit -u 16\nexec strace -f -qq -o {} -e trace=clone \"$0\" \"$@\"", trace.display());
+    let tcpreen = Tcpreen::to(port).host("localhost").sessions(1).by_shell(&strace, "");
+    tcpreen.env("SUDO_UID", &account).env("SUDO_GID", &account)
+}
+
+/// Forks that failed.
+fn refused(trace: &Path) -> usize {
+    fs::read_to_string(trace).unwrap_or_default().matches("EAGAIN").count()
+}
+
+const BY_NAME: [Need; 4] =
+    [Need::Root, Need::Program("bash"), Need::Program(PYTHON), Need::Program("strace")];
+
+#[test]
+fn a_lookup_at_the_start_waits_for_a_process() {
+    if !needs(&BY_NAME) {
+        return;
+    }
+    let (echo, scratch) = (echo_server(), Scratch::new());
+    let trace = scratch.path("trace");
+    let mut crowd = many_threads(STARVED[0]);
+    let mut tcpreen = by_name(STARVED[0], echo.port, &trace).spawn();
+    until("a second attempt", || (refused(&trace) >= 2).then_some(()));
+    drop(crowd.stdin.take());
+    crowd.wait().expect("its end");
+    tcpreen.listens();
+    expect_served(&tcpreen);
+    assert_eq!(tcpreen.finish().code(), 0);
+}
+
+#[test]
+fn a_lookup_at_the_start_without_a_process_is_an_error_with_the_limit() {
+    if !needs(&BY_NAME) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let trace = scratch.path("trace");
+    let mut crowd = many_threads(STARVED[1]);
+    let outcome = by_name(STARVED[1], 9, &trace).run();
+    assert_eq!(outcome.code(), 71, "{outcome:?}");
+    let text = "localhost port 9: no process for the lookup: Resource temporarily unavailable: \
+                this user may have 16 processes and threads (ulimit -u)";
+    assert!(outcome.stderr.contains(text), "{outcome:?}");
+    // For five seconds, every 50 milliseconds.
+    assert!((2..=102).contains(&refused(&trace)), "{} attempts", refused(&trace));
+    drop(crowd.stdin.take());
+    crowd.wait().expect("its end");
 }
 
 #[test]
@@ -138,7 +236,7 @@ fn killed_idle_workers_are_replaced_after_a_delay() {
     let tcpreen = Tcpreen::to(echo.port).at_once(4).start();
     expect_served(&tcpreen);
     // Like a system that lets none of them live.
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let mut killed = 0;
     while start.elapsed() < Duration::from_secs(2) {
         for worker in tcpreen.roles().remove("worker").unwrap_or_default() {
