@@ -361,6 +361,8 @@ pub enum ToWorker {
     /// From the logger, where [`Acknowledge`] asks for it: every output has the first `steps` of the session. Its
     /// beginning is the first one, every record of bytes is one more.
     Recorded { steps: u64 },
+    /// From the parent, to an idle worker, with a socket whose close may wait: there is no session.
+    Close,
 }
 
 /// Condition for forwarding bytes.

@@ -60,6 +60,11 @@ fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>,
             let peers = [PeerSocket::new(client, to_client), PeerSocket::new(server, to_server)];
             Ok(Some(Session { terms, peers }))
         }
+        // Closed here, with the descriptors in its queue, while the parent goes on.
+        Incoming::Message(ToWorker::Close, socket) => {
+            drop(socket);
+            Ok(None)
+        }
         // From the logger, which has no channel of a worker without a session.
         Incoming::Message(ToWorker::Recorded { .. }, _) | Incoming::Closed | Incoming::Nothing => Ok(None),
     }

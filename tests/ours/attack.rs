@@ -17,9 +17,11 @@
 //! | converter → logger | `by_the_converter::a_converter_that_violates_…`, `no_text_of_a_converter_…` | `by_the_converter::a_lingering_socket_…` | `by_the_converter::a_converter_that_floods_…` | `by_the_converter::a_stopped_converter_or_logger_…` | `by_the_converter::a_converter_that_floods_…` |
 //! | parent → zygote, worker | `on_the_zygote` | trusted with the sockets | trusted | `endurance::the_end_of_the_channel_alone_…` | trusted |
 //! | parent → logger, resolver, converter | `on_the_logger::a_logger_that_gets_invalid_messages_…`, `on_the_resolver`, `on_the_converter` | trusted | trusted | `endurance::the_end_of_the_channel_alone_…` | trusted |
+//! | peer → parent | the parent receives nothing of a peer's | `by_a_peer` | `weaknesses` | `relay`, `backpressure` | `relay::states` |
 //! | lookup → resolver | `names::hostile`, `names::modules` | `SO_LINGER` is refused: `probe` | one message is read | `names::hostile::lookups_that_hang_…` | the kernel kills it at its deadline |
 
 pub(crate) mod blocking;
+pub(crate) mod by_a_peer;
 pub(crate) mod by_the_converter;
 pub(crate) mod logger;
 pub(crate) mod on_the_converter;

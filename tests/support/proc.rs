@@ -58,6 +58,11 @@ pub fn is_alive(pid: Pid) -> bool {
     state(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
+/// Checks that a signal has stopped the process.
+pub fn is_stopped(pid: Pid) -> bool {
+    state(pid).is_some_and(|(state, _)| state == 'T')
+}
+
 /// Open descriptors as links of `/proc/PID/fd`.
 pub fn descriptors(pid: Pid) -> BTreeMap<i32, String> {
     let Ok(entries) = fs::read_dir(file(pid, "fd")) else { return BTreeMap::new() };

@@ -71,6 +71,11 @@ pub fn connect_to(name: impl AsRef<OsStr>) -> Peer {
     try_connect(&name).unwrap_or_else(|| panic!("nobody listens at {:?}", name.as_ref()))
 }
 
+/// A bare connection.
+pub fn connect_stream(name: impl AsRef<OsStr>) -> UnixStream {
+    UnixStream::connect_addr(&address(name.as_ref())).expect("a listener")
+}
+
 /// Connects; `None` if no process listens at the path.
 pub fn try_connect(name: impl AsRef<OsStr>) -> Option<Peer> {
     UnixStream::connect_addr(&address(name.as_ref())).ok().map(Peer::over_unix)

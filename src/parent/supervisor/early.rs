@@ -61,7 +61,7 @@ impl Supervisor<'_> {
 
     pub(super) fn turn_away(&mut self, client: Present) {
         let name = client.address.ip().map_or_else(|| "Unix clients".into(), |ip| ip.to_string());
-        socket::reset(client.socket);
+        self.discard(client);
         let text = format!("{name}: turned away, as more than --max-per-client allows");
         self.tell_of(NoticeKind::TurnedAway, Level::Warning, text);
     }
@@ -93,7 +93,7 @@ impl Supervisor<'_> {
         };
         let opening = self.opening(&pair);
         self.tell(ToLogger::Unserved { opening, end: Unserved::Left(cause) });
-        pair.refuse();
+        self.discard_pair(pair);
     }
 
     /// Address of a peer, or the address it was expected at.

@@ -12,7 +12,6 @@ use super::phase::{Left, Phase, PhaseStep, Reaction};
 use super::{Roles, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{Hangup, Level, ProcessEnd, Side, ToLogger};
-use crate::parent::net::socket;
 use crate::parent::supervisor::pending::PendingSession;
 use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
@@ -27,7 +26,9 @@ impl Supervisor<'_> {
         let left = Left {
             to_come: self.remaining() > 0,
             pairs: !self.pairs.is_empty(),
-            running: !self.running.is_empty() || self.phase == Phase::Serving && self.is_playing(),
+            running: !self.running.is_empty()
+                || self.discarded() > 0
+                || self.phase == Phase::Serving && self.is_playing(),
         };
         match self.phase.step(now, left) {
             PhaseStep::Wait => {}
@@ -58,11 +59,11 @@ impl Supervisor<'_> {
 
     pub(super) fn close_listeners(&mut self) {
         if self.awaiting(Side::Client).is_none() {
-            self.client_listener = None;
+            self.close_listener(Side::Client);
             self.refuse_queued();
         }
         if self.awaiting(Side::Server).is_none() {
-            self.server_listener = None;
+            self.close_listener(Side::Server);
         }
     }
 
@@ -71,6 +72,7 @@ impl Supervisor<'_> {
     fn give_up_workers(&mut self) {
         let mut sessions: Vec<u64> = self.running.drain().map(|(_, session)| session.number).collect();
         sessions.sort_unstable();
+        self.closing.clear();
         for number in sessions {
             self.notice(Level::Warning, format!("session {number} has not ended in time: killed"));
             self.tell(ToLogger::Died { number, end: ProcessEnd::Signal(Signal::SIGKILL as i32) });
@@ -101,11 +103,9 @@ impl Supervisor<'_> {
     }
 
     fn end_sessions(&mut self, status: u8) {
-        self.client_listener = None;
-        self.server_listener = None;
-        for pair in self.pairs.drain(..) {
-            pair.refuse();
-        }
+        self.close_listener(Side::Client);
+        self.close_listener(Side::Server);
+        std::mem::take(&mut self.pairs).into_iter().for_each(|pair| self.discard_pair(pair));
         self.refuse_queued();
         let sessions: Vec<u64> = self.running.values().map(|session| session.number).collect();
         for number in sessions {
@@ -115,18 +115,18 @@ impl Supervisor<'_> {
     }
 
     fn refuse_queued(&mut self) {
-        self.queued.drain(..).for_each(|present| socket::reset(present.socket));
+        std::mem::take(&mut self.queued).into_iter().for_each(|present| self.discard(present));
     }
 
     /// Lets running sessions continue for a limited time.
     fn drain(&mut self, status: u8, patience: Duration) {
         self.say_stopping();
-        self.client_listener = None;
-        self.server_listener = None;
+        self.close_listener(Side::Client);
+        self.close_listener(Side::Server);
         // Peers that wait for a counterpart to connect are dropped.
         let (begun, alone) = std::mem::take(&mut self.pairs).into_iter().partition(PendingSession::has_both);
         self.pairs = begun;
-        alone.into_iter().for_each(PendingSession::refuse);
+        alone.into_iter().for_each(|pair| self.discard_pair(pair));
         self.refuse_queued();
         self.phase = Phase::draining(Instant::now(), patience, status);
     }

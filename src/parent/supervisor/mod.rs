@@ -1,6 +1,7 @@
 //! The parent's loop: accepts peers, completes connections, and handles workers and signals.
 
 mod backlog;
+mod discard;
 mod early;
 mod ending;
 mod events;
@@ -16,7 +17,7 @@ mod sessions;
 pub(super) mod sighup;
 mod workers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -124,6 +125,10 @@ pub(super) struct Supervisor<'a> {
     pairs: Vec<PendingSession>,
     /// Clients without a place in a session.
     queued: VecDeque<Present>,
+    /// Sockets that a worker has yet to close.
+    discarded: VecDeque<Box<dyn AsFd>>,
+    /// Process ids of the workers that close one.
+    closing: HashSet<i32>,
     /// Running sessions by process id of the worker.
     running: HashMap<i32, RunningSession>,
     /// Bursts in progress.
@@ -180,6 +185,8 @@ impl<'a> Supervisor<'a> {
             failed: None,
             pairs: Vec::new(),
             queued: VecDeque::new(),
+            discarded: VecDeque::new(),
+            closing: HashSet::new(),
             running: HashMap::new(),
             bursts: Vec::new(),
             next_session: 1,
@@ -239,6 +246,7 @@ impl<'a> Supervisor<'a> {
         loop {
             self.recover();
             self.advance_pairs();
+            self.hand_discarded();
             self.admit_queued();
             self.look_up();
             self.flush_outbox()?;

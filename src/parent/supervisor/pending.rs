@@ -123,12 +123,11 @@ impl PendingSession {
         both.into_iter().flatten().min().unwrap_or_else(messages::now)
     }
 
-    /// Resets a peer whose counterpart is unreachable, as that server would.
-    pub(in crate::parent) fn refuse(self) {
-        for half in [self.client, self.server] {
-            if let PeerState::There(present) = half {
-                socket::reset(present.socket);
-            }
-        }
+    /// Peers that are connected.
+    pub(in crate::parent) fn into_peers(self) -> impl Iterator<Item = Present> {
+        [self.client, self.server].into_iter().filter_map(|half| match half {
+            PeerState::There(present) => Some(present),
+            PeerState::Awaited | PeerState::Dialling(_) => None,
+        })
     }
 }

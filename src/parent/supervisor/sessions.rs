@@ -29,7 +29,7 @@ impl Supervisor<'_> {
             return 0;
         }
         let at_once = u64::from(self.config.at_once);
-        let busy = (self.running.len() + self.pairs.len()) as u64;
+        let busy = (self.running.len() + self.pairs.len() + self.discarded()) as u64;
         // Every pair will need a worker: no client is accepted without one.
         let workers = (self.idle.len() as u64).saturating_sub(self.pairs.len() as u64);
         at_once.saturating_sub(busy).min(self.remaining()).min(workers).min(self.room_in_the_logger())
@@ -137,7 +137,7 @@ impl Supervisor<'_> {
 
     /// Checks whether the next client waits only because of `-F`.
     pub(super) fn is_full(&self) -> bool {
-        let busy = self.running.len() + self.pairs.len();
+        let busy = self.running.len() + self.pairs.len() + self.discarded();
         self.phase == Phase::Serving && self.remaining() > 0 && busy >= self.config.at_once as usize
     }
 
@@ -185,7 +185,7 @@ impl Supervisor<'_> {
                 PairProgress::Failed(side, refusals) => {
                     let pair = self.pairs.remove(index);
                     self.record_refusal(&pair, side, &refusals);
-                    pair.refuse();
+                    self.discard_pair(pair);
                     self.unreached(side, &refusals);
                 }
             }

@@ -22,18 +22,19 @@ impl Supervisor<'_> {
         if self.accept_backoff.is_some() || self.fork_backoff.is_some() {
             return Ok(());
         }
-        let pairs = self.pairs.len() as u64;
+        let pairs = (self.pairs.len() + self.discarded.len()) as u64;
         let free = u64::from(self.config.at_once).saturating_sub(self.running.len() as u64);
         let wanted = match self.phase {
             // One more than may run, so that the next session need not wait for a fork.
             Phase::Serving => pairs + u64::from(SPARE).min(free + 1).min(self.remaining()),
             Phase::Draining { .. } => pairs,
-            Phase::Ending { .. } | Phase::WritingOut { .. } => return Ok(()),
+            Phase::Ending { .. } => self.discarded.len() as u64,
+            Phase::WritingOut { .. } => return Ok(()),
         };
         let missing = wanted.saturating_sub(self.idle.len() as u64 + u64::from(self.ordered)) as u32;
         // Requested in pairs if there is time, which halves the number of messages; at once if a session would
         // have to wait.
-        let short = self.idle.len() + self.ordered as usize <= self.pairs.len();
+        let short = self.idle.len() + self.ordered as usize <= pairs as usize;
         if missing > 1 || missing > 0 && short {
             self.roles.zygote.send_now(&ToZygote::Fork(missing))?;
             self.ordered += missing;
@@ -60,7 +61,7 @@ impl Supervisor<'_> {
                     return Err(self.roles.zygote.nonsense());
                 }
                 self.ordered -= 1;
-                if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
+                if !self.is_without_zygote() {
                     self.idle.push_back(IdleWorker { pid, channel });
                 }
             }
@@ -78,6 +79,11 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn ended(&mut self, pid: i32, end: ProcessEnd) {
+        if self.closing.remove(&pid) {
+            self.fork_backoff = None;
+            self.is_less_full();
+            return;
+        }
         let Some(RunningSession { number, .. }) = self.running.remove(&pid) else {
             return self.ended_unused(pid);
         };

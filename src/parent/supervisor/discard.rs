@@ -1,0 +1,94 @@
+//! Peers that get no session, and listeners that are closed.
+//!
+//! The last close of a Unix socket also closes the descriptors in its queue, and the close of one with `SO_LINGER` waits
+//! for a peer of the sender's choice. A worker does it instead of the parent, for which all sessions wait.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
+use privsep::channel::{ChannelError, Wait};
+
+use super::{RECOVERY, Supervisor};
+use crate::messages::{Address, Side, ToWorker};
+use crate::parent::net::listener::Listener;
+use crate::parent::net::socket;
+use crate::parent::startup::limits;
+use crate::parent::supervisor::pending::{PendingSession, Present};
+
+impl Supervisor<'_> {
+    /// Closes the connection to a peer, which gets a reset, as from a server that refuses.
+    pub(super) fn discard(&mut self, peer: Present) {
+        if peer.address.ip().is_none() && may_hold_descriptors(&peer, self.config.has_packets()) {
+            self.discarded.push_back(Box::new(peer.socket));
+            self.hand_discarded();
+        } else {
+            socket::reset(peer.socket);
+        }
+    }
+
+    pub(super) fn discard_pair(&mut self, pair: PendingSession) {
+        pair.into_peers().for_each(|peer| self.discard(peer));
+    }
+
+    pub(super) fn close_listener(&mut self, side: Side) {
+        let listener = match side {
+            Side::Client => self.client_listener.take(),
+            Side::Server => self.server_listener.take(),
+        };
+        if let Some(listener) = listener.filter(has_clients) {
+            self.discarded.push_back(Box::new(listener));
+            self.hand_discarded();
+        }
+    }
+
+    /// Number of sockets that are being closed. Each takes the place of a session, so that peers cannot make workers
+    /// without bound.
+    pub(super) fn discarded(&self) -> usize {
+        self.discarded.len() + self.closing.len()
+    }
+
+    /// Sends what is to be closed to workers, as far as there are idle ones.
+    pub(super) fn hand_discarded(&mut self) {
+        while self.handoff_backoff.is_none()
+            && !self.idle.is_empty()
+            && let Some(socket) = self.discarded.pop_front()
+        {
+            let Some(worker) = self.idle.pop_front() else { return };
+            match worker.channel.send_with(&ToWorker::Close, &[socket.as_fd()], Wait::No) {
+                Ok(()) => drop(self.closing.insert(worker.pid)),
+                Err(ChannelError::Crowded) => {
+                    self.idle.push_front(worker);
+                    self.discarded.push_front(socket);
+                    self.handoff_backoff = Some(Instant::now() + limits::IN_FLIGHT_RETRY);
+                }
+                // It died while idle.
+                Err(_) => {
+                    self.discarded.push_front(socket);
+                    self.fork_backoff = Some(Instant::now() + RECOVERY);
+                }
+            }
+        }
+    }
+}
+
+/// Checks whether descriptors may be queued. They come with bytes, except in an empty message; after the shutdown no
+/// more can come.
+fn may_hold_descriptors(peer: &Present, packets: bool) -> bool {
+    let _ = shutdown(peer.socket.as_raw_fd(), Shutdown::Read);
+    packets || privsep::sys::unread(peer.socket.as_fd()).map_or(true, |bytes| bytes > 0)
+}
+
+/// Checks whether clients that were not accepted, each with a queue of its own, are closed with a listener. An inherited
+/// one stays open in the process that opened it.
+fn has_clients(listener: &Listener) -> bool {
+    if !matches!(listener.address, Address::Unix(_)) || listener.is_handed {
+        return false;
+    }
+    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    let found = poll(&mut fds, PollTimeout::ZERO) != Ok(0);
+    // No more can come.
+    let _ = shutdown(listener.as_fd().as_raw_fd(), Shutdown::Read);
+    found || matches!(listener.accept(), Ok(Some(_)))
+}
