@@ -75,7 +75,8 @@ impl Config {
 
     /// Checks whether sessions are between Unix packet sockets.
     pub(crate) fn has_packets(&self) -> bool {
-        self.client.family == Family::UnixPackets
+        // The other side may be an inherited socket, of which the command line knows nothing.
+        [&self.server, &self.client].iter().any(|side| side.family == Family::UnixPackets)
     }
 
     /// Traffic data that the most demanding output needs.

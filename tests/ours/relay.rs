@@ -6,6 +6,7 @@ pub(crate) mod descriptors;
 pub(crate) mod dialling;
 pub(crate) mod early;
 pub(crate) mod others;
+pub(crate) mod packets;
 pub(crate) mod pattern;
 pub(crate) mod random;
 pub(crate) mod script;

@@ -368,6 +368,7 @@ fn lost(side: &str, errno: i32) -> String {
     match errno {
         libc::ETIMEDOUT => format!("no answer from the {side}"),
         libc::EPIPE => format!("connection closed by the {side}"),
+        libc::EMSGSIZE => format!("a message is too long (connection to the {side})"),
         _ => format!("connection to the {side} lost: {}", reason(errno)),
     }
 }

@@ -98,7 +98,8 @@ impl Supervisor<'_> {
                     // An inherited listener may have accepted connections before its options could be set. Unix
                     // sockets inherit no options.
                     let options = SocketOptions::of(self.config);
-                    if options.packets || listener.as_ref().is_some_and(|listener| listener.is_handed) {
+                    let is_handed = listener.as_ref().is_some_and(|listener| listener.is_handed);
+                    if is_handed || address.ip().is_none() {
                         socket::prepare(&peer, &address, options);
                     }
                     self.accepted(side, peer, address);

@@ -97,6 +97,7 @@ impl Actor {
             "messages" => {
                 Some((0..number).map(|_| self.catch(MESSAGE, there.0)).collect::<Vec<_>>().join("; "))
             }
+            "remainder" => Some(self.remainder(there.0)),
             "fails" => Some(self.fails()),
             "sees" => self.sees(number),
             "pause" => {
@@ -283,6 +284,19 @@ impl Actor {
         match files.as_slice() {
             [] => format!("{length} bytes"),
             files => format!("{length} bytes, descriptors {files:?}"),
+        }
+    }
+
+    /// Receives every message to the end. A reset is reported before the messages that are queued.
+    fn remainder(&mut self, seed: u64) -> String {
+        let (mut lengths, mut end) = (Vec::new(), "end");
+        loop {
+            match self.catch(MESSAGE, seed).as_str() {
+                "0 bytes" => return format!("{}, then {end}", lengths.join(", ")),
+                reset if reset.contains("reset") && end == "end" => end = "reset",
+                message if message.ends_with("bytes") => lengths.push(message.to_owned()),
+                error => return error.to_owned(),
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket,
-    sockopt,
+    socketpair, sockopt,
 };
 use nix::unistd::Pid;
 
@@ -101,7 +101,14 @@ fn packet_socket() -> OwnedFd {
     socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket")
 }
 
-fn packet_listener(place: &Path) -> UnixListener {
+/// Two sockets without a bridge between them.
+pub fn packet_pair() -> [OwnedFd; 2] {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("a pair");
+    [pair.0, pair.1]
+}
+
+pub fn packet_listener(place: &Path) -> UnixListener {
     let socket = packet_socket();
     bind(socket.as_raw_fd(), &UnixAddr::new(place).expect("a path")).expect("a path");
     listen(&socket, Backlog::MAXCONN).expect("a listener");
