@@ -16,6 +16,8 @@
 
 pub mod channel;
 pub mod confine;
+#[cfg(test)]
+mod contracts;
 pub mod landlock;
 pub mod memory;
 pub mod role;
