@@ -216,9 +216,9 @@
 //! | 41 | src/parent/supervisor/phase.rs | three_signals_end_it_from_every_state |
 //! | 41 | tests/ours/attack/by_a_peer.rs | a_lingering_socket_in_the_queue_of_a_listener_does_not_put_off_the_end |
 //! | 42 every retry has a delay | tests/ours/endurance/shortage.rs | with_too_many_descriptors_in_flight_retries_are_delayed |
+//! | 42 | tests/ours/endurance/shortage.rs | a_lookup_at_the_start_waits_for_a_process |
 //! | 42 | tests/ours/endurance/shortage.rs | killed_idle_workers_are_replaced_after_a_delay |
 //! | 42 | tests/ours/endurance/shortage.rs | with_few_processes_a_crowd_waits_and_nothing_spins |
-//! | 42 | tests/ours/endurance/shortage.rs | a_lookup_at_the_start_waits_for_a_process |
 //! | 42 | tests/ours/endurance/shortage.rs | with_few_descriptors_a_crowd_waits_and_nothing_spins |
 //! | 42 | tests/ours/relay/dialling.rs | a_unix_server_with_a_full_queue_serves_every_client_in_the_end |
 //! | 42 | tests/ours/relay/dialling.rs | failed_dialling_is_retried_with_a_delay |

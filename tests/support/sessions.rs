@@ -109,8 +109,10 @@ pub fn outputs(scratch: &Scratch, wrap: Wrap<'_>) {
 /// Reads a saved record, compares it with itself, and plays it.
 pub fn records(scratch: &Scratch, wrap: Wrap<'_>) {
     let record = saved(scratch);
-    let outcome = wrap(Tcpreen::reading([&record])).run();
-    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    for record in [&record, &with_a_long_line(scratch, &record)] {
+        let outcome = wrap(Tcpreen::reading([record])).run();
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+    }
     let outcome =
         wrap(Tcpreen::replaying(["--diff".as_ref(), record.as_os_str(), record.as_os_str()]).listen_on(""))
             .run();
@@ -133,6 +135,13 @@ pub fn saved(scratch: &Scratch) -> PathBuf {
     client.rest();
     tcpreen.finish();
     record
+}
+
+/// The same record with a line for which the converter's buffer has to grow, in the kernel's way for large ones.
+fn with_a_long_line(scratch: &Scratch, record: &Path) -> PathBuf {
+    let (long, text) = (scratch.path("long"), fs::read_to_string(record).expect("a record"));
+    fs::write(&long, text.replacen('{', &format!("{{{}", " ".repeat(300_000)), 1)).expect("a file");
+    long
 }
 
 /// Options that finish parts and remove old ones.
