@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -19,6 +18,7 @@ use crate::support::record::read_labelled_c;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, long, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
+use crate::support::terminal;
 use crate::support::{Bridged, bridge, nobody, proc};
 
 const MIB: u64 = 1 << 20;
@@ -120,9 +120,7 @@ fn a_write_error_of_a_device_is_reported_and_ends_the_sessions() {
         return;
     }
     // A terminal that has been closed fails all writes.
-    let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
-    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
-    let name = ptsname_r(&terminal).expect("its name");
+    let (terminal, name) = terminal::master();
     nix::unistd::chown(name.as_str(), Some(nobody().0), None).expect("chown");
     let Bridged { mut client, server, tcpreen } =
         bridge(|it| it.args(["-f", "C", "-u", "nobody", "-o", &name]));

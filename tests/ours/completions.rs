@@ -7,10 +7,9 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use nix::pty::openpty;
-
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
+use crate::support::terminal::terminal;
 use crate::support::wait::until;
 
 /// Bound to a key in each shell: prints the line and empties it.
@@ -26,7 +25,7 @@ struct Shell {
 impl Shell {
     /// Starts it and waits for its prompt, `READY> `.
     fn start(mut command: Command) -> Self {
-        let terminal = openpty(None, None).expect("a terminal");
+        let terminal = terminal();
         let end = || terminal.slave.try_clone().expect("a descriptor");
         command.env("TERM", "dumb").stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().expect("the shell starts");

@@ -3,8 +3,6 @@
 use crate::compat::loss::all_gone;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -12,6 +10,7 @@ use crate::support::peer::echo_server;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
+use crate::support::terminal;
 use crate::support::wait::within;
 use crate::support::{Bridged, bridge, proc};
 
@@ -161,9 +160,7 @@ fn the_end_of_its_terminal_ends_it_in_order() {
     }
     let scratch = Scratch::new();
     // The terminal must have no other holder: it ends when the test closes it.
-    let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
-    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
-    let name = ptsname_r(&terminal).expect("its name");
+    let (terminal, name) = terminal::master();
     // The suite may run below nohup.
     let leader = format!("exec env --default-signal=HUP setsid --ctty --wait \"$0\" \"$@\" <{name}");
     let Bridged { mut client, mut server, tcpreen } =

@@ -19,6 +19,7 @@ use crate::support::peer::{Peer, Refusing, Server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
+use crate::support::terminal::terminal;
 use crate::support::{Bridged, bridge};
 
 /// The objects of a record, each of which has to be a line of its own.
@@ -168,7 +169,7 @@ fn json_has_every_byte_and_when_it_came() {
 #[test]
 fn a_terminal_does_not_get_packets() {
     for options in [&["-f", "pcapng"][..], &["-f", "pcapng", "-o", "-"]] {
-        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let terminal = terminal();
         let outcome = Tcpreen::to(9).args(options).stdout(terminal.slave).run();
         assert_eq!(outcome.code(), 64, "{options:?}: {outcome:?}");
         assert!(

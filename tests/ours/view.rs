@@ -7,12 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use nix::pty::{OpenptyResult, Winsize, openpty};
-
 use crate::support::peer::{Peer, Server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
+use crate::support::terminal::{Terminal, terminal_of};
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 
@@ -27,8 +26,7 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn start(columns: u16, with: impl FnOnce(Tcpreen) -> Tcpreen) -> OnTerminal {
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
+        let Terminal { master, slave } = terminal_of(columns);
         let server = Server::listen();
         let tcpreen = with(Tcpreen::to(server.port()).env("TERM", "")).stdout(slave).sessions(1).start();
         let shown = Arc::new(Mutex::new(Vec::new()));

@@ -20,6 +20,7 @@ pub mod skip;
 pub mod suite;
 pub mod table;
 pub mod tcpreen;
+pub mod terminal;
 pub mod under_test;
 pub mod unix;
 pub mod wait;

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::Read;
 
-use nix::pty::openpty;
-
 use crate::support::peer::{Peer, Server};
 use crate::support::scratch::Scratch;
 use crate::support::tcpreen::Tcpreen;
+use crate::support::terminal::terminal;
 use crate::support::under_test::{is_original, known_to_fail_on_original};
 use crate::support::unix::{abstract_name, connect_as, connect_to};
 
@@ -43,7 +42,7 @@ fn the_name_of_a_unix_client_cannot_forge_lines() {
 
 /// Output on a terminal as the program's stdout during `session`.
 pub(crate) fn on_a_terminal(tcpreen: Tcpreen, session: impl FnOnce()) -> Vec<u8> {
-    let terminal = openpty(None, None).expect("a terminal");
+    let terminal = terminal();
     // Colours would be ours.
     let tcpreen = tcpreen.env("TERM", "dumb").stdout(terminal.slave).sessions(1).spawn();
     tcpreen.stderr_line("Listening on");

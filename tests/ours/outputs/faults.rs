@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
+use crate::support::terminal::terminal;
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 
@@ -55,7 +56,7 @@ fn what_the_disk_says_is_told_once_and_remembered() {
 #[test]
 fn a_terminal_that_goes_away_is_an_error_of_the_output() {
     let scratch = Scratch::new();
-    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let terminal = terminal();
     let Bridged { mut client, mut server, tcpreen } =
         bridge(|it| it.args(["-v"]).output(scratch.path("record")).stdout(terminal.slave));
     client.send("words");

@@ -1,18 +1,17 @@
 //! The start: notices on a terminal, what a failed one leaves, and kill -9 of the parent at every step.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::support::daemon::Daemon;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
+use crate::support::terminal::{Terminal, terminal};
 use crate::support::wait::until;
 use crate::support::{place_of_our_own, proc};
 
@@ -58,11 +57,8 @@ fn no_role_outlives_a_parent_that_is_killed_at_any_step_of_the_start() {
 #[test]
 fn on_a_terminal_that_shows_no_data_v_is_named_once() {
     for (options, times) in [(&[][..], 1), (&["-v"], 0), (&["-f", "null"], 0)] {
-        let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
-        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("its other end");
-        let name = ptsname_r(&terminal).expect("its name");
-        let other = File::options().read(true).write(true).open(name).expect("the terminal");
-        let tcpreen = Tcpreen::to(9).args(options).stdout(other).start();
+        let Terminal { master: _master, slave } = terminal();
+        let tcpreen = Tcpreen::to(9).args(options).stdout(slave).start();
         assert_eq!(tcpreen.stderr().matches("add -v to see the data").count(), times, "{options:?}");
     }
     let tcpreen = Tcpreen::to(9).start();

@@ -1,6 +1,12 @@
 //! Records through conversions and through the tools that copy captures: nothing is lost on any way.
 
-use std::path::PathBuf;
+use std::fs::{File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::ours::records::*;
 use crate::support::proc;
@@ -137,19 +143,20 @@ fn limits_and_lengths_come_back_from_packets() {
     }
 }
 
-/// The most memory that a process of a role has used until it ended.
-fn peaks(mut tcpreen: Running) -> [u64; 2] {
+/// The most memory that converter and logger have used half-way. `pipe` takes the output, so that they wait there.
+fn peaks(tcpreen: Running, pipe: &Path, half: u64) -> [u64; 2] {
+    let mut output = File::open(pipe).expect("the output");
+    io::copy(&mut (&mut output).take(half), &mut io::sink()).expect("half of the output");
     let mut peaks = [0; 2];
-    while tcpreen.is_running() {
-        for pid in proc::descendants(tcpreen.pid()) {
-            let index = match proc::role(pid).as_deref() {
-                Some("converter") => 0,
-                Some("logger") => 1,
-                _ => continue,
-            };
-            peaks[index] = peaks[index].max(proc::status(pid).as_ref().map_or(0, kilobytes));
-        }
+    for pid in proc::descendants(tcpreen.pid()) {
+        let index = match proc::role(pid).as_deref() {
+            Some("converter") => 0,
+            Some("logger") => 1,
+            _ => continue,
+        };
+        peaks[index] = proc::status(pid).as_ref().map_or(0, kilobytes);
     }
+    io::copy(&mut output, &mut io::sink()).expect("the rest");
     assert_eq!(tcpreen.finish().code(), 0);
     peaks
 }
@@ -167,7 +174,8 @@ fn a_long_record_needs_no_more_memory_than_a_short_one() {
     let scratch = Scratch::new();
     let long = if crate::support::skip::long() { 1000 } else { 100 };
     for format in ["json", "pcapng"] {
-        let peaks = [10, long].map(|megabytes| {
+        // The shorter one is longer than everything between converter and output.
+        let peaks = [30, long].map(|megabytes| {
             let [lines, record] =
                 ["lines", "record"].map(|name| scratch.path(&format!("{name}-{format}-{megabytes}")));
             Sent::write(&lines, megabytes << 20);
@@ -177,14 +185,15 @@ fn a_long_record_needs_no_more_memory_than_a_short_one() {
             } else {
                 fs::rename(&lines, &record).expect("a record");
             }
-            let reading =
-                Tcpreen::reading([&record]).args(["--session", "1", "-f", "raw", "-o", "/dev/null"]);
-            peaks(reading.spawn())
+            let pipe = scratch.path(&format!("pipe-{format}-{megabytes}"));
+            mkfifo(&pipe, Mode::empty()).expect("mkfifo");
+            fs::set_permissions(&pipe, Permissions::from_mode(0o666)).expect("chmod");
+            let reading = Tcpreen::reading([&record]).args(["--session", "1", "-f", "raw"]).output(&pipe);
+            peaks(reading.spawn(), &pipe, megabytes << 19)
         });
         let [short, long] = peaks;
         for (role, (short, long)) in ["converter", "logger"].iter().zip(short.into_iter().zip(long)) {
             println!("{format}: {role} {short} kB, {long} kB");
-            // What it had touched when it was last looked at.
             assert!(short > 1000 && long < short + 8 * 1024, "{format}: {role} {short} kB, {long} kB");
         }
     }
