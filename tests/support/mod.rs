@@ -32,7 +32,7 @@ use nix::unistd::{Gid, Uid, User};
 use peer::{Peer, Server};
 use tcpreen::{Running, Tcpreen};
 
-/// A client, the bridge, and a server, with one session between them.
+/// A client, the bridge, and a server, with one session between client and server.
 pub struct Bridged {
     pub client: Peer,
     pub tcpreen: Running,
