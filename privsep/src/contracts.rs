@@ -1,4 +1,4 @@
-//! Tests of the contracts of [`crate::sys`]: every function of it is safe to call, whatever its arguments are.
+//! Tests of the contracts of [`crate::sys`]: every function is safe to call with any arguments.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -9,7 +9,7 @@ use crate::sys::{Alone, duplicate_above, inherited, replace_streams};
 
 const SOURCE: &str = include_str!("sys.rs");
 
-/// Functions that take numbers of descriptors, which may be anything. Each has a test below.
+/// Functions that take any numbers as descriptors. Each has a test below.
 const CHECKED: [&str; 3] = ["duplicate_above", "inherited", "replace_streams"];
 
 /// Signatures of the public functions: name, and all up to the body.
@@ -38,7 +38,7 @@ fn no_public_function_takes_an_unchecked_descriptor_or_address() {
         functions.iter().all(|it| !parameters(it.1).contains("*const") && !parameters(it.1).contains("*mut"))
     );
     assert!(!SOURCE.contains("pub unsafe fn"), "it would need a test of its contract");
-    // What is undefined with other threads takes the proof that there are none.
+    // Functions that are undefined with other threads take the proof that there are none.
     assert_eq!(named(|it| it.contains("&Alone")), ["forget_variables", "fork"]);
     let public: Vec<&str> = functions.iter().map(|it| it.0).collect();
     for inner in ["move_to", "fork_with", "fork_with_common_root", "close_from"] {
@@ -52,7 +52,7 @@ fn a_descriptor_is_taken_over_once_and_only_without_an_owner() {
     for owned in [0, 1, 2, file.as_raw_fd(), -1, 1 << 20] {
         assert!(inherited(owned).is_err(), "{owned}");
     }
-    // As exec leaves it: not close-on-exec, and without an owner.
+    // The state after exec: not close-on-exec, and without an owner.
     let number = nix::unistd::dup(&file).expect("a copy").into_raw_fd();
     let taken = inherited(number).expect("the first owner");
     assert!(inherited(number).is_err(), "a second owner");
@@ -76,7 +76,7 @@ fn only_standard_streams_are_replaced() {
     }
 }
 
-/// Compiles only for what cannot be sent to another thread: for others, there are two implementations.
+/// Compiles only for types that cannot be sent to another thread: others have two implementations.
 trait StaysInItsThread<Marker> {
     fn check() {}
 }

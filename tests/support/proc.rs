@@ -142,7 +142,7 @@ fn processes() -> impl Iterator<Item = Pid> {
 fn state(pid: Pid) -> Option<(char, Pid)> {
     let mut stat = [0; 128];
     let length = File::open(file(pid, "stat")).and_then(|mut stat_file| stat_file.read(&mut stat)).ok()?;
-    // The name may hold parentheses, and anything that is no UTF-8.
+    // The name may contain parentheses and bytes that are not UTF-8.
     let stat = String::from_utf8_lossy(&stat[..length]);
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.chars().next()?, Pid::from_raw(fields.next()?.parse().ok()?)))

@@ -137,7 +137,7 @@ pub fn saved(scratch: &Scratch) -> PathBuf {
     record
 }
 
-/// The same record with a line for which the converter's buffer has to grow, in the kernel's way for large ones.
+/// The same record with a line so large that the converter's buffer grows by `mremap`.
 fn with_a_long_line(scratch: &Scratch, record: &Path) -> PathBuf {
     let (long, text) = (scratch.path("long"), fs::read_to_string(record).expect("a record"));
     fs::write(&long, text.replacen('{', &format!("{{{}", " ".repeat(300_000)), 1)).expect("a file");

@@ -12,7 +12,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 pub struct Terminal {
     pub master: OwnedFd,
-    /// The end for programs.
+    /// The end that programs use as their terminal.
     pub slave: OwnedFd,
 }
 

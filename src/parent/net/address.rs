@@ -192,7 +192,7 @@ pub(in crate::parent) fn question(endpoint: &Endpoint) -> Find {
     Find { host: endpoint.host.clone(), service, family, listen }
 }
 
-/// Reason for which there is no answer, where the system has refused a process for the lookup.
+/// Reason for a missing answer if the system has refused a process for the lookup.
 pub(in crate::parent) fn no_process(errno: i32) -> String {
     format!("no process for the lookup: {}", limits::shortage(errno))
 }

@@ -49,7 +49,7 @@ impl Supervisor<'_> {
         self.discarded.len() + self.closing.len()
     }
 
-    /// Sends what is to be closed to workers, as far as there are idle ones.
+    /// Sends sockets that are to be closed to workers, as far as there are idle ones.
     pub(super) fn hand_discarded(&mut self) {
         while self.handoff_backoff.is_none()
             && !self.idle.is_empty()
@@ -63,7 +63,7 @@ impl Supervisor<'_> {
                     self.discarded.push_front(socket);
                     self.handoff_backoff = Some(Instant::now() + limits::IN_FLIGHT_RETRY);
                 }
-                // It died while idle.
+                // The worker died while idle.
                 Err(_) => {
                     self.discarded.push_front(socket);
                     self.fork_backoff = Some(Instant::now() + RECOVERY);
@@ -74,7 +74,7 @@ impl Supervisor<'_> {
 }
 
 /// Checks whether descriptors may be queued. They come with bytes, except in an empty message; after the shutdown no
-/// more can come.
+/// more can arrive.
 fn may_hold_descriptors(peer: &Present, packets: bool) -> bool {
     let _ = shutdown(peer.socket.as_raw_fd(), Shutdown::Read);
     packets || privsep::sys::unread(peer.socket.as_fd()).map_or(true, |bytes| bytes > 0)
@@ -88,7 +88,7 @@ fn has_clients(listener: &Listener) -> bool {
     }
     let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let found = poll(&mut fds, PollTimeout::ZERO) != Ok(0);
-    // No more can come.
+    // No further descriptors can arrive.
     let _ = shutdown(listener.as_fd().as_raw_fd(), Shutdown::Read);
     found || matches!(listener.accept(), Ok(Some(_)))
 }

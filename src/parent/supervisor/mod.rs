@@ -127,7 +127,7 @@ pub(super) struct Supervisor<'a> {
     queued: VecDeque<Present>,
     /// Sockets that a worker has yet to close.
     discarded: VecDeque<Box<dyn AsFd>>,
-    /// Process ids of the workers that close one.
+    /// Process ids of the workers that close a socket.
     closing: HashSet<i32>,
     /// Running sessions by process id of the worker.
     running: HashMap<i32, RunningSession>,

@@ -123,7 +123,7 @@ impl PendingSession {
         both.into_iter().flatten().min().unwrap_or_else(messages::now)
     }
 
-    /// Peers that are connected.
+    /// Connected peers.
     pub(in crate::parent) fn into_peers(self) -> impl Iterator<Item = Present> {
         [self.client, self.server].into_iter().filter_map(|half| match half {
             PeerState::There(present) => Some(present),
