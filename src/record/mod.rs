@@ -6,6 +6,7 @@ pub(crate) mod civil;
 mod color;
 mod encoder;
 mod event;
+mod gaps;
 mod html;
 mod json;
 mod ndjson;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::civil::Civil;
 use super::encoder::{Encoder, FileStart};
 use super::event::{End, Event, Kind, Meeting, SessionInfo, State, Time};
+use super::gaps::Gaps;
 use super::json::base64;
 use super::view::{ENDED, duration, place, quantity, verdict};
 use super::visible;
@@ -33,6 +34,7 @@ struct HtmlSession {
     info: Arc<SessionInfo>,
     /// Not written yet: the reason of an end is written with the end.
     notes: Vec<(Time, String)>,
+    gaps: Gaps,
 }
 
 impl HtmlEncoder {
@@ -63,12 +65,13 @@ impl Encoder for HtmlEncoder {
 
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         if let Kind::Start(info) = &event.kind {
-            let open = HtmlSession { info: Arc::clone(info), notes: Vec::new() };
+            let open = HtmlSession { info: Arc::clone(info), notes: Vec::new(), gaps: Gaps::default() };
             open.head(event.session, "", out);
             self.sessions.insert(event.session, open);
             return b"";
         }
         let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };
+        open.gap(event, self.only, out);
         match &event.kind {
             Kind::Data { from, .. } | Kind::Eof { from, .. }
                 if self.only.is_some_and(|only| only != *from) => {}
@@ -154,13 +157,23 @@ impl HtmlSession {
         }
     }
 
+    fn gap(&mut self, event: &Event, only: Option<Side>, out: &mut Vec<u8>) {
+        for gap in self.gaps.before(event, only) {
+            self.note(event.session, event.time, &gap, out);
+        }
+    }
+
     fn tell_notes(&mut self, session: u64, out: &mut Vec<u8>) {
         for (time, note) in std::mem::take(&mut self.notes) {
-            self.tag(&Element { tag: "p", class: "n", kind: "n" }, session, time, out);
-            out.push(b'>');
-            inert(note.as_bytes(), out);
-            out.extend_from_slice(b"</p>\n");
+            self.note(session, time, &note, out);
         }
+    }
+
+    fn note(&self, session: u64, time: Time, note: &str, out: &mut Vec<u8>) {
+        self.tag(&Element { tag: "p", class: "n", kind: "n" }, session, time, out);
+        out.push(b'>');
+        inert(note.as_bytes(), out);
+        out.extend_from_slice(b"</p>\n");
     }
 
     fn end(&mut self, event: &Event, end: &End, out: &mut Vec<u8>) {

@@ -55,15 +55,18 @@ fn page(name: &str, pieces: &[(Side, &[u8])], note: &str) -> String {
     encoder.begin_file(&FileStart { part: 1, time: Time::default() }, &mut head);
     let mut out = Vec::new();
     encoder.event(&start(name), b"", &mut out);
+    let mut totals = [0; 2];
     for (at, (from, piece)) in (1..).zip(pieces) {
-        let kind = Kind::Data { from: *from, position: 0, bytes: piece.len() as u64, urgent: false };
+        let (position, bytes) = (totals[*from as usize], piece.len() as u64);
+        totals[*from as usize] += bytes;
+        let kind = Kind::Data { from: *from, position, bytes, urgent: false };
         encoder.event(&event(at, kind), piece, &mut out);
     }
-    encoder.event(&event(1000, Kind::Eof { from: Client, total: 3 }), b"", &mut out);
+    encoder.event(&event(1000, Kind::Eof { from: Client, total: totals[0] }), b"", &mut out);
     encoder.event(&event(2000, Kind::Note(note.into())), b"", &mut out);
     let (state, conn_state) = (State::ServerReset, ConnState::Rstr);
     encoder.event(
-        &event(3000, Kind::End(End { state, conn_state, errno: 0, totals: [3, 4], tcp: Default::default() })),
+        &event(3000, Kind::End(End { state, conn_state, errno: 0, totals, tcp: Default::default() })),
         b"",
         &mut out,
     );
@@ -78,10 +81,28 @@ fn an_event_is_an_element() {
 <div class=\"e c\" data-k=\"d\" data-s=\"abcd2345.7\" data-t=\"1764152547523.456\" data-o=\"0\" data-n=\"6\" data-b=\"YTxiPg0K\"><i>0.000000 [7] client: 6 bytes</i><div>a&lt;b&gt;
 </div></div>
 <div class=\"e v\" data-k=\"d\" data-s=\"abcd2345.7\" data-t=\"1764152547523.456\" data-o=\"0\" data-n=\"5\" data-b=\"AP8nJiI=\"><i>0.000000 [7] server: 5 bytes</i><div>··&#39;&amp;&quot;</div></div>
-<p class=\"f c\" data-k=\"f\" data-s=\"abcd2345.7\" data-t=\"1764152547523.457\">0.000001 [7] client: end, after 3 bytes</p>
-<p class=\"z bad\" data-k=\"z\" data-s=\"abcd2345.7\" data-t=\"1764152547523.459\">reset, after 0.003 ms: client 3 bytes, server 4 bytes</p>
+<p class=\"f c\" data-k=\"f\" data-s=\"abcd2345.7\" data-t=\"1764152547523.457\">0.000001 [7] client: end, after 6 bytes</p>
+<p class=\"z bad\" data-k=\"z\" data-s=\"abcd2345.7\" data-t=\"1764152547523.459\">reset, after 0.003 ms: client 6 bytes, server 5 bytes</p>
 ";
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn bytes_that_are_missing_are_told() {
+    let mut encoder = HtmlEncoder::new(None);
+    let mut out = Vec::new();
+    encoder.event(&start("a"), b"", &mut out);
+    out.clear();
+    let data = |from, position| Kind::Data { from, position, bytes: 2, urgent: false };
+    encoder.event(&event(1, data(Client, 7)), b"<>", &mut out);
+    encoder.event(&event(2, data(Client, 9)), b"..", &mut out);
+    encoder.event(&event(3, Kind::Eof { from: Server, total: 1 }), b"", &mut out);
+    let text = String::from_utf8(out).expect("UTF-8");
+    let notes: Vec<&str> = text.lines().filter(|line| line.contains("data-k=\"n\"")).collect();
+    let [client, server] = notes[..] else { panic!("{text}") };
+    assert!(text.starts_with(client), "before what follows it: {text}");
+    assert!(client.ends_with(">client: 7 bytes are not in the record</p>"), "{client}");
+    assert!(server.ends_with(">server: 1 byte is not in the record</p>"), "{server}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::encoder::{Encoder, FileStart, Purpose};
 use super::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
+use super::gaps::Gaps;
 use super::visible;
 use crate::messages::Side;
 use crate::pattern::Pattern;
@@ -45,6 +46,7 @@ struct ViewSession {
     notes: Vec<String>,
     /// The first end of a line from client and server, which needs no mention.
     line_ends: [Option<LineEnd>; 2],
+    gaps: Gaps,
 }
 
 impl ViewEncoder {
@@ -57,7 +59,8 @@ impl ViewEncoder {
     fn start(&mut self, session: u64, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
         let label = format!("[{}] ", info.number).into_bytes();
         let (info, last) = (Arc::clone(info), info.started);
-        let open = ViewSession { info, label, last, notes: Vec::new(), line_ends: [None; 2] };
+        let open =
+            ViewSession { info, label, last, notes: Vec::new(), line_ends: [None; 2], gaps: Gaps::default() };
         open.head("", self.style, out);
         self.sessions.insert(session, open);
     }
@@ -80,6 +83,7 @@ impl Encoder for ViewEncoder {
         let pattern = self.pattern.as_deref();
         let mut screen = Screen { style: self.style, max_shown: self.max_shown, pattern, out };
         open.silence(event.time, &mut screen);
+        open.gap(event, self.only, &mut screen);
         if let Kind::End(end) = &event.kind {
             open.end(end, &mut screen);
             self.sessions.remove(&event.session);
@@ -149,6 +153,12 @@ impl ViewSession {
             rows.text(format!("{} of silence", duration(silence)).as_bytes(), screen.out);
         }
         self.last = self.last.max(now);
+    }
+
+    fn gap(&mut self, event: &Event, only: Option<Side>, screen: &mut Screen<'_>) {
+        for gap in self.gaps.before(event, only) {
+            self.rows(Mark::RoleError, screen).text(gap.as_bytes(), screen.out);
+        }
     }
 
     fn tell_notes(&mut self, screen: &mut Screen<'_>) {
@@ -233,7 +243,7 @@ pub(super) fn place(peer: &Peer) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn side_first(from: Side, text: &str) -> String {
+pub(super) fn side_first(from: Side, text: &str) -> String {
     match from {
         Side::Client => format!("client: {text}"),
         Side::Server => format!("server: {text}"),

@@ -161,6 +161,39 @@ fn the_reason_of_an_end_is_the_verdict() {
 }
 
 #[test]
+fn bytes_that_are_missing_are_told_where_they_would_be() {
+    let data = |from, position| Kind::Data { from, position, bytes: 3, urgent: false };
+    let events = |only| {
+        let mut shown = plain();
+        shown.view.only = only;
+        shown.add(1, data(Client, 0), b"one");
+        shown.add(1, data(Server, 5), b"two");
+        shown.add(1, data(Client, 4), b"six");
+        shown.add(1, Kind::Eof { from: Client, total: 10 }, b"");
+        shown.positions = [10, 9];
+        shown.end(State::Done);
+        let lines = shown.rest();
+        let rows = lines.lines().map(|line| line.split_once("[7] ").expect("a label").1.to_owned());
+        rows.collect::<Vec<_>>()
+    };
+    let all = [
+        "<<< one",
+        "*** server: 5 bytes are not in the record",
+        ">>> two",
+        "*** client: 1 byte is not in the record",
+        "<<< six",
+        "*** client: 3 bytes are not in the record",
+        "=== client: end, after 10 bytes",
+        "*** server: 1 byte is not in the record",
+    ];
+    assert_eq!(events(None)[..8], all);
+    assert!(events(None)[8].starts_with("=== done, after "));
+    assert!(
+        events(Some(Server)).iter().all(|line| !line.contains("client: ") || line.starts_with("=== done"))
+    );
+}
+
+#[test]
 fn a_file_begins_with_the_sessions_that_are_open() {
     let mut shown = plain();
     shown.out.clear();

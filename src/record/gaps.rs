@@ -1,0 +1,44 @@
+//! Bytes that passed and are not in a record: `--only`, `--match`, damage, and records of which a part is missing.
+
+use super::event::{Event, Kind};
+use super::view::{quantity, side_first};
+use crate::messages::Side;
+
+/// How far the streams of a session are, client and server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gaps([u64; 2]);
+
+impl Gaps {
+    /// What is missing right before an event, for people.
+    pub(super) fn before(&mut self, event: &Event, only: Option<Side>) -> Vec<String> {
+        let is_wanted = |side: &Side| only.is_none_or(|only| only == *side);
+        let missing = self.add(event).into_iter().zip([Side::Client, Side::Server]);
+        missing
+            .filter(|(missing, side)| *missing > 0 && is_wanted(side))
+            .map(|(missing, side)| {
+                let are = if missing == 1 { "is" } else { "are" };
+                side_first(side, &format!("{} {are} not in the record", quantity(missing)))
+            })
+            .collect()
+    }
+
+    fn add(&mut self, event: &Event) -> [u64; 2] {
+        let mut starts = self.0;
+        let mut ends = self.0;
+        match event.kind {
+            Kind::Data { from, position, bytes, .. } => {
+                starts[from as usize] = position;
+                ends[from as usize] = position.saturating_add(bytes);
+            }
+            Kind::Eof { from, total } => {
+                starts[from as usize] = total;
+                ends[from as usize] = total;
+            }
+            Kind::End(end) => (starts, ends) = (end.totals, end.totals),
+            Kind::Start(_) | Kind::Secrets | Kind::Note(_) => {}
+        }
+        let missing = [0, 1].map(|side: usize| starts[side].saturating_sub(self.0[side]));
+        self.0 = [0, 1].map(|side: usize| ends[side].max(self.0[side]));
+        missing
+    }
+}
