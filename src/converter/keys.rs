@@ -6,8 +6,10 @@
 //! no secret of another one.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 
+use super::Break;
+use super::input::{More, PartReader};
 use crate::messages::Flaw;
 use crate::record::{Event, Kind, LONGEST_SECRETS};
 
@@ -34,17 +36,27 @@ pub(super) struct KeyLog {
 }
 
 impl KeyLog {
-    /// Reads a file of secrets.
-    pub(super) fn read(file: &mut impl Read) -> Result<KeyLog, Flaw> {
+    /// Reads a file of secrets, which may be a FIFO.
+    pub(super) fn read(mut input: PartReader, parent: BorrowedFd<'_>) -> Result<KeyLog, Break> {
         let mut text = Vec::new();
-        let length = file.take(MOST as u64 + 1).read_to_end(&mut text);
-        let length =
-            length.map_err(|error: io::Error| Flaw::Read { errno: error.raw_os_error().unwrap_or(0) })?;
-        if length > MOST {
+        while text.len() <= MOST {
+            match input.fetch(1, parent)? {
+                More::Bytes => {}
+                More::End => break,
+                More::Unwanted => return Err(Break::Unwanted),
+            }
+            text.extend_from_slice(input.bytes());
+            input.consume(input.bytes().len());
+        }
+        KeyLog::of(&text).map_err(Break::Flaw)
+    }
+
+    fn of(text: &[u8]) -> Result<KeyLog, Flaw> {
+        if text.len() > MOST {
             return Err(Flaw::TooLong);
         }
         let mut log = KeyLog::default();
-        log.add(&text);
+        log.add(text);
         if log.secrets.is_empty() { Err(Flaw::NoKeys) } else { Ok(log) }
     }
 
@@ -161,7 +173,7 @@ mod tests {
             "CLIENT_RANDOM 00 00\r\n",
             &line("EXPORTER_SECRET", 7),
         ];
-        KeyLog::read(&mut text.concat().as_bytes()).expect("secrets")
+        KeyLog::of(text.concat().as_bytes()).expect("secrets")
     }
 
     #[test]
@@ -190,9 +202,9 @@ mod tests {
 
     #[test]
     fn what_has_no_secrets_is_told() {
-        assert_eq!(KeyLog::read(&mut &b"# nothing\nCLIENT_RANDOM x y\n"[..]).err(), Some(Flaw::NoKeys));
+        assert_eq!(KeyLog::of(b"# nothing\nCLIENT_RANDOM x y\n").err(), Some(Flaw::NoKeys));
         let long = "x".repeat(MOST + 1);
-        assert_eq!(KeyLog::read(&mut long.as_bytes()).err(), Some(Flaw::TooLong));
+        assert_eq!(KeyLog::of(long.as_bytes()).err(), Some(Flaw::TooLong));
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod output;
 mod play;
 mod script;
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -197,8 +196,10 @@ fn convert(
     let mut decoder = Decoder::default();
     let last = parts.len() as u32;
     let keys_wanted = keys.is_some();
-    let (mut keys, useless) = match keys.map(|fd| KeyLog::read(&mut File::from(fd))) {
-        Some(Err(flaw)) => (KeyLog::default(), Some(flaw)),
+    let (mut keys, useless) = match keys.map(|fd| KeyLog::read(PartReader::new(fd), parent.as_fd())) {
+        Some(Err(Break::Flaw(flaw))) => (KeyLog::default(), Some(flaw)),
+        Some(Err(Break::Unwanted)) => return Ok(()),
+        Some(Err(Break::RoleError(error))) => return Err(error),
         Some(Ok(keys)) => (keys, None),
         None => (KeyLog::default(), None),
     };

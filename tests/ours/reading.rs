@@ -5,6 +5,10 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use crate::support::scratch::Scratch;
 use crate::support::tcpreen::{Outcome, Tcpreen};
 
@@ -139,6 +143,47 @@ fn parts_and_standard_input_are_one_record() {
     let outcome = Tcpreen::reading([first.as_os_str(), "-".as_ref()]).stdin(input).run();
     assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
     assert_eq!(outcome.stdout(), expected);
+}
+
+/// A FIFO that anyone may write to.
+fn fifo(scratch: &Scratch, name: &str) -> PathBuf {
+    let path = scratch.path(name);
+    mkfifo(&path, Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("chmod");
+    path
+}
+
+#[test]
+fn a_fifo_without_a_writer_is_named_and_delays_no_signal() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let [parts, keys] = ["parts", "keys"].map(|name| fifo(&scratch, name));
+    let with_keys = || {
+        let it = Tcpreen::reading([&record]).args(["--tls-keys".as_ref(), keys.as_os_str()]);
+        it.args(["-f", "C", "-o", "-"]).format("pcapng").output(scratch.path("packets"))
+    };
+    let expected = Tcpreen::reading([&record]).run().stdout();
+    for (waits_for, start) in
+        [(&parts, &(|| Tcpreen::reading([&parts])) as &dyn Fn() -> Tcpreen), (&keys, &with_keys)]
+    {
+        let waiting = format!("waiting for a writer of {}", waits_for.display());
+        let tcpreen = start().spawn();
+        tcpreen.stderr_line(&waiting);
+        tcpreen.role("converter");
+        tcpreen.signal(Signal::SIGTERM);
+        assert_eq!(tcpreen.finish().code(), 143);
+        let tcpreen = start().spawn();
+        tcpreen.stderr_line(&waiting);
+        let lines = if waits_for == &parts { two_sessions() } else { "# nothing\n".into() };
+        fs::File::options()
+            .write(true)
+            .open(waits_for)
+            .and_then(|mut it| it.write_all(lines.as_bytes()))
+            .expect("a FIFO");
+        let outcome = tcpreen.finish();
+        assert_eq!(outcome.stdout(), expected, "{}", outcome.stderr);
+        assert_eq!(outcome.code(), if waits_for == &parts { 0 } else { 65 }, "{}", outcome.stderr);
+    }
 }
 
 #[test]

@@ -43,7 +43,6 @@ pub(super) fn run<H: Hooks>(
     descriptors: Descriptors,
 ) -> Result<u8, Stop> {
     refuse_open_sandbox(&config)?;
-    // Opening a FIFO waits for its writer; signals still end the program here.
     let parts = RecordPart::open_all(order.inputs, &config, &start.actor())?;
     let keys = RecordPart::open_all(order.keys, &config, &start.actor())?;
     let signals = block_signals()?;

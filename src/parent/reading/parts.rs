@@ -1,11 +1,14 @@
 //! The parts of a saved record: opened here, parsed by the converter.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, RecordInput, Target};
 use crate::exit::{Failure, Status};
@@ -42,6 +45,7 @@ impl RecordPart {
                 let file = open_file(Path::new(path))
                     .map_err(|error| unreadable(&name, &error, &actor.denied(&error, Path::new(path))))?;
                 refuse_overwriting(&file, &name, config)?;
+                announce_waiting(&file, &name);
                 Ok(RecordPart { fd: file.into(), name })
             }
         }
@@ -54,11 +58,21 @@ impl AsFd for RecordPart {
     }
 }
 
+/// Does not wait for the writer of a FIFO: the converter does, while signals are handled.
 fn open_file(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     match file.metadata()?.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),
         false => Ok(file),
+    }
+}
+
+/// Prints that a FIFO has nothing to be read yet: the reason why nothing happens.
+fn announce_waiting(file: &File, name: &str) {
+    let is_fifo = file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    if is_fifo && poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+        let _ = writeln!(io::stderr(), "waiting for a writer of {name}");
     }
 }
 
