@@ -2,9 +2,13 @@
 //!
 //! The first byte of an input chooses label, side and urgency; the rest is what a peer sent.
 
+use std::sync::Arc;
+
 use super::SessionText;
 use crate::format::Format;
-use crate::messages::Side;
+use crate::messages::{Address, Name, Side};
+use crate::record::view::ViewEncoder;
+use crate::record::{Encoder, Event, Kind, Meeting, Peer, Purpose, SessionInfo, Time};
 
 pub fn fuzz(data: &[u8]) {
     let Some((choice, bytes @ [_, ..])) = data.split_first() else { return };
@@ -20,6 +24,7 @@ pub fn fuzz(data: &[u8]) {
     record.on_a_terminal();
     record.raw();
     record.names();
+    record.view();
 }
 
 struct FuzzRecord<'a> {
@@ -98,6 +103,23 @@ impl FuzzRecord<'_> {
         assert_eq!(out, self.bytes);
     }
 
+    /// On a terminal, with names of protocols.
+    fn view(&self) {
+        let purpose = Purpose { labelled: true, terminal: true, ..Purpose::default() };
+        let mut view = ViewEncoder::new(None, purpose);
+        let (mut out, bytes) = (Vec::new(), self.bytes.len() as u64);
+        for kind in [
+            Kind::Start(Arc::new(session())),
+            Kind::Data { from: self.from, position: 0, bytes, urgent: self.urgent },
+        ] {
+            let event = Event { time: Time::default(), session: 7, kind };
+            view.event(&event, self.bytes, &mut out);
+        }
+        let out = text(out);
+        assert!(!out.contains(|c| acts(c) && !matches!(c, '\n' | '\t')), "{out:?}");
+        assert!(out.lines().count() > 1, "{out:?}");
+    }
+
     /// A peer has a say in its name, too.
     fn names(&self) {
         let Ok(name) = str::from_utf8(self.bytes) else { return };
@@ -159,4 +181,20 @@ fn c_string(literal: &str) -> Option<Vec<u8>> {
         });
     }
     Some(bytes)
+}
+
+fn session() -> SessionInfo {
+    let peer = || Peer {
+        address: Address::Unix(Vec::new()),
+        local: None,
+        name: Name { node: String::new(), service: String::new() },
+    };
+    SessionInfo {
+        number: 7,
+        run: "fuzz".into(),
+        accepted: Time::default(),
+        started: Time::default(),
+        peers: [peer(), peer()],
+        meeting: Meeting::Both,
+    }
 }
