@@ -179,6 +179,7 @@ fn verdicts(results: &Results) -> Vec<Verdict> {
         rate("bulk, `-f json`, text", JSON_TEXT, 300.0),
         ratio("the same, or", "tshark `-T ek` from a file", [JSON_TEXT, TSHARK], 2.0),
         ratio("bulk, `-f json`, random bytes", "our own, text", [JSON_RANDOM, JSON_TEXT], 0.5),
+        ratio("the same, or", "tshark `-T ek`, text from a file", [JSON_RANDOM, TSHARK], 1.0),
         rate("bulk, `-f view`, text", VIEW, 100.0),
         rate("bulk, `-f html`, text", HTML, 100.0),
         rate("`--read`, pcapng to raw", READ_RAW, 500.0),

@@ -1,6 +1,7 @@
 //! Keeps the manual and the papers consistent with the program.
 
 pub(crate) mod claims;
+pub(crate) mod samples;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -29,6 +29,7 @@ pub(crate) mod package;
 pub(crate) mod parts;
 pub(crate) mod passwords;
 pub(crate) mod pidfile;
+pub(crate) mod pipelines;
 pub(crate) mod policy;
 pub(crate) mod promises;
 pub(crate) mod reading;

@@ -2,14 +2,18 @@
 
 pub(crate) mod conversions;
 pub(crate) mod endings;
+pub(crate) mod schema;
 pub(crate) mod tls;
 pub(crate) mod tools;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
@@ -428,6 +432,35 @@ fn added_to_a_record_stays_what_it_is() {
     }
 }
 
+/// Through a FIFO, while the session is idle: the packet is decoded by a program that reads it.
+#[test]
+fn a_reader_of_a_fifo_sees_a_packet_while_the_session_is_idle() {
+    if !needs(&[Need::Program("tshark")]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let pipe = scratch.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::empty()).expect("mkfifo");
+    fs::set_permissions(&pipe, fs::Permissions::from_mode(0o666)).expect("chmod");
+    let mut viewer = Command::new("tshark");
+    viewer.args(["-l", "-n", "-i", pipe.to_str().expect("UTF-8"), "-T", "fields", "-e", "tcp.payload"]);
+    let viewer = viewer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut viewer = viewer.expect("tshark");
+    let mut shown = BufReader::new(viewer.stdout.take().expect("a pipe")).lines();
+    let Bridged { mut client, mut server, tcpreen } =
+        bridge(|it| it.format("pcapng").output(&pipe).sessions(1));
+    for (words, hex) in [("first", "6669727374"), ("then", "7468656e")] {
+        client.send(words);
+        server.expect(words);
+        // Nothing else happens until it is shown.
+        let line = shown.by_ref().map(|line| line.expect("a line")).find(|line| !line.is_empty());
+        assert_eq!(line.as_deref(), Some(hex));
+    }
+    drop((client, server));
+    tcpreen.finish();
+    viewer.wait().expect("tshark ends with its input");
+}
+
 /// Into a pipe, while the session goes on.
 #[test]
 fn whoever_looks_on_sees_what_has_come() {
@@ -470,23 +503,27 @@ fn one_direction_is_a_gap_in_the_other() {
     }
 }
 
-/// A path that no JSON and no terminal is prepared for.
+/// Paths that no JSON and no terminal is prepared for, and what the record has in their place.
 #[test]
 fn paths_of_unix_sockets_are_told_and_packets_have_addresses_for_them() {
+    for (name, shown) in [
+        (&b"se\"rver\x1b\xc3\xa9"[..], "se\"rver\\x1bé"),
+        (b"two\nlines\\n'", "two\\x0alines\\\\n'"),
+        (b"no\xff\xfetext\xc3", "no\\xff\\xfetext\\xc3"),
+        ("\u{202e}txt\u{2066}\u{85}".as_bytes(), "\u{202e}txt\u{2066}\u{85}"),
+    ] {
+        expect_path(name, shown);
+    }
+}
+
+fn expect_path(name: &[u8], shown: &str) {
     let scratch = Scratch::new();
-    let [lines, packets] = ["lines", "packets"].map(|name| scratch.path(name));
-    let path = scratch.path("se\"rver\u{1b}é");
+    let [lines, packets, again] = ["lines", "packets", "again"].map(|name| scratch.path(name));
+    let path = scratch.path("").join(OsStr::from_bytes(name));
     let listener = UnixListener::bind(&path).expect("bind");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("chmod");
-    let tcpreen = Tcpreen::to(path.display())
-        .args(["-p", "unix/tcp"])
-        .host("")
-        .format("json")
-        .output(&lines)
-        .format("pcapng")
-        .output(&packets)
-        .sessions(1)
-        .start();
+    let tcpreen = Tcpreen::to_socket(&path).format("json").output(&lines).format("pcapng").output(&packets);
+    let tcpreen = tcpreen.sessions(1).start();
     let mut client = tcpreen.connect();
     let (stream, _): (UnixStream, _) = listener.accept().expect("accept");
     let mut server = Peer::over_unix(stream);
@@ -494,14 +531,22 @@ fn paths_of_unix_sockets_are_told_and_packets_have_addresses_for_them() {
     server.expect("words");
     drop((client, server));
     tcpreen.finish();
+    let text = fs::read_to_string(&lines).expect("UTF-8");
+    assert!(
+        !text.contains(|c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{2069}').contains(&c))),
+        "{text}"
+    );
     let all = read(&lines);
-    let expected = path.display().to_string().replace('\u{1b}', "\\x1b");
-    assert_eq!((&all[0]["server_unix"], &all[0]["server_ip"]), (&expected.into(), &"".into()));
+    let expected = format!("{}/{shown}", path.parent().expect("a folder").display());
+    for object in [of(&all, "start")[0], of(&all, "end")[0]] {
+        assert_eq!((&object["server_unix"], &object["server_ip"]), (&expected.clone().into(), &"".into()));
+    }
+    let outcome = Tcpreen::reading([&packets]).format("json").output(&again).run();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert_eq!(fs::read_to_string(&again).expect("UTF-8"), text, "out of packets");
     if needs(&[Need::Program("tshark")]) {
-        assert_eq!(
-            matching(&packets, "ipv6.dst == 100::1 && ipv6.src == ::ffff:127.0.0.1 && tcp.len == 5"),
-            1
-        );
+        let filter = "ipv6.dst == 100::1 && ipv6.src == ::ffff:127.0.0.1 && tcp.len == 5";
+        assert_eq!(matching(&packets, filter), 1);
         assert_eq!(matching(&packets, WRONG), 0);
     }
 }

@@ -1,9 +1,12 @@
 //! `--replay` and `--diff`: saved sessions played against live peers, and compared with each other.
 
+pub(crate) mod servers;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::ours::reading::data;
 use crate::ours::reading::end;
@@ -186,4 +189,34 @@ fn records_are_compared_session_by_session() {
     let outcome = compared(&two, &first, &[]);
     assert_eq!(outcome.code(), 1);
     assert!(told(&outcome).contains("sessions in the first record alone: 1\n"), "{}", outcome.stderr);
+}
+
+/// The bound is what a busy machine may take; the middle one of many is compared.
+#[test]
+fn recorded_pauses_are_kept() {
+    const PAUSE: Duration = Duration::from_millis(30);
+    const PIECES: u64 = 25;
+    let scratch = Scratch::new();
+    let at = |piece: u64| 412_000 + piece * PAUSE.as_nanos() as u64;
+    let pieces: String = (0..PIECES).map(|piece| data(1, at(piece), "client", 5 * piece, "five.")).collect();
+    let ends = eof(1, at(PIECES), "client", 5 * PIECES) + &end(1, at(PIECES), [5 * PIECES, 0]);
+    let record = written(&scratch, "record", start(1) + &pieces + &ends);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+    let port = listener.local_addr().expect("its port").port();
+    let arrivals = thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let arrival = |_| {
+            client.read_exact(&mut [0; 5]).expect("a piece");
+            Instant::now()
+        };
+        (0..PIECES).map(arrival).collect::<Vec<Instant>>()
+    });
+    let outcome = play_client(&record, port, &["--pace=time"]);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let arrivals = arrivals.join().expect("no panic");
+    let pauses = arrivals.windows(2).map(|pair| pair[1] - pair[0]);
+    let mut errors: Vec<Duration> = pauses.map(|pause| pause.abs_diff(PAUSE)).collect();
+    errors.sort();
+    println!("errors of pauses of {PAUSE:?}: {errors:?}");
+    assert!(errors[errors.len() / 2] < Duration::from_millis(15), "{errors:?}");
 }

@@ -154,7 +154,7 @@ fn package_of(program: &'static str) -> &'static str {
 /// Modules of Python's standard library come with the interpreter.
 fn python_package(module: &str) -> String {
     match module {
-        "aiosmtpd" | "pyftpdlib" => format!("python3-{module}"),
+        "aiosmtpd" | "jsonschema" | "pyftpdlib" => format!("python3-{module}"),
         _ => "python3".into(),
     }
 }

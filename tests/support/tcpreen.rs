@@ -53,6 +53,13 @@ impl Tcpreen {
         }
     }
 
+    /// A bridge in front of a Unix socket, of which no more than the path is given.
+    pub fn to_socket(path: impl AsRef<Path>) -> Self {
+        let mut it = Tcpreen::to("").host("").args(["-p", "unix/tcp"]);
+        it.ports = vec![path.as_ref().as_os_str().to_owned()];
+        it
+    }
+
     /// A replay; `arguments` are `--replay=SIDE` and the arguments after it.
     pub fn replaying<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let mut it = Tcpreen::to("").host("");
