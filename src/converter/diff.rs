@@ -1,7 +1,8 @@
 //! `--diff`: two records, session by session. They are read in turn, and a session is held until its counterpart is
-//! over, too.
+//! over, too: the first one of the same peers with the first one in the other record, and so on, in whatever order they
+//! began. Sessions without such a counterpart are compared in the order in which they began.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use privsep::confine::Confined;
 use regex::bytes::Regex;
@@ -11,18 +12,24 @@ use super::input::PartReader;
 use super::output::EventOutput;
 use super::play::{around, name};
 use super::{Break, Parent, step};
-use crate::messages::{Side, ToParent, Unplayable};
+use crate::messages::{Address, Side, ToParent, Unplayable};
 use crate::record::read::Decoder;
-use crate::record::{Event, Kind};
+use crate::record::{Event, Kind, SessionInfo};
 use crate::role::RoleError;
 
 /// Maximum number of bytes of sessions that wait for their counterparts.
 const MOST: usize = 64 << 20;
 
+/// Maximum number of sessions of each record that wait for one of the same peers.
+const MOST_SESSIONS: usize = 4096;
+
+/// Client, without its port, and server.
+type Peers = [Address; 2];
+
 /// A session of one record.
-#[derive(Default)]
 struct DiffSession {
     number: u64,
+    peers: Peers,
     /// Of client and server.
     streams: [Vec<u8>; 2],
     /// Bytes that are not in the record: their number.
@@ -42,11 +49,11 @@ struct DiffRecord {
 /// Sessions that have not been compared.
 struct UncomparedSessions {
     wanted: Vec<u64>,
-    /// In the order in which they began.
-    waiting: VecDeque<DiffSession>,
-    /// Sessions before these.
-    compared: usize,
-    /// The places of open sessions, counted from the first of all.
+    /// By their places in the order in which they began.
+    waiting: BTreeMap<usize, DiffSession>,
+    begun: usize,
+    ended: usize,
+    /// The places of open sessions.
     open: HashMap<u64, usize>,
     held: usize,
 }
@@ -62,6 +69,7 @@ pub(super) fn compare(
     let Ok(parts) = <[PartReader; 2]>::try_from(parts) else { return Err(RoleError::Protocol) };
     let mut records = parts.map(|input| DiffRecord::new(input, wanted));
     let mut tally = Tally::default();
+    let mut seen = (0, false);
     while !records.iter().all(|record| record.is_over) {
         for (part, record) in (0..).zip(&mut records) {
             match record.step(parent) {
@@ -74,11 +82,17 @@ pub(super) fn compare(
                 Err(Break::RoleError(trouble)) => return Err(trouble),
             }
         }
-        if records.iter().map(|record| record.sessions.held).sum::<usize>() > MOST {
-            return Ok(parent.send(&ToParent::Unplayable(Unplayable::TooLong))?);
+        // Otherwise there is no pair that was not there before.
+        let now = (records.iter().map(DiffRecord::ends).sum(), is_full(&records));
+        if seen == now && held(&records) <= MOST {
+            continue;
         }
+        seen = now;
         while let Some(pair) = next_pair(&mut records) {
             tally.add(pair, masks, output)?;
+        }
+        if held(&records) > MOST {
+            return Ok(parent.send(&ToParent::Unplayable(Unplayable::TooLong))?);
         }
     }
     let left = records.map(|record| record.sessions.waiting.len());
@@ -86,24 +100,62 @@ pub(super) fn compare(
     Ok(parent.send(&ToParent::Compared { same: tally.different == 0 })?)
 }
 
-/// The next session of both, once it is over in both.
-fn next_pair([one, other]: &mut [DiffRecord; 2]) -> Option<[DiffSession; 2]> {
-    let is_ready = |record: &DiffRecord| {
-        record.sessions.waiting.front().is_some_and(|session| session.is_over || record.is_over)
-    };
-    (is_ready(one) && is_ready(other)).then(|| Some([one.sessions.take()?, other.sessions.take()?])).flatten()
+fn held(records: &[DiffRecord; 2]) -> usize {
+    records.iter().map(|record| record.sessions.held).sum()
+}
+
+/// Sessions wait no longer for others of the same peers.
+fn is_full(records: &[DiffRecord; 2]) -> bool {
+    held(records) > MOST || records.iter().any(|record| record.sessions.waiting.len() > MOST_SESSIONS)
+}
+
+/// Two sessions that are compared with each other, once both are over.
+fn next_pair(records: &mut [DiffRecord; 2]) -> Option<[DiffSession; 2]> {
+    let is_by_order = is_full(records) || records.iter().all(|record| record.is_over);
+    let [one, other] = records;
+    let by_order = || Some([one.first_ready()?, other.first_ready()?]);
+    let places = same_peers(one, other).or_else(|| is_by_order.then(by_order).flatten())?;
+    Some([one.sessions.take(places[0])?, other.sessions.take(places[1])?])
+}
+
+/// Places of the first sessions of the same peers, if both are over.
+fn same_peers(one: &DiffRecord, other: &DiffRecord) -> Option<[usize; 2]> {
+    let there = other.firsts();
+    let here = one.firsts();
+    let pairs = here.iter().filter_map(|(peers, place)| Some([*place, *there.get(peers)?]));
+    pairs.filter(|[here, there]| one.is_ready(*here) && other.is_ready(*there)).min()
 }
 
 impl DiffRecord {
     fn new(input: PartReader, wanted: &[u64]) -> DiffRecord {
         let sessions = UncomparedSessions {
             wanted: wanted.to_vec(),
-            waiting: VecDeque::new(),
-            compared: 0,
+            waiting: BTreeMap::new(),
+            begun: 0,
+            ended: 0,
             open: HashMap::new(),
             held: 0,
         };
         DiffRecord { decoder: Decoder::default(), input, is_over: false, sessions }
+    }
+
+    /// Ends of sessions up to now, and that of the record.
+    fn ends(&self) -> usize {
+        self.sessions.ended + usize::from(self.is_over)
+    }
+
+    fn is_ready(&self, place: usize) -> bool {
+        self.is_over || self.sessions.waiting.get(&place).is_some_and(|session| session.is_over)
+    }
+
+    /// The first session that waits, if it is over.
+    fn first_ready(&self) -> Option<usize> {
+        self.sessions.waiting.keys().next().copied().filter(|place| self.is_ready(*place))
+    }
+
+    /// The first session that waits, for all peers.
+    fn firsts(&self) -> HashMap<&Peers, usize> {
+        self.sessions.waiting.iter().rev().map(|(place, session)| (&session.peers, *place)).collect()
     }
 
     fn step(&mut self, parent: &Parent) -> Result<(), Break> {
@@ -123,12 +175,13 @@ impl UncomparedSessions {
     fn add(&mut self, event: &Event, payload: &[u8]) {
         if let Kind::Start(info) = &event.kind {
             if self.wanted.is_empty() || self.wanted.contains(&info.number) {
-                self.open.insert(event.session, self.compared + self.waiting.len());
-                self.waiting.push_back(DiffSession { number: info.number, ..DiffSession::default() });
+                self.open.insert(event.session, self.begun);
+                self.waiting.insert(self.begun, DiffSession::new(info));
+                self.begun += 1;
             }
             return;
         }
-        let place = self.open.get(&event.session).and_then(|place| place.checked_sub(self.compared));
+        let place = self.open.get(&event.session);
         let Some(session) = place.and_then(|place| self.waiting.get_mut(place)) else { return };
         match event.kind {
             Kind::Data { from, bytes, .. } if payload.is_empty() => session.unknown[from as usize] += bytes,
@@ -138,17 +191,39 @@ impl UncomparedSessions {
             }
             Kind::End(_) => {
                 session.is_over = true;
+                self.ended += 1;
                 self.open.remove(&event.session);
             }
             Kind::Start(_) | Kind::Eof { .. } | Kind::Secrets | Kind::Note(_) => {}
         }
     }
 
-    fn take(&mut self) -> Option<DiffSession> {
-        let session = self.waiting.pop_front()?;
-        self.compared += 1;
+    fn take(&mut self, place: usize) -> Option<DiffSession> {
+        let session = self.waiting.remove(&place)?;
         self.held -= session.streams.iter().map(Vec::len).sum::<usize>();
         Some(session)
+    }
+}
+
+impl DiffSession {
+    fn new(info: &SessionInfo) -> DiffSession {
+        let [client, server] = [Side::Client, Side::Server].map(|side| info.peer(side).address.clone());
+        DiffSession {
+            number: info.number,
+            peers: [without_port(client), server],
+            streams: Default::default(),
+            unknown: [0; 2],
+            is_over: false,
+        }
+    }
+}
+
+/// The client's port is another one in each session.
+fn without_port(address: Address) -> Address {
+    match address {
+        Address::V4 { host, .. } => Address::V4 { host, port: 0 },
+        Address::V6 { host, scope, .. } => Address::V6 { host, port: 0, scope },
+        Address::Unix(path) => Address::Unix(path),
     }
 }
 

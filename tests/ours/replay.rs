@@ -191,6 +191,61 @@ fn records_are_compared_session_by_session() {
     assert!(told(&outcome).contains("sessions in the first record alone: 1\n"), "{}", outcome.stderr);
 }
 
+/// A session of this client, which says something.
+fn saying(session: u64, client: &str, words: &str) -> String {
+    let text = start(session) + &data(session, 1_000_000, "client", 0, words);
+    let text = text + &end(session, 2_000_000, [words.len() as u64, 0]);
+    text.replace("203.0.113.9", client)
+}
+
+#[test]
+fn sessions_are_compared_with_those_of_the_same_peers_and_the_rest_by_order() {
+    let scratch = Scratch::new();
+    let (a, b, c) = ("198.51.100.1", "198.51.100.2", "198.51.100.3");
+    let first = [saying(1, a, "one"), saying(2, b, "two"), saying(3, a, "three"), saying(4, c, "four")];
+    let first = written(&scratch, "first", first.concat());
+    let cases = [
+        // In another order, by address; the others by order.
+        (
+            vec![
+                saying(1, b, "two"),
+                saying(2, a, "one"),
+                saying(3, "192.0.2.7", "four"),
+                saying(4, a, "three"),
+            ],
+            0,
+            "same: 4; different: 0",
+        ),
+        (
+            vec![saying(1, b, "two"), saying(2, a, "three"), saying(3, a, "one"), saying(4, c, "four")],
+            1,
+            "same: 2; different: 2",
+        ),
+        (
+            vec![saying(1, c, "four"), saying(2, b, "two"), saying(3, a, "one")],
+            1,
+            "sessions in the first record alone: 1\nsessions that are the same: 3; different: 1",
+        ),
+        // Other peers in all of them.
+        (
+            [("one", 1), ("two", 2), ("three", 3), ("four", 4)]
+                .map(|(words, number)| saying(number, "192.0.2.7", words))
+                .to_vec(),
+            0,
+            "same: 4; different: 0",
+        ),
+    ];
+    for (at, (sessions, status, said)) in cases.into_iter().enumerate() {
+        let second = written(&scratch, &format!("second{at}"), sessions.concat());
+        for pair in [[&first, &second], [&second, &first]] {
+            let outcome = compared(pair[0], pair[1], &[]);
+            let said = if pair[0] == &first { said.to_owned() } else { said.replace("first", "second") };
+            assert_eq!(outcome.code(), status, "{at}: {}", outcome.stderr);
+            assert!(told(&outcome).contains(&said), "{at}: {}", outcome.stderr);
+        }
+    }
+}
+
 /// The bound is what a busy machine may take; the middle one of many is compared.
 #[test]
 fn recorded_pauses_are_kept() {
