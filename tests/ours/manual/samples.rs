@@ -2,13 +2,13 @@
 
 use std::process::Stdio;
 
-use nix::pty::openpty;
 use regex::Regex;
 
 use crate::ours::manual::*;
 use crate::support::peer::{Peer, Server as Listener};
 use crate::support::scratch::Scratch;
 use crate::support::tcpreen::Tcpreen;
+use crate::support::terminal::terminal;
 use crate::support::wait::until;
 use crate::support::{Bridged, bridge};
 
@@ -199,7 +199,7 @@ fn a_view_is_what_the_manual_shows() {
 
 #[test]
 fn control_characters_are_spelled_out_on_a_terminal() {
-    let terminal = openpty(None, None).expect("a terminal");
+    let terminal = terminal();
     let Bridged { mut client, mut server, tcpreen } = bridge(|it| {
         it.format("raw").args(["--color=never", "-o", "-"]).stdout(Stdio::from(terminal.slave)).sessions(1)
     });
