@@ -259,14 +259,14 @@ const RUNTIME: &[Allowed] = allow![
     SYS_rt_sigaction => seldom "abort: default action of SIGABRT; stack overflow handler",
     SYS_rt_sigprocmask => seldom "abort blocks signals",
     SYS_sigaltstack => "end of a thread takes its signal stack away",
-    SYS_gettid => seldom "abort: to whom",
-    SYS_getpid => "abort: to whom",
+    SYS_gettid => seldom "abort: id of the receiver of the signal",
+    SYS_getpid => "abort: id of the receiver of the signal",
     SYS_tgkill(0 is Is::Itself, 2 is int(libc::SIGABRT)) => seldom "abort",
     SYS_futex(1 is int(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG)) => "locks of libc and of the standard library",
     SYS_clock_gettime => seldom "time, where the vDSO has none",
     SYS_fcntl(1 is int(libc::F_GETFD)) => "debug builds check descriptors as they close them",
-    SYS_close => "descriptors end",
-    SYS_write => "a panic's last words on stderr; the streams",
+    SYS_close => "closes descriptors",
+    SYS_write => "panic messages on stderr; in the logger, outputs and notices",
     #[cfg(target_arch = "x86_64")]
     SYS_poll => "waiting",
     SYS_ppoll => seldom "waiting",
@@ -307,8 +307,8 @@ const STREAMS: &[Allowed] = allow![
 /// Roles with threads. All threads are started before the filter is on, which permits no further ones.
 const THREADS: &[Allowed] = allow![
     SYS_exit => "the end of a thread",
-    SYS_sched_yield => "crossbeam waits a moment before it sleeps",
-    SYS_clock_nanosleep => "the reader lets small records gather; waiting with a deadline",
+    SYS_sched_yield => "crossbeam yields before it sleeps",
+    SYS_clock_nanosleep => "the intake coalesces small records; waiting with a deadline",
     SYS_rseq => seldom "end of a thread",
     SYS_set_robust_list => seldom "end of a thread",
     SYS_sched_getaffinity => seldom "crossbeam asks how many processors there are",
@@ -337,9 +337,9 @@ const PARENT: &[Allowed] = allow![
     SYS_setsockopt(1 is int(libc::IPPROTO_TCP), 2 is int(libc::TCP_KEEPCNT)) => "--keepalive",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_LINGER)) => "a refusal is a reset",
     SYS_setsockopt(1 is int(libc::SOL_SOCKET), 2 is int(libc::SO_OOBINLINE)) => "urgent bytes keep their places",
-    SYS_getpeername => "who is connected",
+    SYS_getpeername => "address of a peer",
     SYS_getsockname => "is it a connection to ourselves",
-    SYS_ioctl(1 is Is::Int(libc::FIONREAD as u32)) => seldom "has a peer that left said something",
+    SYS_ioctl(1 is Is::Int(libc::FIONREAD as u32)) => seldom "did a peer that disconnected send data",
     SYS_read => "signals",
     SYS_waitid => "has a role ended",
     SYS_wait4 => "how",
@@ -363,7 +363,7 @@ const PACKETS: &[Allowed] = allow![
 const PID_FILE: &[Allowed] = allow![
     SYS_unlinkat(2 is int(0)) => "the file, at the end",
     SYS_newfstatat => "is it still our own",
-    SYS_ftruncate => seldom "emptied, where root's directory does not let us remove it",
+    SYS_ftruncate => seldom "emptied, where root's directory denies its removal",
 ];
 
 const LOGGER: &[Allowed] = allow![
@@ -401,13 +401,13 @@ const ROTATION: &[Allowed] = allow![
 const PARTS: &[Allowed] = allow![
     SYS_fdatasync => "a part is complete when it is on the disk",
     SYS_fsync => "and its name, in its directory",
-    SYS_fstat => seldom "which file is it, how long, for whom",
+    SYS_fstat => seldom "identity, length and owner of a file",
     SYS_newfstatat(3 is int(libc::AT_EMPTY_PATH)) => "likewise: how some libcs write fstat",
-    SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "has the name still the file that we know",
-    SYS_renameat2(4 is Is::Int(libc::RENAME_NOREPLACE)) => "it gets its name",
+    SYS_newfstatat(3 is int(libc::AT_SYMLINK_NOFOLLOW)) => "does the name still refer to this file",
+    SYS_renameat2(4 is Is::Int(libc::RENAME_NOREPLACE)) => "renames a finished part",
     SYS_openat(2 is int(NEW_FILE), 3 is Is::Without(SET_ID_BITS)) => "the file after it, with the mode of the last one",
     SYS_flock(1 is int(LOCK)) => "no other program writes it as well",
-    SYS_unlinkat(2 is int(0)) => "the oldest goes",
+    SYS_unlinkat(2 is int(0)) => "removes the oldest part",
 ];
 
 const SYNC: &[Allowed] = allow![
@@ -424,7 +424,7 @@ const METRICS: &[Allowed] = allow![
 
 /// Landlock restricts the open to the FIFO itself, which is held by a descriptor that cannot be written.
 const WAITING: &[Allowed] = allow![
-    SYS_openat(2 is int(WAITING_PIPE)) => "has the FIFO a reader by now",
+    SYS_openat(2 is int(WAITING_PIPE)) => "opens the FIFO once it has a reader",
 ];
 
 /// A terminal can be resized at any time. No other request is permitted: input could be injected into the terminal
@@ -511,7 +511,7 @@ const RESOLVER: &[Allowed] = allow![
         => seldom "their code: of a file, and never writable",
     SYS_socket(0 is int(libc::AF_INET)) => "to name servers",
     SYS_socket(0 is int(libc::AF_INET6)) => "likewise",
-    SYS_socket(0 is int(libc::AF_NETLINK), 2 is int(libc::NETLINK_ROUTE)) => "which addresses have we",
+    SYS_socket(0 is int(libc::AF_NETLINK), 2 is int(libc::NETLINK_ROUTE)) => "addresses of this host",
     SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in>() as u32)) => "to name servers",
     SYS_connect(2 is Is::Int(size_of::<libc::sockaddr_in6>() as u32)) => "likewise",
     SYS_bind(2 is Is::Int(size_of::<libc::sockaddr_nl>() as u32)) => seldom "netlink",
@@ -603,7 +603,7 @@ const RESOLVER_REFUSED: &[Refused] = refuse![
     SYS_mprotect otherwise EACCES => "memory to execute",
     SYS_socket otherwise EAFNOSUPPORT => "NSS daemons that are not configured; other networks",
     SYS_connect otherwise EACCES => "Unix sockets",
-    SYS_bind otherwise EACCES => "addresses of ours",
+    SYS_bind otherwise EACCES => "local addresses",
     SYS_sendto otherwise EACCES => "addresses of others",
     SYS_setsockopt otherwise ENOPROTOOPT => "SO_LINGER, whose close would wait; options of newer modules",
     SYS_ioctl otherwise ENOTTY => "is this a terminal",

@@ -237,7 +237,7 @@ fn verify<T: PartialEq, E: Into<io::Error>>(found: Result<T, E>, expected: T) ->
 }
 
 /// Error of a step that the system reports as done although it is not.
-const UNDONE: &str = "the system says that it is done, and it is not";
+const UNDONE: &str = "reported as done, but without effect";
 
 fn has(capability: Capability) -> Result<bool, StepError> {
     caps::has_cap(None, CapSet::Effective, capability).map_err(io::Error::other).step("read capabilities")

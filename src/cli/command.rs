@@ -77,9 +77,9 @@ const NEW: [&str; 32] = [
 ];
 
 static GROUPS: [(&str, &[Opt]); 5] = [
-    ("Where", &WHERE),
-    ("What is shown", &SHOWN),
-    ("How much", &HOW_MUCH),
+    ("Endpoints", &WHERE),
+    ("Outputs and display", &SHOWN),
+    ("Limits", &HOW_MUCH),
     ("Saved records", &SAVED),
     ("Other", &OTHER),
 ];
@@ -89,7 +89,7 @@ static WHERE: [Opt; 5] = [
         'a',
         &["accept", "bind"],
         Value("ADDR", || parser(values::host)),
-        "clients come here [default: any IPv4]",
+        "address for clients [default: any IPv4]",
     ),
     opt('s', &["server"], Value("HOST", || parser(values::host)), "the server's host [default: this one]"),
     opt(
@@ -119,7 +119,7 @@ static SHOWN: [Opt; 13] = [
         short: None,
         long: &["only"],
         takes: Values("SIDE", || parser(values::side)),
-        help: "in the -o that follow, client or server alone",
+        help: "record only SIDE in the -o that follow",
     },
     Opt {
         short: None,
@@ -133,12 +133,12 @@ static SHOWN: [Opt; 13] = [
         takes: Value("FORM", || parser(values::time_form)),
         help: "times: clock, date, iso, unix, start or delta",
     },
-    Opt { short: None, long: &["append"], takes: Nothing, help: "keep what is in FILE, and go on behind it" },
+    Opt { short: None, long: &["append"], takes: Nothing, help: "append to FILE instead of emptying it" },
     Opt {
         short: None,
         long: &["record-first"],
         takes: Takes::Optional("HOW", "write", || parser(values::record_first)),
-        help: "record, then pass on; sync: to the disk",
+        help: "record before forwarding; sync: on the disk",
     },
     Opt {
         short: None,
@@ -156,15 +156,20 @@ static SHOWN: [Opt; 13] = [
         short: None,
         long: &["max-shown"],
         takes: Value("BYTES", || parser(values::max_shown)),
-        help: "view: of a piece at most BYTES (k, M, G), or all",
+        help: "view: show at most BYTES of a piece (k, M, G), or all",
     },
     opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
     opt('q', &["quiet"], Position, "show nothing, only write the outputs"),
-    opt('v', &["verbose"], Position, "show the data; twice: also what we do"),
+    opt('v', &["verbose"], Position, "show the data; twice: also details"),
 ];
 
 static HOW_MUCH: [Opt; 11] = [
-    opt('b', &["bytes"], Value("BYTES", || parser(values::bytes)), "end a session after so many (k, M, G)"),
+    opt(
+        'b',
+        &["bytes"],
+        Value("BYTES", || parser(values::bytes)),
+        "end a session after BYTES bytes (k, M, G)",
+    ),
     opt(
         'F',
         &["fork"],
@@ -175,7 +180,7 @@ static HOW_MUCH: [Opt; 11] = [
         short: None,
         long: &["max-per-client"],
         takes: Value("N", || parser(values::at_once)),
-        help: "of these, sessions of one client address",
+        help: "concurrent sessions of one client address",
     },
     opt('m', &["maxconn", "max"], Value("N", || parser(values::sessions)), "end after N sessions"),
     timeout(&["connect-timeout"], "give up connecting after TIME [default: 30s]"),
@@ -231,15 +236,15 @@ static SAVED: [Opt; 8] = [
         short: None,
         long: &["pace"],
         takes: Value("PACE", || parser(values::pace)),
-        help: "of a replay: turns, time or fast",
+        help: "pace of a replay: turns, time or fast",
     },
     Opt {
         short: None,
         long: &["mask"],
         takes: Values("REGEX", || parser(values::mask)),
-        help: "what may differ from the record",
+        help: "ignore differences that match REGEX",
     },
-    timeout(&["wait"], "for what the record has come [default: 3s]"),
+    timeout(&["wait"], "wait TIME for recorded data [default: 3s]"),
     Opt { short: None, long: &["diff"], takes: Nothing, help: "compare the sessions of two records" },
 ];
 
@@ -255,42 +260,32 @@ static OTHER: [Opt; 12] = [
         short: None,
         long: &["pidfile"],
         takes: Value("FILE", || parser(values::path)),
-        help: "keep the process id in FILE while we run",
+        help: "write the process id to FILE while running",
     },
     Opt {
         short: None,
         long: &["metrics"],
         takes: Value("FILE", || parser(values::path)),
-        help: "keep figures in FILE (OpenMetrics)",
+        help: "write metrics to FILE (OpenMetrics)",
     },
-    Opt {
-        short: None,
-        long: &["syslog"],
-        takes: Nothing,
-        help: "tell syslog instead of stderr what happens",
-    },
+    Opt { short: None, long: &["syslog"], takes: Nothing, help: "send notices to syslog instead of stderr" },
     opt('u', &["user"], Value("USER", || parser(values::user)), "become this user after binding (root only)"),
     Opt {
         short: None,
         long: &["sandbox"],
         takes: Value("MODE", || parser(values::sandbox)),
-        help: "at a forbidden system call: kill, or log",
+        help: "action on a forbidden system call: kill or log",
     },
     Opt {
         short: None,
         long: &["require-sandbox"],
         takes: Value("LEVEL", || parser(values::require_sandbox)),
-        help: "full: not without all of the sandbox",
+        help: "full: exit unless the sandbox is complete",
     },
-    Opt {
-        short: None,
-        long: &["print-policy"],
-        takes: Nothing,
-        help: "tell what each process may do, and exit",
-    },
-    Opt { short: None, long: &["demo"], takes: Alone, help: "watch a session of built-in peers" },
-    opt('h', &["help"], Takes::Help, "tell this and exit"),
-    opt('V', &["version"], Takes::Version, "tell version and licence and exit"),
+    Opt { short: None, long: &["print-policy"], takes: Nothing, help: "print the sandbox policy and exit" },
+    Opt { short: None, long: &["demo"], takes: Alone, help: "run a session between built-in peers" },
+    opt('h', &["help"], Takes::Help, "print this help and exit"),
+    opt('V', &["version"], Takes::Version, "print version and licence and exit"),
 ];
 
 const fn opt(short: char, long: &'static [&'static str], takes: Takes, help: &'static str) -> Opt {

@@ -231,7 +231,7 @@ impl Line {
         let shows_nothing = outputs.iter().all(|output| output.view.format == Format::Null);
         let is_asked_for = self.indices("format").next().is_some();
         (self.circumstances.stdout_is_a_terminal && !outputs.is_empty() && shows_nothing && !is_asked_for)
-            .then(|| "Only who connects is shown: add -v to see the data.".to_owned())
+            .then(|| "Only connections are shown: add -v to see the data.".to_owned())
     }
 
     /// Decides whether inetd started the program, from its streams and options.
@@ -240,13 +240,13 @@ impl Line {
         for (option, name) in [("connect", "-c"), ("daemon", "-d")] {
             if inetd && self.flag(option) {
                 return Err(usage(format!(
-                    "{name}: makes no sense with --inetd, where the client is there already."
+                    "{name}: cannot be used with --inetd: the client is already connected."
                 )));
             }
         }
         if self.circumstances.stderr_is_a_peers && !inetd {
             return Err(usage(
-                "standard error is somebody's connection: --inetd takes it for the client's.".into(),
+                "standard error is a connection: with --inetd it is treated as the client's.".into(),
             ));
         }
         Ok(inetd)

@@ -197,7 +197,7 @@ fn a_person_who_sees_no_data_is_told_of_v_once() {
             other => panic!("{line}: {other:?}"),
         }
     };
-    assert_eq!(remarks("80 8080", true), ["Only who connects is shown: add -v to see the data."]);
+    assert_eq!(remarks("80 8080", true), ["Only connections are shown: add -v to see the data."]);
     assert_eq!(remarks("80 8080", false), [""; 0], "no person reads it");
     for asked in ["-v 80", "-q 80", "-f null 80", "-f hex 80", "-o x 80", "-q -o x 80", "-d 80", "-o - 80"] {
         assert_eq!(remarks(asked, true), [""; 0], "{asked}");
@@ -226,7 +226,7 @@ fn what_inetd_leaves_no_room_for() {
         let failure = by_inetd(line).expect_err(line);
         assert_eq!(failure.status, Status::Usage, "{line}");
     }
-    assert_eq!(error("--inetd -d 80"), "-d: makes no sense with --inetd, where the client is there already.");
+    assert_eq!(error("--inetd -d 80"), "-d: cannot be used with --inetd: the client is already connected.");
 }
 
 #[test]

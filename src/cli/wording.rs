@@ -23,7 +23,7 @@ pub(super) fn refusal(error: &clap::Error, args: &[OsString], program: &str) -> 
         (ErrorKind::UnknownArgument, _) => usage(format!("{program}: {}", unknown(subject, args))),
         (ErrorKind::InvalidValue, _) => usage(format!("{program}: {}", missing(option, args))),
         (ErrorKind::MissingRequiredArgument, _) => usage(format!("{program}: no server port specified.")),
-        (ErrorKind::ArgumentConflict, _) => usage(format!("{program}: --demo takes nothing else with it.")),
+        (ErrorKind::ArgumentConflict, _) => usage(format!("{program}: --demo excludes all other options.")),
         (ErrorKind::TooManyValues, _) => {
             usage(format!("{program}: option '{option}' doesn't allow an argument"))
         }

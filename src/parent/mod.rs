@@ -28,22 +28,31 @@ use privsep::sys::{self, Alone};
 use crate::config::{Config, OutputOption, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
-use crate::messages::{Level, ToLogger, WorkersNeed};
+use crate::messages::{Address, Hangup, Level, ToLogger, WorkersNeed};
 use crate::parent::net::address::Addresses;
+use crate::parent::reading::replay;
+use crate::parent::startup::confine;
+use crate::parent::startup::daemon;
 use crate::parent::startup::daemon::{Foreground, SplitRole};
 use crate::parent::startup::descriptors::Descriptors;
+use crate::parent::startup::endpoints;
 pub(crate) use crate::parent::startup::identity::Start;
 use crate::parent::startup::identity::TargetIdentity;
+use crate::parent::startup::inherited;
 use crate::parent::startup::inherited::{Handed, InheritedSocket};
+use crate::parent::startup::limits;
 use crate::parent::startup::pidfile::PidFile;
 use crate::parent::startup::roles::Starter;
 use crate::parent::startup::stop::Stop;
 pub(crate) use crate::parent::startup::streams::Streams;
+use crate::parent::supervisor::manager;
 use crate::parent::supervisor::manager::Manager;
+use crate::parent::supervisor::sighup;
 use crate::policy::Role;
 use crate::reason::reason;
 use crate::role::FOR_THE_PARENT;
-use supervisor::{Backlog, Roles, Service, Supervisor};
+use reading::parts::RecordPart;
+use supervisor::{Backlog, Peers, Roles, Service, Supervisor};
 
 /// Establishes a safe state before anything else: any user may have started the process, in any environment.
 pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
@@ -54,7 +63,7 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     }
     // Must run before the search for the service manager's sockets, which marks those as our own.
     let mut strays = sys::inherited_descriptors();
-    let sockets = crate::parent::supervisor::manager::sockets()?;
+    let sockets = manager::sockets()?;
     let sockets = Handed::adopt(sockets, strays.as_mut().unwrap_or(&mut BTreeMap::new()))
         .map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
@@ -106,7 +115,7 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
     }
     let foreground = match config.daemon {
         false => None,
-        true => match crate::parent::startup::daemon::split(&mut config)? {
+        true => match daemon::split(&mut config)? {
             SplitRole::Foreground(status) => return Ok(status),
             SplitRole::Daemon(foreground) => Some(foreground),
         },
@@ -140,102 +149,132 @@ fn bridge<H: Hooks>(
     foreground: Option<Foreground>,
 ) -> Result<u8, Stop> {
     let Inheritance { start, sockets, descriptors } = inheritance;
-    let doors = crate::parent::startup::inherited::open(sockets, &config)?;
-    match doors.client {
+    let sockets = inherited::open(sockets, &config)?;
+    match sockets.client {
         Some(InheritedSocket::Gone) => return Err(Stop::NobodyThere),
         Some(InheritedSocket::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
         Some(InheritedSocket::Listening(_)) | None => {}
     }
     refuse_open_sandbox(&config)?;
-    let part = crate::parent::reading::replay::open(&config, &start.actor())?;
+    let part = replay::open(&config, &start.actor())?;
     let signals = block_signals()?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = TargetIdentity::choose(start, config.user.as_deref())?;
-    let crate::parent::startup::limits::Limits { backlog, shortage } =
-        crate::parent::startup::limits::raise(&mut config)?;
-    let hangup = crate::parent::supervisor::sighup::meaning()
-        .map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
+    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
+    let hangup = sighup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter {
         program: &program,
         identity: target.identity,
         actor: &target.actor,
         sandbox: config.sandbox,
     };
+    let startup =
+        Startup { config: &config, start, target: &target, starter, signals: &signals, hangup, backlog };
+    let bound = startup.start_roles(sockets, part, descriptors)?;
+    startup.confine_and_serve::<H>(bound, foreground, shortage)
+}
 
-    // The resolver starts first: binding may need the names on the command line.
-    let (resolver, names) = starter.resolver(config.numeric)?;
-    let mut cages = vec![(Role::Resolver, resolver.ready(&signals)?)];
-    let addresses = Addresses::find(&config, &resolver, &signals)?;
-    // Must run before anything is bound or made: a record may turn out to be invalid.
-    let mut player = crate::parent::reading::replay::start(&config, part, &starter, &signals)?;
-    cages.extend(player.iter().map(|player| (Role::Converter, player.sandbox_status)));
-    let (peers, first_client) =
-        crate::parent::startup::endpoints::prepare(&config, doors, addresses, start, target.identity)?;
-    announce_user(&config, &target);
-    // Must run before the logger starts, too: a second start with the same file must not truncate the outputs.
-    let pidfile = match &config.pidfile {
-        Some(path) => Some(PidFile::make(path, &start.actor())?),
-        None => None,
-    };
-    // The logger starts after binding: a second start on the same port must not truncate the outputs of the first.
-    let logger = starter.logger(&config, names, hangup, backlog, &descriptors)?;
-    // Closed so that the reader of a pipe sees its end when the logger exits.
-    drop(descriptors);
-    let workers = WorkersNeed {
-        tcp_info: config.has_tcp_info(),
-        descriptors: crate::parent::startup::endpoints::are_local(&peers, first_client.as_ref()),
-    };
-    let zygote = starter.zygote(config.at_once, workers)?;
-    let (sandbox_status, outputs_wait) = logger.ready_to_record(&signals)?;
-    cages.push((Role::Logger, sandbox_status));
-    if let Some(player) = &player {
-        logger.send_with(&ToLogger::Saved, &[player.reports.as_fd()])?;
-    }
-    cages.push((Role::Zygote, zygote.ready(&signals)?));
-    let worker = Some(zygote.first_worker(&signals)?);
+/// Invariants of a start.
+struct Startup<'a> {
+    config: &'a Config,
+    start: Start,
+    target: &'a TargetIdentity,
+    starter: Starter<'a>,
+    signals: &'a SignalFd,
+    hangup: Hangup,
+    backlog: u32,
+}
 
-    // Accounts must be read before the filter is installed, which forbids it.
-    let who = who(target.identity);
-    let dropped = crate::parent::startup::confine::drop_privileges::<H>(start, target.identity)?;
-    // Must run before Landlock, which blocks abstract sockets.
-    let (manager, without_manager) = match Manager::find() {
-        Ok(manager) => (manager, None),
-        Err(why) => (None, Some(why)),
-    };
-    let locked = crate::parent::startup::confine::close::<H>(
-        dropped,
-        &config,
-        &peers,
-        pidfile.as_ref(),
-        foreground.is_some(),
-    )?;
-    cages.push((Role::Parent, locked.sandbox_status));
-    if let Some(foreground) = foreground {
-        foreground.listening()?;
+/// Everything that was bound, made or started with the privileges of the start.
+struct Bound {
+    peers: Peers,
+    first_client: Option<(OwnedFd, Address)>,
+    pidfile: Option<PidFile>,
+    roles: Roles,
+    player: Option<replay::Player>,
+    /// Sandboxes of the roles that have reported theirs.
+    statuses: Vec<(Role, SandboxStatus)>,
+}
+
+impl Startup<'_> {
+    fn start_roles(
+        &self,
+        sockets: inherited::InheritedSockets,
+        part: Option<RecordPart>,
+        descriptors: Descriptors,
+    ) -> Result<Bound, Stop> {
+        let (config, signals) = (self.config, self.signals);
+        // The resolver starts first: binding may need the names on the command line.
+        let (resolver, names) = self.starter.resolver(config.numeric)?;
+        let mut statuses = vec![(Role::Resolver, resolver.ready(signals)?)];
+        let addresses = Addresses::find(config, &resolver, signals)?;
+        // Must run before anything is bound or made: a record may turn out to be invalid.
+        let player = replay::start(config, part, &self.starter, signals)?;
+        statuses.extend(player.iter().map(|player| (Role::Converter, player.sandbox_status)));
+        let (peers, first_client) =
+            endpoints::prepare(config, sockets, addresses, self.start, self.target.identity)?;
+        announce_user(config, self.target);
+        // Must run before the logger starts, too: a second start with the same file must not truncate the outputs.
+        let pidfile =
+            config.pidfile.as_ref().map(|path| PidFile::make(path, &self.start.actor())).transpose()?;
+        // The logger starts after binding: a second start on the same port must not truncate the outputs of the first.
+        let logger = self.starter.logger(config, names, self.hangup, self.backlog, &descriptors)?;
+        // Closed so that the reader of a pipe sees its end when the logger exits.
+        drop(descriptors);
+        let workers = WorkersNeed {
+            tcp_info: config.has_tcp_info(),
+            descriptors: endpoints::are_local(&peers, first_client.as_ref()),
+        };
+        let zygote = self.starter.zygote(config.at_once, workers)?;
+        let (sandbox_status, outputs_wait) = logger.ready_to_record(signals)?;
+        statuses.push((Role::Logger, sandbox_status));
+        if let Some(player) = &player {
+            logger.send_with(&ToLogger::Saved, &[player.reports.as_fd()])?;
+        }
+        statuses.push((Role::Zygote, zygote.ready(signals)?));
+        let worker = Some(zygote.first_worker(signals)?);
+        let backlog = Backlog::new(self.backlog);
+        let roles = Roles { resolver: Some(resolver), logger, zygote, worker, backlog, outputs_wait };
+        Ok(Bound { peers, first_client, pidfile, roles, player, statuses })
     }
 
-    let roles = Roles {
-        resolver: Some(resolver),
-        logger,
-        zygote,
-        worker,
-        backlog: Backlog::new(backlog),
-        outputs_wait,
-    };
-    let played = player.take().map(crate::parent::reading::replay::Player::split);
-    let service = manager.map(Service::new);
-    let mut supervisor = Supervisor::new(&config, service, hangup, peers, roles, &signals, &locked);
-    for (level, text) in first_words(&config, (&target, &who), [shortage, without_manager], &cages) {
-        supervisor.tell(ToLogger::Notice { level, text });
+    fn confine_and_serve<H: Hooks>(
+        &self,
+        bound: Bound,
+        foreground: Option<Foreground>,
+        shortage: Option<String>,
+    ) -> Result<u8, Stop> {
+        let Bound { peers, first_client, pidfile, roles, player, mut statuses } = bound;
+        // Accounts must be read before the filter is installed, which forbids it.
+        let who = who(self.target.identity);
+        let dropped = confine::drop_privileges::<H>(self.start, self.target.identity)?;
+        // Must run before Landlock, which blocks abstract sockets.
+        let (manager, without_manager) = match Manager::find() {
+            Ok(manager) => (manager, None),
+            Err(why) => (None, Some(why)),
+        };
+        let is_daemon = foreground.is_some();
+        let confined = confine::close::<H>(dropped, self.config, &peers, pidfile.as_ref(), is_daemon)?;
+        statuses.push((Role::Parent, confined.sandbox_status));
+        if let Some(foreground) = foreground {
+            foreground.listening()?;
+        }
+        let service = manager.map(Service::new);
+        let mut supervisor =
+            Supervisor::new(self.config, service, self.hangup, peers, roles, self.signals, &confined);
+        let troubles = [shortage, without_manager];
+        for (level, text) in first_words(self.config, (self.target, &who), troubles, &statuses) {
+            supervisor.tell(ToLogger::Notice { level, text });
+        }
+        supervisor.announce();
+        if let Some((client, address)) = first_client {
+            supervisor.add_client(client, address);
+        }
+        if let Some((player, side, peer)) = player.map(replay::Player::split) {
+            supervisor.begin_replay(player, side, peer);
+        }
+        Ok(supervisor.run()?)
     }
-    supervisor.announce();
-    if let Some((client, address)) = first_client {
-        supervisor.add_client(client, address);
-    }
-    if let Some((player, side, peer)) = played {
-        supervisor.begin_replay(player, side, peer);
-    }
-    Ok(supervisor.run()?)
 }
 
 /// Error if the program cannot find its own file, from which roles are started, or its descriptors.
@@ -243,7 +282,7 @@ fn no_proc(error: &std::io::Error) -> Failure {
     let text = match std::path::Path::new("/proc/self").exists() {
         true => error.to_string(),
         false => {
-            "/proc is not there: tcpreen starts its processes from /proc/self/exe (mount -t proc proc /proc)."
+            "/proc is not mounted: tcpreen starts its processes from /proc/self/exe (mount -t proc proc /proc)."
                 .to_owned()
         }
     };
@@ -274,7 +313,7 @@ fn first_words(
     config: &Config,
     (target, who): (&TargetIdentity, &str),
     troubles: [Option<String>; 2],
-    cages: &[(Role, SandboxStatus)],
+    statuses: &[(Role, SandboxStatus)],
 ) -> Vec<(Level, String)> {
     let mut words = Vec::new();
     if config.syslog {
@@ -287,7 +326,7 @@ fn first_words(
         words.push((Level::Error, OPEN_SANDBOX.into()));
     }
     words.extend(
-        cages.iter().map(|(role, sandbox_status)| (Level::Detail, tightness(*role, who, *sandbox_status))),
+        statuses.iter().map(|(role, sandbox_status)| (Level::Detail, tightness(*role, who, *sandbox_status))),
     );
     words
 }
@@ -303,7 +342,7 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
 }
 
 /// Warning printed at every start, regardless of `-q`.
-const OPEN_SANDBOX: &str = "--sandbox=log: the cages are open: what a process may not call is done all the same, and \
+const OPEN_SANDBOX: &str = "--sandbox=log: the sandbox is off: forbidden system calls are executed, and \
                          noted in the kernel's log";
 
 fn tightness(role: Role, who: &str, sandbox_status: SandboxStatus) -> String {

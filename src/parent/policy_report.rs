@@ -33,7 +33,7 @@ fn page(config: &Config, start: Start) -> Result<String, Failure> {
     let sections: String =
         roles(config).iter().map(|role| section(*role, identity, &extras(*role, config, hangup))).collect();
     Ok(format!(
-        "tcpreen {} on {}: what each process may do in this start, once it is confined\n{} {}\n{sections}",
+        "tcpreen {} on {}: permissions of each process in this start, once it is confined\n{} {}\n{sections}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH,
         match config.sandbox.violation {

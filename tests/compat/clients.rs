@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::Uid;
 
+use crate::support::peer;
 use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs, skipped_because};
@@ -132,7 +133,7 @@ pub fn postgres(bin: &std::path::Path, scratch: &Scratch) -> RealServer {
 
 #[test]
 fn a_long_interactive_session_keeps_its_order() {
-    let echo = crate::support::peer::echo_server();
+    let echo = peer::echo_server();
     let tcpreen = Tcpreen::to(echo.port).start();
     let mut client = tcpreen.connect();
     for keystroke in 0..2000 {

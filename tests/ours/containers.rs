@@ -13,6 +13,7 @@ use crate::support::launcher::launcher;
 use crate::support::peer::{Peer, Service, Traffic, echo_server};
 use crate::support::proc;
 use crate::support::scratch::Scratch;
+use crate::support::skip;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::{Running, Tcpreen};
 use crate::support::wait::until;
@@ -80,7 +81,7 @@ fn without_proc_the_start_says_so() {
         let outcome = container.command(9).run();
         assert_eq!(outcome.code(), 71, "{outcome:?}");
         let said = &outcome.stderr;
-        assert!(said.contains("/proc is not there") && said.contains("mount -t proc"), "{said}");
+        assert!(said.contains("/proc is not mounted") && said.contains("mount -t proc"), "{said}");
     }
 }
 
@@ -242,12 +243,11 @@ fn a_user_that_is_not_in_the_namespace_is_named() {
          sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n",
         program.display()
     );
-    let output =
-        std::process::Command::new(crate::support::skip::PYTHON).args(["-I", "-c", &script]).output();
+    let output = std::process::Command::new(skip::PYTHON).args(["-I", "-c", &script]).output();
     let output = output.expect("python3");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(71), "{said}");
-    assert!(said.contains("uid 4711 is not there in this user namespace"), "{said}");
+    assert!(said.contains("uid 4711 does not exist in this user namespace"), "{said}");
 }
 
 /// The program, where the process that was started is an `unshare` that waits for it.

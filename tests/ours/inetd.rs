@@ -7,11 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::daemon::Daemon;
+use crate::support::peer;
 use crate::support::peer::{Peer, Server, echo_server};
 use crate::support::real_server::RealServer;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
+use crate::support::under_test;
 use crate::support::wait::until;
 use crate::support::{place_of_our_own, proc};
 
@@ -106,7 +108,7 @@ fn no_message_reaches_an_inetd_client() {
 #[test]
 fn without_the_option_a_client_on_the_streams_is_an_error() {
     let (mut client, accepted) = connection();
-    let mut tcpreen = Command::new(crate::support::under_test::binary());
+    let mut tcpreen = Command::new(under_test::binary());
     let copy = || std::os::fd::OwnedFd::from(accepted.try_clone().expect("dup"));
     let status = tcpreen.arg("80").stdin(copy()).stdout(copy()).stderr(copy()).status().expect("it starts");
     assert_eq!(status.code(), Some(64));
@@ -121,7 +123,7 @@ fn a_refusing_server_resets_the_client_and_is_reported_to_syslog() {
     }
     let daemon = Daemon::with_dev_log();
     let syslogd = daemon.syslogd();
-    let refusing = crate::support::peer::Refusing::new();
+    let refusing = peer::Refusing::new();
     let (mut client, accepted) = connection();
     let tcpreen = daemon.in_front(refusing.port()).by_inetd(accepted).spawn();
     client.expect_reset();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 
+use crate::support::payload;
 use crate::support::peer::{Peer, Server, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
@@ -219,7 +220,7 @@ fn an_output_without_a_reader_does_not_trigger_the_watchdog() {
     let tcpreen = Tcpreen::to(server.port()).format("raw").output(&pipe);
     let tcpreen = manager.starts(tcpreen.env("WATCHDOG_USEC", "200000"));
     let (mut client, _server) = (tcpreen.connect(), server.accept());
-    let mut payload = crate::support::payload::Payload::new(1, 1 << 30);
+    let mut payload = payload::Payload::new(1, 1 << 30);
     client.send_until_stalled(&mut payload, 1 << 30);
     manager.until_silent(Duration::from_millis(1));
     for _ in 0..5 {
@@ -254,7 +255,7 @@ fn the_watchdog_is_served_during_shutdown() {
     let tcpreen = Tcpreen::to(server.port()).format("raw").output(&pipe);
     let tcpreen = manager.starts(tcpreen.env("WATCHDOG_USEC", "200000"));
     let (mut client, served) = (tcpreen.connect(), server.accept());
-    let mut payload = crate::support::payload::Payload::new(1, 1 << 30);
+    let mut payload = payload::Payload::new(1, 1 << 30);
     client.send_until_stalled(&mut payload, 1 << 30);
     tcpreen.signal(Signal::SIGTERM);
     manager.next_with("STOPPING=1\n");

@@ -84,12 +84,12 @@ fn a_file_that_is_something_else_is_refused_and_stays() {
     fs::create_dir(&directory).expect("mkdir");
 
     let refuses = |file: &Path, words: &str| refuses(with_file(file).args(["-u", "nobody"]), words);
-    refuses(&thesis, "something else than the number of a process");
+    refuses(&thesis, "its content is not a process id");
     refuses(&link, "Too many levels of symbolic links");
     refuses(&pipe, "");
     refuses(&directory, "Is a directory");
-    refuses(&of_nobody, "no file of ours");
-    refuses(&two_names, "no file of ours");
+    refuses(&of_nobody, "not a PID file of this user");
+    refuses(&two_names, "not a PID file of this user");
     refuses(Path::new("/proc/version"), "");
     refuses(&scratch.path("no/such/directory"), "No such file or directory");
     assert_eq!(fs::read_to_string(&thesis).expect("a file"), "1. Introduction");

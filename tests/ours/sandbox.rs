@@ -190,7 +190,7 @@ fn root_with_setuid_only_drops_and_reports_missing_restrictions() {
 fn sandbox_log_is_reported_even_with_quiet() {
     let echo = echo_server();
     let tcpreen = Tcpreen::to(echo.port).args(["-q", "--sandbox=log"]).local_port(0).start();
-    tcpreen.stderr_line("--sandbox=log: the cages are open");
+    tcpreen.stderr_line("--sandbox=log: the sandbox is off");
     serves(&tcpreen);
 }
 

@@ -1,6 +1,7 @@
 //! Values of options, ports and hosts.
 
 use super::*;
+use crate::cli::values;
 
 #[test]
 fn outputs_and_their_formats() {
@@ -41,11 +42,11 @@ fn every_name_of_a_format_and_of_a_protocol() {
             assert_eq!(config(&format!("-f {name} 80")).outputs, [stdout(format)], "{name}");
         }
     }
-    for (name, family) in crate::cli::values::PROTOCOLS {
+    for (name, family) in values::PROTOCOLS {
         let config = config(&format!("-p {name} 80 81"));
         assert_eq!((config.server.family, config.client.family), (family, family), "{name}");
     }
-    assert_eq!(crate::cli::values::protocol_names(), ["tcp", "tcp6", "unix", "unix-seqpacket"]);
+    assert_eq!(values::protocol_names(), ["tcp", "tcp6", "unix", "unix-seqpacket"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::fstat;
 
+use crate::logger::output::claim;
 use crate::logger::output::rotated::{Rotated, RotatedFiles};
 use crate::messages;
 
@@ -115,7 +116,7 @@ impl Rotation {
     }
 
     /// Excludes other outputs from the parts, whatever their names.
-    pub(in crate::logger) fn exclude(&mut self, others: &[crate::logger::output::claim::FileId]) {
+    pub(in crate::logger) fn exclude(&mut self, others: &[claim::FileId]) {
         self.parts.exclude(others);
     }
 

@@ -57,14 +57,14 @@ pub(super) fn run<H: Hooks>(
     drop(descriptors);
     let (converter, saved) = starter.converter(&parts, keys.first(), order.masks, None)?;
     let (sandbox_status, _) = logger.ready_to_record(&signals)?;
-    let mut cages = vec![(Role::Logger, sandbox_status)];
-    cages.push((Role::Converter, converter.ready(&signals)?));
+    let mut statuses = vec![(Role::Logger, sandbox_status)];
+    statuses.push((Role::Converter, converter.ready(&signals)?));
     let who = who(identity);
     let locked = confine::close_alone::<H>(confine::drop_privileges::<H>(start, identity)?, sandbox)?;
-    cages.push((Role::Parent, locked.sandbox_status));
+    statuses.push((Role::Parent, locked.sandbox_status));
     let names = parts.into_iter().chain(keys).map(|part| part.name).collect();
     let conversion = Conversion::new(logger, converter, &signals, hangup, names, &locked);
-    for (level, text) in first_words(&config, (&target, &who), [shortage, None], &cages) {
+    for (level, text) in first_words(&config, (&target, &who), [shortage, None], &statuses) {
         conversion.logger.send(&ToLogger::Notice { level, text })?;
     }
     Ok(conversion.run(saved, order)?)

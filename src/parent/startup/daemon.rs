@@ -81,7 +81,7 @@ fn wait_for(daemon: Pid, ready_pipe: &OwnedFd) -> Result<u8, Failure> {
         Ok(WaitStatus::Signaled(_, signal, _)) => {
             format!("killed by signal {}, {}", signal as i32, describe(signal as i32))
         }
-        _ => "it has not said why".to_owned(),
+        _ => "no reason was reported".to_owned(),
     };
     Err(Failure::new(Status::Unavailable, format!("the daemon ended before it listened ({how})")))
 }

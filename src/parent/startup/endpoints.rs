@@ -16,7 +16,7 @@ use crate::parent::net::socket::SocketOptions;
 use crate::parent::no_user;
 use crate::parent::startup::identity::Start;
 use crate::parent::startup::inherited;
-use crate::parent::startup::inherited::{Doors, InheritedSocket};
+use crate::parent::startup::inherited::{InheritedSocket, InheritedSockets};
 use crate::parent::startup::own_listeners::OwnListeners;
 use crate::parent::supervisor::Peers;
 use crate::reason::reason;
@@ -27,17 +27,17 @@ type FirstClient = Option<(OwnedFd, Address)>;
 /// Binds the listeners with the rights that each one needs; takes over inherited sockets.
 pub(in crate::parent) fn prepare(
     config: &Config,
-    doors: Doors,
+    sockets: InheritedSockets,
     addresses: Addresses,
     start: Start,
     identity: Identity,
 ) -> Result<(Peers, FirstClient), Failure> {
     let Addresses { client, server } = addresses;
-    let listen = |endpoint: &Endpoint, addresses: &[Address], door: Option<Listener>| match door {
+    let listen = |endpoint: &Endpoint, addresses: &[Address], inherited: Option<Listener>| match inherited {
         Some(listener) => inherited::check(endpoint, addresses, &listener.address).map(|()| Some(listener)),
         None => bind(endpoint, addresses, SocketOptions::of(config), start, identity),
     };
-    let (client_listener, first_client) = match doors.client {
+    let (client_listener, first_client) = match sockets.client {
         Some(InheritedSocket::Client { socket, client: peer, here }) => {
             inherited::check(&config.client, &client, &here)?;
             (None, Some((socket, peer)))
@@ -47,7 +47,7 @@ pub(in crate::parent) fn prepare(
         }
         Some(InheritedSocket::Gone) | None => (listen(&config.client, &client, None)?, None),
     };
-    let server_listener = listen(&config.server, &server, doors.server)?;
+    let server_listener = listen(&config.server, &server, sockets.server)?;
     let own = OwnListeners::of(client_listener.iter().chain(&server_listener));
     own.refuse_loop(&config.server, &server)?;
     own.refuse_loop(&config.client, &client)?;

@@ -89,7 +89,7 @@ impl Start {
             Start::Unprivileged => account(uid.as_raw()),
             Start::Alone => "uid 0 of this user namespace, an ordinary user outside".to_owned(),
             // No lookup of the account: libc loads libraries for it, possibly with root's privileges.
-            Start::SetUid { .. } => format!("uid {uid}, who started it: the set-uid bit is for ports alone"),
+            Start::SetUid { .. } => format!("uid {uid}, who started it: the set-uid bit only grants ports"),
         };
         Actor::new(uid, gid, who)
     }
@@ -161,7 +161,7 @@ impl TargetIdentity {
         for (kind, id, map) in [("uid", uid, IdMap::of_users()), ("gid", gid, IdMap::of_groups())] {
             if !map.has(id) {
                 let text =
-                    format!("{kind} {id} is not there in this user namespace: choose another with -u.");
+                    format!("{kind} {id} does not exist in this user namespace: choose another with -u.");
                 return Err(Failure::new(Status::Os, text));
             }
         }

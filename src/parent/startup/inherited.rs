@@ -41,7 +41,7 @@ pub(in crate::parent) enum InheritedSocket {
 
 /// Inherited sockets by side.
 #[derive(Default)]
-pub(in crate::parent) struct Doors {
+pub(in crate::parent) struct InheritedSockets {
     pub(in crate::parent) client: Option<InheritedSocket>,
     pub(in crate::parent) server: Option<Listener>,
 }
@@ -90,7 +90,7 @@ impl Handed {
             }
             None => match sides.into_iter().filter(waits).collect::<Vec<_>>().as_slice() {
                 [side] => Ok(*side),
-                [] => Err(self.refused("has no use with -c: we connect to both sides")),
+                [] => Err(self.refused("is unused with -c: the bridge connects to both sides")),
                 _ => Err(self.refused("has to be named client or server with -l (FileDescriptorName=)")),
             },
         }
@@ -141,7 +141,7 @@ impl Handed {
         match getsockopt(&self.fd, sockopt::SockType) {
             Ok(found) if found == kind => {}
             Ok(SockType::Stream) => {
-                return Err(self.refused("is a stream socket, and -p says unix-seqpacket"));
+                return Err(self.refused("is a stream socket, but -p is unix-seqpacket"));
             }
             Ok(SockType::SeqPacket) => {
                 return Err(self.wrong_kind("a socket for packets (-p unix-seqpacket)"));
@@ -160,12 +160,12 @@ impl Handed {
 }
 
 /// Assigns each inherited socket to its side.
-pub(in crate::parent) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<Doors, Failure> {
+pub(in crate::parent) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<InheritedSockets, Failure> {
     if config.inetd {
         let os = |error| Failure::new(Status::Os, format!("descriptor 0: {error}"));
         handed.push(Handed::stdin().map_err(os)?);
     }
-    let mut doors = Doors::default();
+    let mut sockets = InheritedSockets::default();
     for one in handed {
         let side = one.side(config)?;
         let (second, no_client) = (
@@ -173,15 +173,15 @@ pub(in crate::parent) fn open(mut handed: Vec<Handed>, config: &Config) -> Resul
             one.refused("is connected: only a client can come that way"),
         );
         match (side, one.open(SocketOptions::of(config).kind())?) {
-            (Side::Client, door) if doors.client.is_none() => doors.client = Some(door),
-            (Side::Server, InheritedSocket::Listening(listener)) if doors.server.is_none() => {
-                doors.server = Some(listener);
+            (Side::Client, door) if sockets.client.is_none() => sockets.client = Some(door),
+            (Side::Server, InheritedSocket::Listening(listener)) if sockets.server.is_none() => {
+                sockets.server = Some(listener);
             }
             (Side::Server, InheritedSocket::Client { .. } | InheritedSocket::Gone) => return Err(no_client),
             _ => return Err(second),
         }
     }
-    Ok(doors)
+    Ok(sockets)
 }
 
 /// Checks the socket against the address given on the command line for its side, if any.

@@ -61,7 +61,7 @@ impl OwnListeners {
             self.leads_back(address, is_here.then_some(address))
         };
         if addresses.iter().all(leads_back) {
-            let reason = "this program listens there itself: sessions would go round in a circle";
+            let reason = "tcpreen itself listens there: sessions would loop";
             return Err(address::failure(endpoint, Status::Usage, reason));
         }
         Ok(())

@@ -74,7 +74,7 @@ fn open_ours(place: &DirectoryEntry) -> io::Result<File> {
     let mut file = File::from(openat(place.directory(), place.name(), flags, mode)?);
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() > 1 || found.uid() != geteuid().as_raw() {
-        return Err(io::Error::other("it is there, and no file of ours"));
+        return Err(io::Error::other("it exists, and is not a PID file of this user"));
     }
     let mut text = String::new();
     let readable = (&mut file).take(LONGEST).read_to_string(&mut text);
@@ -88,7 +88,7 @@ fn open_ours(place: &DirectoryEntry) -> io::Result<File> {
     }
     // An earlier run may have been killed before it wrote its process id.
     if readable.is_err() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(io::Error::other("it holds something else than the number of a process"));
+        return Err(io::Error::other("its content is not a process id"));
     }
     io::Seek::rewind(&mut file)?;
     Ok(file)

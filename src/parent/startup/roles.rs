@@ -455,7 +455,7 @@ impl<Out: Serialize> RunningRole<Out> {
         };
         let consequence = match self.role {
             Role::Resolver => WITHOUT_NAMES,
-            Role::Converter => "what it had read is written",
+            Role::Converter => "all events received from it are written",
             Role::Parent | Role::Logger | Role::Zygote => "nothing is forwarded without it",
         };
         Failure::new(

@@ -33,6 +33,27 @@ impl Supervisor<'_> {
     /// Waits for events.
     pub(super) fn wait(&mut self) -> Result<Vec<ReadyFd>, Failure> {
         self.flush_outbox()?;
+        let (tokens, mut fds) = self.watched();
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
+        }
+        let mut found: Vec<ReadyFd> = tokens
+            .into_iter()
+            .zip(&fds)
+            .filter(|(_, fd)| fd.any().unwrap_or(false))
+            .map(|(token, _)| token)
+            .collect();
+        // Pairs are handled last, from the end: handling one may move those behind it.
+        found.sort_by_key(|found| match found {
+            ReadyFd::PendingSession(index) => usize::MAX - index,
+            _ => 0,
+        });
+        Ok(found)
+    }
+
+    /// Descriptors to poll, each with its token.
+    fn watched(&self) -> (Vec<ReadyFd>, Vec<PollFd<'_>>) {
         let mut tokens = vec![ReadyFd::Signal, ReadyFd::Logger];
         let logger = if self.outbox.is_empty() || self.handoff_backoff.is_some() {
             PollFlags::POLLIN
@@ -54,6 +75,12 @@ impl Supervisor<'_> {
             tokens.push(ReadyFd::Player);
             fds.push(readable(player.channel.as_fd()));
         }
+        self.watch_peers(&mut tokens, &mut fds);
+        (tokens, fds)
+    }
+
+    fn watch_peers<'s>(&'s self, tokens: &mut Vec<ReadyFd>, fds: &mut Vec<PollFd<'s>>) {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         for (side, listener) in [(Side::Client, &self.client_listener), (Side::Server, &self.server_listener)]
         {
             if let Some(listener) = listener.as_ref().filter(|_| self.wants(side)) {
@@ -80,22 +107,6 @@ impl Supervisor<'_> {
         }
         fds.extend(self.queued.iter().filter(|present| !present.has_left).map(leaving));
         tokens.resize(fds.len(), ReadyFd::Queued);
-        match poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Failure::new(Status::Os, format!("poll: {}", reason(errno as i32)))),
-        }
-        let mut found: Vec<ReadyFd> = tokens
-            .into_iter()
-            .zip(&fds)
-            .filter(|(_, fd)| fd.any().unwrap_or(false))
-            .map(|(token, _)| token)
-            .collect();
-        // Pairs are handled last, from the end: handling one may move those behind it.
-        found.sort_by_key(|found| match found {
-            ReadyFd::PendingSession(index) => usize::MAX - index,
-            _ => 0,
-        });
-        Ok(found)
     }
 
     fn timeout(&self) -> PollTimeout {

@@ -73,7 +73,7 @@ impl Supervisor<'_> {
             Ok(addresses) if fits(known, &addresses) => interleave(addresses),
             Ok(_) => return false,
             Err(why) => {
-                self.notice(Level::Detail, format!("{label}: {why}; still taken for what it was"));
+                self.notice(Level::Detail, format!("{label}: {why}; keeping the previous addresses"));
                 return true;
             }
         };

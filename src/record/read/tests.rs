@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::format::Format;
 use crate::messages::{Address, Side, View};
+use crate::record::order;
 use crate::record::{
     ConnState, End, FileStart, Kind, Meeting, Peer, Purpose, SessionInfo, State, TcpInfo, Time, encoder,
 };
@@ -473,7 +474,7 @@ proptest! {
             let mut open = std::collections::HashMap::new();
             for (event, payload) in &got {
                 if let Kind::Start(_) = event.kind {
-                    prop_assert!(open.insert(event.session, crate::record::order::EventOrder::begin(event)).is_none());
+                    prop_assert!(open.insert(event.session, order::EventOrder::begin(event)).is_none());
                     continue;
                 }
                 let order = open.get_mut(&event.session).and_then(Option::as_mut);

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use nix::sys::signal::Signal;
 
 use crate::support::namespace::{in_a_world_of_its_own, mount_disk};
+use crate::support::peer;
 use crate::support::peer::echo_server;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
@@ -126,7 +127,7 @@ fn a_second_writer_is_refused_before_anything_is_lost() {
         .output(scratch.path("%n"))
         .start();
     let mut client = tcpreen.connect();
-    let say = |client: &mut crate::support::peer::Peer, words: &str| {
+    let say = |client: &mut peer::Peer, words: &str| {
         client.send(words);
         client.expect(words);
     };

@@ -15,6 +15,7 @@ use crate::support::daemon::Daemon;
 use crate::support::leftovers::Leftovers;
 use crate::support::payload::Payload;
 use crate::support::peer::{Server, echo_server};
+use crate::support::proc;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
@@ -130,7 +131,7 @@ fn a_reader_that_stops_reading_outlives_neither_the_parent_nor_a_second_signal()
         for signal in signals {
             // Signals of the same kind merge.
             until("a signal that is taken", || {
-                let pending = crate::support::proc::status(tcpreen.pid())
+                let pending = proc::status(tcpreen.pid())
                     .is_none_or(|status| status.get("ShdPnd") != "0000000000000000");
                 (!pending).then_some(())
             });

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::compat::clients;
 use crate::ours::passwords::RIGHT;
 use crate::ours::passwords::USER;
 use crate::ours::passwords::expect_verdicts;
@@ -53,11 +54,10 @@ fn mqtt() {
 
 /// PostgreSQL with one way of authentication.
 fn postgres(scratch: &Scratch, method: &str) -> Option<RealServer> {
-    let bin =
-        crate::compat::clients::postgresql().filter(|_| needs(&[Need::Program("psql"), Need::Account]))?;
-    let server = crate::compat::clients::postgres(&bin, scratch);
+    let bin = clients::postgresql().filter(|_| needs(&[Need::Program("psql"), Need::Account]))?;
+    let server = clients::postgres(&bin, scratch);
     let admin = |sql: &str| {
-        let mut psql = crate::compat::clients::as_nobody(Command::new("psql"));
+        let mut psql = clients::as_nobody(Command::new("psql"));
         let place = server.place();
         psql.args([
             "-h",

@@ -10,6 +10,7 @@ use crate::ours::record_first::Load;
 use crate::ours::record_first::RECORD_FIRST;
 use crate::ours::record_first::bytes_of_the_client;
 use crate::support::peer::echo_server;
+use crate::support::proc;
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
@@ -60,8 +61,7 @@ fn two_sessions(options: &[&str], names: &[&str], rotate: bool) -> (usize, usize
         client.expect("words");
         if rotate && round == 0 {
             fs::rename(place.join("record"), place.join("rotated")).expect("rename");
-            let program =
-                until("the program", || crate::support::proc::descendants(tcpreen.pid()).first().copied());
+            let program = until("the program", || proc::descendants(tcpreen.pid()).first().copied());
             nix::sys::signal::kill(program, Signal::SIGHUP).expect("kill");
             until("the new file", || place.join("record").exists().then_some(()));
         }

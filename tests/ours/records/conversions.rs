@@ -11,6 +11,7 @@ use nix::unistd::mkfifo;
 use crate::ours::records::*;
 use crate::support::proc;
 use crate::support::record::Sent;
+use crate::support::skip;
 use crate::support::tcpreen::Running;
 
 /// Three sessions at a time, with pieces of all sizes; the record in both formats.
@@ -172,7 +173,7 @@ fn a_long_record_needs_no_more_memory_than_a_short_one() {
         return;
     }
     let scratch = Scratch::new();
-    let long = if crate::support::skip::long() { 1000 } else { 100 };
+    let long = if skip::long() { 1000 } else { 100 };
     for format in ["json", "pcapng"] {
         // The shorter one is longer than everything between converter and output.
         let peaks = [30, long].map(|megabytes| {

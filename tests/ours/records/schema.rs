@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ours::records::*;
+use crate::support::skip;
 
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/pipelines/record.schema.json");
 const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/man/tcpreen.1");
@@ -147,7 +148,7 @@ for bad in ({'event': 'data'}, {'event': 'end', 'time': None}, {'event': 'other'
     let scratch = Scratch::new();
     let lines: Vec<String> = objects_of_all_kinds().iter().map(Value::to_string).collect();
     fs::write(scratch.path("lines"), lines.join("\n")).expect("lines");
-    let mut python = Command::new(crate::support::skip::PYTHON);
+    let mut python = Command::new(skip::PYTHON);
     python.args(["-I", "-c", VALIDATE, SCHEMA]);
     let output =
         python.stdin(fs::File::open(scratch.path("lines")).expect("lines")).output().expect("python3");

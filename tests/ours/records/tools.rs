@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::compat::clients;
 use crate::ours::passwords::servers;
+use crate::ours::records::tls;
 use crate::ours::records::*;
 use crate::support::place_of_our_own;
 use crate::support::real_server::RealServer;
@@ -91,9 +92,9 @@ fn mail_and_pages(stage: &mut Stage<'_>) {
     ask(stage.bridge("http", &http, "http"), false, request);
     let smtp = servers::smtp("alice", "secret");
     ask(stage.bridge("smtp", &smtp, "smtp"), true, "EHLO here\r\nQUIT\r\n");
-    let https = crate::ours::records::tls::https(stage.scratch);
+    let https = tls::https(stage.scratch);
     let bridge = stage.bridge("tls", &https, "tls");
-    (0..5).for_each(|_| crate::ours::records::tls::get(bridge.port(), &stage.scratch.path("keys"), &[]));
+    (0..5).for_each(|_| tls::get(bridge.port(), &stage.scratch.path("keys"), &[]));
     end(bridge);
 }
 
