@@ -79,7 +79,7 @@ impl Role {
         }
     }
 
-    /// Runs under `SCHED_BATCH`: neither records nor spare workers are latency-critical.
+    /// Runs under `SCHED_BATCH`: neither records nor spare workers are latency-critical. A worker, which is, leaves it.
     pub const fn batch_scheduling(self) -> bool {
         match self {
             Role::Logger | Role::Zygote => true,
@@ -648,6 +648,8 @@ const WORKER: &[Allowed] = allow![
     SYS_prctl(0 is int(libc::PR_SET_NAME)) => "newborn: its name in ps",
     SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NPROC as i32)) => "newborn: never fork; a limit only falls",
     SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NOFILE as i32)) => "newborn: few descriptors; likewise",
+    SYS_sched_setscheduler(0 is Is::Int(0), 1 is int(libc::SCHED_OTHER))
+        => "newborn: the zygote's policy gives way to every process that runs",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCATMARK as u32)) => "the place of urgent data",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCOUTQ as u32)) => "has a peer received what it was sent before a reset",
     SYS_splice => "bytes that no output wants",

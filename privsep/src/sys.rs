@@ -712,10 +712,19 @@ pub fn execute(binary: BorrowedFd<'_>, arguments: &[CString], environment: &[CSt
     }
 }
 
-/// Sets `SCHED_BATCH`: the process preempts no other one when it wakes up. Children get the default policy.
+/// Sets `SCHED_BATCH`: the process preempts no other one when it wakes up. Children inherit the policy, see
+/// [`set_default_scheduling`].
 pub fn set_batch_scheduling() -> io::Result<()> {
+    set_policy(libc::SCHED_BATCH)
+}
+
+/// Sets the default policy: the process may preempt others when it wakes up.
+pub fn set_default_scheduling() -> io::Result<()> {
+    set_policy(libc::SCHED_OTHER)
+}
+
+fn set_policy(policy: libc::c_int) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
-    let policy = libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the parameters live for the time of the call.
     check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
 }

@@ -76,7 +76,8 @@ pub(crate) struct Session {
     peers: [PeerSocket; 2],
 }
 
-/// Applies what fork does not inherit: the end with the parent, and the ban on forks.
+/// Applies what fork does not inherit, the end with the parent and the ban on forks, and gives up what it does: the
+/// zygote's policy of scheduling, with which a session would wait for every other process.
 fn settle(zygote: Pid, descriptors: bool) -> Option<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).ok()?;
     if sys::parent() != zygote {
@@ -91,6 +92,7 @@ fn settle(zygote: Pid, descriptors: bool) -> Option<()> {
         WORKER_DESCRIPTORS
     };
     setrlimit(Resource::RLIMIT_NOFILE, most, most).ok()?;
+    let _ = sys::set_default_scheduling();
     nix::sys::prctl::set_name(c"tcpreen-worker").ok()
 }
 

@@ -155,8 +155,10 @@ fn what_passes_is_recorded_although_the_resolver_is_killed() {
     let path = scratch.path("record");
     let load =
         Load::start(10_000, 3_000_000, |it| bytes_of_the_client(it, &path).args([RECORD_FIRST]).sessions(1));
+    // Before the load has passed: it is over soon.
+    let resolver = load.tcpreen.role("resolver");
     load.wait_for(300_000);
-    kill(load.tcpreen.role("resolver"), Signal::SIGKILL).expect("kill");
+    kill(resolver, Signal::SIGKILL).expect("kill");
     let (received, tcpreen) = load.received();
     assert_eq!(received.len(), 3_000_000);
     expect_recorded(&received, &fs::read(&path).expect("the record"));

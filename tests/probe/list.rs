@@ -509,6 +509,10 @@ const ZYGOTE_WHEN: &[Entry] = when![
         passes [[-1, 0x80800]]
         // without flags; of packets; of the kernel's notifications
         dies [[-1, 0], [-1, 0x84800], [-1, 0x80880]]
+    SYS_sched_setscheduler
+        // SCHED_OTHER; SCHED_FIFO, _RR, _BATCH, _IDLE, _DEADLINE; of another process
+        passes [[0, 0]]
+        dies [[0, 1], [0, 2], [0, 3], [0, 5], [0, 6], [1, 0]]
     SYS_fcntl
         passes [[-1, 1031]]
         // F_SETFL, F_SETFD, F_DUPFD_CLOEXEC, F_ADD_SEALS
