@@ -9,8 +9,8 @@
 //! | worker   | forwards one session                      | opens, connects, binds, forks, executes     |
 //! | converter | parses saved records (`--read`)          | opens, connects, binds, forks, executes     |
 //!
-//! A worker holds three streams on `/dev/null`, its channel, the two sockets and at most two pipes; between two Unix
-//! sockets also the descriptors that it is about to pass on, at most 253 in each direction.
+//! A worker holds three streams on `/dev/null`, its channel, the two sockets, at most two pipes and an epoll instance;
+//! between two Unix sockets also the descriptors that it is about to pass on, at most 253 in each direction.
 //! All of them run as the same unprivileged user, without capabilities, groups or core dumps, with
 //! `no_new_privs`, not dumpable, each under its own filter below. A call that is not in the table kills
 //! the process; where the C library survives an error, the call has one ([`Role::refused`]).
@@ -650,6 +650,12 @@ const WORKER: &[Allowed] = allow![
     SYS_prlimit64(0 is Is::Int(0), 1 is int(libc::RLIMIT_NOFILE as i32)) => "newborn: few descriptors; likewise",
     SYS_sched_setscheduler(0 is Is::Int(0), 1 is int(libc::SCHED_OTHER))
         => "newborn: the zygote's policy gives way to every process that runs",
+    SYS_epoll_create1(0 is int(libc::EPOLL_CLOEXEC)) => seldom "a session of many messages: one wait costs less",
+    SYS_epoll_ctl(1 is int(libc::EPOLL_CTL_ADD)) => seldom "likewise: its peers and its channel",
+    #[cfg(target_arch = "x86_64")]
+    SYS_epoll_wait => seldom "likewise",
+    #[cfg(not(target_arch = "x86_64"))]
+    SYS_epoll_pwait => seldom "likewise",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCATMARK as u32)) => "the place of urgent data",
     SYS_ioctl(1 is Is::Int(privsep::sys::SIOCOUTQ as u32)) => "has a peer received what it was sent before a reset",
     SYS_splice => "bytes that no output wants",

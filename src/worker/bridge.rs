@@ -15,6 +15,7 @@ use super::flow::{Buffer, Ends, Flow, FlowStep, Pool, report};
 use super::idle::IdleTimer;
 use super::local::report_undelivered;
 use super::loss::Losses;
+use super::ready::{Events, INPUT, InputWaiter};
 use super::receipt::{Received, RecordSteps};
 use super::transport::PeerSocket;
 use crate::format::CaptureLevel;
@@ -54,6 +55,7 @@ pub(super) struct Bridge<'a> {
     hup_seen: [bool; 2],
     losses: Losses,
     idle: IdleTimer,
+    waiter: InputWaiter,
     receipts: RecordSteps,
     tcp_info: bool,
     logger_lost: bool,
@@ -78,6 +80,7 @@ impl<'a> Bridge<'a> {
             hup_seen: [false; 2],
             losses: Losses::default(),
             idle: IdleTimer::new(idle),
+            waiter: InputWaiter::new(),
             receipts,
             tcp_info,
             logger_lost: false,
@@ -190,7 +193,18 @@ impl<'a> Bridge<'a> {
     }
 
     /// Waits for something to do; no events at all is the time-out.
-    fn wait(&self, timeout: PollTimeout) -> io::Result<[PollFlags; 3]> {
+    fn wait(&mut self, timeout: PollTimeout) -> io::Result<Events> {
+        if self.hup_seen == [false; 2] && [0, 1].into_iter().all(|index| self.interest(index) == INPUT) {
+            let [client, server] = &self.peers;
+            let descriptors = [client.as_fd(), server.as_fd(), self.channel.as_fd()];
+            if let Some(events) = self.waiter.wait(descriptors, timeout) {
+                return Ok(events?);
+            }
+        }
+        self.poll(timeout)
+    }
+
+    fn poll(&self, timeout: PollTimeout) -> io::Result<Events> {
         // A closed connection without pending work would be reported continuously: it is left out, and the
         // channel takes its place because poll(2) needs a descriptor there.
         let [client, server] = [0, 1].map(|index| self.hup_seen[index] && self.interest(index).is_empty());
@@ -236,7 +250,7 @@ impl<'a> Bridge<'a> {
     fn interest(&self, index: usize) -> PollFlags {
         let mut flags = PollFlags::empty();
         if self.reads(index) {
-            flags |= PollFlags::POLLIN | PollFlags::POLLPRI;
+            flags |= INPUT;
         }
         if self.writes(index) {
             flags |= PollFlags::POLLOUT;

@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 mod idle;
 mod local;
 mod loss;
+mod ready;
 mod receipt;
 mod transport;
 

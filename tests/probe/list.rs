@@ -472,7 +472,7 @@ const SYSLOG: &[Entry] = when![
         dies [[-1, -1, 16], [-1, -1, 28], [-1, -1, 110]]
 ];
 
-const ZYGOTE: &[Entry] = always![SYS_wait4 SYS_read SYS_getppid SYS_splice];
+const ZYGOTE: &[Entry] = always![SYS_wait4 SYS_read SYS_getppid SYS_splice SYS_epoll_wait];
 
 const ZYGOTE_WHEN: &[Entry] = when![
     SYS_clone
@@ -513,6 +513,9 @@ const ZYGOTE_WHEN: &[Entry] = when![
         // SCHED_OTHER; SCHED_FIFO, _RR, _BATCH, _IDLE, _DEADLINE; of another process
         passes [[0, 0]]
         dies [[0, 1], [0, 2], [0, 3], [0, 5], [0, 6], [1, 0]]
+    SYS_epoll_create1 passes [[0x80000]] dies [[0], [1], [0x80800]]
+    // EPOLL_CTL_ADD; _DEL, _MOD
+    SYS_epoll_ctl passes [[-1, 1]] dies [[-1, 2], [-1, 3]]
     SYS_fcntl
         passes [[-1, 1031]]
         // F_SETFL, F_SETFD, F_DUPFD_CLOEXEC, F_ADD_SEALS
