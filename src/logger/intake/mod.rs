@@ -199,9 +199,7 @@ impl<'a> Reader<'a> {
             Err(Errno::EINTR) => 0,
             result => result?,
         };
-        if count > 0 {
-            self.pace.woken();
-        }
+        let budget = if count > 0 { self.pace.woken() } else { 0 };
         for event in &events[..count] {
             match event.data() {
                 PARENT => self.hear_parent()?,
@@ -209,7 +207,7 @@ impl<'a> Reader<'a> {
                 WRITERS => self.hear_writers()?,
                 SAVED => self.hear_converter()?,
                 PARENT_DIED => self.look_up()?,
-                number => self.hear_worker(number)?,
+                number => self.hear_worker(number, budget)?,
             }
         }
         Ok(count)

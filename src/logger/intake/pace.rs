@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::READ_BUDGET;
+
 /// After little has been read, the next records gather for this long: waking the reader for every small record costs
 /// the peers more processor time than the record itself.
 const COALESCE_DELAY: Duration = Duration::from_millis(1);
@@ -19,8 +21,9 @@ const BULK: usize = 64 * 1024;
 /// dozen small records.
 const COALESCED: u32 = 4;
 
-/// Bytes in a batch that outweigh waking the writers.
-const WORTHWHILE: usize = 4096;
+/// Bytes in a batch that outweigh waking the writers. Fifty clients with requests of some bytes bring 5 KiB between
+/// two pauses: their batches are for the last of the pauses, too.
+const WORTHWHILE: usize = 32 * 1024;
 
 /// Action of the reader when nothing is left to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +47,10 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// There were events.
-    pub(super) fn woken(&mut self) {
-        self.busy = true;
+    /// There were events. Returns the maximum number of messages to read of each worker: at first one, because most
+    /// have no more, and a call that finds nothing costs more than to ask epoll about all of them.
+    pub(super) fn woken(&mut self) -> usize {
+        if std::mem::replace(&mut self.busy, true) { READ_BUDGET } else { 1 }
     }
 
     /// A frame was read.
@@ -100,6 +104,14 @@ mod tests {
         pace.woken();
         assert_ne!(pace.drained(), NextAction::Wait);
         assert_eq!(pace.drained(), NextAction::Wait);
+    }
+
+    #[test]
+    fn workers_are_read_more_than_once_where_epoll_reports_more() {
+        let mut pace = Pacing::default();
+        assert_eq!([pace.woken(), pace.woken(), pace.woken()], [1, READ_BUDGET, READ_BUDGET]);
+        pace.drained();
+        assert_eq!(pace.woken(), 1);
     }
 
     #[test]

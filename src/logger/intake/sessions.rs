@@ -9,7 +9,7 @@ use privsep::wire;
 
 use crate::logger::batch::BatchItem;
 use crate::logger::intake::session::{HeldRecord, LoggedSession, close_message, state_of};
-use crate::logger::intake::{LISTENING, READ_BUDGET, Reader};
+use crate::logger::intake::{LISTENING, Reader};
 use crate::logger::output::passed;
 use crate::messages::{CloseReason, Level, OutputMode, Record, Side};
 use crate::record::{Event, Kind, Meeting, SessionInfo, State, Time};
@@ -141,8 +141,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn hear_worker(&mut self, number: u64) -> Result<(), RoleError> {
-        for _ in 0..READ_BUDGET {
+    pub(super) fn hear_worker(&mut self, number: u64, budget: usize) -> Result<(), RoleError> {
+        for _ in 0..budget {
             // One that has been cut off may still wait for its names. It has nothing more to say.
             let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
             let Some(session) = speaking else { return Ok(()) };
