@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod backlog;
 pub(crate) mod backpressure;
 pub(crate) mod bursts;
+pub(crate) mod calls;
 pub(crate) mod clients;
 pub(crate) mod completions;
 pub(crate) mod containers;

@@ -183,15 +183,20 @@ pub fn cpu_of_children(pid: Pid) -> Duration {
 /// The sum of two fields of `/proc/PID/stat` that count hundredths of a second, the first of which has this number
 /// in proc(5).
 fn ticks(pid: Pid, first: usize) -> Duration {
+    Duration::from_millis(10 * (numbers(pid, first)[0] + numbers(pid, first)[1]))
+}
+
+/// Policy of scheduling, as `sched_setscheduler(2)` takes it.
+pub fn scheduling(pid: Pid) -> u64 {
+    numbers(pid, 41)[0]
+}
+
+/// Numbers in `/proc/PID/stat` from the field with this number in proc(5) on.
+fn numbers(pid: Pid, first: usize) -> Vec<u64> {
     let stat = fs::read_to_string(file(pid, "stat")).expect("/proc/PID/stat");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     // The name is field 2.
-    let ticks = fields
-        .split_whitespace()
-        .skip(first - 3)
-        .take(2)
-        .map(|ticks| ticks.parse::<u64>().expect("a number"));
-    Duration::from_millis(10 * ticks.sum::<u64>())
+    fields.split_whitespace().skip(first - 3).map_while(|number| number.parse().ok()).collect()
 }
 
 /// Flags with which a process has a file open, if it has.
