@@ -1,4 +1,4 @@
-complete -c tcpreen -s a -l accept -l bind -d 'address for clients [default: any IPv4]' -r -f -a "(__fish_print_hostnames)"
+complete -c tcpreen -s a -l accept -l bind -d 'listening address [default: any IPv4]' -r -f -a "(__fish_print_hostnames)"
 complete -c tcpreen -s s -l server -d 'the server\'s host [default: this one]' -r -f -a "(__fish_print_hostnames)"
 complete -c tcpreen -s p -l protocol -d 'protocol of both sides, or SERVER/CLIENT' -r -f -a "tcp\t''
 tcp6\t''
@@ -33,7 +33,7 @@ all\t''"
 complete -c tcpreen -l color -d 'in colour: auto, always or never [default: auto]' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c tcpreen -l max-shown -d 'view: show at most BYTES of a piece (k, M, G), or all' -r -f
+complete -c tcpreen -l max-shown -d 'view: show BYTES of a piece (k, M, G), or all' -r -f
 complete -c tcpreen -s b -l bytes -d 'end a session after BYTES bytes (k, M, G)' -r -f
 complete -c tcpreen -s F -l fork -d 'sessions at a time [default: 1, with -d 64]' -r -f
 complete -c tcpreen -l max-per-client -d 'concurrent sessions of one client address' -r -f

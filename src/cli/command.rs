@@ -89,7 +89,7 @@ static WHERE: [Opt; 5] = [
         'a',
         &["accept", "bind"],
         Value("ADDR", || parser(values::host)),
-        "address for clients [default: any IPv4]",
+        "listening address [default: any IPv4]",
     ),
     opt('s', &["server"], Value("HOST", || parser(values::host)), "the server's host [default: this one]"),
     opt(
@@ -156,7 +156,7 @@ static SHOWN: [Opt; 13] = [
         short: None,
         long: &["max-shown"],
         takes: Value("BYTES", || parser(values::max_shown)),
-        help: "view: show at most BYTES of a piece (k, M, G), or all",
+        help: "view: show BYTES of a piece (k, M, G), or all",
     },
     opt('n', &["numeric"], Nothing, "numbers instead of host and service names"),
     opt('q', &["quiet"], Position, "show nothing, only write the outputs"),

@@ -40,7 +40,7 @@ pub(super) enum Mark {
     /// A session begins, goes on in this file, or ends in order.
     Frame,
     Silence,
-    RoleError,
+    Trouble,
 }
 
 impl Mark {
@@ -52,7 +52,7 @@ impl Mark {
             Mark::Data { from: Side::Server, urgent: true } => b">!> ",
             Mark::Frame => b"=== ",
             Mark::Silence => b"--- ",
-            Mark::RoleError => b"*** ",
+            Mark::Trouble => b"*** ",
         }
     }
 
@@ -61,7 +61,7 @@ impl Mark {
             Mark::Data { from, .. } => color::of_side(from),
             Mark::Frame => color::BOLD,
             Mark::Silence => color::FAINT,
-            Mark::RoleError => color::TROUBLE,
+            Mark::Trouble => color::TROUBLE,
         }
     }
 }

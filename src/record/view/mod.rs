@@ -157,13 +157,13 @@ impl ViewSession {
 
     fn gap(&mut self, event: &Event, only: Option<Side>, screen: &mut Screen<'_>) {
         for gap in self.gaps.before(event, only) {
-            self.rows(Mark::RoleError, screen).text(gap.as_bytes(), screen.out);
+            self.rows(Mark::Trouble, screen).text(gap.as_bytes(), screen.out);
         }
     }
 
     fn tell_notes(&mut self, screen: &mut Screen<'_>) {
         for note in std::mem::take(&mut self.notes) {
-            self.rows(Mark::RoleError, screen).text(note.as_bytes(), screen.out);
+            self.rows(Mark::Trouble, screen).text(note.as_bytes(), screen.out);
         }
     }
 
@@ -176,7 +176,7 @@ impl ViewSession {
         let [client, server] = end.totals.map(quantity);
         let after = duration(self.last.since(self.info.started));
         let text = format!("{verdict}, after {after}: client {client}, server {server}");
-        let mark = if end.state == State::Done { Mark::Frame } else { Mark::RoleError };
+        let mark = if end.state == State::Done { Mark::Frame } else { Mark::Trouble };
         self.rows(mark, screen).text(text.as_bytes(), screen.out);
     }
 
