@@ -119,7 +119,7 @@ fn a_socket_for_no_side_or_for_a_side_that_has_one_is_an_error() {
     refuses(tcpreen(&["-l"]).with_sockets("any", [one()]), "named client or server with -l");
     refuses(tcpreen(&[]).with_sockets("server", [one()]), "is for the server, which does not come to us");
     refuses(tcpreen(&[]).with_sockets("a:b", [one(), one()]), "is the second one for the client");
-    refuses(tcpreen(&["-c"]).local_port(80).with_sockets("a", [one()]), "has no use with -c");
+    refuses(tcpreen(&["-c"]).local_port(80).with_sockets("a", [one()]), "is unused with -c");
     refuses(tcpreen(&[]).with_sockets("a:b", [one()]), "LISTEN_FDNAMES");
 }
 

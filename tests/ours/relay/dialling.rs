@@ -201,7 +201,7 @@ fn a_unix_client_with_a_full_queue_is_connected_to_in_the_end() {
 #[track_caller]
 fn expect_loop(tcpreen: Tcpreen) {
     let outcome = tcpreen.run();
-    assert!(outcome.stderr.contains("this program listens there itself"), "{outcome:?}");
+    assert!(outcome.stderr.contains("tcpreen itself listens there"), "{outcome:?}");
     assert_eq!(outcome.code(), 64, "{outcome:?}");
 }
 
