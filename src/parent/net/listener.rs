@@ -120,6 +120,14 @@ impl Listener {
     pub(in crate::parent) fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(AsFd::as_fd)
     }
+
+    /// Removes the file of a Unix socket. In a directory owned by root the file stays, and refuses connections until the
+    /// next start replaces the file.
+    pub(in crate::parent) fn remove_file(&mut self) {
+        if let Some(file) = self.file.take() {
+            let _ = file.remove();
+        }
+    }
 }
 
 impl AsFd for Listener {
@@ -130,11 +138,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = &self.file {
-            // In a directory owned by root the file stays, and refuses connections until the next start replaces the
-            // file.
-            let _ = file.remove();
-        }
+        self.remove_file();
     }
 }
 

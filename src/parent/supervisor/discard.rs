@@ -37,10 +37,16 @@ impl Supervisor<'_> {
             Side::Client => self.client_listener.take(),
             Side::Server => self.server_listener.take(),
         };
-        if let Some(listener) = listener.filter(has_clients) {
+        if let Some(mut listener) = listener.filter(has_clients) {
+            listener.remove_file();
             self.discarded.push_back(Box::new(listener));
             self.hand_discarded();
         }
+    }
+
+    /// Leaves the sockets that no worker has taken to the exit of the process, the only close that waits for no peer.
+    pub(super) fn leave_discarded(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.discarded));
     }
 
     /// Number of sockets that are being closed. Each takes the place of a session, so that peers cannot make workers

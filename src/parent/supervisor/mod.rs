@@ -238,6 +238,7 @@ impl<'a> Supervisor<'a> {
         }
         // stderr may be connected to the client, so that only the logger can report the error.
         let logger_reports = self.config.syslog && self.config.inetd;
+        self.leave_discarded();
         self.wait_for_children();
         result.or_else(|failure| if logger_reports { Ok(failure.status as u8) } else { Err(failure) })
     }

@@ -57,3 +57,21 @@ fn a_lingering_socket_in_the_queue_of_a_listener_does_not_put_off_the_end() {
     });
     drop(deaf);
 }
+
+/// Sockets that no worker has taken are closed by the exit of the parent.
+#[test]
+fn without_a_worker_a_lingering_socket_does_not_put_off_the_end() {
+    let (scratch, refusing) = (Scratch::new(), Refusing::new());
+    let mut tcpreen = stopped_bridge(&scratch, &refusing);
+    let hostile = unix::connect_stream(scratch.path("clients"));
+    let deaf = Lingering::new().hand_over(&hostile, b"take this", 1);
+    kill(tcpreen.role("zygote"), Signal::SIGSTOP).expect("kill");
+    for worker in &tcpreen.all_roles()["worker"] {
+        kill(*worker, Signal::SIGKILL).expect("kill");
+    }
+    tcpreen.signal(Signal::SIGTERM);
+    kill(tcpreen.pid(), Signal::SIGCONT).expect("kill");
+    let status = tcpreen.wait_within(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "{}", tcpreen.stderr());
+    drop(deaf);
+}
