@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::peer::{Peer, Refusing, Server, echo_server};
+use crate::support::peer::{Peer, Server, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::tcpreen::{Outcome, Running, Tcpreen};
 use crate::support::under_test::{is_original, known_to_fail_on_original};
@@ -43,16 +43,6 @@ fn after_the_last_session_it_ends_and_the_port_is_closed() {
     }
     assert_eq!(tcpreen.finish().code(), 0);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
-}
-
-#[test]
-fn a_refused_session_counts() {
-    let refusing = Refusing::new();
-    let tcpreen = Tcpreen::to(refusing.port()).sessions(2).start();
-    tcpreen.expect_refusal();
-    tcpreen.expect_refusal();
-    let failed = if is_original() { 0 } else { 69 };
-    assert_eq!(tcpreen.finish().code(), failed);
 }
 
 /// Waits until the bridge could have served every client that has connected, and has begun this number of

@@ -80,7 +80,7 @@ fn a_worker_makes_eight_calls_for_a_request_and_its_answer() {
 /// One call for each record, and few for all of them together.
 #[test]
 fn records_that_wait_cost_the_logger_one_call_each() {
-    if !needs(&[Need::Program("strace"), Need::Program("bash")]) {
+    if !needs(&[Need::Root, Need::Program("strace"), Need::Program("bash")]) {
         return;
     }
     let scratch = Scratch::new();

@@ -3,8 +3,9 @@
 use crate::compat::limits::one_session;
 use crate::compat::limits::ping_pong;
 
-use crate::support::peer::Peer;
+use crate::support::peer::{Peer, Refusing};
 use crate::support::scratch::Scratch;
+use crate::support::tcpreen::Tcpreen;
 use crate::support::{Bridged, bridge};
 
 /// A reset, a limit and an idle session are ends that the peers or the options brought about.
@@ -57,4 +58,14 @@ fn an_output_is_exactly_the_file_named() {
     one_session(|it| it.output(scratch.path("file")));
     let record = scratch.record("file");
     assert!(record.starts_with("Connection from: "), "{record}");
+}
+
+#[test]
+fn a_refused_session_counts() {
+    // The original may lose the child that was refused, and with it the next client.
+    let refusing = Refusing::new();
+    let tcpreen = Tcpreen::to(refusing.port()).sessions(2).start();
+    tcpreen.expect_refusal();
+    tcpreen.expect_refusal();
+    assert_eq!(tcpreen.finish().code(), 69);
 }
