@@ -142,6 +142,7 @@ fn sessions_at_a_time_have_the_labels_of_the_manual() {
             say(Client, word.as_bytes(), client, server);
             if *word == "two\n" {
                 say(Server, word.as_bytes(), client, server);
+                until("the answer", || scratch.record("record").contains("[1] >>> two").then_some(()));
             }
         }
     }
