@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{CaptureLevel, Format, TimeForm};
 
 /// Raised with every change of a message: roles of different builds refuse each other.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,6 +363,9 @@ pub enum ToWorker {
     Recorded { steps: u64 },
     /// From the parent, to an idle worker, with a socket whose close may wait: there is no session.
     Close,
+    /// From the parent, after a Unix socket in one of the two messages with sockets: the worker is its only holder. Until
+    /// then the worker keeps it open, because the last close, which may wait, must not be the parent's.
+    Released,
 }
 
 /// Condition for forwarding bytes.
@@ -399,6 +402,13 @@ pub enum Transport {
     Unix,
     /// A Unix socket of packets, which the other peer then has, too.
     UnixPackets,
+}
+
+impl Transport {
+    /// Descriptors of a peer's choice may be queued.
+    pub fn is_unix(self) -> bool {
+        matches!(self, Transport::Unix | Transport::UnixPackets)
+    }
 }
 
 /// Parent to logger.

@@ -171,7 +171,7 @@ struct WorkerActors {
 }
 
 impl WorkerActors {
-    /// Sends the only message that a worker receives.
+    /// Sends what a worker receives before its session.
     fn begin(logger: LoggerSide, script: &mut FuzzInput<'_>) -> WorkerActors {
         let (kinds, how) = (script.byte(), script.byte());
         let [(client, its), (server, theirs)] = [peer(kinds), peer(kinds >> 3)];
@@ -191,6 +191,10 @@ impl WorkerActors {
                 let streams = &streams[..usize::from(2 - missing)];
                 logger.send_with(&order, streams, Wait::No).expect("room");
             }
+        }
+        // Without it a worker with a Unix socket would wait for ever. Random bytes may be any message.
+        if transports.iter().any(|transport| transport.is_unix()) || kinds >> 6 == 3 {
+            let _ = logger.send_with(&ToWorker::Released, &[], Wait::No);
         }
         WorkerActors {
             peers: [client, server],

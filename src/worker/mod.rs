@@ -59,16 +59,26 @@ fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>,
             let terms = Terms { need, limit: bytes, idle, receipts, tcp_info };
             let [to_client, to_server] = transports;
             let peers = [PeerSocket::new(client, to_client), PeerSocket::new(server, to_server)];
-            Ok(Some(Session { terms, peers }))
+            let is_local = transports.iter().any(|transport| transport.is_unix());
+            let is_ours = !is_local || await_release(channel)?;
+            Ok(is_ours.then_some(Session { terms, peers }))
         }
         // Closed here, with the descriptors in its queue, while the parent goes on.
         Incoming::Message(ToWorker::Close, socket) => {
+            await_release(channel)?;
             drop(socket);
             Ok(None)
         }
-        // From the logger, which has no channel of a worker without a session.
-        Incoming::Message(ToWorker::Recorded { .. }, _) | Incoming::Closed | Incoming::Nothing => Ok(None),
+        // What only a worker with sockets gets.
+        Incoming::Message(ToWorker::Recorded { .. } | ToWorker::Released, _)
+        | Incoming::Closed
+        | Incoming::Nothing => Ok(None),
     }
+}
+
+/// Waits until the parent has closed its copies of the sockets; `false` if it has ended instead.
+fn await_release(channel: &WorkersEnd) -> Result<bool, ChannelError> {
+    Ok(matches!(channel.receive(Wait::Yes)?, Incoming::Message(ToWorker::Released, [None, None])))
 }
 
 /// Two peers, and the records to make of them.

@@ -180,6 +180,7 @@
 //! | 40 | tests/ours/attack/on_the_logger.rs | the_kernel_refuses_descriptors_where_none_may_come |
 //! | 40 | tests/ours/attack/on_the_parent.rs | a_logger_that_sends_a_lingering_socket_ends_everything_at_once |
 //! | 40 | tests/ours/attack/on_the_parent.rs | a_lingering_socket_from_the_resolver_delays_no_session |
+//! | 40 | tests/ours/attack/on_the_zygote.rs | a_worker_keeps_a_unix_socket_until_the_parent_holds_it_no_more |
 //! | 40 | tests/ours/attack/by_a_peer.rs | a_lingering_socket_in_the_queue_of_a_refused_client_delays_no_other |
 //! | 39 no name costs a session | tests/ours/names/hostile.rs | hostile_name_server_answers_cost_at_most_a_name |
 //! | 39 | tests/ours/names/hostile.rs | a_truncated_answer_is_followed_up_by_tcp_at_the_start |
@@ -215,6 +216,7 @@
 //! | 41 | src/parent/supervisor/phase.rs | no_step_leads_back_or_gives_more_time |
 //! | 41 | src/parent/supervisor/phase.rs | three_signals_end_it_from_every_state |
 //! | 41 | tests/ours/attack/by_a_peer.rs | a_lingering_socket_in_the_queue_of_a_listener_does_not_put_off_the_end |
+//! | 41 | tests/ours/attack/by_a_peer.rs | without_a_worker_a_lingering_socket_does_not_put_off_the_end |
 //! | 42 every retry has a delay | tests/ours/endurance/shortage.rs | with_too_many_descriptors_in_flight_retries_are_delayed |
 //! | 42 | tests/ours/endurance/shortage.rs | a_lookup_at_the_start_waits_for_a_process |
 //! | 42 | tests/ours/endurance/shortage.rs | killed_idle_workers_are_replaced_after_a_delay |

@@ -1,18 +1,18 @@
 //! Peers that get no session, and listeners that are closed.
 //!
 //! The last close of a Unix socket also closes the descriptors in its queue, and the close of one with `SO_LINGER` waits
-//! for a peer of the sender's choice. A worker does it instead of the parent, for which all sessions wait.
+//! for a peer of the sender's choice. A worker does it instead of the parent, for which all sessions wait: it keeps the
+//! socket until the parent has closed its own copy ([`ToWorker::Released`]). Only a worker that is killed in between
+//! would leave the last close to the parent.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use privsep::channel::{ChannelError, Wait};
 
 use super::{RECOVERY, Supervisor};
 use crate::messages::{Address, Side, ToWorker};
-use crate::parent::net::listener::Listener;
 use crate::parent::net::socket;
 use crate::parent::startup::limits;
 use crate::parent::supervisor::pending::{PendingSession, Present};
@@ -37,11 +37,24 @@ impl Supervisor<'_> {
             Side::Client => self.client_listener.take(),
             Side::Server => self.server_listener.take(),
         };
-        if let Some(mut listener) = listener.filter(has_clients) {
-            listener.remove_file();
-            self.discarded.push_back(Box::new(listener));
-            self.hand_discarded();
-        }
+        // An inherited one stays open in the process that opened it.
+        let Some(mut listener) =
+            listener.filter(|it| matches!(it.address, Address::Unix(_)) && !it.is_handed)
+        else {
+            return;
+        };
+        // No further clients, and no further descriptors from those in the queue.
+        let _ = shutdown(listener.as_fd().as_raw_fd(), Shutdown::Read);
+        // Clients in the queue are closed with the listener, except the one that is accepted to find out.
+        let first = match listener.accept() {
+            Ok(None) => return,
+            Ok(Some((socket, _))) => Some(socket),
+            Err(_) => None,
+        };
+        listener.remove_file();
+        self.discarded.extend(first.map(|socket| Box::new(socket) as Box<dyn AsFd>));
+        self.discarded.push_back(Box::new(listener));
+        self.hand_discarded();
     }
 
     /// Leaves the sockets that no worker has taken to the exit of the process, the only close that waits for no peer.
@@ -66,7 +79,12 @@ impl Supervisor<'_> {
         {
             let Some(worker) = self.idle.pop_front() else { return };
             match worker.channel.send_with(&ToWorker::Close, &[socket.as_fd()], Wait::No) {
-                Ok(()) => drop(self.closing.insert(worker.pid)),
+                Ok(()) => {
+                    self.closing.insert(worker.pid);
+                    drop(socket);
+                    // A worker that died is reported by the zygote.
+                    let _ = worker.channel.send(&ToWorker::Released);
+                }
                 Err(ChannelError::Crowded) => {
                     self.idle.push_front(worker);
                     self.discarded.push_front(socket);
@@ -87,17 +105,4 @@ impl Supervisor<'_> {
 fn may_hold_descriptors(peer: &Present, packets: bool) -> bool {
     let _ = shutdown(peer.socket.as_raw_fd(), Shutdown::Read);
     packets || privsep::sys::unread(peer.socket.as_fd()).map_or(true, |bytes| bytes > 0)
-}
-
-/// Checks whether clients that were not accepted, each with a queue of its own, are closed with a listener. An inherited
-/// one stays open in the process that opened it.
-fn has_clients(listener: &Listener) -> bool {
-    if !matches!(listener.address, Address::Unix(_)) || listener.is_handed {
-        return false;
-    }
-    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    let found = poll(&mut fds, PollTimeout::ZERO) != Ok(0);
-    // No further descriptors can arrive.
-    let _ = shutdown(listener.as_fd().as_raw_fd(), Shutdown::Read);
-    found || matches!(listener.accept(), Ok(Some(_)))
 }

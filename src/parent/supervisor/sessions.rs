@@ -275,9 +275,15 @@ impl Supervisor<'_> {
                 Ok(()) => {
                     let ip = client.address.ip();
                     let started = client.since.max(server.since);
+                    let is_local = transports.iter().any(|transport| transport.is_unix());
                     let pair =
                         PendingSession { client: PeerState::There(client), server: PeerState::There(server) };
                     let opening = SessionOpening { started, ..self.opening(&pair) };
+                    drop(pair);
+                    if is_local {
+                        // A worker that died with both sockets is reported by the zygote.
+                        let _ = worker.channel.send(&ToWorker::Released);
+                    }
                     self.running.insert(worker.pid, RunningSession { number: opening.number, client: ip });
                     let message = ToLogger::Session { opening, bytes: self.config.bytes };
                     self.outbox.push_back((message, Some(worker.channel.into_socket())));

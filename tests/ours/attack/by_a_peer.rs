@@ -25,7 +25,6 @@ fn stopped_bridge(scratch: &Scratch, refusing: &Refusing) -> Running {
 }
 
 #[test]
-#[ignore = "fails now and then, cause not found; by hand: cargo test by_a_peer -- --ignored --test-threads=1"]
 fn a_lingering_socket_in_the_queue_of_a_refused_client_delays_no_other() {
     let (scratch, refusing) = (Scratch::new(), Refusing::new());
     let tcpreen = stopped_bridge(&scratch, &refusing);
@@ -44,7 +43,6 @@ fn a_lingering_socket_in_the_queue_of_a_refused_client_delays_no_other() {
 }
 
 #[test]
-#[ignore = "fails now and then, cause not found; by hand: cargo test by_a_peer -- --ignored --test-threads=1"]
 fn a_lingering_socket_in_the_queue_of_a_listener_does_not_put_off_the_end() {
     let (scratch, refusing) = (Scratch::new(), Refusing::new());
     let mut tcpreen = stopped_bridge(&scratch, &refusing);
@@ -62,7 +60,6 @@ fn a_lingering_socket_in_the_queue_of_a_listener_does_not_put_off_the_end() {
 
 /// Sockets that no worker has taken are closed by the exit of the parent.
 #[test]
-#[ignore = "fails now and then, cause not found; by hand: cargo test by_a_peer -- --ignored --test-threads=1"]
 fn without_a_worker_a_lingering_socket_does_not_put_off_the_end() {
     let (scratch, refusing) = (Scratch::new(), Refusing::new());
     let mut tcpreen = stopped_bridge(&scratch, &refusing);
@@ -71,6 +68,8 @@ fn without_a_worker_a_lingering_socket_does_not_put_off_the_end() {
     kill(tcpreen.role("zygote"), Signal::SIGSTOP).expect("kill");
     for worker in &tcpreen.all_roles()["worker"] {
         kill(*worker, Signal::SIGKILL).expect("kill");
+        // Until its end it can be sent a socket, whose last close would be the parent's.
+        until("the end of a worker", || (!proc::is_alive(*worker)).then_some(()));
     }
     tcpreen.signal(Signal::SIGTERM);
     kill(tcpreen.pid(), Signal::SIGCONT).expect("kill");

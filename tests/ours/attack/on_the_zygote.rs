@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -194,6 +195,37 @@ fn a_worker_in_a_session_accepts_no_message() {
     let said = zygote.says();
     assert!(matches!(said, Some((ToParent::Exited { end: ProcessEnd::Status(0), .. }, _))), "{said:?}");
     drop(other_peer);
+}
+
+/// What is in the queue of a Unix socket may make its last close wait, which must not be the parent's.
+#[test]
+fn a_worker_keeps_a_unix_socket_until_the_parent_holds_it_no_more() {
+    if !needs(&[Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let zygote = zygote();
+    let transports = [Transport::Unix, Transport::Tcp];
+    let ToWorker::Session { need, bytes, idle_ms, acknowledge, .. } = SESSION else { unreachable!() };
+    for order in [ToWorker::Close, ToWorker::Session { need, bytes, idle_ms, transports, acknowledge }] {
+        let (pid, worker) = worker(&zygote);
+        let (client, ours) = UnixStream::pair().expect("a pair");
+        let (mut client, server) = (Peer::over_unix(client), connection());
+        let sockets = [ours.as_fd(), server.1.as_fd()];
+        let sockets = &sockets[..if order == ToWorker::Close { 1 } else { 2 }];
+        let socket = proc::descriptors(Pid::this())[&ours.as_raw_fd()].clone();
+        worker.send_with(&order, sockets, Wait::Yes).expect("a worker");
+        drop(ours);
+        let has_it = || proc::descriptors(Pid::from_raw(pid)).values().any(|open| *open == socket);
+        within(Duration::from_secs(5), "a worker that keeps the socket", || has_it().then_some(()));
+        // The server leaves: a session would be over.
+        drop(server);
+        assert!(has_it(), "{order:?}");
+        worker.send(&ToWorker::Released).expect("a worker");
+        client.expect_hang_up();
+        drop(client);
+        let said = zygote.says();
+        assert!(matches!(said, Some((ToParent::Exited { .. }, _))), "{order:?}: {said:?}");
+    }
 }
 
 /// Messages that a zygote must reject, with descriptors.
