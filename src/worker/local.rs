@@ -115,9 +115,8 @@ impl Rights {
 
     /// Reports what came, before the bytes with which it came.
     pub(super) fn report(&self, from: Side, ends: &Ends<'_>) -> io::Result<()> {
-        let time = messages::now();
         if self.is_cut {
-            report(ends.channel, &Record::Undelivered { from, count: 0, time })?;
+            report(ends.channel, &Record::Undelivered { from, count: 0, time: messages::now() })?;
         }
         if self.fds.is_empty() {
             return Ok(());
@@ -126,7 +125,7 @@ impl Rights {
         for (code, fd) in codes.iter_mut().zip(&self.fds) {
             *code = rights::code(sys::file_kind(fd.as_fd()));
         }
-        report_with(ends.channel, &Record::Descriptors { from, time }, &codes[..self.fds.len()])
+        report_with(ends.channel, &Record::Descriptors { from, time: messages::now() }, &codes[..self.fds.len()])
     }
 
     /// Sends them with bytes. Ours are closed as soon as they are on their way: the receiver must be the only holder.
