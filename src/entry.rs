@@ -25,7 +25,7 @@ pub fn run_with<H: Hooks>() -> ExitCode {
     match command::<H>(arguments, streams) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            streams.tell(&failure.text);
+            streams.print(&failure.text);
             ExitCode::from(failure.status as u8)
         }
     }
@@ -47,7 +47,7 @@ fn command<H: Hooks>(arguments: Vec<OsString>, streams: Streams) -> Result<u8, F
     let action = cli::parse(arguments, circumstances)?;
     match action {
         Action::Run(config) => {
-            config.remarks.iter().for_each(|remark| streams.tell(remark));
+            config.remarks.iter().for_each(|remark| streams.print(remark));
             parent::run::<H>(*config, surroundings)
         }
         Action::Help(text) | Action::Version(text) => show(&text),

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{CaptureLevel, Format, TimeForm};
 
-/// Raised with every change of a message: roles of different builds refuse each other.
+/// Raised with every change of a message: roles of different versions refuse each other.
 pub const VERSION: u32 = 13;
 
 /// One of the two peers of a session.
@@ -195,7 +195,7 @@ pub enum ToParent {
     Loaded,
     /// Converter, as a player: it cannot be played.
     Unplayable(Unplayable),
-    /// Converter: played, or compared, to the end; the operator has been told.
+    /// Converter: played, or compared, to the end; the result has been printed.
     Compared { same: bool },
     /// Converter: everything that could be read is with the logger: this number of sessions.
     Converted { sessions: u64 },
@@ -324,7 +324,7 @@ pub enum ToZygote {
     },
     /// Number of additional workers.
     Fork(u32),
-    /// Are you there?
+    /// Asks for [`ToParent::Alive`], which proves that the role still runs.
     Ping,
 }
 
@@ -363,8 +363,8 @@ pub enum ToWorker {
     Recorded { steps: u64 },
     /// From the parent, to an idle worker, with a socket whose close may wait: there is no session.
     Close,
-    /// From the parent, after a Unix socket in one of the two messages with sockets: the worker is its only holder. Until
-    /// then the worker keeps it open, because the last close, which may wait, must not be the parent's.
+    /// From the parent, after a Unix socket in one of the two messages with sockets: the worker is its only holder.
+    /// Until then the worker keeps it open, because the last close, which may wait, must not be the parent's.
     Released,
 }
 
@@ -389,13 +389,13 @@ pub struct Recording {
 /// Condition for a record to count as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Taken {
-    /// The system has taken it, and loses it when it crashes.
+    /// The kernel has accepted it; a crash of the system can lose it.
     Written,
     /// `--record-first=sync`: it is on the disk, where the output is a file.
     OnDisk,
 }
 
-/// The kind of a peer's socket: the worker cannot ask for it.
+/// The kind of a peer's socket: the worker's filter has no call that returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     Tcp,
@@ -439,7 +439,7 @@ pub enum ToLogger {
     /// A session begins; the descriptor is the channel on which its records arrive.
     Session {
         opening: SessionOpening,
-        /// `-b`: the worker, which keeps to it, is not believed.
+        /// `-b`: the worker keeps to it, and the logger checks that.
         bytes: Option<u64>,
     },
     /// Sessions of a saved record arrive on the channel that comes with this.
@@ -450,12 +450,12 @@ pub enum ToLogger {
         opening: SessionOpening,
         end: Unserved,
     },
-    /// The worker of a session did not end by itself.
+    /// The worker of a session was killed, or ended with an error.
     Died {
         number: u64,
         end: ProcessEnd,
     },
-    /// Make the worker of this session end.
+    /// Ends the worker of this session.
     Stop {
         number: u64,
     },
@@ -463,15 +463,15 @@ pub enum ToLogger {
         level: Level,
         text: String,
     },
-    /// We listen there; shown with names if names are wanted.
+    /// Address of a listener; shown with names if names are wanted.
     Listening(Address),
-    /// Tell the operator what runs, and how much has passed.
+    /// Prints the statistics: the running sessions and the totals.
     Statistics,
-    /// Logs are being rotated: what comes after this belongs into new files.
+    /// Logs are being rotated: later records go to new files.
     Reopen,
-    /// Are you there?
+    /// Asks for [`ToParent::Alive`], which proves that the role still runs.
     Ping,
-    /// No more sessions: write everything, answer `Finished`.
+    /// No more sessions begin: everything is written, and the answer is `Finished`.
     Finish,
 }
 
@@ -507,7 +507,7 @@ pub enum OutputMode {
     Labelled,
 }
 
-/// Where the notices go, and which.
+/// Destination and minimum level of the notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
     pub sink: NoticeSink,
@@ -531,7 +531,8 @@ pub enum MinLevel {
     Everything,
 }
 
-/// When a file becomes a finished part, and how many parts are kept: where nothing is said, never, and all.
+/// When a file becomes a finished part, and how many parts are kept. By default a file is never split, and every part
+/// is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotationPlan {
     /// Before it gets larger than this.
@@ -616,7 +617,7 @@ pub enum OutputTarget {
     Metrics(Vec<u8>),
 }
 
-/// Logger to resolver: what is this address called?
+/// Logger to resolver: asks for the name of an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameQuestion {
     /// Comes back with the answer.
@@ -674,8 +675,7 @@ pub enum Record {
     Closed { cause: CloseReason, totals: [Option<u64>; 2], tcp: [TcpInfo; 2], time: u64 },
 }
 
-/// What the system knows of a TCP connection at its end (`TCP_INFO`). All zero where it is not known, and for other
-/// connections.
+/// The kernel's figures of a TCP connection at its end (`TCP_INFO`). All zero if it has none, and for other sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpInfo {
     /// Smoothed round-trip time between us and the peer, and its mean deviation, in microseconds.
@@ -691,7 +691,7 @@ impl Record {
     /// No encoded record is longer: the payload of `Data` begins within this.
     pub const MAX_HEAD: usize = 96;
 
-    /// When it happened, as far as the worker is to be believed.
+    /// Time of the event, as reported by the worker.
     pub fn time(&self) -> u64 {
         match *self {
             Record::Data { time, .. }
@@ -712,7 +712,7 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromConverter {
     Saved(Saved),
-    /// What the operator asked for: a line about sessions that were compared.
+    /// A line for the operator about sessions that were compared.
     Line(Text),
 }
 
@@ -794,7 +794,7 @@ pub struct SavedStart {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseReason {
-    /// Both sides had sent all they had.
+    /// Both sides closed in order.
     Done,
     /// This side reset its connection, and the reset was passed on.
     Reset(Side),
@@ -809,7 +809,7 @@ pub enum CloseReason {
     NotReading(Side),
     /// The operator ended it.
     Stopped,
-    /// The system failed us.
+    /// A system call failed.
     Failed { errno: i32 },
 }
 

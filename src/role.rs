@@ -50,7 +50,7 @@ pub(crate) fn first<Out, In: DeserializeOwned, const ROOM: usize>(
 }
 
 /// Reports a problem to the parent; returns a success unchanged.
-pub(crate) fn tell<T, In, const ROOM: usize>(
+pub(crate) fn report<T, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
     result: Result<T, Problem>,
 ) -> Result<T, RoleError> {
@@ -66,7 +66,7 @@ pub(crate) fn threads<T, In, const ROOM: usize>(
     started: io::Result<T>,
 ) -> Result<T, RoleError> {
     let problem = |error: io::Error| Problem::Threads { errno: error.raw_os_error().unwrap_or(0) };
-    tell(parent, started.map_err(problem))
+    report(parent, started.map_err(problem))
 }
 
 fn confine_problem(error: impl fmt::Display) -> Problem {
@@ -95,14 +95,14 @@ pub(crate) fn drop_and_tell<H: Hooks, In, const ROOM: usize>(
     parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Dropped, RoleError> {
     if prepare.version != VERSION {
-        return tell(parent, Err(confine_problem("started by another version of the program")));
+        return report(parent, Err(confine_problem("started by another version of the program")));
     }
     if role.batch_scheduling() {
         // An optimisation; errors are ignored.
         let _ = privsep::sys::set_batch_scheduling();
     }
     let dropped = drop_privileges::<H>(role, prepare.identity, Some(Pid::from_raw(prepare.parent)));
-    tell(parent, dropped.map_err(confine_problem))
+    report(parent, dropped.map_err(confine_problem))
 }
 
 /// Second step: Landlock. Threads are created after it.
@@ -111,7 +111,7 @@ pub(crate) fn fence<In, const ROOM: usize>(
     landlock: &Landlock<'_>,
     parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<LandlockApplied, RoleError> {
-    tell(parent, dropped.fence(landlock).map_err(confine_problem))
+    report(parent, dropped.fence(landlock).map_err(confine_problem))
 }
 
 /// Third step: seccomp. Fails if the sandbox lacks a restriction that `--require-sandbox=full` demands.
@@ -151,7 +151,7 @@ pub(crate) fn lock_and_tell<H: Hooks, In, const ROOM: usize>(
     sandbox: Sandbox,
     parent: &Channel<ToParent, In, ROOM>,
 ) -> Result<Confined, RoleError> {
-    let locked = tell(parent, lock::<H>(role, extras, fenced, sandbox).map_err(confine_problem))?;
+    let locked = report(parent, lock::<H>(role, extras, fenced, sandbox).map_err(confine_problem))?;
     parent.send(&ToParent::Ready { sandbox_status: locked.sandbox_status })?;
     Ok(locked)
 }

@@ -258,15 +258,15 @@ impl Tally {
             if let Some(place) = comparison.difference() {
                 is_same = false;
                 let (name, at) = (name(side), place.record);
-                output.tell(format!(
+                output.print(format!(
                     "{numbers}: the {name} differs at byte {at} ({} and {})",
                     lengths[0], lengths[1]
                 ))?;
-                output.tell(format!("  first:  {}", around(record, place.record)))?;
-                output.tell(format!("  second: {}", around(now, place.now)))?;
+                output.print(format!("  first:  {}", around(record, place.record)))?;
+                output.print(format!("  second: {}", around(now, place.now)))?;
             } else if unknown[0][side as usize] != unknown[1][side as usize] {
                 is_same = false;
-                output.tell(format!("{numbers}: the {} differs in the number of bytes", name(side)))?;
+                output.print(format!("{numbers}: the {} differs in the number of bytes", name(side)))?;
             }
         }
         *if is_same { &mut self.same } else { &mut self.different } += 1;
@@ -277,9 +277,9 @@ impl Tally {
     fn finish(&mut self, left: [usize; 2], output: &EventOutput) -> Result<(), RoleError> {
         for (which, left) in ["first", "second"].into_iter().zip(left).filter(|(_, left)| *left > 0) {
             self.different += left;
-            output.tell(format!("sessions in the {which} record alone: {left}"))?;
+            output.print(format!("sessions in the {which} record alone: {left}"))?;
         }
         let (same, different) = (self.same, self.different);
-        output.tell(format!("sessions that are the same: {same}; different: {different}"))
+        output.print(format!("sessions that are the same: {same}; different: {different}"))
     }
 }

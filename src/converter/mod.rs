@@ -51,7 +51,7 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let logger = Channel::adopt(one_fd(fds)?)?;
     let parts = receive_parts(&parent, parts)?;
     let keys = if keys { Some(receive(&parent, ToConverter::Keys)?) } else { None };
-    let masks = role::tell(&parent, receive_masks(&parent, masks)?)?;
+    let masks = role::report(&parent, receive_masks(&parent, masks)?)?;
     let stream = if plays { Some(receive(&parent, ToConverter::Stream)?) } else { None };
     let output = EventOutput::new(logger)?;
     let dropped = role::drop_and_tell::<H, _, _>(Role::Converter, &prepare, &parent)?;
@@ -135,7 +135,7 @@ impl Play {
         let player = Playback::new(stream, parent.as_fd(), (self.pace, self.wait), expected);
         let Some(outcome) = player.play(script.steps, script.they_finish)? else { return Ok(()) };
         for line in outcome.lines(script.number, self.side.other()) {
-            output.tell(line)?;
+            output.print(line)?;
         }
         Ok(parent.send(&ToParent::Compared { same: outcome.is_same() })?)
     }
@@ -214,7 +214,7 @@ fn convert(
     }
     match useless {
         Some(flaw) => parent.send(&ToParent::Flaw { part: last, flaw })?,
-        None if keys_wanted && keys.found == 0 => output.tell(NOT_FOUND.to_owned())?,
+        None if keys_wanted && keys.found == 0 => output.print(NOT_FOUND.to_owned())?,
         None => {}
     }
     let sessions = output.sessions();

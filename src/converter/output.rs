@@ -82,7 +82,7 @@ impl EventOutput {
     }
 
     /// Prints a line for the operator.
-    pub(super) fn tell(&self, line: String) -> Result<(), RoleError> {
+    pub(super) fn print(&self, line: String) -> Result<(), RoleError> {
         Ok(self.logger.send(&FromConverter::Line(line.into()))?)
     }
 

@@ -37,7 +37,7 @@ use privsep::role::Entry;
 use crate::hooks::Hooks;
 use crate::logger::intake::{Intake, Reader};
 use crate::logger::notices::Notes;
-pub(crate) use crate::logger::notices::{keeps_stderr, tell_syslog};
+pub(crate) use crate::logger::notices::{keeps_stderr, log_to_syslog};
 use crate::logger::output::opening::{Plan, ReopenPolicy, open_all};
 use crate::messages::{Hangup, NoticeSink, OutputTarget, Problem, Recording, Taken, ToLogger, ToParent};
 use crate::pattern::Pattern;
@@ -80,27 +80,15 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     let reopen_policy =
         ReopenPolicy { hangup, rotation, beginning, sharing, taken, appearance, pattern: None };
     let opened = receive_and_open(&parent, reopen_policy)?;
-    let (outputs, pattern) = role::tell(&parent, opened)?;
+    let (outputs, pattern) = role::report(&parent, opened)?;
     let waiting = waiting(&outputs);
     let notes = Notes::open(notices, Pid::from_raw(prepare.parent), &waiting)?;
-    let mut parent_died = [Signal::SIGTERM, ORPHANED].into_iter().collect::<SigSet>();
-    if hangup == Hangup::Reopens {
-        parent_died.add(Signal::SIGHUP);
-    }
-    parent_died.thread_block()?;
-    let parent_died = SignalFd::with_flags(&parent_died, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let parent_died = signals(hangup)?;
     // There was no data to write until now, so the death of the parent killed this process.
     nix::sys::prctl::set_pdeathsig(ORPHANED)?;
     let directories: Vec<_> = outputs.iter().flat_map(Output::directories).collect();
     let remove: Vec<_> = outputs.iter().filter_map(Output::directory_of_parts).collect();
-    let syslog = (notices.sink != NoticeSink::Stderr).then_some(policy::Extra::Syslog);
-    let mut extras = Vec::new();
-    let sync = (taken == Taken::OnDisk).then_some(policy::Extra::Sync);
-    for extra in outputs.iter().flat_map(Output::extras).chain(syslog).chain(sync) {
-        if !extras.contains(&extra) {
-            extras.push(extra);
-        }
-    }
+    let extras = extras(&outputs, notices.sink, taken);
     let pipes: Vec<_> = outputs.iter().filter_map(Output::waiting).map(|(_, pipe)| pipe).collect();
     let landlock =
         Landlock { write: &directories, write_files: &pipes, remove: &remove, ..Landlock::default() };
@@ -114,6 +102,29 @@ pub(crate) fn live<H: Hooks>(entry: Entry) -> Result<(), RoleError> {
     }
     let locked = role::lock_and_tell::<H, _, _>(Role::Logger, &extras, fenced, prepare.sandbox, &parent)?;
     reader.serve(&locked)
+}
+
+/// Blocks the signals that the logger handles: those for the death of the parent, and SIGHUP if it reopens outputs.
+fn signals(hangup: Hangup) -> Result<SignalFd, RoleError> {
+    let mut signals = [Signal::SIGTERM, ORPHANED].into_iter().collect::<SigSet>();
+    if hangup == Hangup::Reopens {
+        signals.add(Signal::SIGHUP);
+    }
+    signals.thread_block()?;
+    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Permissions beside those of every logger, each once.
+fn extras(outputs: &[Output], sink: NoticeSink, taken: Taken) -> Vec<policy::Extra> {
+    let syslog = (sink != NoticeSink::Stderr).then_some(policy::Extra::Syslog);
+    let sync = (taken == Taken::OnDisk).then_some(policy::Extra::Sync);
+    let mut extras = Vec::new();
+    for extra in outputs.iter().flat_map(Output::extras).chain(syslog).chain(sync) {
+        if !extras.contains(&extra) {
+            extras.push(extra);
+        }
+    }
+    extras
 }
 
 /// Returns eight random letters and digits, which identify the run.

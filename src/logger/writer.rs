@@ -25,7 +25,7 @@ pub(super) struct Writers {
     waiting: usize,
     /// Keeps `returned` open, and takes back batches that no writer needs.
     give_back: Sender<Shared>,
-    news: Receiver<OutputEvent>,
+    events: Receiver<OutputEvent>,
     alarm: Arc<EventFd>,
     health: Arc<Health>,
 }
@@ -38,7 +38,7 @@ impl Writers {
         let (give_back, returned) = bounded(batch::COUNT * outputs.len().max(1));
         // Unbounded, because a writer must not wait for the intake, which may be waiting for its batch. It holds at
         // most one entry per event in all batches.
-        let (report, news) = unbounded();
+        let (report, events) = unbounded();
         let alarm = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         for _ in 0..batch::COUNT {
             let _ = give_back.send(Arc::new(Batch::new()));
@@ -49,7 +49,7 @@ impl Writers {
         let health = Arc::new(Health::default());
         outputs.iter_mut().for_each(|output| output.watch(&health));
         let mut writers =
-            Writers { queues, threads, returned, count, waiting, give_back, news, alarm, health };
+            Writers { queues, threads, returned, count, waiting, give_back, events, alarm, health };
         // The filter excludes the calls with which a thread starts: all threads run before it is installed.
         let up = Arc::new(Barrier::new(outputs.len() + 1));
         for output in outputs {
@@ -57,7 +57,7 @@ impl Writers {
             let writer = Writer {
                 output,
                 text: Vec::with_capacity(2 * FLUSH),
-                report: Reporter { news: report.clone(), alarm: Arc::clone(&writers.alarm) },
+                report: Reporter { events: report.clone(), alarm: Arc::clone(&writers.alarm) },
                 reported: false,
                 health: Arc::clone(&writers.health),
             };
@@ -123,14 +123,14 @@ impl Writers {
         }
     }
 
-    /// Becomes readable when [`Writers::news`] has an event.
+    /// Becomes readable when [`Writers::event`] has an event.
     pub(super) fn alarm(&self) -> &EventFd {
         &self.alarm
     }
 
-    pub(super) fn news(&self) -> Option<OutputEvent> {
+    pub(super) fn event(&self) -> Option<OutputEvent> {
         let _ = self.alarm.read();
-        self.news.try_recv().ok()
+        self.events.try_recv().ok()
     }
 
     /// Waits until everything is written; returns the events in the meantime. An output may block for a long time:
@@ -139,8 +139,8 @@ impl Writers {
         drop(self.queues);
         let mut all = Vec::new();
         loop {
-            match self.news.recv_timeout(patience) {
-                Ok(news) => all.push(news),
+            match self.events.recv_timeout(patience) {
+                Ok(event) => all.push(event),
                 Err(RecvTimeoutError::Timeout) => look_up(),
                 // Every writer has ended and dropped its reporter.
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -155,13 +155,13 @@ impl Writers {
 
 /// A writer's channel to the intake.
 struct Reporter {
-    news: Sender<OutputEvent>,
+    events: Sender<OutputEvent>,
     alarm: Arc<EventFd>,
 }
 
 impl Reporter {
-    fn tell(&self, news: OutputEvent) {
-        let _ = self.news.send(news);
+    fn send(&self, event: OutputEvent) {
+        let _ = self.events.send(event);
         let _ = self.alarm.write(1);
     }
 }
@@ -179,25 +179,25 @@ struct Writer {
 impl Writer {
     fn run(mut self, batches: &Receiver<Shared>, give_back: &Sender<Shared>) {
         let result = self.output.begin();
-        self.judge(result);
+        self.check(result);
         // Batches are taken even if the output has failed, so that the other outputs continue.
         while let Some(batch) = self.next(batches) {
-            let news = |news| self.report.tell(news);
-            let result = self.output.write(&batch, &mut self.text, news);
-            self.judge(result);
+            let report = |event| self.report.send(event);
+            let result = self.output.write(&batch, &mut self.text, report);
+            self.check(result);
             for _ in 0..batch.reopenings() {
-                self.report.tell(OutputEvent::Reopened);
+                self.report.send(OutputEvent::Reopened);
             }
             let receipt = batch.receipt.filter(|_| !self.reported);
             let _ = give_back.send(batch);
             self.health.taken();
             if let Some(receipt) = receipt {
-                self.report.tell(OutputEvent::Written(receipt));
+                self.report.send(OutputEvent::Written(receipt));
             }
         }
-        let news = |news| self.report.tell(news);
-        let result = self.output.finish(news);
-        self.judge(result);
+        let report = |event| self.report.send(event);
+        let result = self.output.finish(report);
+        self.check(result);
     }
 
     /// Waits for a batch; meanwhile carries out actions of the output that are due.
@@ -207,18 +207,18 @@ impl Writer {
                 Ok(batch) => return Some(batch),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    let news = |news| self.report.tell(news);
-                    let result = self.output.do_due(news);
-                    self.judge(result);
+                    let report = |event| self.report.send(event);
+                    let result = self.output.do_due(report);
+                    self.check(result);
                 }
             }
         }
         batches.recv().ok()
     }
 
-    fn judge(&mut self, result: Result<(), OutputError>) {
+    fn check(&mut self, result: Result<(), OutputError>) {
         if let Err(output_error) = result {
-            self.tell(output_error);
+            self.report_lost(output_error);
         }
     }
 
@@ -226,10 +226,10 @@ impl Writer {
     /// obstacle (a full disk, no descriptors, a removed directory) affects the next session, too, and nothing
     /// is forwarded that is not recorded. So the parent ends every session; those with open files are
     /// recorded to their end.
-    fn tell(&mut self, output_error: OutputError) {
+    fn report_lost(&mut self, output_error: OutputError) {
         if !std::mem::replace(&mut self.reported, true) {
             self.health.output_lost();
-            self.report.tell(OutputEvent::Lost(output_error));
+            self.report.send(OutputEvent::Lost(output_error));
         }
     }
 }

@@ -39,7 +39,7 @@ use crate::parent::startup::endpoints;
 pub(crate) use crate::parent::startup::identity::Start;
 use crate::parent::startup::identity::TargetIdentity;
 use crate::parent::startup::inherited;
-use crate::parent::startup::inherited::{Handed, InheritedSocket};
+use crate::parent::startup::inherited::{HandedSocket, InheritedSocket};
 use crate::parent::startup::limits;
 use crate::parent::startup::pidfile::PidFile;
 use crate::parent::startup::roles::Starter;
@@ -64,7 +64,7 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
     // Must run before the search for the service manager's sockets, which marks those as our own.
     let mut strays = sys::inherited_descriptors();
     let sockets = manager::sockets()?;
-    let sockets = Handed::adopt(sockets, strays.as_mut().unwrap_or(&mut BTreeMap::new()))
+    let sockets = HandedSocket::adopt(sockets, strays.as_mut().unwrap_or(&mut BTreeMap::new()))
         .map_err(|error| os("inherited sockets", error))?;
     sys::default_sigchld().map_err(|error| os("signals", error))?;
     // Printing a backtrace opens files, which the filter kills. Without /proc, where threads are counted, no role is
@@ -79,7 +79,7 @@ pub(crate) fn tidy_up() -> Result<Surroundings, Failure> {
 pub(crate) struct Surroundings {
     pub(crate) start: Start,
     /// Sockets passed by a service manager.
-    pub(crate) sockets: Vec<Handed>,
+    pub(crate) sockets: Vec<HandedSocket>,
     /// All other descriptors of the caller, closed unless they are outputs.
     strays: io::Result<BTreeMap<RawFd, OwnedFd>>,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Keeps the descriptors that are outputs, and closes all others.
     fn settle(self, outputs: &[OutputOption]) -> Result<Inheritance, Failure> {
-        let handed: Vec<RawFd> = self.sockets.iter().map(Handed::number).collect();
+        let handed: Vec<RawFd> = self.sockets.iter().map(HandedSocket::number).collect();
         let strays = self.strays.map_err(|error| no_proc(&error))?;
         let descriptors = Descriptors::keep(outputs, strays, &handed)?;
         Ok(Inheritance { start: self.start, sockets: self.sockets, descriptors })
@@ -97,7 +97,7 @@ impl Surroundings {
 /// State inherited from the caller.
 struct Inheritance {
     start: Start,
-    sockets: Vec<Handed>,
+    sockets: Vec<HandedSocket>,
     descriptors: Descriptors,
 }
 
@@ -246,7 +246,7 @@ impl Startup<'_> {
     ) -> Result<u8, Stop> {
         let Bound { peers, first_client, pidfile, roles, player, mut statuses } = bound;
         // Accounts must be read before the filter is installed, which forbids it.
-        let who = who(self.target.identity);
+        let account = account(self.target.identity);
         let dropped = confine::drop_privileges::<H>(self.start, self.target.identity)?;
         // Must run before Landlock, which blocks abstract sockets.
         let (manager, without_manager) = match Manager::find() {
@@ -263,8 +263,8 @@ impl Startup<'_> {
         let mut supervisor =
             Supervisor::new(self.config, service, self.hangup, peers, roles, self.signals, &confined);
         let troubles = [shortage, without_manager];
-        for (level, text) in first_words(self.config, (self.target, &who), troubles, &statuses) {
-            supervisor.tell(ToLogger::Notice { level, text });
+        for (level, text) in startup_notices(self.config, (self.target, &account), troubles, &statuses) {
+            supervisor.queue(ToLogger::Notice { level, text });
         }
         supervisor.announce();
         if let Some((client, address)) = first_client {
@@ -309,9 +309,9 @@ fn announce_user(config: &Config, target: &TargetIdentity) {
 }
 
 /// Notices before "Listening on".
-fn first_words(
+fn startup_notices(
     config: &Config,
-    (target, who): (&TargetIdentity, &str),
+    (target, account): (&TargetIdentity, &str),
     troubles: [Option<String>; 2],
     statuses: &[(Role, SandboxStatus)],
 ) -> Vec<(Level, String)> {
@@ -326,7 +326,9 @@ fn first_words(
         words.push((Level::Error, OPEN_SANDBOX.into()));
     }
     words.extend(
-        statuses.iter().map(|(role, sandbox_status)| (Level::Detail, tightness(*role, who, *sandbox_status))),
+        statuses
+            .iter()
+            .map(|(role, sandbox_status)| (Level::Detail, sandbox_notice(*role, account, *sandbox_status))),
     );
     words
 }
@@ -345,7 +347,7 @@ pub(crate) fn user_of(start: Start) -> Result<Option<(Uid, Gid)>, Failure> {
 const OPEN_SANDBOX: &str = "--sandbox=log: the sandbox is off: forbidden system calls are executed, and \
                          noted in the kernel's log";
 
-fn tightness(role: Role, who: &str, sandbox_status: SandboxStatus) -> String {
+fn sandbox_notice(role: Role, account: &str, sandbox_status: SandboxStatus) -> String {
     let seccomp = match sandbox_status.seccomp {
         Violation::Kill => "on",
         Violation::Log => "open",
@@ -353,7 +355,7 @@ fn tightness(role: Role, who: &str, sandbox_status: SandboxStatus) -> String {
     let walls = [(sandbox_status.memory.mdwe, "MDWE on, "), (sandbox_status.memory.sealed, "mseal on, ")];
     let walls: String = walls.into_iter().filter_map(|(is_up, wall)| is_up.then_some(wall)).collect();
     let mut text =
-        format!("{}: {who}, {walls}seccomp {seccomp}, Landlock {}", role.name(), sandbox_status.landlock);
+        format!("{}: {account}, {walls}seccomp {seccomp}, Landlock {}", role.name(), sandbox_status.landlock);
     let missing = sandbox_status.missing();
     if !missing.is_empty() {
         text += &format!("; without {}", missing.join(", "));
@@ -361,7 +363,7 @@ fn tightness(role: Role, who: &str, sandbox_status: SandboxStatus) -> String {
     text
 }
 
-fn who(identity: Identity) -> String {
+fn account(identity: Identity) -> String {
     match identity {
         Identity::Keep => format!("uid {}", nix::unistd::getuid()),
         Identity::Become { uid, .. } => format!("uid {uid}"),

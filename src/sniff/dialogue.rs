@@ -30,9 +30,11 @@ pub(super) trait Conversation: Send {
         [Cutting::Line; 2]
     }
 
-    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting;
+    fn client(&mut self, item: LinePiece<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>)
+    -> Cutting;
 
-    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting;
+    fn server(&mut self, item: LinePiece<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>)
+    -> Cutting;
 
     /// New cutting of the client's stream, if the server's last message changed it; asked once.
     fn redirect_client(&mut self) -> Option<Cutting> {
@@ -122,20 +124,20 @@ impl Dialogue {
     pub(super) fn client(
         &mut self,
         item: LinePiece<'_>,
-        ledger: &mut PendingCredentials,
+        pending: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let recognised = match self.takes_commands() {
-            true if ledger.speech == Speech::Codes => after_code(item),
-            true if ledger.speech != Speech::Signs => by_client(item),
+            true if pending.speech == Speech::Codes => after_code(item),
+            true if pending.speech != Speech::Signs => by_client(item),
             _ => None,
         };
         if let Some(recognised) = recognised {
-            self.become_known(recognised, ledger, out);
+            self.become_known(recognised, pending, out);
         }
         match &mut self.speaking {
-            Speaking::Open(lockstep) => lockstep.client(item, ledger, out),
-            Speaking::Known(conversation) => conversation.client(item, ledger, out),
+            Speaking::Open(lockstep) => lockstep.client(item, pending, out),
+            Speaking::Known(conversation) => conversation.client(item, pending, out),
             Speaking::Opaque => Cutting::Ignore,
         }
     }
@@ -144,21 +146,21 @@ impl Dialogue {
     pub(super) fn server(
         &mut self,
         item: LinePiece<'_>,
-        ledger: &mut PendingCredentials,
+        pending: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         if self.takes_commands()
-            && matches!(ledger.speech, Speech::Unheard | Speech::Other)
+            && matches!(pending.speech, Speech::Unheard | Speech::Other)
             && let Some(recognised) = by_server(item.bytes)
         {
-            self.become_known(recognised, ledger, out);
+            self.become_known(recognised, pending, out);
         }
         match &mut self.speaking {
-            Speaking::Open(lockstep) => lockstep.server(item, ledger, out),
+            Speaking::Open(lockstep) => lockstep.server(item, pending, out),
             Speaking::Known(conversation) => {
-                let next = conversation.server(item, ledger, out);
+                let next = conversation.server(item, pending, out);
                 match conversation.gives_way() {
-                    Some(switch) => self.give_way(switch, ledger, out),
+                    Some(switch) => self.give_way(switch, pending, out),
                     None => next,
                 }
             }
@@ -175,9 +177,9 @@ impl Dialogue {
     }
 
     /// The stream is complete.
-    pub(super) fn close(&mut self, ledger: &mut PendingCredentials) {
+    pub(super) fn close(&mut self, pending: &mut PendingCredentials) {
         if let Speaking::Open(lockstep) = &self.speaking {
-            lockstep.close(ledger);
+            lockstep.close(pending);
         }
     }
 
@@ -185,7 +187,7 @@ impl Dialogue {
         matches!(&self.speaking, Speaking::Open(lockstep) if lockstep.takes_commands())
     }
 
-    fn become_known(&mut self, recognised: Recognised, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn become_known(&mut self, recognised: Recognised, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
         let earlier = match &mut self.speaking {
             Speaking::Open(lockstep) => std::mem::take(lockstep),
             _ => Lockstep::default(),
@@ -196,19 +198,19 @@ impl Dialogue {
             Recognised::Known(conversation) => Speaking::Known(conversation),
             // Commands before this one count: an inline PING has had its answer, too.
             Recognised::Redis => {
-                earlier.close(ledger);
-                ledger.flush(out);
+                earlier.close(pending);
+                pending.flush(out);
                 self.speaking = Speaking::Known(Box::new(Redis::default()));
                 return;
             }
         };
-        earlier.close(ledger);
-        ledger.restart(out);
+        earlier.close(pending);
+        pending.restart(out);
     }
 
     /// New cutting of the server's stream after a protocol that has ended.
-    fn give_way(&mut self, switch: Switch, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
-        ledger.restart(out);
+    fn give_way(&mut self, switch: Switch, pending: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        pending.restart(out);
         match switch {
             Switch::Tunnel => {
                 self.speaking = Speaking::default();

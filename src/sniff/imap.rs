@@ -35,12 +35,17 @@ enum ImapInput {
 }
 
 impl Conversation for Imap {
-    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let cut = item.is_cut();
         let bytes = item.bytes;
         match std::mem::take(&mut self.stage) {
-            ImapInput::Command => self.command(bytes, cut, ledger, out),
-            ImapInput::Login(arguments) => self.login(arguments, bytes, cut, ledger, out),
+            ImapInput::Command => self.command(bytes, cut, pending, out),
+            ImapInput::Login(arguments) => self.login(arguments, bytes, cut, pending, out),
             ImapInput::LoginLiteral(mut arguments) => {
                 arguments.push(bytes.to_vec());
                 self.stage = ImapInput::Login(arguments);
@@ -48,25 +53,30 @@ impl Conversation for Imap {
             }
             ImapInput::Tail => self.pass_over(bytes),
             ImapInput::Sasl(exchange) => {
-                self.step(exchange.line(bytes), ledger, out);
+                self.step(exchange.line(bytes), pending, out);
                 Cutting::Line
             }
         }
     }
 
-    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let line = item.bytes;
         let (tag, rest) = word(line);
         let status = word(rest).0;
         let verdict = verdict(status).filter(|_| !matches!(tag, b"*" | b"+"));
         if matches!(tag, b"*" | b"+") || (verdict.is_some() && tag == self.tag) {
-            ledger.prove();
-        } else if !ledger.is_proven() {
+            pending.prove();
+        } else if !pending.is_proven() {
             // Not a reply of an IMAP server.
-            ledger.discard();
+            pending.discard();
         }
         if let Some(verdict) = verdict {
-            ledger.answer_tag(tag, |_| verdict, status, out);
+            pending.answer_tag(tag, |_| verdict, status, out);
             if tag == self.tag {
                 let stage = std::mem::take(&mut self.stage);
                 // One piece may hold more replies than this one.
@@ -87,7 +97,7 @@ impl Imap {
         &mut self,
         line: &[u8],
         cut: bool,
-        ledger: &mut PendingCredentials,
+        pending: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let (tag, rest) = word(line);
@@ -95,11 +105,11 @@ impl Imap {
         self.tag.clear();
         self.tag.extend_from_slice(&tag[..tag.len().min(TAG)]);
         if verb.eq_ignore_ascii_case(b"LOGIN") {
-            self.login(Vec::new(), arguments, cut, ledger, out)
+            self.login(Vec::new(), arguments, cut, pending, out)
         } else if verb.eq_ignore_ascii_case(b"AUTHENTICATE") {
             let (mechanism, initial) = word(arguments);
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
-            self.step(Sasl::begin(mechanism, initial), ledger, out);
+            self.step(Sasl::begin(mechanism, initial), pending, out);
             Cutting::Line
         } else {
             self.pass_over(line)
@@ -111,7 +121,7 @@ impl Imap {
         mut arguments: Vec<Vec<u8>>,
         line: &[u8],
         cut: bool,
-        ledger: &mut PendingCredentials,
+        pending: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let Some(end) = read_arguments(line, &mut arguments) else { return self.pass_over(line) };
@@ -121,11 +131,11 @@ impl Imap {
                 Cutting::Take(length)
             }
             (ArgumentEnd::Literal(length), [] | [_]) => {
-                ledger.too_long(IMAP, "an argument", length as u64, out);
+                pending.too_long(IMAP, "an argument", length as u64, out);
                 self.pass_over(line)
             }
             (ArgumentEnd::Line, [user, password]) => {
-                ledger.expect_tag(&self.tag, IMAP, Credentials::password(user, password).cut(cut), out);
+                pending.expect_tag(&self.tag, IMAP, Credentials::password(user, password).cut(cut), out);
                 Cutting::Line
             }
             _ => self.pass_over(line),
@@ -139,9 +149,9 @@ impl Imap {
         Cutting::Skip(length)
     }
 
-    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            ledger.expect_tag(&self.tag, IMAP, found, out);
+            pending.expect_tag(&self.tag, IMAP, found, out);
         }
         self.stage = exchange.map_or(ImapInput::Command, ImapInput::Sasl);
     }

@@ -93,15 +93,15 @@ impl Irc {
         Irc { pass, ..Irc::default() }
     }
 
-    fn passed(&mut self, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn passed(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
         if !self.nick.is_empty()
             && let Some(pass) = self.pass.take()
         {
-            ledger.expect_tag(PASS, IRC, Credentials::password(&self.nick, &pass), out);
+            pending.expect_tag(PASS, IRC, Credentials::password(&self.nick, &pass), out);
         }
     }
 
-    fn authenticate(&mut self, argument: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn authenticate(&mut self, argument: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) {
         let step = match self.exchange.take() {
             None => Sasl::begin(argument, None),
             Some(exchange) => {
@@ -116,18 +116,18 @@ impl Irc {
                 exchange.line(&std::mem::take(&mut self.response))
             }
         };
-        self.step(step, ledger, out);
+        self.step(step, pending, out);
     }
 
-    fn step(&mut self, (exchange, found): SaslStep, ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            ledger.expect_tag(SASL, IRC, found, out);
+            pending.expect_tag(SASL, IRC, found, out);
         }
         self.exchange = exchange;
     }
 
     /// `IDENTIFY password`, `IDENTIFY account password`
-    fn service(&self, text: &[u8], ledger: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn service(&self, text: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) {
         let arguments: Vec<_> = words(text).take(4).collect();
         let found = match arguments.as_slice() {
             [verb, password] if verb.eq_ignore_ascii_case(b"IDENTIFY") => {
@@ -138,50 +138,60 @@ impl Irc {
             }
             _ => return,
         };
-        ledger.expect_tag(NICKSERV, IRC, found, out);
+        pending.expect_tag(NICKSERV, IRC, found, out);
     }
 }
 
 impl Conversation for Irc {
-    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let message = IrcLine::read(item.bytes);
         match message.parameters.as_slice() {
             [nick, ..] if message.is("NICK") => {
                 self.nick = nick.to_vec();
-                self.passed(ledger, out);
+                self.passed(pending, out);
             }
             [pass, ..] if message.is("PASS") => {
                 self.pass = Some(pass.to_vec());
-                self.passed(ledger, out);
+                self.passed(pending, out);
             }
             [name, password, ..] if message.is("OPER") => {
-                ledger.expect_tag(OPER, IRC, Credentials::password(name, password), out);
+                pending.expect_tag(OPER, IRC, Credentials::password(name, password), out);
             }
-            [argument, ..] if message.is("AUTHENTICATE") => self.authenticate(argument, ledger, out),
+            [argument, ..] if message.is("AUTHENTICATE") => self.authenticate(argument, pending, out),
             [to, text, ..] if (message.is("PRIVMSG") || message.is("NOTICE")) && is_nickserv(to) => {
-                self.service(text, ledger, out);
+                self.service(text, pending, out);
             }
             [..] if message.is("NICKSERV") || message.is("NS") => {
-                self.service(word(item.bytes).1, ledger, out);
+                self.service(word(item.bytes).1, pending, out);
             }
             _ => {}
         }
         Cutting::Line
     }
 
-    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let message = IrcLine::read(item.bytes);
         if is_server(item.bytes) {
-            ledger.prove();
-        } else if !ledger.is_proven() && !item.bytes.is_empty() && !is_common(&message) {
+            pending.prove();
+        } else if !pending.is_proven() && !item.bytes.is_empty() && !is_common(&message) {
             // Not a line of an IRC server.
-            ledger.discard();
+            pending.discard();
         }
         if refuses_connection(&message) {
-            ledger.prove();
-            ledger.answer_tag(PASS, |_| LoginVerdict::Refused, b"ERROR", out);
+            pending.prove();
+            pending.answer_tag(PASS, |_| LoginVerdict::Refused, b"ERROR", out);
         }
-        let mut answer = |tag: &[u8], verdict, code: &[u8]| ledger.answer_tag(tag, |_| verdict, code, out);
+        let mut answer = |tag: &[u8], verdict, code: &[u8]| pending.answer_tag(tag, |_| verdict, code, out);
         match message.numeric() {
             Some(code @ b"001") => answer(PASS, LoginVerdict::Accepted, code),
             Some(code @ b"381") => answer(OPER, LoginVerdict::Accepted, code),

@@ -67,7 +67,12 @@ impl Conversation for Ldap {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -75,17 +80,22 @@ impl Conversation for Ldap {
         if let Some((message, operation, content)) = operation(frame.body)
             && operation == BIND_REQUEST
         {
-            ledger.prove();
+            pending.prove();
             match bind(content) {
-                Some(Some(found)) => ledger.expect_tag(message, LDAP, found, out),
+                Some(Some(found)) => pending.expect_tag(message, LDAP, found, out),
                 Some(None) => {}
-                None => ledger.too_long(LDAP, "a bind", frame.length(), out),
+                None => pending.too_long(LDAP, "a bind", frame.length(), out),
             }
         }
         self.client.after(frame.rest)
     }
 
-    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -95,7 +105,7 @@ impl Conversation for Ldap {
             && *code != IN_PROGRESS
         {
             let verdict = if *code == SUCCESS { LoginVerdict::Accepted } else { LoginVerdict::Refused };
-            ledger.answer_tag(message, |_| verdict, code.to_string().as_bytes(), out);
+            pending.answer_tag(message, |_| verdict, code.to_string().as_bytes(), out);
         }
         self.server.after(frame.rest)
     }

@@ -42,7 +42,7 @@ pub(crate) struct CredentialSniffer {
     client: Lines,
     server: Lines,
     dialogue: Dialogue,
-    ledger: PendingCredentials,
+    pending: PendingCredentials,
 }
 
 impl CredentialSniffer {
@@ -52,13 +52,13 @@ impl CredentialSniffer {
             client: Lines::default(),
             server: Lines::default(),
             dialogue: Dialogue::default(),
-            ledger: PendingCredentials::new(label, finds),
+            pending: PendingCredentials::new(label, finds),
         }
     }
 
     pub(crate) fn piece(&mut self, from: Side, bytes: &[u8], out: &mut Vec<u8>) {
-        let CredentialSniffer { client, server, dialogue, ledger } = self;
-        let mut listener = DirectionReader { from, dialogue, ledger, out };
+        let CredentialSniffer { client, server, dialogue, pending } = self;
+        let mut listener = DirectionReader { from, dialogue, pending, out };
         match from {
             Side::Client => client.feed(bytes, &mut listener),
             Side::Server => {
@@ -78,8 +78,8 @@ impl CredentialSniffer {
     }
 
     pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
-        self.dialogue.close(&mut self.ledger);
-        self.ledger.flush(out);
+        self.dialogue.close(&mut self.pending);
+        self.pending.flush(out);
     }
 }
 
@@ -87,7 +87,7 @@ impl CredentialSniffer {
 struct DirectionReader<'a> {
     from: Side,
     dialogue: &'a mut Dialogue,
-    ledger: &'a mut PendingCredentials,
+    pending: &'a mut PendingCredentials,
     out: &'a mut Vec<u8>,
 }
 
@@ -98,8 +98,8 @@ impl StreamReader for DirectionReader<'_> {
 
     fn read(&mut self, item: LinePiece<'_>) -> Cutting {
         match self.from {
-            Side::Client => self.dialogue.client(item, self.ledger, self.out),
-            Side::Server => self.dialogue.server(item, self.ledger, self.out),
+            Side::Client => self.dialogue.client(item, self.pending, self.out),
+            Side::Server => self.dialogue.server(item, self.pending, self.out),
         }
     }
 }

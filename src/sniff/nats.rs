@@ -52,13 +52,18 @@ fn found(json: &[u8]) -> Option<Credentials> {
 }
 
 impl Conversation for Nats {
-    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let (verb, rest) = word(item.bytes);
         if is_connect(item.bytes) {
             if item.is_cut() {
-                ledger.too_long(NATS, "a CONNECT", rest.len() as u64, out);
+                pending.too_long(NATS, "a CONNECT", rest.len() as u64, out);
             } else if let Some(found) = found(rest) {
-                ledger.expect_tag(b"", NATS, found, out);
+                pending.expect_tag(b"", NATS, found, out);
             }
         } else if verb.eq_ignore_ascii_case(b"PUB") || verb.eq_ignore_ascii_case(b"HPUB") {
             return payload(rest);
@@ -66,26 +71,31 @@ impl Conversation for Nats {
         Cutting::Line
     }
 
-    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let (verb, rest) = word(item.bytes);
         match verb {
-            b"INFO" | b"PING" => ledger.prove(),
+            b"INFO" | b"PING" => pending.prove(),
             b"+OK" | b"PONG" => {
-                ledger.prove();
-                ledger.answer_all(LoginVerdict::Accepted, verb, out);
+                pending.prove();
+                pending.answer_all(LoginVerdict::Accepted, verb, out);
             }
             b"-ERR" => {
-                ledger.prove();
+                pending.prove();
                 let text = rest.to_ascii_lowercase();
                 let about = [&b"authorization"[..], b"authentication"]
                     .iter()
                     .any(|word| text.windows(word.len()).any(|part| part == *word));
                 let verdict = if about { LoginVerdict::Refused } else { LoginVerdict::Undecided };
-                ledger.answer_all(verdict, verb, out);
+                pending.answer_all(verdict, verb, out);
             }
             b"MSG" | b"HMSG" => return payload(rest),
             // Not a line of a NATS server.
-            [_, ..] if !ledger.is_proven() => ledger.discard(),
+            [_, ..] if !pending.is_proven() => pending.discard(),
             _ => {}
         }
         Cutting::Line

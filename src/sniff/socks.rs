@@ -87,7 +87,12 @@ impl Conversation for Socks {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn client(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let [stage, _] = &mut self.stages;
         let frame = match self.client.read(item, of_client(*stage)) {
             Ok(frame) => frame,
@@ -101,7 +106,7 @@ impl Conversation for Socks {
             SocksStage::Login => {
                 *stage = SocksStage::Request;
                 if let Some(user) = Cursor(&frame.head[1..]).short_string() {
-                    ledger.expect_tag(b"", SOCKS, Credentials::password(user, frame.body), out);
+                    pending.expect_tag(b"", SOCKS, Credentials::password(user, frame.body), out);
                 }
             }
             // The tunnel's bytes come after the server's answer.
@@ -111,7 +116,12 @@ impl Conversation for Socks {
         self.client.after(0)
     }
 
-    fn server(&mut self, item: LinePiece<'_>, ledger: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn server(
+        &mut self,
+        item: LinePiece<'_>,
+        pending: &mut PendingCredentials,
+        out: &mut Vec<u8>,
+    ) -> Cutting {
         let [client, stage] = &mut self.stages;
         let frame = match self.server.read(item, of_server(*stage)) {
             Ok(frame) => frame,
@@ -122,7 +132,7 @@ impl Conversation for Socks {
                 let login = frame.head[1] == PASSWORD;
                 *stage = if login { SocksStage::Login } else { SocksStage::Request };
                 if login {
-                    ledger.prove();
+                    pending.prove();
                     *client = SocksStage::Login;
                 }
             }
@@ -130,7 +140,7 @@ impl Conversation for Socks {
                 *stage = SocksStage::Request;
                 let code = frame.head[1];
                 let verdict = if code == 0 { LoginVerdict::Accepted } else { LoginVerdict::Refused };
-                ledger.answer_all(verdict, code.to_string().as_bytes(), out);
+                pending.answer_all(verdict, code.to_string().as_bytes(), out);
             }
             SocksStage::Request => {
                 self.opened = frame.head[1] == 0;

@@ -1,4 +1,4 @@
-//! A bridge is two flows and one verdict.
+//! A bridge: two flows, and the decision when the session ends and why.
 //!
 //! A failed connection ends the flow *to* its peer at once, but not the flow *from* it: what the peer sent before is
 //! read to the end, recorded and delivered, and only then is the failure passed on, as a reset.
@@ -24,7 +24,7 @@ use crate::messages::{self, CloseReason, Record, Side, TcpInfo, WorkersEnd};
 /// Time for a receiver to accept data that a failed peer sent before.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The longest pause between two looks at what a receiver has acknowledged.
+/// Maximum interval of checks of what a receiver has acknowledged.
 const LOOK: Duration = Duration::from_millis(40);
 
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
@@ -99,7 +99,7 @@ impl<'a> Bridge<'a> {
             }
             let timeout = self.timeout();
             let [client, server, channel] = self.wait(timeout)?;
-            if !channel.is_empty() && self.hear_logger() {
+            if !channel.is_empty() && self.receive_acknowledgements() {
                 return Ok(CloseReason::Stopped);
             }
             if channel.is_empty()
@@ -120,7 +120,7 @@ impl<'a> Bridge<'a> {
 
     /// Receives acknowledgements; returns whether the session must end. Waiting for a record does not count
     /// as a peer's idle time.
-    fn hear_logger(&mut self) -> bool {
+    fn receive_acknowledgements(&mut self) -> bool {
         let heard = self.receipts.receive(self.channel);
         if heard == Received::Progress {
             self.idle.moved();
@@ -133,7 +133,7 @@ impl<'a> Bridge<'a> {
         self.flows.iter().any(|flow| flow.awaits_record(&self.receipts))
     }
 
-    /// Why the session is over, if it is.
+    /// The reason to end the session now, if there is one.
     fn verdict(&self) -> Option<CloseReason> {
         if self.full && self.flows.iter().all(Flow::is_empty) {
             return Some(CloseReason::Limit);
@@ -151,7 +151,7 @@ impl<'a> Bridge<'a> {
         self.losses.cause(side, self.peers[side as usize].is_tcp(), unread)
     }
 
-    /// The next moment at which something may be overdue.
+    /// Time to the next deadline.
     fn timeout(&mut self) -> PollTimeout {
         if self.drains(0) || self.drains(1) {
             return PollTimeout::ZERO;
@@ -164,7 +164,7 @@ impl<'a> Bridge<'a> {
             [patience, self.idle.next_look(), resumes].into_iter().flatten().min()
         };
         let Some(due) = due else { return PollTimeout::NONE };
-        // Rounded up: a time-out that ends early would be followed by others of no time at all.
+        // Rounded up: a time-out that ends early would be followed by others of 0 ms.
         let rest = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
     }
@@ -176,7 +176,7 @@ impl<'a> Bridge<'a> {
         self.losses.first().is_some() && pending
     }
 
-    /// Nothing happened in time: why the session ends, if it does.
+    /// The reason to end the session after a time-out without events, if there is one.
     fn overdue(&mut self) -> Option<CloseReason> {
         let now = Instant::now();
         if let Some(first) = self.losses.first().filter(|_| self.is_delivering())
@@ -235,7 +235,7 @@ impl<'a> Bridge<'a> {
         flow.is_empty() && !flow.has_ended() && !self.full && wanted
     }
 
-    /// A broken TCP connection is read without being waited for: it has all it will ever have.
+    /// A broken TCP connection is read without waiting: nothing more arrives on it.
     fn drains(&self, index: usize) -> bool {
         self.reads(index) && self.peers[index].is_tcp() && self.losses.of(SIDES[index]).is_some()
     }
@@ -279,7 +279,8 @@ impl<'a> Bridge<'a> {
         Ok(())
     }
 
-    /// A Unix socket that hangs up before we have finished sending to it is closed, as no TCP socket shows.
+    /// Handles the hang-up of a Unix socket that was not sent everything: its peer has closed it. TCP does not report
+    /// this.
     fn hung_up(&mut self, index: usize) {
         let [this, other] = [&self.flows[index], &self.flows[1 - index]];
         if self.peers[index].is_tcp() || !this.has_ended() || other.has_ended() {
@@ -304,17 +305,17 @@ impl<'a> Bridge<'a> {
             self.flows[index].cut();
         }
         self.full = self.limit.is_some_and(|limit| self.flows[0].total + self.flows[1].total >= limit);
-        self.judge(index, step)
+        self.apply(index, step)
     }
 
     fn write(&mut self, index: usize) -> io::Result<()> {
         let ends = ends(self.channel, &self.receipts, &self.peers, index);
         let step = self.flows[index].write(&ends, &mut self.pool);
-        self.judge(index, step)
+        self.apply(index, step)
     }
 
-    /// Draws the conclusions of a step of flow `index`.
-    fn judge(&mut self, index: usize, step: io::Result<FlowStep>) -> io::Result<()> {
+    /// Handles the result of a step of flow `index`.
+    fn apply(&mut self, index: usize, step: io::Result<FlowStep>) -> io::Result<()> {
         match step {
             Ok(FlowStep::Moved) => {
                 self.idle.moved();
@@ -350,16 +351,16 @@ impl<'a> Bridge<'a> {
         self.flows[index].end(&ends, last).inspect_err(|_| self.logger_lost = true)
     }
 
-    /// The connection to side `index` failed. The error may become known later, when it is read.
+    /// Handles a failed connection to side `index`. The error may become known later, by a read.
     fn lose(&mut self, index: usize, errno: Option<Errno>) {
         self.losses.failed(SIDES[index], errno);
         self.abandon(1 - index);
     }
 
-    /// Gives up the flow `index`: its receiver is gone, and its sender learns of that where there is a way.
+    /// Gives up the flow `index`, whose receiver is gone, and informs its sender where the kernel has a means.
     fn abandon(&mut self, index: usize) {
         let undelivered = self.flows[index].abandon(&mut self.pool);
-        // A channel that is broken shows itself with the next record.
+        // The next record reports a broken channel.
         let _ = report_undelivered(
             SIDES[index],
             undelivered,

@@ -76,7 +76,7 @@ pub(super) enum FlowStep {
     SinkFailed(Errno),
 }
 
-/// Where bytes are that have been read but not yet passed on.
+/// Bytes that have been read and not yet passed on.
 enum HeldBytes {
     Nothing,
     Buffer { buffer: Buffer, start: usize, end: usize, urgent: bool, rights: Rights },
@@ -92,7 +92,7 @@ struct SplicePipe {
 pub(super) struct Flow {
     pub(super) from: Side,
     held: HeldBytes,
-    /// Of what is held, in the record.
+    /// Place of the held bytes in the record.
     place: StepNumber,
     pipe: Option<SplicePipe>,
     need: CaptureLevel,
@@ -138,7 +138,7 @@ impl Flow {
         matches!(self.held, HeldBytes::Nothing)
     }
 
-    /// When sending may be tried again; `None` while the socket says it.
+    /// Time of the next attempt to send; `None` if poll reports it.
     pub(super) fn resumes(&self) -> Option<Instant> {
         match &self.held {
             HeldBytes::Buffer { rights, .. } => rights.due(),
@@ -203,7 +203,7 @@ impl Flow {
 
     /// Reads at most `most` bytes: 1 is the urgent byte, at its place in the stream.
     fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, most: usize) -> io::Result<FlowStep> {
-        // A flow reads when it holds nothing, so that there is one.
+        // A flow reads only while it holds nothing, so that a buffer is free.
         let Some(mut buffer) = pool.take() else { return Ok(FlowStep::Blocked) };
         // A message is never cut.
         let limit = if self.limited && !ends.source.has_packets() {
@@ -314,7 +314,7 @@ impl Flow {
         0
     }
 
-    /// Without a pipe, or with a small one, copying is as good: so failure is no error.
+    /// Failure is no error: without a pipe, or with a small one, bytes are copied.
     fn open_pipe(&mut self) {
         self.may_splice = false;
         let Ok((read, write)) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) else { return };
@@ -326,7 +326,7 @@ impl Flow {
     fn read_pipe(&mut self, ends: &Ends<'_>, pool: &mut Pool) -> io::Result<FlowStep> {
         let Some(pipe) = &self.pipe else { return Ok(FlowStep::Blocked) };
         match ends.source.splice_to(pipe.write.as_fd(), PIPE as usize) {
-            // splice(2) also brings nothing where an urgent byte is next that came with the end of the stream.
+            // splice(2) also returns 0 before an urgent byte that arrived together with the end of the stream.
             Ok(0) if ends.source.at_mark() => Ok(FlowStep::Blocked),
             Ok(0) => Ok(FlowStep::Ended),
             Ok(length) => {

@@ -62,7 +62,7 @@ fn play(script: &mut FuzzInput<'_>) {
     }
     cast.leave();
     let status = worker.join().expect("a worker");
-    cast.judge(status);
+    cast.apply(status);
 }
 
 /// The life of a worker but for what it does to its process.
@@ -317,7 +317,7 @@ impl WorkerActors {
         }
     }
 
-    fn judge(mut self, status: i32) {
+    fn apply(mut self, status: i32) {
         self.peers.iter_mut().for_each(FuzzPeer::hear);
         let Some(need) = self.need else { return };
         let told = self.closed.is_some();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::messages::Side;
 
-/// Looks at the send queues within one time-out.
+/// Number of checks of the send queues within one time-out.
 const LOOKS: u32 = 4;
 
 /// Without a limit there is nothing to measure, and the clock is never read.
@@ -34,7 +34,7 @@ impl IdleTimer {
         }
     }
 
-    /// When to look again.
+    /// Time of the next check.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.0.as_ref().map(IdleWatch::next_look)
     }
@@ -44,7 +44,7 @@ impl IdleTimer {
         self.0.as_mut().is_some_and(|watch| watch.is_over(now, outstanding()))
     }
 
-    /// A side that did not take what was sent to it, as of the last look.
+    /// A side that had not read what was sent to it at the last check.
     pub(super) fn not_reading(&self) -> Option<Side> {
         let watch = self.0.as_ref()?;
         [Side::Client, Side::Server].into_iter().find(|side| watch.outstanding[*side as usize] > 0)

@@ -1,8 +1,8 @@
 //! Descriptors that pass between two Unix sockets (`SCM_RIGHTS`), each with the byte it was sent with.
 //!
-//! A receive returns the descriptors of one message together with bytes that were sent before it, and does not tell
+//! A receive returns the descriptors of one message together with bytes that were sent before it, without the place
 //! where that message began. A receiver that reads the earlier bytes alone must not get the descriptors with them, so
-//! the place is found first, by looking at what is queued without taking it.
+//! that the place is found first, by peeking at the queue.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,10 +18,10 @@ use crate::messages::{self, Record, Side, rights};
 /// Delay before descriptors are sent again after `ETOOMANYREFS`.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Time after which they are given up: the receiver, or another session of the user, holds the rest.
+/// Time after which they are given up: other descriptors of the same user remain in flight.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What one read has brought.
+/// The result of one read.
 #[derive(Default)]
 pub(super) struct LocalRead {
     pub(super) length: usize,
@@ -44,7 +44,7 @@ pub(super) struct Rights {
     fds: Vec<OwnedFd>,
     /// There were more, which the kernel has closed.
     is_cut: bool,
-    /// Set while there are too many on their way already.
+    /// Set after `ETOOMANYREFS`.
     wait: Option<Wait>,
 }
 
@@ -88,7 +88,7 @@ fn receive_packet(source: &PeerSocket, room: &mut [u8]) -> Result<LocalRead, Err
     Ok(LocalRead { length: received.bytes, is_end, rights })
 }
 
-/// What became of an attempt to send descriptors.
+/// The result of an attempt to send descriptors.
 pub(super) enum Sent {
     /// This number of bytes, and the descriptors with the first.
     Bytes(usize),
@@ -108,12 +108,12 @@ impl Rights {
         self.fds.len()
     }
 
-    /// When the next attempt is due, after one that met too many descriptors on their way.
+    /// Time of the next attempt after `ETOOMANYREFS`.
     pub(super) fn due(&self) -> Option<Instant> {
         self.wait.as_ref().map(|wait| wait.until)
     }
 
-    /// Reports what came, before the bytes with which it came.
+    /// Reports the descriptors, before the bytes they came with.
     pub(super) fn report(&self, from: Side, ends: &Ends<'_>) -> io::Result<()> {
         if self.is_cut {
             report(ends.channel, &Record::Undelivered { from, count: 0, time: messages::now() })?;
@@ -125,7 +125,11 @@ impl Rights {
         for (code, fd) in codes.iter_mut().zip(&self.fds) {
             *code = rights::code(sys::file_kind(fd.as_fd()));
         }
-        report_with(ends.channel, &Record::Descriptors { from, time: messages::now() }, &codes[..self.fds.len()])
+        report_with(
+            ends.channel,
+            &Record::Descriptors { from, time: messages::now() },
+            &codes[..self.fds.len()],
+        )
     }
 
     /// Sends them with bytes. Ours are closed as soon as they are on their way: the receiver must be the only holder.
@@ -143,7 +147,7 @@ impl Rights {
         }
     }
 
-    /// Puts the next attempt off, unless there have been enough.
+    /// Schedules the next attempt; `false` when the deadline has passed.
     fn waits(&mut self) -> bool {
         let now = Instant::now();
         let deadline = self.wait.as_ref().map_or(now + PATIENCE, |wait| wait.deadline);

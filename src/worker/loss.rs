@@ -9,7 +9,7 @@ use crate::messages::{CloseReason, Side};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// The error is known when a call has brought it.
+    /// With the error, once a call has returned it.
     Failed(Option<Errno>),
     /// Closed, as a Unix socket shows it: an orderly end, unless something was not read.
     Closed,
@@ -19,7 +19,7 @@ pub(super) enum Loss {
 #[derive(Default)]
 pub(super) struct Losses {
     of: [Option<Loss>; 2],
-    /// The side that was lost first is what the session ends for.
+    /// The side that was lost first: its loss is the reason of the session's end.
     first: Option<Side>,
     /// Start of the current wait for a receiver. Read from the clock on the first wait only: most sessions end
     /// without one, and the clock's code and data are pages that a worker would have to map.
@@ -61,8 +61,7 @@ impl Losses {
         self.first.get_or_insert(side);
     }
 
-    /// Something was delivered, or came to be delivered: the next wait begins anew. With both peers lost there is
-    /// no receiver left.
+    /// Bytes were received or delivered: the wait starts again, unless both peers are lost.
     pub(super) fn progressed(&mut self) {
         if !self.are_both() {
             self.since = None;

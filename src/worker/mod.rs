@@ -31,9 +31,8 @@ pub(crate) use flow::Buffer;
 use receipt::RecordSteps;
 use transport::PeerSocket;
 
-/// The first half of a worker's life: settles, and waits for its session. Without one it has nothing to do;
-/// what is none is an error.
-/// Its filter permits what is in `need`. `_locked` proves that the process is confined.
+/// The first step of a worker: applies its limits and waits for its session; `None` if it gets none. Any other
+/// message is an error. Its filter permits what is in `need`. `_locked` proves that the process is confined.
 pub(crate) fn await_session(
     channel: &WorkersEnd,
     zygote: Pid,
@@ -113,8 +112,7 @@ impl Session {
     }
 }
 
-/// The second half: serves the session and ends. Nothing is dropped: the end of the process closes and frees
-/// all at once.
+/// The second step: serves the session and exits. Nothing is dropped: the exit closes and frees everything at once.
 pub(crate) fn serve(channel: &WorkersEnd, session: Session, buffers: [Buffer; 2], _locked: &Confined) -> ! {
     let mut bridge = session.bridge(channel, buffers);
     sys::exit_now(forward(&mut bridge))

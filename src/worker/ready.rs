@@ -24,7 +24,7 @@ pub(super) enum InputWaiter {
     /// Number of waits so far.
     Cold(u32),
     Warm(Epoll),
-    /// The system has no epoll instance for us: poll is as good.
+    /// No epoll instance could be made: poll is used instead.
     Unavailable,
 }
 

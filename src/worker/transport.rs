@@ -1,5 +1,5 @@
-//! The connection to one peer. Directions and the bridge see peers only through this: what differs between TCP and
-//! Unix sockets is decided here.
+//! The connection to one peer. Flows and the bridge use peers only through this type, which hides the differences
+//! between TCP and Unix sockets.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -65,7 +65,7 @@ impl PeerSocket {
 
     /// Half-closes: the peer sees the end of the stream, and may go on sending.
     pub(super) fn finish(&self) {
-        // A peer that is gone already shows itself when it is read from.
+        // If the peer is gone, the next read reports it.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
@@ -84,7 +84,7 @@ impl PeerSocket {
 
     /// The error that a broken TCP connection has to report; it reports it once.
     pub(super) fn error(&self) -> Option<Errno> {
-        // Of no bytes nothing is sent.
+        // Sends nothing, and returns the pending error.
         if self.is_tcp() { self.send(&[], false).err().filter(|errno| *errno != Errno::EAGAIN) } else { None }
     }
 
@@ -95,7 +95,7 @@ impl PeerSocket {
         events.is_some_and(|events| events.contains(PollFlags::POLLERR))
     }
 
-    /// What the system knows of the connection; nothing of a Unix socket.
+    /// The kernel's figures of the connection; zeros for a Unix socket.
     pub(super) fn tcp_info(&self) -> TcpInfo {
         let info = self.is_tcp().then(|| sys::tcp_info(self.socket.as_fd()));
         let Some(Ok(info)) = info else { return TcpInfo::default() };

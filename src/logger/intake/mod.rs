@@ -53,7 +53,7 @@ const WRITERS: u64 = u64::MAX - 2;
 const PARENT_DIED: u64 = u64::MAX - 3;
 const SAVED: u64 = u64::MAX - 4;
 
-/// Messages of one peer in a row, before others get their turn.
+/// Maximum number of messages read from one peer before the others are read.
 const READ_BUDGET: usize = 8;
 
 /// Interval of checks on the parent while the writers hold all batches.
@@ -83,10 +83,10 @@ pub(super) struct Reader<'a> {
     run: Arc<str>,
     epoll: Epoll,
     sessions: HashMap<u64, LoggedSession>,
-    /// Those of them that wait for something, but not for ever.
+    /// Those with a deadline: they wait for names, or for the reason of a worker's death.
     watched: Vec<u64>,
     statistics: Statistics,
-    /// Bytes are counted while they pass.
+    /// An output needs at least lengths, so that bytes are counted as they pass.
     counted: bool,
     /// With `OutputMode::Serial`, sessions that begin when the one before them is written. The first is the
     /// one that is read.
@@ -106,11 +106,11 @@ pub(super) struct Reader<'a> {
     lost: bool,
     writers: Writers,
     notes: Notes,
-    /// Outputs that have not said yet that they are opened again.
+    /// Outputs that have not yet reported that they are open again.
     reopening: usize,
     /// Outputs that are FIFOs without a reader.
     waiting: usize,
-    /// The parent looks after us.
+    /// The parent runs and reads.
     pinged: bool,
     finishing: bool,
     /// The parent is gone.
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Nothing is open that may still be recorded.
+    /// Checks that no session is open whose records may still arrive.
     fn is_idle(&self) -> bool {
         self.sessions.is_empty() && self.listening.is_empty() && self.saved.is_none()
     }
@@ -202,18 +202,18 @@ impl<'a> Reader<'a> {
         let budget = if count > 0 { self.pace.woken() } else { 0 };
         for event in &events[..count] {
             match event.data() {
-                PARENT => self.hear_parent()?,
-                RESOLVER => self.hear_resolver()?,
-                WRITERS => self.hear_writers()?,
-                SAVED => self.hear_converter()?,
+                PARENT => self.handle_parent_messages()?,
+                RESOLVER => self.handle_resolver_messages()?,
+                WRITERS => self.handle_output_events()?,
+                SAVED => self.handle_converter_messages()?,
                 PARENT_DIED => self.look_up()?,
-                number => self.hear_worker(number, budget)?,
+                number => self.handle_worker_records(number, budget)?,
             }
         }
         Ok(count)
     }
 
-    /// Looks again at once: every peer gets its turn until none has anything left.
+    /// Polls again without waiting, so that every peer is read in turn until none has anything left.
     fn go_on(&mut self) -> EpollTimeout {
         if self.pace.is_bulk() {
             self.hand_on();
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn hear_parent(&mut self) -> Result<(), RoleError> {
+    fn handle_parent_messages(&mut self) -> Result<(), RoleError> {
         for _ in 0..READ_BUDGET {
             match self.parent.receive(Wait::No)? {
                 Incoming::Message(message, fds) => match message {
@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
                     ToLogger::Saved => self.open_saved(one_fd(fds)?)?,
                     other => {
                         no_fds(fds)?;
-                        self.obey(other)?;
+                        self.handle_parent_message(other)?;
                     }
                 },
                 Incoming::Closed => {
@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn obey(&mut self, message: ToLogger) -> Result<(), RoleError> {
+    fn handle_parent_message(&mut self, message: ToLogger) -> Result<(), RoleError> {
         match message {
             ToLogger::Died { number, end } => {
                 if let Some(note) = self.sessions.get_mut(&number).and_then(|session| session.died(end)) {
@@ -297,9 +297,9 @@ impl<'a> Reader<'a> {
                     let _ = session.channel.as_ref().map(Channel::finish_sending);
                 }
             }
-            ToLogger::Notice { level, text } => self.notes.tell(level, &text),
+            ToLogger::Notice { level, text } => self.notes.print(level, &text),
             ToLogger::Listening(address) => self.listening(address),
-            ToLogger::Statistics => self.tell_statistics(),
+            ToLogger::Statistics => self.report_statistics(),
             ToLogger::Reopen => self.reopen(),
             ToLogger::Ping => {
                 self.pinged = true;
@@ -314,9 +314,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn tell_statistics(&mut self) {
+    fn report_statistics(&mut self) {
         for line in self.statistics.lines(self.sessions.values(), self.counted) {
-            self.notes.tell(Level::Asked, &line);
+            self.notes.print(Level::Asked, &line);
         }
     }
 
@@ -357,17 +357,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// In its turn like everything else: the old files get what was recorded before, the new ones what comes
-    /// behind, and none of it is lost or written twice.
+    /// Ordered with the records: the old files get those before the request, the new ones those after it, and none is
+    /// lost or written twice.
     fn reopen(&mut self) {
         self.add(BatchItem::Reopen);
         self.reopening += self.writers.number();
-        self.tell_reopened();
+        self.report_reopened();
     }
 
-    fn tell_reopened(&mut self) {
+    fn report_reopened(&mut self) {
         if self.reopening == 0 && !self.orphaned {
-            // A parent that is gone does not want to know; we shall hear of that.
+            // If the parent is gone, its channel reports that.
             let _ = self.parent.send(&ToParent::Reopened);
         }
     }
@@ -396,7 +396,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// That an output is slow holds everybody up, and is no reason to take us for dead.
+    /// Answers the parent while the writers hold all batches: a slow output delays every session, but the logger is
+    /// alive.
     fn wait_for_outputs(&mut self) {
         self.orphan_if_alone();
         if self.pinged && !self.orphaned {
@@ -404,13 +405,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn hear_writers(&mut self) -> Result<(), RoleError> {
-        while let Some(news) = self.writers.news() {
-            match news {
+    fn handle_output_events(&mut self) -> Result<(), RoleError> {
+        while let Some(event) = self.writers.event() {
+            match event {
                 OutputEvent::Written(receipt) => self.written(receipt),
                 OutputEvent::Reopened => {
                     self.reopening = self.reopening.saturating_sub(1);
-                    self.tell_reopened();
+                    self.report_reopened();
                 }
                 OutputEvent::Found => {
                     self.waiting -= 1;
@@ -419,7 +420,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 other => {
-                    if tell_news(&mut self.notes, other) == OutputState::Lost {
+                    if report_event(&mut self.notes, other) == OutputState::Lost {
                         self.stop_all();
                         self.parent.send(&ToParent::OutputLost)?;
                     }
@@ -447,8 +448,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The parent is gone, and so will be the workers: what has been recorded is written, for which a
-    /// second must do.
+    /// The parent is gone, and the workers die with it: what has been recorded is written within a second.
     fn orphan(&mut self) {
         if !self.orphaned {
             self.orphaned = true;
@@ -468,8 +468,8 @@ impl<'a> Reader<'a> {
                 end_soon();
             }
         };
-        for news in writers.finish(LOOK_UP, look_up) {
-            if tell_news(&mut notes, news) == OutputState::Lost && !orphaned {
+        for event in writers.finish(LOOK_UP, look_up) {
+            if report_event(&mut notes, event) == OutputState::Lost && !orphaned {
                 parent.send(&ToParent::OutputLost)?;
             }
         }
@@ -492,14 +492,14 @@ enum OutputState {
     GoesOn,
 }
 
-fn tell_news(notes: &mut Notes, news: OutputEvent) -> OutputState {
-    let (lost, output, rest) = match news {
+fn report_event(notes: &mut Notes, event: OutputEvent) -> OutputState {
+    let (lost, output, rest) = match event {
         OutputEvent::Lost(lost) => (lost, OutputState::Lost, ""),
         OutputEvent::KeptOldFile(kept) => (kept, OutputState::GoesOn, ": going on with the old file"),
         OutputEvent::Reopened | OutputEvent::Found | OutputEvent::Written(_) => return OutputState::GoesOn,
         OutputEvent::Stays(stays) => (stays, OutputState::GoesOn, ": this part stays"),
     };
     let why = lost.error.raw_os_error().map_or_else(|| lost.error.to_string(), reason);
-    notes.tell(Level::Error, &format!("Log file error: {why} ({}){rest}", lost.output));
+    notes.print(Level::Error, &format!("Log file error: {why} ({}){rest}", lost.output));
     output
 }

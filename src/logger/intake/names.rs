@@ -9,8 +9,7 @@ use crate::messages::{Address, Name, NameAnswer, NameQuestion};
 
 pub(in crate::logger) type Resolver = Channel<NameQuestion, NameAnswer>;
 
-/// A name that has not come by then is a number. From behaviour that users know: a dead name server
-/// delays a name by no more.
+/// Time to wait for a name; after it the number is recorded. A dead name server delays a name by no more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Cache lifetime of a name. A lookup costs more than the rest of a short session, and names rarely change
@@ -63,8 +62,7 @@ impl NameClient {
         NameClient { resolver, silent: false, asked: VecDeque::new(), nodes, services }
     }
 
-    /// Returns the known name of an address and, if the resolver had to be asked, the deadline for a better
-    /// answer.
+    /// Returns the known name of an address and, if the resolver had to be asked, the deadline for its answer.
     pub(in crate::logger) fn ask(&mut self, id: u64, address: &Address) -> (Name, Option<Instant>) {
         let (number, now) = (address.numeric(), Instant::now());
         let Some(resolver) = self.resolver.as_ref().filter(|_| address.ip().is_some()) else {
@@ -74,7 +72,7 @@ impl NameClient {
             return (name, None);
         }
         let question = NameQuestion { id, address: address.clone() };
-        // A resolver that does not keep up is one that does not answer.
+        // A resolver that does not keep up counts as one that does not answer.
         if resolver.send_with(&question, &[], Wait::No).is_err() {
             return (number, None);
         }
@@ -104,8 +102,7 @@ impl NameClient {
         self.services.keep(number.service, name.service.clone(), now);
     }
 
-    /// The next answer. A resolver that breaks the rules is not asked, and not listened to, any more: no
-    /// record may depend on it.
+    /// The next answer. A resolver that violates the protocol is disconnected: no record may depend on it.
     pub(in crate::logger) fn answer(&mut self) -> Result<Option<(u64, Name)>, ChannelError> {
         let Some(resolver) = &self.resolver else { return Ok(None) };
         let received = resolver.receive(Wait::No).and_then(|incoming| match incoming {

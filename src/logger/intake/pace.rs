@@ -86,10 +86,10 @@ pub(super) fn pause() {
     std::thread::sleep(COALESCE_DELAY);
 }
 
-/// Likewise, until one of these is readable.
+/// Lets the next records gather until one of these is readable.
 pub(super) fn pause_until(events: [BorrowedFd<'_>; 2]) {
     let mut fds = events.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    // That it failed is as good as an event.
+    // An error counts as an event: the caller looks again.
     let _ = poll(&mut fds, PollTimeout::try_from(COALESCE_DELAY).unwrap_or(PollTimeout::ZERO));
 }
 

@@ -1,7 +1,7 @@
 //! Acknowledgements: a worker that waits for its records learns when every output has taken them.
 //!
-//! A batch that something waits for has a number, which each writer reports when it is done with it. A writer whose output
-//! is lost reports none any more, so that nothing is passed on that is not in every output.
+//! A batch that something waits for has a number, which each writer reports when it is done with it. A writer whose
+//! output is lost reports none any more, so that nothing is passed on that is not in every output.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use privsep::channel::Wait;
 use crate::logger::intake::Reader;
 use crate::messages::{Acknowledge, ToWorker};
 
-/// Steps of sessions: how many are recorded of which.
+/// Number of recorded steps of each session in a batch.
 type Steps = Vec<(u64, u64)>;
 
 /// A batch with the writers.
@@ -117,15 +117,15 @@ impl Reader<'_> {
         while let Some(steps) = self.receipts.complete() {
             for (number, steps) in steps {
                 let channel = self.sessions.get(&number).and_then(|session| session.channel.as_ref());
-                // A worker that is gone waits for nothing; one that sends more than it may, and so has more
-                // acknowledgements than its channel holds, gets none.
+                // A worker that is gone needs none. One that sends more than it may fills its channel with
+                // acknowledgements, and gets no more.
                 let _ =
                     channel.map(|channel| channel.send_with(&ToWorker::Recorded { steps }, &[], Wait::No));
             }
         }
     }
 
-    /// An output is lost: every session ends now, for nothing more is recorded in it.
+    /// An output is lost: every session ends now, because nothing more is recorded there.
     pub(super) fn stop_all(&mut self) {
         if !std::mem::replace(&mut self.lost, true) {
             for session in self.sessions.values() {

@@ -1,5 +1,5 @@
-//! Sessions of a saved record: the converter reports them all on one channel. It has parsed what a stranger may have
-//! written, so that every event is checked, and the first that cannot be costs it its channel.
+//! Sessions of a saved record: the converter reports all of them on one channel. It has parsed a file of unknown
+//! origin, so that every event is checked, and the first one that is impossible ends the channel.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub(super) fn hear_converter(&mut self) -> Result<(), RoleError> {
+    pub(super) fn handle_converter_messages(&mut self) -> Result<(), RoleError> {
         for _ in 0..READ_BUDGET {
             let Some(saved) = &self.saved else { return Ok(()) };
             match saved.channel.receive_frame(self.batch.space(), Wait::No) {
@@ -61,7 +61,7 @@ impl Reader<'_> {
         let (message, head) = match wire::decode_head(self.batch.frame(length)) {
             Ok((FromConverter::Saved(message), head)) => (message, head),
             Ok((FromConverter::Line(text), head)) if head == length => {
-                return self.notes.tell(Level::Asked, &text.to_string());
+                return self.notes.print(Level::Asked, &text.to_string());
             }
             _ => return self.cut_converter_off(),
         };
@@ -75,12 +75,13 @@ impl Reader<'_> {
         self.add(BatchItem::Event { event, payload });
     }
 
-    /// The converter ends when its channel is closed. The parent cannot rely on that: it is sent that records are missing.
+    /// The converter ends when its channel is closed. The parent cannot rely on that: it is sent that records are
+    /// missing.
     fn cut_converter_off(&mut self) {
         self.saved = None;
         // Where it does not read, its exit status is not 0 either.
         let _ = self.parent.send_with(&ToParent::OutputLost, &[], Wait::No);
-        self.notes.tell(Level::Error, "the converter broke the protocol");
+        self.notes.print(Level::Error, "the converter broke the protocol");
     }
 }
 
@@ -103,7 +104,7 @@ impl SavedSessions {
     }
 }
 
-/// `None` where it names a state that there is not.
+/// `None` if there is no such state.
 fn event(Saved { session, time, event }: Saved) -> Option<Event> {
     let time = Time::from_nanos(time);
     let kind = match event {

@@ -37,7 +37,7 @@ pub(super) struct HeldItem {
     pub(super) bytes: Vec<u8>,
 }
 
-/// What becomes of an item.
+/// The result for one item.
 pub(super) enum Decision {
     Recorded(BatchItem),
     /// Held or dropped. The payload is not needed in the batch.
@@ -120,7 +120,7 @@ impl Undecided {
         Undecided { held: VecDeque::new(), size: 0, streams: [pattern.search(); 2], dropped: 0 }
     }
 
-    /// Goes on with the search.
+    /// Continues the search.
     fn search(&mut self, pattern: &Pattern, event: &Event, bytes: &[u8]) -> Fate {
         let end = |search: &mut Search| *search = pattern.end(*search);
         match &event.kind {
@@ -198,7 +198,7 @@ mod tests {
         BatchItem::Event { event: Event { time: Time::default(), session, kind }, payload: (0, 0) }
     }
 
-    /// What is recorded of these bytes, and of what was held before.
+    /// What is recorded: of these bytes, and of those held before.
     fn data(selection: &mut Selection, batch: &mut Batch, session: u64, bytes: &[u8]) -> Vec<Vec<u8>> {
         let payload = batch.copy(bytes);
         let kind = Kind::Data { from: Side::Client, position: 0, bytes: bytes.len() as u64, urgent: false };

@@ -1,4 +1,5 @@
-//! A session as the logger sees it: what its worker may say now, and what waits for its names.
+//! A session in the logger: the records that its worker may send in each state, and those held until its names are
+//! known.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
@@ -36,13 +37,13 @@ struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WorkerState {
     Running,
-    /// It has said its last word.
+    /// It has sent its last record.
     Closed,
-    /// Its channel ended without a last word.
+    /// Its channel ended without a last record.
     Vanished {
         until: Instant,
     },
-    /// Everything about it is known and recorded.
+    /// Its end is known and recorded.
     Gone,
 }
 
@@ -51,7 +52,7 @@ pub(in crate::logger) struct LoggedSession {
     pub(in crate::logger) number: u64,
     /// `None` for a session that had no worker.
     pub(in crate::logger) channel: Option<Channel<ToWorker, Record>>,
-    /// With the names, as far as they are known.
+    /// With the names that are known.
     info: SessionInfo,
     /// Of its last event.
     last: Time,
@@ -63,11 +64,11 @@ pub(in crate::logger) struct LoggedSession {
     limit: Option<u64>,
     /// Records that its worker may wait for, as `ToWorker::Recorded` counts them.
     pub(in crate::logger) steps: u64,
-    /// When something last came.
+    /// Time of the last record.
     heard: Instant,
     worker: WorkerState,
     died: Option<ProcessEnd>,
-    /// Of the connections, from the worker's last word.
+    /// Of the connections, from the worker's last record.
     tcp: [TcpInfo; 2],
 }
 
@@ -133,7 +134,7 @@ impl LoggedSession {
         }
     }
 
-    /// A worker may claim any number: none of them may overflow.
+    /// A worker may claim any number, so that additions saturate.
     fn add(&mut self, from: Side, bytes: u64) {
         let sum = &mut self.bytes[from as usize];
         *sum = sum.saturating_add(bytes);
@@ -176,7 +177,7 @@ impl LoggedSession {
         pending.missing == [false; 2]
     }
 
-    /// Nothing is to be recorded before the names are known, or given up.
+    /// Checks whether records are held until the names are known or given up.
     pub(in crate::logger) fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
@@ -210,8 +211,7 @@ impl LoggedSession {
         (Event { time: self.info.started, session: self.number, kind }, held, size)
     }
 
-    /// Something that happens now, or happened at `time` as far as that is possible: time does not go back in a
-    /// session, and nothing happens in the future.
+    /// An event at `time`, clamped: time does not go back in a session, and no event is in the future.
     pub(in crate::logger) fn event(&mut self, time: Option<Time>, kind: Kind) -> Event {
         let now = Time::now();
         self.last = self.last.max(time.unwrap_or(now).min(now));
@@ -233,7 +233,7 @@ impl LoggedSession {
         let running = self.worker == WorkerState::Running;
         match *record {
             Record::Data { from, .. } => running && payload > 0 && self.may_grow(from),
-            // Of nothing there is nothing to tell, which would fill a disk and be counted as no byte.
+            // A record of no bytes would fill a disk without counting towards a limit.
             Record::Passed { from, bytes, .. } => running && payload == 0 && bytes > 0 && self.may_grow(from),
             Record::Descriptors { from, .. } => {
                 running && (1..=rights::MOST).contains(&payload) && self.may_grow(from)
@@ -257,7 +257,7 @@ impl LoggedSession {
         !self.ended[from as usize] && self.limit.is_none_or(|limit| client.saturating_add(server) < limit)
     }
 
-    /// The worker has said its last word.
+    /// The worker has sent its last record.
     pub(in crate::logger) fn closed(&mut self, tcp: [TcpInfo; 2]) {
         self.tcp = tcp;
         self.worker = WorkerState::Closed;
@@ -308,7 +308,7 @@ impl LoggedSession {
         names.is_some() || death.is_some()
     }
 
-    /// When something is to be given up: names, and the reason of a death.
+    /// Deadline for the names, or for the reason of a worker's death.
     pub(in crate::logger) fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {
         let death = match self.worker {
             WorkerState::Vanished { until } => Some(until),

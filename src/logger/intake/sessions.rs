@@ -36,7 +36,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Records a session that never had a worker: nothing passed, and this is why.
+    /// Records a session that never had a worker, with the reason.
     pub(super) fn unserved(
         &mut self,
         info: SessionInfo,
@@ -86,14 +86,13 @@ impl Reader<'_> {
         self.watch(number, session.has_deadline());
         self.sessions.insert(number, session);
         self.turn.push_back(number);
-        // Before anything else of it, whatever it waits for.
+        // Before all other records of the session.
         self.step(number);
         self.add(files);
         Ok(())
     }
 
-    /// Keeps an eye on a session that waits for something, so that those that do not cost nothing.
-    /// Once is enough: what is overdue twice would be given up twice.
+    /// Adds a session that waits to those whose deadlines are checked, once: one listed twice would be given up twice.
     pub(super) fn watch(&mut self, number: u64, waits: bool) {
         if waits && !self.watched.contains(&number) {
             self.watched.push(number);
@@ -141,9 +140,9 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn hear_worker(&mut self, number: u64, budget: usize) -> Result<(), RoleError> {
+    pub(super) fn handle_worker_records(&mut self, number: u64, budget: usize) -> Result<(), RoleError> {
         for _ in 0..budget {
-            // One that has been cut off may still wait for its names. It has nothing more to say.
+            // A worker that was disconnected may still wait for its names; its records are not read.
             let speaking = self.sessions.get_mut(&number).filter(|session| !session.is_gone());
             let Some(session) = speaking else { return Ok(()) };
             let Some(channel) = &session.channel else { return Ok(()) };
@@ -223,9 +222,9 @@ impl Reader<'_> {
         }
     }
 
-    /// A worker that breaks the rules loses its channel, and with it its life.
+    /// Disconnects a worker that violates the protocol; the end of its channel ends it.
     pub(super) fn cut_off(&mut self, number: u64) {
-        self.notes.tell(Level::Error, &format!("session {number}: the worker broke the protocol"));
+        self.notes.print(Level::Error, &format!("session {number}: the worker broke the protocol"));
         self.end_abnormally(number, "Session ended abnormally: the worker broke the protocol.".into());
     }
 
@@ -257,7 +256,7 @@ impl Reader<'_> {
         self.forget_if_gone(number);
     }
 
-    /// Records the end of a session, and in words what it ended for.
+    /// Records the end of a session, with a note about its cause.
     fn close(&mut self, number: u64, time: Option<Time>, state: (State, i32), note: Option<String>) {
         if let Some(note) = note {
             self.happened(number, time, Kind::Note(note));
@@ -303,7 +302,7 @@ impl Reader<'_> {
         if let (OutputMode::Serial, Some(&next)) = (self.sharing, self.turn.front())
             && self.start(next).is_err()
         {
-            self.notes.tell(Level::Error, &format!("session {next} cannot be recorded"));
+            self.notes.print(Level::Error, &format!("session {next} cannot be recorded"));
             self.end_abnormally(next, "Session ended abnormally: not recorded.".into());
         }
     }

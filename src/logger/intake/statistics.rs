@@ -75,7 +75,7 @@ impl Statistics {
     }
 }
 
-/// In the words of the frame: input is what comes from clients.
+/// As in the frame lines: input is what comes from clients.
 fn passed([client, server]: [u64; 2]) -> String {
     format!("{client} bytes received, {server} bytes sent")
 }

@@ -1,4 +1,4 @@
-//! Waiting: for names, and for what must come within a time.
+//! Deadlines: of names, and of the reasons of workers' deaths.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ impl Reader<'_> {
         let id = LISTENING + self.listening.len() as u64;
         match self.names.ask(id, &address) {
             (_, Some(until)) => self.listening.push((id, address, until)),
-            (name, None) => self.tell_listening(&name, &address),
+            (name, None) => self.report_listening(&name, &address),
         }
     }
 
-    fn tell_listening(&mut self, name: &Name, address: &Address) {
-        self.notes.tell(Level::Normal, &format!("Listening on: {name}"));
+    fn report_listening(&mut self, name: &Name, address: &Address) {
+        self.notes.print(Level::Normal, &format!("Listening on: {name}"));
         if let Some(ip) = address.ip().filter(IpAddr::is_unspecified) {
             let (every, local) = match ip {
                 IpAddr::V4(_) => ("every IPv4 address", "127.0.0.1"),
@@ -29,25 +29,25 @@ impl Reader<'_> {
             let text = format!(
                 "{ip} is {every} of this host, where others can connect, too (only this host: {local})"
             );
-            self.notes.tell(Level::Normal, &text);
+            self.notes.print(Level::Normal, &text);
         }
     }
 
-    pub(super) fn hear_resolver(&mut self) -> Result<(), RoleError> {
+    pub(super) fn handle_resolver_messages(&mut self) -> Result<(), RoleError> {
         for _ in 0..READ_BUDGET {
             let (id, name) = match self.names.answer() {
                 Ok(Some(answer)) => answer,
                 Ok(None) => break,
                 Err(error) => {
                     let text = format!("the resolver: {error}; peers are shown as numbers from now on");
-                    self.notes.tell(Level::Error, &text);
+                    self.notes.print(Level::Error, &text);
                     break;
                 }
             };
             if id >= LISTENING {
                 if let Some(index) = self.listening.iter().position(|(asked, ..)| *asked == id) {
                     let (_, address, _) = self.listening.remove(index);
-                    self.tell_listening(&name, &address);
+                    self.report_listening(&name, &address);
                 }
                 continue;
             }
@@ -76,7 +76,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Gives up what is overdue.
+    /// Gives up what is past its deadline.
     pub(super) fn expire(&mut self) {
         let now = Instant::now();
         let late = |until: Option<Instant>| until.is_some_and(|until| until <= now);
@@ -111,7 +111,7 @@ impl Reader<'_> {
         while let Some(index) = self.listening.iter().position(|(.., until)| no_names || *until <= now) {
             let (_, address, _) = self.listening.remove(index);
             self.names.overdue();
-            self.tell_listening(&address.numeric(), &address);
+            self.report_listening(&address.numeric(), &address);
         }
     }
 }

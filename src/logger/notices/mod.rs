@@ -37,7 +37,7 @@ impl Notes {
     /// operator; the `first` lines are printed in any case, by a daemon also on its caller's stderr.
     pub(super) fn open(notices: Notices, parent: Pid, first: &[String]) -> io::Result<Notes> {
         if notices.sink == NoticeSink::SyslogAlone {
-            first.iter().for_each(|text| Stderr::default().tell(text));
+            first.iter().for_each(|text| Stderr::default().print(text));
         }
         let listener = match notices.sink {
             NoticeSink::Stderr => Destination::Stderr(Stderr::default()),
@@ -52,12 +52,12 @@ impl Notes {
             }
         };
         let mut notes = Notes { min_level: notices.min_level, listener };
-        first.iter().for_each(|text| notes.tell(Level::Asked, text));
+        first.iter().for_each(|text| notes.print(Level::Asked, text));
         Ok(notes)
     }
 
     /// Prints a line, if its level is selected.
-    pub(super) fn tell(&mut self, level: Level, text: &str) {
+    pub(super) fn print(&mut self, level: Level, text: &str) {
         let least = match level {
             Level::Error | Level::Asked => MinLevel::Errors,
             Level::Normal | Level::Warning => MinLevel::Normal,
@@ -67,13 +67,13 @@ impl Notes {
             return;
         }
         match &mut self.listener {
-            Destination::Stderr(stderr) => stderr.tell(text),
+            Destination::Stderr(stderr) => stderr.print(text),
             Destination::Syslog(syslog) => {
-                syslog.tell(severity(level), text);
+                syslog.send(severity(level), text);
             }
             Destination::SyslogOrFile(syslog, file) => {
-                if !syslog.tell(severity(level), text) && level == Level::Error {
-                    file.tell(text);
+                if !syslog.send(severity(level), text) && level == Level::Error {
+                    file.print(text);
                 }
             }
         }
@@ -85,8 +85,8 @@ impl Notes {
             return;
         }
         if let Destination::Syslog(syslog) | Destination::SyslogOrFile(syslog, _) = &mut self.listener {
-            syslog.tell(Severity::Info, &format!("Connection from: {client}"));
-            syslog.tell(Severity::Info, &format!("Connection to: {server}"));
+            syslog.send(Severity::Info, &format!("Connection from: {client}"));
+            syslog.send(Severity::Info, &format!("Connection to: {server}"));
         }
     }
 }
@@ -113,7 +113,7 @@ fn to_syslog(parent: Pid) -> io::Result<Syslog> {
              --syslog messages go to standard error, and -d leaves failures in a file that standard error is (2>>FILE)",
             reason(errno as i32)
         );
-        Stderr::default().tell(&text);
+        Stderr::default().print(&text);
     }
     Ok(syslog)
 }
@@ -132,11 +132,11 @@ fn leave_streams() -> io::Result<()> {
 }
 
 /// Sends the final error of a process that has neither stderr nor a logger.
-pub(crate) fn tell_syslog(text: &str) {
+pub(crate) fn log_to_syslog(text: &str) {
     let syslog = UnixAddr::new(SYSLOG_PATH).map_err(io::Error::from);
     if let Ok(mut syslog) = syslog.and_then(|address| Syslog::new(address, Pid::this())) {
         for line in text.lines() {
-            syslog.tell(Severity::Error, line);
+            syslog.send(Severity::Error, line);
         }
     }
 }
@@ -152,7 +152,7 @@ impl Stderr {
     /// Prints a line. Never blocks on stderr: lines that stderr does not accept are counted, and the number is
     /// printed when stderr accepts lines again.
     /// accepts some again.
-    fn tell(&mut self, text: &str) {
+    fn print(&mut self, text: &str) {
         if !writable() {
             self.missed += 1;
             return;

@@ -77,31 +77,32 @@ impl Syslog {
     }
 
     /// Sends a message; returns `true` if syslogd has accepted it.
-    pub(in crate::logger) fn tell(&mut self, severity: Severity, text: &str) -> bool {
-        let told = self.told_of_missed() && self.told(severity, text);
-        self.missed += u64::from(!told);
-        told
+    pub(in crate::logger) fn send(&mut self, severity: Severity, text: &str) -> bool {
+        let accepted = self.report_missed() && self.send_pieces(severity, text);
+        self.missed += u64::from(!accepted);
+        accepted
     }
 
-    fn told_of_missed(&mut self) -> bool {
+    fn report_missed(&mut self) -> bool {
         if self.missed == 0 {
             return true;
         }
-        let told = self.told(Severity::Warning, &format!("{} messages could not be sent here", self.missed));
-        if told {
+        let accepted =
+            self.send_pieces(Severity::Warning, &format!("{} messages could not be sent here", self.missed));
+        if accepted {
             self.missed = 0;
         }
-        told
+        accepted
     }
 
-    fn told(&mut self, severity: Severity, text: &str) -> bool {
+    fn send_pieces(&mut self, severity: Severity, text: &str) -> bool {
         pieces(text).into_iter().all(|piece| {
             let line = format!("{}{piece}", self.headers[severity as usize]);
-            self.sent(line.as_bytes())
+            self.send_line(line.as_bytes())
         })
     }
 
-    fn sent(&mut self, line: &[u8]) -> bool {
+    fn send_line(&mut self, line: &[u8]) -> bool {
         match self.try_send(line) {
             Ok(()) => true,
             // syslogd runs and does not keep up.
@@ -190,7 +191,7 @@ mod tests {
             let syslogd = syslogd(path);
             use Severity::{Debug, Error, Info, Notice, Warning};
             for (severity, priority) in [Error, Warning, Notice, Info, Debug].into_iter().zip(27..) {
-                syslog.tell(severity, "text");
+                syslog.send(severity, "text");
                 assert_eq!(next(&syslogd), Some(format!("<{priority}>tcpreen[4711]: text")));
             }
         });
@@ -214,13 +215,13 @@ mod tests {
     #[test]
     fn what_nobody_hears_is_counted() {
         with_syslog(|path, mut syslog| {
-            syslog.tell(Severity::Notice, "one");
-            syslog.tell(Severity::Notice, "two");
+            syslog.send(Severity::Notice, "one");
+            syslog.send(Severity::Notice, "two");
             let syslogd = syslogd(path);
-            syslog.tell(Severity::Notice, "three");
+            syslog.send(Severity::Notice, "three");
             assert_eq!(next(&syslogd), None, "not looked for again within a second");
             syslog.tried = None;
-            syslog.tell(Severity::Notice, "four");
+            syslog.send(Severity::Notice, "four");
             assert_eq!(
                 next(&syslogd).as_deref(),
                 Some("<28>tcpreen[4711]: 3 messages could not be sent here")
@@ -233,12 +234,12 @@ mod tests {
     fn a_restarted_syslogd_gets_the_very_next_message() {
         with_syslog(|path, mut syslog| {
             let first = syslogd(path);
-            syslog.tell(Severity::Notice, "one");
+            syslog.send(Severity::Notice, "one");
             assert!(next(&first).is_some());
             drop(first);
             let second = syslogd(path);
             syslog.tried = None;
-            syslog.tell(Severity::Notice, "two");
+            syslog.send(Severity::Notice, "two");
             assert_eq!(next(&second).as_deref(), Some("<29>tcpreen[4711]: two"));
         });
     }
@@ -248,10 +249,10 @@ mod tests {
         with_syslog(|path, mut syslog| {
             let syslogd = syslogd(path);
             for _ in 0..1000 {
-                syslog.tell(Severity::Notice, "again");
+                syslog.send(Severity::Notice, "again");
             }
             let heard = std::iter::from_fn(|| next(&syslogd)).count();
-            syslog.tell(Severity::Notice, "last");
+            syslog.send(Severity::Notice, "last");
             let missed = format!("<28>tcpreen[4711]: {} messages could not be sent here", 1000 - heard);
             assert_eq!(next(&syslogd), Some(missed));
             assert_eq!(next(&syslogd).as_deref(), Some("<29>tcpreen[4711]: last"));

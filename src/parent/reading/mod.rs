@@ -25,7 +25,7 @@ use crate::parent::startup::stop::Stop;
 use crate::parent::startup::{confine, limits};
 use crate::parent::supervisor::sighup;
 use crate::parent::{Descriptors, Start, TargetIdentity, interrupted, no_proc, signals_of};
-use crate::parent::{announce_user, block_signals, first_words, refuse_open_sandbox, who};
+use crate::parent::{announce_user, block_signals, refuse_open_sandbox, startup_notices, account};
 use crate::policy::Role;
 use crate::reason::reason;
 
@@ -59,12 +59,12 @@ pub(super) fn run<H: Hooks>(
     let (sandbox_status, _) = logger.ready_to_record(&signals)?;
     let mut statuses = vec![(Role::Logger, sandbox_status)];
     statuses.push((Role::Converter, converter.ready(&signals)?));
-    let who = who(identity);
+    let who = account(identity);
     let locked = confine::close_alone::<H>(confine::drop_privileges::<H>(start, identity)?, sandbox)?;
     statuses.push((Role::Parent, locked.sandbox_status));
     let names = parts.into_iter().chain(keys).map(|part| part.name).collect();
     let conversion = Conversion::new(logger, converter, &signals, hangup, names, &locked);
-    for (level, text) in first_words(&config, (&target, &who), [shortage, None], &statuses) {
+    for (level, text) in startup_notices(&config, (&target, &who), [shortage, None], &statuses) {
         conversion.logger.send(&ToLogger::Notice { level, text })?;
     }
     Ok(conversion.run(saved, order)?)
@@ -186,10 +186,10 @@ impl<'a> Conversion<'a> {
             return Err(Failure::new(Status::Io, text));
         }
         if found.signal {
-            self.heed_signals()?;
+            self.handle_signals()?;
         }
         if found.converter {
-            self.hear_converter(order)?;
+            self.handle_converter_messages(order)?;
         }
         if !found.logger {
             return Ok(false);
@@ -228,7 +228,7 @@ impl<'a> Conversion<'a> {
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     }
 
-    fn hear_converter(&mut self, order: &ConversionRequest<'_>) -> Result<(), Failure> {
+    fn handle_converter_messages(&mut self, order: &ConversionRequest<'_>) -> Result<(), Failure> {
         while let Some(converter) = &self.converter {
             let (message, fds) = match converter.receive() {
                 Ok(Some(message)) => message,
@@ -281,7 +281,7 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    fn heed_signals(&mut self) -> Result<(), Failure> {
+    fn handle_signals(&mut self) -> Result<(), Failure> {
         let signals: Vec<Signal> = signals_of(self.signals).collect();
         for signal in signals {
             match signal {
@@ -304,7 +304,7 @@ impl<'a> Conversion<'a> {
 
     fn status(self, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
         let mut lines: Vec<String> =
-            self.flaws.iter().map(|(part, flaw)| told(&self.names[*part as usize], *flaw)).collect();
+            self.flaws.iter().map(|(part, flaw)| flaw_text(&self.names[*part as usize], *flaw)).collect();
         if let Some(failure) = self.failure {
             lines.push(failure.text);
             return Err(Failure::new(failure.status, lines.join("\n")));
@@ -340,7 +340,7 @@ pub(super) fn unplayable(name: &str, why: Unplayable) -> Failure {
     Failure::new(Status::Data, format!("{name}: {text}"))
 }
 
-pub(super) fn told(name: &str, flaw: Flaw) -> String {
+pub(super) fn flaw_text(name: &str, flaw: Flaw) -> String {
     match flaw {
         Flaw::Foreign => format!(
             "{name}: not a record of tcpreen (-f json or -f pcapng); Wireshark and tshark read other captures"

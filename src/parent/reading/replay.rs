@@ -11,7 +11,7 @@ use crate::config::{Config, Task};
 use crate::exit::{Failure, Status};
 use crate::messages::{Side, ToConverter, ToParent};
 use crate::parent::reading::parts::RecordPart;
-use crate::parent::reading::{told, unplayable};
+use crate::parent::reading::{flaw_text, unplayable};
 use crate::parent::startup::denied::Actor;
 use crate::parent::startup::roles::{RunningRole, Starter};
 use crate::parent::startup::stop::Stop;
@@ -60,7 +60,7 @@ pub(in crate::parent) fn start(
     role.send(&ToConverter::Load { side, session, pace, wait })?;
     match role.wait(signals)? {
         ToParent::Loaded => Ok(Some(Player { role, sandbox_status, side, peer, reports })),
-        ToParent::Flaw { flaw, .. } => Err(Failure::new(Status::Data, told(&name, flaw)).into()),
+        ToParent::Flaw { flaw, .. } => Err(Failure::new(Status::Data, flaw_text(&name, flaw)).into()),
         ToParent::Unplayable(why) => Err(unplayable(&name, why).into()),
         _ => Err(role.nonsense().into()),
     }

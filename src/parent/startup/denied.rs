@@ -16,12 +16,12 @@ pub(in crate::parent) struct Actor {
     uid: Uid,
     gid: Gid,
     /// Includes the reason for this user, and how to change it.
-    who: String,
+    account: String,
 }
 
 impl Actor {
-    pub(in crate::parent) fn new(uid: Uid, gid: Gid, who: String) -> Actor {
-        Actor { uid, gid, who }
+    pub(in crate::parent) fn new(uid: Uid, gid: Gid, account: String) -> Actor {
+        Actor { uid, gid, account }
     }
 
     /// Returns a line to follow the system's error about a path; empty for other errors.
@@ -31,7 +31,7 @@ impl Actor {
                 let owner = self.obstacle(path).map(|(path, uid)| {
                     format!("; {} belongs to {}", shown_name(path.as_os_str().as_bytes()), account(uid))
                 });
-                format!("\nDenied for {}{}", self.who, owner.unwrap_or_default())
+                format!("\nDenied for {}{}", self.account, owner.unwrap_or_default())
             }
             _ => String::new(),
         }

@@ -22,7 +22,7 @@ use crate::parent::net::socket::{SocketOptions, address_of, peer_of};
 use crate::reason::reason;
 
 /// An inherited descriptor, not yet checked.
-pub(crate) struct Handed {
+pub(crate) struct HandedSocket {
     fd: OwnedFd,
     /// Name given by the service manager.
     name: String,
@@ -46,16 +46,16 @@ pub(in crate::parent) struct InheritedSockets {
     pub(in crate::parent) server: Option<Listener>,
 }
 
-impl Handed {
+impl HandedSocket {
     /// Takes over the service manager's descriptors, by the numbers and names that it gave.
     pub(in crate::parent) fn adopt(
         sockets: Vec<(RawFd, String)>,
         inherited: &mut BTreeMap<RawFd, OwnedFd>,
-    ) -> std::io::Result<Vec<Handed>> {
+    ) -> std::io::Result<Vec<HandedSocket>> {
         let mut adopt = |(number, name)| {
             let fd = inherited.remove(&number).ok_or(std::io::ErrorKind::NotFound)?;
             never_linger(&fd);
-            Ok(Handed { fd, name, number })
+            Ok(HandedSocket { fd, name, number })
         };
         sockets.into_iter().map(&mut adopt).collect()
     }
@@ -66,7 +66,7 @@ impl Handed {
     }
 
     /// Takes over inetd's socket and closes its other copies in the standard streams.
-    fn stdin() -> std::io::Result<Handed> {
+    fn stdin() -> std::io::Result<HandedSocket> {
         let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
         never_linger(&fd);
         let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
@@ -75,7 +75,7 @@ impl Handed {
         for (stream, _) in (1..).zip(copies).filter(|(_, is_copy)| *is_copy) {
             sys::replace_streams(null.as_fd(), stream..=stream)?;
         }
-        Ok(Handed { fd, name: side_name(Side::Client).into(), number: 0 })
+        Ok(HandedSocket { fd, name: side_name(Side::Client).into(), number: 0 })
     }
 
     /// Selects the side of the socket: the side in its name; without a name, the only side that listens.
@@ -160,10 +160,13 @@ impl Handed {
 }
 
 /// Assigns each inherited socket to its side.
-pub(in crate::parent) fn open(mut handed: Vec<Handed>, config: &Config) -> Result<InheritedSockets, Failure> {
+pub(in crate::parent) fn open(
+    mut handed: Vec<HandedSocket>,
+    config: &Config,
+) -> Result<InheritedSockets, Failure> {
     if config.inetd {
         let os = |error| Failure::new(Status::Os, format!("descriptor 0: {error}"));
-        handed.push(Handed::stdin().map_err(os)?);
+        handed.push(HandedSocket::stdin().map_err(os)?);
     }
     let mut sockets = InheritedSockets::default();
     for one in handed {

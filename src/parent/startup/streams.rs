@@ -34,9 +34,9 @@ impl Streams {
     }
 
     /// Prints a text for the operator: the error, or a remark on the command line.
-    pub(crate) fn tell(self, text: &str) {
+    pub(crate) fn print(self, text: &str) {
         if self.stderr {
-            logger::tell_syslog(text);
+            logger::log_to_syslog(text);
         } else {
             // With stderr closed, the exit status remains.
             let _ = writeln!(io::stderr(), "{}", text::lines(text));

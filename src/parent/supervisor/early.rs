@@ -63,7 +63,7 @@ impl Supervisor<'_> {
         let name = client.address.ip().map_or_else(|| "Unix clients".into(), |ip| ip.to_string());
         self.discard(client);
         let text = format!("{name}: turned away, as more than --max-per-client allows");
-        self.tell_of(NoticeKind::TurnedAway, Level::Warning, text);
+        self.limited_notice(NoticeKind::TurnedAway, Level::Warning, text);
     }
 
     /// Records a peer that had reset its connection without sending when it was accepted, if another session
@@ -83,8 +83,8 @@ impl Supervisor<'_> {
     /// Ends a pair after one peer was lost before the other was connected. The session is recorded with the
     /// reason.
     pub(super) fn lose(&mut self, pair: PendingSession, side: Side) {
-        self.vain = Some(Instant::now() + VAIN);
-        let PeerState::There(lost) = pair.half(side) else { return };
+        self.dial_backoff = Some(Instant::now() + VAIN);
+        let PeerState::There(lost) = pair.state(side) else { return };
         let cause = match socket::pending_error(&lost.socket).map_err(|error| error.raw_os_error()) {
             Err(Some(errno)) if ![Errno::ECONNRESET as i32, Errno::EPIPE as i32].contains(&errno) => {
                 CloseReason::Lost { side, errno }
@@ -92,7 +92,7 @@ impl Supervisor<'_> {
             _ => CloseReason::Reset(side),
         };
         let opening = self.opening(&pair);
-        self.tell(ToLogger::Unserved { opening, end: Unserved::Left(cause) });
+        self.queue(ToLogger::Unserved { opening, end: Unserved::Left(cause) });
         self.discard_pair(pair);
     }
 
@@ -102,7 +102,7 @@ impl Supervisor<'_> {
             Side::Client => (&self.client_listener, &self.client_addresses),
             Side::Server => (&self.server_listener, &self.server_addresses),
         };
-        let place = match pair.half(side) {
+        let place = match pair.state(side) {
             PeerState::There(present) => Some(&present.address),
             PeerState::Dialling(dial) => dial.target(),
             PeerState::Awaited => listener.as_ref().map(|listener| &listener.address).or(addresses.first()),

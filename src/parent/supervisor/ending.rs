@@ -75,7 +75,7 @@ impl Supervisor<'_> {
         self.closing.clear();
         for number in sessions {
             self.notice(Level::Warning, format!("session {number} has not ended in time: killed"));
-            self.tell(ToLogger::Died { number, end: ProcessEnd::Signal(Signal::SIGKILL as i32) });
+            self.queue(ToLogger::Died { number, end: ProcessEnd::Signal(Signal::SIGKILL as i32) });
         }
     }
 
@@ -91,7 +91,7 @@ impl Supervisor<'_> {
         // The zygote's exit also kills every remaining worker (PR_SET_PDEATHSIG, SIGKILL).
         let _ = self.roles.zygote.channel.finish_sending();
         self.phase = Phase::writing_out(now, status);
-        self.tell(ToLogger::Finish);
+        self.queue(ToLogger::Finish);
         // Closes the channels of idle workers. `wait` sends `Finish` before it blocks.
         self.idle.clear();
     }
@@ -109,7 +109,7 @@ impl Supervisor<'_> {
         self.refuse_queued();
         let sessions: Vec<u64> = self.running.values().map(|session| session.number).collect();
         for number in sessions {
-            self.tell(ToLogger::Stop { number });
+            self.queue(ToLogger::Stop { number });
         }
         self.phase = Phase::ending(Instant::now(), status);
     }
@@ -153,13 +153,13 @@ impl Supervisor<'_> {
 
     /// Notifies the service manager, and syslog, which gets no other notice of the stop.
     pub(super) fn say_stopping(&mut self) {
-        self.tell_stopping();
+        self.notify_stopping();
         if self.config.syslog {
             self.notice(Level::Normal, "stopping".into());
         }
     }
 
-    pub(super) fn heed_signals(&mut self) -> Result<Option<u8>, Failure> {
+    pub(super) fn handle_signals(&mut self) -> Result<Option<u8>, Failure> {
         let signals: Vec<Signal> = signals_of(self.signals).collect();
         for signal in signals {
             match signal {
@@ -167,7 +167,7 @@ impl Supervisor<'_> {
                     self.check_roles()?;
                     self.reap_orphans();
                 }
-                Signal::SIGUSR1 => self.tell(ToLogger::Statistics),
+                Signal::SIGUSR1 => self.queue(ToLogger::Statistics),
                 Signal::SIGUSR2 => {}
                 Signal::SIGHUP if self.hangup == Hangup::Reopens => {
                     // A logger that is finishing may have exited.
@@ -175,12 +175,12 @@ impl Supervisor<'_> {
                         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));
                         self.want_lookup(Side::Client);
                         self.want_lookup(Side::Server);
-                        self.tell_reloading();
-                        self.tell(ToLogger::Reopen);
+                        self.notify_reloading();
+                        self.queue(ToLogger::Reopen);
                     }
                 }
                 signal => {
-                    if let Some(status) = self.heed_end(signal) {
+                    if let Some(status) = self.handle_end_signal(signal) {
                         return Ok(Some(status));
                     }
                 }
@@ -190,7 +190,7 @@ impl Supervisor<'_> {
     }
 
     /// Applies [`Phase::on_signal`]; returns a status if the program ends now.
-    fn heed_end(&mut self, signal: Signal) -> Option<u8> {
+    fn handle_end_signal(&mut self, signal: Signal) -> Option<u8> {
         let status = interrupted(signal);
         let batch_scheduling = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
         let reaction = self.phase.on_signal(self.config.drain_timeout.filter(|_| batch_scheduling));

@@ -87,15 +87,15 @@ impl Supervisor<'_> {
                 tokens.push(ReadyFd::Listener(side));
                 fds.push(readable(listener.as_fd()));
             } else if let Some(listener) =
-                listener.as_ref().filter(|_| self.is_full() && !self.has_told_of(NoticeKind::Full))
+                listener.as_ref().filter(|_| self.is_full() && !self.has_notice(NoticeKind::Full))
             {
                 tokens.push(ReadyFd::Waiting);
                 fds.push(readable(listener.as_fd()));
             }
         }
         let peers = self.pairs.iter().enumerate();
-        for (index, half) in peers.flat_map(|(index, pair)| [(index, &pair.client), (index, &pair.server)]) {
-            match half {
+        for (index, state) in peers.flat_map(|(index, pair)| [(index, &pair.client), (index, &pair.server)]) {
+            match state {
                 PeerState::Dialling(dial) => {
                     fds.extend(dial.sockets().map(|socket| PollFd::new(socket, PollFlags::POLLOUT)));
                 }
@@ -111,7 +111,7 @@ impl Supervisor<'_> {
 
     fn timeout(&self) -> PollTimeout {
         let dials =
-            self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|half| match half {
+            self.pairs.iter().flat_map(|pair| [&pair.client, &pair.server]).filter_map(|state| match state {
                 PeerState::Dialling(dial) => Some(dial.wake()),
                 PeerState::Awaited | PeerState::There(_) => None,
             });
@@ -121,7 +121,7 @@ impl Supervisor<'_> {
                 Some(until)
             }
         };
-        let pauses = [self.accept_backoff, self.fork_backoff, self.handoff_backoff, self.vain];
+        let pauses = [self.accept_backoff, self.fork_backoff, self.handoff_backoff, self.dial_backoff];
         let reports = [self.next_report(), self.next_quiet(), self.next_lookup()];
         let waits = pauses.into_iter().chain(reports).flatten();
         match dials.chain(phase).chain(waits).min() {

@@ -54,29 +54,29 @@ impl Manager {
     }
 
     pub(in crate::parent) fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.notify(&[NotifyState::Ready]);
     }
 
     pub(in crate::parent) fn status(&self, status: &str) {
-        self.tell(&[NotifyState::Status(status)]);
+        self.notify(&[NotifyState::Status(status)]);
     }
 
     /// Includes the time, with which newer managers match reloads.
     pub(in crate::parent) fn reloading(&self) {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-        self.tell(&states);
+        self.notify(&states);
     }
 
     pub(in crate::parent) fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping]);
+        self.notify(&[NotifyState::Stopping]);
     }
 
     pub(in crate::parent) fn alive(&self) {
-        self.tell(&[NotifyState::Watchdog]);
+        self.notify(&[NotifyState::Watchdog]);
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn notify(&self, states: &[NotifyState<'_>]) {
         let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
         let _ = self.socket.send(lines.as_bytes());
     }

@@ -146,7 +146,7 @@ pub(super) struct Supervisor<'a> {
     /// `ETOOMANYREFS`: no descriptor is sent before this time.
     handoff_backoff: Option<Instant>,
     /// A dialled session failed: no other one is begun before this time.
-    vain: Option<Instant>,
+    dial_backoff: Option<Instant>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -196,19 +196,19 @@ impl<'a> Supervisor<'a> {
             accept_backoff: None,
             fork_backoff: None,
             handoff_backoff: None,
-            vain: None,
+            dial_backoff: None,
         }
     }
 
     /// Queues a message to the logger.
-    pub(super) fn tell(&mut self, message: ToLogger) {
+    pub(super) fn queue(&mut self, message: ToLogger) {
         self.outbox.push_back((message, None));
     }
 
     fn notice(&mut self, level: Level, mut text: String) {
         // Bounds the message; the operator's own text has no bound.
         text.truncate(text.floor_char_boundary(NOTICE));
-        self.tell(ToLogger::Notice { level, text });
+        self.queue(ToLogger::Notice { level, text });
     }
 
     /// Announces the listeners. With `-q` only dynamic ports are announced.
@@ -231,7 +231,7 @@ impl<'a> Supervisor<'a> {
 
     /// Serves until the program is done.
     pub(super) fn run(mut self) -> Result<u8, Failure> {
-        self.tell_ready();
+        self.notify_ready();
         let result = self.serve();
         if let (Err(failure), true) = (&result, self.config.syslog) {
             self.last_words(failure);
@@ -269,9 +269,12 @@ impl<'a> Supervisor<'a> {
     /// Ends delays that have expired.
     fn recover(&mut self) {
         let now = Instant::now();
-        for wait in
-            [&mut self.accept_backoff, &mut self.fork_backoff, &mut self.handoff_backoff, &mut self.vain]
-        {
+        for wait in [
+            &mut self.accept_backoff,
+            &mut self.fork_backoff,
+            &mut self.handoff_backoff,
+            &mut self.dial_backoff,
+        ] {
             *wait = wait.filter(|until| *until > now);
         }
     }
@@ -297,20 +300,20 @@ impl<'a> Supervisor<'a> {
 
     fn handle(&mut self, found: ReadyFd) -> Result<Option<u8>, Failure> {
         match found {
-            ReadyFd::Signal => return self.heed_signals(),
-            ReadyFd::Resolver => self.hear_resolver(),
-            ReadyFd::Logger => return self.hear_logger(),
-            ReadyFd::Zygote => self.hear_zygote()?,
-            ReadyFd::Player => self.hear_player()?,
+            ReadyFd::Signal => return self.handle_signals(),
+            ReadyFd::Resolver => self.handle_resolver_messages(),
+            ReadyFd::Logger => return self.handle_logger_messages(),
+            ReadyFd::Zygote => self.handle_zygote_messages()?,
+            ReadyFd::Player => self.handle_player_messages()?,
             ReadyFd::Listener(side) => self.accept(side),
-            ReadyFd::Waiting => self.tell_full(),
+            ReadyFd::Waiting => self.notice_full(),
             ReadyFd::PendingSession(index) => self.look_at(index),
             ReadyFd::Queued => self.look_at_queued(),
         }
         Ok(None)
     }
 
-    fn hear_logger(&mut self) -> Result<Option<u8>, Failure> {
+    fn handle_logger_messages(&mut self) -> Result<Option<u8>, Failure> {
         for _ in 0..TURN {
             let Some((message, fds)) = self.roles.logger.receive()? else { break };
             let bare = no_fds(fds).is_ok();
@@ -321,7 +324,7 @@ impl<'a> Supervisor<'a> {
                 (ToParent::OutputsOpen, _) if bare && self.roles.outputs_wait => {
                     self.roles.outputs_wait = false;
                 }
-                (ToParent::Reopened, _) if bare && self.hangup == Hangup::Reopens => self.tell_ready(),
+                (ToParent::Reopened, _) if bare && self.hangup == Hangup::Reopens => self.notify_ready(),
                 (ToParent::Finished, Phase::WritingOut { status, .. }) if bare => return Ok(Some(status)),
                 _ => return Err(self.roles.logger.nonsense()),
             }

@@ -11,7 +11,7 @@ use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {
     /// Receives from the resolver: lost lookups, and the answer to the question.
-    pub(super) fn hear_resolver(&mut self) {
+    pub(super) fn handle_resolver_messages(&mut self) {
         for _ in 0..TURN {
             let Some(resolver) = &self.roles.resolver else { return };
             let answer = match resolver.receive() {
@@ -36,10 +36,10 @@ impl Supervisor<'_> {
     /// Reports a lost lookup: a peer is shown as a number, or a server keeps its addresses.
     fn lookup_lost(&mut self, pid: i32, end: ProcessEnd) {
         if !matches!(self.phase, Phase::WritingOut { .. }) {
-            let is_first = !self.has_told_of(NoticeKind::LookupLost);
+            let is_first = !self.has_notice(NoticeKind::LookupLost);
             let text = lost_lookup(pid, end);
             let (text, advice) = text.split_once('\n').unwrap_or((&text, ""));
-            self.tell_of(NoticeKind::LookupLost, Level::Error, text.to_owned());
+            self.limited_notice(NoticeKind::LookupLost, Level::Error, text.to_owned());
             if is_first && !advice.is_empty() {
                 self.notice(Level::Error, advice.to_owned());
             }

@@ -54,12 +54,12 @@ pub(in crate::parent) enum PairProgress {
 impl PendingSession {
     /// Advances the connection attempts.
     pub(in crate::parent) fn advance(&mut self) -> PairProgress {
-        for (side, half) in [(Side::Client, &mut self.client), (Side::Server, &mut self.server)] {
-            if let PeerState::Dialling(dial) = half {
+        for (side, state) in [(Side::Client, &mut self.client), (Side::Server, &mut self.server)] {
+            if let PeerState::Dialling(dial) = state {
                 match dial.advance() {
                     DialProgress::Waiting => {}
                     DialProgress::Connected(socket, address) => {
-                        *half = PeerState::There(Present::new(socket, address))
+                        *state = PeerState::There(Present::new(socket, address))
                     }
                     DialProgress::Failed(refusals) => return PairProgress::Failed(side, refusals),
                 }
@@ -71,14 +71,14 @@ impl PendingSession {
         }
     }
 
-    pub(in crate::parent) fn half(&self, side: Side) -> &PeerState {
+    pub(in crate::parent) fn state(&self, side: Side) -> &PeerState {
         match side {
             Side::Client => &self.client,
             Side::Server => &self.server,
         }
     }
 
-    pub(in crate::parent) fn half_mut(&mut self, side: Side) -> &mut PeerState {
+    pub(in crate::parent) fn state_mut(&mut self, side: Side) -> &mut PeerState {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
@@ -107,7 +107,7 @@ impl PendingSession {
 
     /// Local addresses of the established connections.
     pub(in crate::parent) fn locals(&self) -> [Option<Address>; 2] {
-        [&self.client, &self.server].map(|half| match half {
+        [&self.client, &self.server].map(|state| match state {
             PeerState::There(present) => socket::local_of(&present.socket).ok(),
             PeerState::Awaited | PeerState::Dialling(_) => None,
         })
@@ -115,7 +115,7 @@ impl PendingSession {
 
     /// Time at which the first peer was connected; the current time if none is.
     pub(in crate::parent) fn since(&self) -> u64 {
-        let since = |half: &PeerState| match half {
+        let since = |state: &PeerState| match state {
             PeerState::There(present) => Some(present.since),
             PeerState::Awaited | PeerState::Dialling(_) => None,
         };
@@ -125,7 +125,7 @@ impl PendingSession {
 
     /// Connected peers.
     pub(in crate::parent) fn into_peers(self) -> impl Iterator<Item = Present> {
-        [self.client, self.server].into_iter().filter_map(|half| match half {
+        [self.client, self.server].into_iter().filter_map(|state| match state {
             PeerState::There(present) => Some(present),
             PeerState::Awaited | PeerState::Dialling(_) => None,
         })

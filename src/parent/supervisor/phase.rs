@@ -226,7 +226,7 @@ mod model {
             Some(state)
         }
 
-        /// Models `Supervisor::heed_end`.
+        /// Models `Supervisor::handle_end_signal`.
         fn signal(&self, state: &mut ModelState) {
             match state.phase.on_signal(self.patience) {
                 Reaction::Drain(patience) => state.phase = Phase::draining(self.now, patience, SIGNALLED),

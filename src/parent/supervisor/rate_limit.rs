@@ -37,7 +37,7 @@ pub(super) struct RateLimitedNotice {
 }
 
 impl Supervisor<'_> {
-    pub(super) fn tell_of(&mut self, kind: NoticeKind, level: Level, text: String) {
+    pub(super) fn limited_notice(&mut self, kind: NoticeKind, level: Level, text: String) {
         let last = Instant::now();
         match self.bursts.iter_mut().find(|burst| burst.kind == kind) {
             Some(burst) => {
@@ -51,7 +51,7 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn has_told_of(&self, kind: NoticeKind) -> bool {
+    pub(super) fn has_notice(&self, kind: NoticeKind) -> bool {
         self.bursts.iter().any(|burst| burst.kind == kind)
     }
 

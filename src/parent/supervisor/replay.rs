@@ -34,7 +34,7 @@ impl Supervisor<'_> {
         self.player.is_some() && self.failed.is_none()
     }
 
-    pub(super) fn hear_player(&mut self) -> Result<(), Failure> {
+    pub(super) fn handle_player_messages(&mut self) -> Result<(), Failure> {
         let Some(player) = &self.player else { return Ok(()) };
         match player.receive() {
             Ok(Some((ToParent::Compared { same }, [None, None]))) => {
@@ -46,14 +46,14 @@ impl Supervisor<'_> {
             Ok(None) => {}
             Ok(Some(_)) => {
                 let failure = player.nonsense();
-                self.tell_failure(&failure);
+                self.report_failure(&failure);
             }
-            Err(failure) => self.tell_failure(&failure),
+            Err(failure) => self.report_failure(&failure),
         }
         Ok(())
     }
 
-    fn tell_failure(&mut self, failure: &Failure) {
+    fn report_failure(&mut self, failure: &Failure) {
         self.notice(Level::Error, failure.text.clone());
         self.fail_player(failure.status);
     }

@@ -39,20 +39,20 @@ impl Service {
 }
 
 impl Supervisor<'_> {
-    pub(super) fn tell_ready(&self) {
+    pub(super) fn notify_ready(&self) {
         // A program that is stopping stays not ready, even if it reopens outputs.
         if let Some(service) = self.service.as_ref().filter(|_| self.phase == Phase::Serving) {
             service.manager.ready();
         }
     }
 
-    pub(super) fn tell_reloading(&self) {
+    pub(super) fn notify_reloading(&self) {
         if let Some(service) = self.service.as_ref().filter(|_| self.phase == Phase::Serving) {
             service.manager.reloading();
         }
     }
 
-    pub(super) fn tell_stopping(&self) {
+    pub(super) fn notify_stopping(&self) {
         if let Some(service) = &self.service {
             service.manager.stopping();
         }
@@ -95,7 +95,7 @@ impl Supervisor<'_> {
 
     fn ask_roles(&mut self) -> Result<(), Failure> {
         self.roles.zygote.send(&ToZygote::Ping)?;
-        self.tell(ToLogger::Ping);
+        self.queue(ToLogger::Ping);
         self.flush_outbox()
     }
 

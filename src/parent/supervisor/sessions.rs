@@ -45,9 +45,9 @@ impl Supervisor<'_> {
         if self.config.client.approach == Approach::Listen {
             return Ok(());
         }
-        while self.capacity() > 0 && self.vain.is_none() {
-            let client = self.half(Side::Client);
-            let server = self.half(Side::Server);
+        while self.capacity() > 0 && self.dial_backoff.is_none() {
+            let client = self.state(Side::Client);
+            let server = self.state(Side::Server);
             self.begun += 1;
             self.pairs.push(PendingSession { client, server });
             // An immediate failure makes room for the next, after a delay.
@@ -58,7 +58,7 @@ impl Supervisor<'_> {
     }
 
     /// Awaits a peer, or begins to dial it.
-    pub(super) fn half(&self, side: Side) -> PeerState {
+    pub(super) fn state(&self, side: Side) -> PeerState {
         let (endpoint, addresses) = match side {
             Side::Client => (&self.config.client, &self.client_addresses),
             Side::Server => (&self.config.server, &self.server_addresses),
@@ -80,7 +80,7 @@ impl Supervisor<'_> {
 
     /// Returns the first pair that lacks this side.
     pub(super) fn awaiting(&self, side: Side) -> Option<usize> {
-        self.pairs.iter().position(|pair| matches!(pair.half(side), PeerState::Awaited))
+        self.pairs.iter().position(|pair| matches!(pair.state(side), PeerState::Awaited))
     }
 
     /// Accepts waiting peers, a bounded number, so that other events get their turn.
@@ -107,7 +107,7 @@ impl Supervisor<'_> {
                 Some(Ok(None)) | None => return,
                 Some(Err(error)) => {
                     let text = format!("accept: {error}; waiting for the system to recover");
-                    self.tell_of(NoticeKind::NoDescriptors, Level::Error, text);
+                    self.limited_notice(NoticeKind::NoDescriptors, Level::Error, text);
                     self.accept_backoff = Some(Instant::now() + RECOVERY);
                     return;
                 }
@@ -122,8 +122,8 @@ impl Supervisor<'_> {
         }
         if side == Side::Client && self.awaiting(side).is_none() && self.capacity() == 0 {
             self.queued.push_back(peer);
-            if !self.has_told_of(NoticeKind::Full) {
-                self.tell_full();
+            if !self.has_notice(NoticeKind::Full) {
+                self.notice_full();
             }
             return;
         }
@@ -142,11 +142,11 @@ impl Supervisor<'_> {
         self.phase == Phase::Serving && self.remaining() > 0 && busy >= self.config.at_once as usize
     }
 
-    pub(super) fn tell_full(&mut self) {
+    pub(super) fn notice_full(&mut self) {
         let at_once = self.config.at_once;
         let sessions = if at_once == 1 { "one session".into() } else { format!("{at_once} sessions") };
         let text = format!("{sessions} at a time (-F): the next client waits");
-        self.tell_of(NoticeKind::Full, Level::Normal, text);
+        self.limited_notice(NoticeKind::Full, Level::Normal, text);
     }
 
     pub(super) fn arrived(&mut self, side: Side, mut peer: Present) {
@@ -156,13 +156,13 @@ impl Supervisor<'_> {
         }
         let peer = PeerState::There(peer);
         if let Some(index) = self.awaiting(side) {
-            *self.pairs[index].half_mut(side) = peer;
+            *self.pairs[index].state_mut(side) = peer;
             return;
         }
         self.begun += 1;
         let pair = match side {
-            Side::Client => PendingSession { client: peer, server: self.half(Side::Server) },
-            Side::Server => PendingSession { client: self.half(Side::Client), server: peer },
+            Side::Client => PendingSession { client: peer, server: self.state(Side::Server) },
+            Side::Server => PendingSession { client: self.state(Side::Client), server: peer },
         };
         self.pairs.push(pair);
         // The pair may be complete before poll reports it.
@@ -208,7 +208,7 @@ impl Supervisor<'_> {
         if let Some((address, _)) = refusals.last() {
             opening.peers[1] = address.clone();
         }
-        self.tell(ToLogger::Unserved { opening, end: Unserved::Refused { errno } });
+        self.queue(ToLogger::Unserved { opening, end: Unserved::Refused { errno } });
     }
 
     /// Describes a pair that becomes a session, or never will.
@@ -229,7 +229,7 @@ impl Supervisor<'_> {
     /// Handles a peer with no reachable address.
     pub(super) fn unreached(&mut self, side: Side, refusals: &[(Address, Refusal)]) {
         self.failed = Some(Status::Unavailable);
-        self.vain = Some(Instant::now() + VAIN);
+        self.dial_backoff = Some(Instant::now() + VAIN);
         self.want_lookup(side);
         let endpoint = match side {
             Side::Client => &self.config.client,
@@ -250,7 +250,7 @@ impl Supervisor<'_> {
         let text = format!("{}: {why}", label(endpoint));
         let timed_out = |(_, refusal): &(Address, Refusal)| *refusal == Refusal::System(Errno::ETIMEDOUT);
         if refusals.iter().any(timed_out) {
-            self.tell_of(NoticeKind::TimedOut(side), Level::Error, text);
+            self.limited_notice(NoticeKind::TimedOut(side), Level::Error, text);
         } else {
             self.notice(Level::Error, text);
         }

@@ -42,15 +42,15 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    pub(super) fn hear_zygote(&mut self) -> Result<(), Failure> {
+    pub(super) fn handle_zygote_messages(&mut self) -> Result<(), Failure> {
         for _ in 0..TURN {
             let Some((message, fds)) = self.roles.zygote.receive()? else { break };
-            self.obey_zygote(message, fds)?;
+            self.handle_zygote_message(message, fds)?;
         }
         Ok(())
     }
 
-    pub(super) fn obey_zygote(&mut self, message: ToParent, fds: Fds) -> Result<(), Failure> {
+    pub(super) fn handle_zygote_message(&mut self, message: ToParent, fds: Fds) -> Result<(), Failure> {
         match message {
             ToParent::WorkerStarted { pid } if self.ordered > 0 => {
                 let channel = one_fd(fds).and_then(Channel::adopt);
@@ -68,7 +68,7 @@ impl Supervisor<'_> {
             ToParent::ForkFailed { errno } if self.ordered > 0 => {
                 self.ordered -= 1;
                 let text = format!("Process creation: {}", limits::shortage(errno));
-                self.tell_of(NoticeKind::NoProcesses, Level::Error, text);
+                self.limited_notice(NoticeKind::NoProcesses, Level::Error, text);
                 self.fork_backoff = Some(Instant::now() + RECOVERY);
             }
             ToParent::Exited { pid, end } => self.ended(pid, end),
@@ -107,7 +107,7 @@ impl Supervisor<'_> {
             }
         }
         self.failed = Some(Status::Software);
-        self.tell(ToLogger::Died { number, end });
+        self.queue(ToLogger::Died { number, end });
     }
 
     /// Handles the end of a worker without a session. A failed idle worker suggests that others would fail,
@@ -118,7 +118,7 @@ impl Supervisor<'_> {
         self.idle.retain(|worker| worker.pid != pid);
         if self.idle.len() < before {
             let text = format!("Child {pid} ended before it had a session");
-            self.tell_of(NoticeKind::NoProcesses, Level::Warning, text);
+            self.limited_notice(NoticeKind::NoProcesses, Level::Warning, text);
             self.fork_backoff = Some(Instant::now() + RECOVERY);
         }
     }

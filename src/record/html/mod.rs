@@ -81,7 +81,7 @@ impl Encoder for HtmlEncoder {
             }
             Kind::Note(note) => open.notes.push((event.time, note.clone())),
             _ => {
-                open.tell_notes(event.session, out);
+                open.write_notes(event.session, out);
                 open.passed(event, payload, out);
             }
         }
@@ -163,7 +163,7 @@ impl HtmlSession {
         }
     }
 
-    fn tell_notes(&mut self, session: u64, out: &mut Vec<u8>) {
+    fn write_notes(&mut self, session: u64, out: &mut Vec<u8>) {
         for (time, note) in std::mem::take(&mut self.notes) {
             self.note(session, time, &note, out);
         }
@@ -178,7 +178,7 @@ impl HtmlSession {
 
     fn end(&mut self, event: &Event, end: &End, out: &mut Vec<u8>) {
         let note = self.notes.pop_if(|(_, note)| note.starts_with(ENDED)).map(|(_, note)| note);
-        self.tell_notes(event.session, out);
+        self.write_notes(event.session, out);
         let class = if end.state == State::Done { "z" } else { "z bad" };
         self.tag(&Element { tag: "p", class, kind: "z" }, event.session, event.time, out);
         let [client, server] = end.totals.map(quantity);

@@ -76,38 +76,16 @@ impl OpenStreams {
         if packet.flags & SYN != 0 {
             return Ok(());
         }
-        let (id, time, from) = (stream.id, meta.time, meta.from);
-        let event = |kind| Event { time, session: id, kind };
-        let half = &mut stream.sides[from as usize];
+        let id = stream.id;
         if packet.length > 0 {
-            self.held = half.add(packet, meta, stream.initial, self.held).ok_or(DecodeError::Damaged)?;
-        }
-        if packet.length > 0 && packet.flags & PSH != 0 {
-            let urgent = packet.flags & URG != 0;
-            let kind = Kind::Data { from, position: half.position, bytes: half.length, urgent };
-            sessions.emit(event(kind), half.payload(), sink)?;
-            self.held -= half.chunk.len();
-            half.clear();
+            self.held = stream.data(packet, meta, self.held, sessions, sink)?;
         }
         if packet.flags & FIN != 0 {
-            let told = objects.iter().find(|object| object.name() == Some(EventName::Eof));
-            let gap = packet.sequence.wrapping_sub(half.next(stream.initial));
-            let total = told.map_or(half.position + u64::from(gap), |object| object.bytes);
-            sessions.emit(event(Kind::Eof { from, total }), &[], sink)?;
+            stream.end_of_side(packet, meta, &objects, sessions, sink)?;
         }
-        let mut is_over = false;
-        for object in &objects {
-            let kind = match object.name() {
-                Some(EventName::Note) => Kind::Note(object.note().ok_or(DecodeError::Damaged)?),
-                Some(EventName::End) => Kind::End(object.end().ok_or(DecodeError::Damaged)?),
-                _ => continue,
-            };
-            is_over |= matches!(kind, Kind::End(_));
-            // Some wait for a packet that could carry them.
-            let time = object.time().filter(|told| *told <= time).unwrap_or(time);
-            sessions.emit(Event { time, session: id, kind }, &[], sink)?;
-        }
-        if is_over && let Some(stream) = self.open.remove(&key) {
+        if emit_notes(id, meta.time, &objects, sessions, sink)?
+            && let Some(stream) = self.open.remove(&key)
+        {
             self.held -= stream.sides.iter().map(|half| half.chunk.len()).sum::<usize>();
         }
         Ok(())
@@ -145,6 +123,43 @@ impl OpenStreams {
 }
 
 impl SessionStreams {
+    /// Adds a segment, and emits the chunk that it completes. Returns the new number of held bytes.
+    fn data<E>(
+        &mut self,
+        packet: &ParsedPacket<'_>,
+        meta: &PacketMeta<'_>,
+        held: usize,
+        sessions: &mut Sessions,
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<usize, DecodeError<E>> {
+        let (from, half) = (meta.from, &mut self.sides[meta.from as usize]);
+        let held = half.add(packet, meta, self.initial, held).ok_or(DecodeError::Damaged)?;
+        if packet.flags & PSH == 0 {
+            return Ok(held);
+        }
+        let urgent = packet.flags & URG != 0;
+        let kind = Kind::Data { from, position: half.position, bytes: half.length, urgent };
+        sessions.emit(Event { time: meta.time, session: self.id, kind }, half.payload(), sink)?;
+        let rest = held - half.chunk.len();
+        half.clear();
+        Ok(rest)
+    }
+
+    fn end_of_side<E>(
+        &self,
+        packet: &ParsedPacket<'_>,
+        meta: &PacketMeta<'_>,
+        objects: &[EventObject<'_>],
+        sessions: &mut Sessions,
+        sink: &mut EventSink<'_, E>,
+    ) -> Result<(), DecodeError<E>> {
+        let (from, half) = (meta.from, &self.sides[meta.from as usize]);
+        let recorded = objects.iter().find(|object| object.name() == Some(EventName::Eof));
+        let gap = packet.sequence.wrapping_sub(half.next(self.initial));
+        let total = recorded.map_or(half.position + u64::from(gap), |object| object.bytes);
+        sessions.emit(Event { time: meta.time, session: self.id, kind: Kind::Eof { from, total } }, &[], sink)
+    }
+
     /// Goes on behind bytes that are not in the record.
     fn skip_to(&mut self, totals: [u64; 2]) {
         for (half, total) in self.sides.iter_mut().zip(totals) {
@@ -153,6 +168,29 @@ impl SessionStreams {
             }
         }
     }
+}
+
+/// Emits the notes and the end that a packet carries; returns `true` if the session is over.
+fn emit_notes<E>(
+    session: u64,
+    time: Time,
+    objects: &[EventObject<'_>],
+    sessions: &mut Sessions,
+    sink: &mut EventSink<'_, E>,
+) -> Result<bool, DecodeError<E>> {
+    let mut is_over = false;
+    for object in objects {
+        let kind = match object.name() {
+            Some(EventName::Note) => Kind::Note(object.note().ok_or(DecodeError::Damaged)?),
+            Some(EventName::End) => Kind::End(object.end().ok_or(DecodeError::Damaged)?),
+            _ => continue,
+        };
+        is_over |= matches!(kind, Kind::End(_));
+        // Notes that waited for a packet have a time of their own.
+        let time = object.time().filter(|own| *own <= time).unwrap_or(time);
+        sessions.emit(Event { time, session, kind }, &[], sink)?;
+    }
+    Ok(is_over)
 }
 
 impl HalfStream {

@@ -108,7 +108,7 @@ impl Encoder for TextEncoder {
             _ => {}
         }
         let Some(open) = self.sessions.get_mut(&event.session) else { return b"" };
-        open.tell_notes(out);
+        open.write_notes(out);
         open.happened(event);
         let start = out.len();
         match &event.kind {
@@ -152,7 +152,7 @@ impl TextSession {
         }
     }
 
-    fn tell_notes(&mut self, out: &mut Vec<u8>) {
+    fn write_notes(&mut self, out: &mut Vec<u8>) {
         for note in self.notes.drain(..) {
             let start = out.len();
             self.text.note(&note, out);
@@ -175,7 +175,7 @@ impl TextSession {
                 self.finish(side, end.totals[side as usize], out);
             }
         }
-        self.tell_notes(out);
+        self.write_notes(out);
         if let Some(Watched { timing, .. }) = self.watch {
             self.text.note(&timing.summary(time, end.totals), out);
         }

@@ -89,7 +89,7 @@ impl Encoder for ViewEncoder {
             self.sessions.remove(&event.session);
             return b"";
         }
-        open.tell_notes(&mut screen);
+        open.write_notes(&mut screen);
         match &event.kind {
             Kind::Data { from, .. } | Kind::Eof { from, .. }
                 if self.only.is_some_and(|only| only != *from) => {}
@@ -161,7 +161,7 @@ impl ViewSession {
         }
     }
 
-    fn tell_notes(&mut self, screen: &mut Screen<'_>) {
+    fn write_notes(&mut self, screen: &mut Screen<'_>) {
         for note in std::mem::take(&mut self.notes) {
             self.rows(Mark::Trouble, screen).text(note.as_bytes(), screen.out);
         }
@@ -171,7 +171,7 @@ impl ViewSession {
     fn end(&mut self, end: &End, screen: &mut Screen<'_>) {
         // Others are about what was passed.
         let note = self.notes.pop_if(|note| note.starts_with(ENDED));
-        self.tell_notes(screen);
+        self.write_notes(screen);
         let verdict = verdict(end, note.as_deref());
         let [client, server] = end.totals.map(quantity);
         let after = duration(self.last.since(self.info.started));
