@@ -25,7 +25,7 @@ use crate::parent::startup::stop::Stop;
 use crate::parent::startup::{confine, limits};
 use crate::parent::supervisor::sighup;
 use crate::parent::{Descriptors, Start, TargetIdentity, interrupted, no_proc, signals_of};
-use crate::parent::{announce_user, block_signals, refuse_open_sandbox, startup_notices, account};
+use crate::parent::{account, announce_user, block_signals, refuse_open_sandbox, startup_notices};
 use crate::policy::Role;
 use crate::reason::reason;
 
