@@ -187,6 +187,9 @@ fn refuse_twice(target: &Target, earlier: &[OutputOption]) -> Result<(), Failure
         Target::File(path) if earlier.iter().any(|output| output.target == *target) => {
             Err(usage(format!("{}: given for two outputs.", shown(path))))
         }
+        Target::Stdout if earlier.iter().any(|output| output.target == *target) => {
+            Err(usage("-: the standard output is given for two outputs.".to_owned()))
+        }
         _ => Ok(()),
     }
 }

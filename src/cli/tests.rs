@@ -167,6 +167,24 @@ fn what_is_recorded_first() {
 }
 
 #[test]
+fn the_standard_output_is_given_once() {
+    for line in ["-o - -o - 80", "-o - -f hex -o /dev/stdout 80", "-o /dev/fd/1 -o - 80"] {
+        assert_eq!(error(line), "-: the standard output is given for two outputs.", "{line}");
+    }
+    assert_eq!(config("-o - -o x 80").outputs.len(), 2);
+}
+
+#[test]
+fn probes_are_sent_every_second_at_most() {
+    assert_eq!(config("--keepalive 1s 80").keepalive, Keepalive::Every(1));
+    assert_eq!(config("--keepalive 0 80").keepalive, Keepalive::Off);
+    for time in ["1ms", "999ms", "32768s"] {
+        let refused = format!("{time}: invalid duration (0, or 1s to 32767s).");
+        assert_eq!(error(&format!("--keepalive {time} 80")), refused);
+    }
+}
+
+#[test]
 fn all_secrets_are_found_if_they_are_asked_for() {
     let all = Format::Password(Finds::All);
     assert_eq!(config("-f pw --password=all 80").outputs, [stdout(all)]);

@@ -2,7 +2,7 @@
 //! over, too: the first one of the same peers with the first one in the other record, and so on, in whatever order they
 //! began. Sessions without such a counterpart are compared in the order in which they began.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use privsep::confine::Confined;
 use regex::bytes::Regex;
@@ -14,7 +14,7 @@ use super::play::{around, name};
 use super::{Break, Parent, step};
 use crate::messages::{Address, Side, ToParent, Unplayable};
 use crate::record::read::Decoder;
-use crate::record::{Event, Kind, SessionInfo};
+use crate::record::{Event, Gaps, Kind, SessionInfo};
 use crate::role::RoleError;
 
 /// Maximum number of bytes of sessions that wait for their counterparts.
@@ -34,6 +34,7 @@ struct DiffSession {
     streams: [Vec<u8>; 2],
     /// Bytes that are not in the record: their number.
     unknown: [u64; 2],
+    gaps: Gaps,
     is_over: bool,
 }
 
@@ -51,6 +52,8 @@ struct UncomparedSessions {
     wanted: Vec<u64>,
     /// By their places in the order in which they began.
     waiting: BTreeMap<usize, DiffSession>,
+    /// Those of `wanted` that have begun.
+    found: BTreeSet<u64>,
     begun: usize,
     ended: usize,
     /// The places of open sessions.
@@ -95,6 +98,10 @@ pub(super) fn compare(
             return Ok(parent.send(&ToParent::Unplayable(Unplayable::TooLong))?);
         }
     }
+    let has_begun = |number: &u64| records.iter().any(|record| record.sessions.found.contains(number));
+    if !wanted.iter().all(has_begun) {
+        return Ok(parent.send(&ToParent::Unplayable(Unplayable::Missing))?);
+    }
     let left = records.map(|record| record.sessions.waiting.len());
     tally.finish(left, output)?;
     Ok(parent.send(&ToParent::Compared { same: tally.different == 0 })?)
@@ -131,6 +138,7 @@ impl DiffRecord {
         let sessions = UncomparedSessions {
             wanted: wanted.to_vec(),
             waiting: BTreeMap::new(),
+            found: BTreeSet::new(),
             begun: 0,
             ended: 0,
             open: HashMap::new(),
@@ -178,11 +186,15 @@ impl UncomparedSessions {
                 self.open.insert(event.session, self.begun);
                 self.waiting.insert(self.begun, DiffSession::new(info));
                 self.begun += 1;
+                self.found.insert(info.number);
             }
             return;
         }
         let place = self.open.get(&event.session);
         let Some(session) = place.and_then(|place| self.waiting.get_mut(place)) else { return };
+        for (unknown, missing) in session.unknown.iter_mut().zip(session.gaps.add(event)) {
+            *unknown += missing;
+        }
         match event.kind {
             Kind::Data { from, bytes, .. } if payload.is_empty() => session.unknown[from as usize] += bytes,
             Kind::Data { from, .. } => {
@@ -213,6 +225,7 @@ impl DiffSession {
             peers: [without_port(client), server],
             streams: Default::default(),
             unknown: [0; 2],
+            gaps: Gaps::default(),
             is_over: false,
         }
     }
@@ -255,7 +268,18 @@ impl Tally {
             comparison.add(&now);
             let (record, now) = (comparison.record(), comparison.now());
             let lengths = [record.len(), now.len()];
-            if let Some(place) = comparison.difference() {
+            let unknown = unknown.map(|unknown| unknown[side as usize]);
+            if unknown[0] != unknown[1] {
+                is_same = false;
+                for (which, missing) in ["first", "second"].into_iter().zip(unknown) {
+                    if missing > 0 {
+                        let side = name(side);
+                        output.print(format!(
+                            "{numbers}: {missing} bytes of the {side} are not in the {which} record"
+                        ))?;
+                    }
+                }
+            } else if let Some(place) = comparison.difference() {
                 is_same = false;
                 let (name, at) = (name(side), place.record);
                 output.print(format!(
@@ -264,9 +288,6 @@ impl Tally {
                 ))?;
                 output.print(format!("  first:  {}", around(record, place.record)))?;
                 output.print(format!("  second: {}", around(now, place.now)))?;
-            } else if unknown[0][side as usize] != unknown[1][side as usize] {
-                is_same = false;
-                output.print(format!("{numbers}: the {} differs in the number of bytes", name(side)))?;
             }
         }
         *if is_same { &mut self.same } else { &mut self.different } += 1;

@@ -74,15 +74,36 @@ impl PlaybackScript {
         }
         match event.kind {
             Kind::Data { from, position, .. } => self.data(event.time, from, position, payload),
-            Kind::Eof { from, .. } if from == self.me => self.step(event.time, Act::Finish),
-            Kind::Eof { .. } => self.they_finish = true,
-            Kind::End(_) => self.is_over = true,
+            Kind::Eof { from, total } => self.end_of_side(event.time, from, total),
+            Kind::End(end) => {
+                let has_all = [Side::Client, Side::Server]
+                    .iter()
+                    .all(|side| end.totals[*side as usize] <= self.known(*side));
+                self.unplayable = (!has_all).then_some(Unplayable::Gap);
+                self.is_over = true;
+            }
             Kind::Start(_) | Kind::Secrets | Kind::Note(_) => {}
         }
     }
 
+    /// Number of bytes of a side up to now.
+    fn known(&self, side: Side) -> u64 {
+        if side == self.me { self.sent } else { self.theirs.len() as u64 }
+    }
+
+    /// The total is larger than the number of known bytes where a side is not in the record (`--only`).
+    fn end_of_side(&mut self, time: Time, from: Side, total: u64) {
+        if total > self.known(from) {
+            self.unplayable = Some(Unplayable::Gap);
+        } else if from == self.me {
+            self.step(time, Act::Finish);
+        } else {
+            self.they_finish = true;
+        }
+    }
+
     fn data(&mut self, time: Time, from: Side, position: u64, payload: &[u8]) {
-        let before = if from == self.me { self.sent } else { self.theirs.len() as u64 };
+        let before = self.known(from);
         self.unplayable = match payload.len() {
             0 => Some(Unplayable::OnlyLengths),
             _ if position != before => Some(Unplayable::Gap),

@@ -385,14 +385,3 @@ fn block_signals() -> Result<SignalFd, Failure> {
         .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK))
         .map_err(|errno| Failure::new(Status::Os, format!("signals: {}", reason(errno as i32))))
 }
-
-/// Reads the pending signals.
-fn signals_of(signals: &SignalFd) -> impl Iterator<Item = Signal> {
-    std::iter::from_fn(|| signals.read_signal().ok().flatten())
-        .filter_map(|info| Signal::try_from(info.ssi_signo as i32).ok())
-}
-
-/// Exit status after a signal, following the shells' convention.
-fn interrupted(signal: Signal) -> u8 {
-    128 + signal as u8
-}

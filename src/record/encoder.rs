@@ -4,13 +4,7 @@ use std::sync::Arc;
 
 use super::Zone;
 use super::event::{Event, Time};
-use super::html::HtmlEncoder;
-use super::ndjson::NdjsonEncoder;
-use super::pcapng::PcapngEncoder;
-use super::text::TextEncoder;
-use super::view::ViewEncoder;
-use crate::format::Format;
-use crate::messages::{Appearance, Color, View};
+use crate::messages::{Appearance, Color};
 use crate::pattern::Pattern;
 
 /// Encodes the events of one output, in one file after the other. Pure: no descriptor, no clock.
@@ -82,16 +76,5 @@ impl Purpose {
         let max_shown = appearance.max_shown.or(terminal.then_some(Purpose::MAX_SHOWN));
         let (zone, pattern) = (Arc::clone(&setting.zone), setting.pattern.clone());
         Purpose { labelled, terminal, color, max_shown, zone, pattern }
-    }
-}
-
-/// The encoder of an output.
-pub(crate) fn encoder(view: View, purpose: Purpose) -> Box<dyn Encoder> {
-    match view.format {
-        Format::Json => Box::new(NdjsonEncoder::new(view.only)),
-        Format::Pcapng => Box::new(PcapngEncoder::new(view.only)),
-        Format::Html => Box::new(HtmlEncoder::new(view.only)),
-        Format::View => Box::new(ViewEncoder::new(view.only, purpose)),
-        _ => Box::new(TextEncoder::new(view, purpose)),
     }
 }

@@ -1,12 +1,11 @@
 //! Bytes that passed and are not in a record: `--only`, `--match`, damage, and records of which a part is missing.
 
 use super::event::{Event, Kind};
-use super::view::{quantity, side_first};
 use crate::messages::Side;
 
 /// How far the streams of a session are, client and server.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Gaps([u64; 2]);
+pub(crate) struct Gaps([u64; 2]);
 
 impl Gaps {
     /// What is missing right before an event, for people.
@@ -22,7 +21,8 @@ impl Gaps {
             .collect()
     }
 
-    fn add(&mut self, event: &Event) -> [u64; 2] {
+    /// Number of bytes of each side that are missing right before an event.
+    pub(crate) fn add(&mut self, event: &Event) -> [u64; 2] {
         let mut starts = self.0;
         let mut ends = self.0;
         match event.kind {
@@ -40,5 +40,17 @@ impl Gaps {
         let missing = [0, 1].map(|side: usize| starts[side].saturating_sub(self.0[side]));
         self.0 = [0, 1].map(|side: usize| ends[side].max(self.0[side]));
         missing
+    }
+}
+
+/// A number of bytes, for people.
+pub(super) fn quantity(bytes: u64) -> String {
+    if bytes == 1 { "1 byte".into() } else { format!("{bytes} bytes") }
+}
+
+pub(super) fn side_first(from: Side, text: &str) -> String {
+    match from {
+        Side::Client => format!("client: {text}"),
+        Side::Server => format!("server: {text}"),
     }
 }

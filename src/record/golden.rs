@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::encoder::{Purpose, encoder};
+use super::encoder::Purpose;
+use super::encoders::encoder;
 use super::event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
 use crate::format::{Finds, Format};
 use crate::messages::{Address, Name, Side, View};

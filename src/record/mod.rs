@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod civil;
 mod color;
 mod encoder;
+mod encoders;
 mod event;
 mod gaps;
 mod html;
@@ -22,8 +23,10 @@ mod zone;
 #[cfg(test)]
 mod golden;
 
-pub(crate) use encoder::{Encoder, FileStart, Purpose, Setting, encoder};
+pub(crate) use encoder::{Encoder, FileStart, Purpose, Setting};
+pub(crate) use encoders::encoder;
 pub(crate) use event::LONGEST_SECRETS;
 pub(crate) use event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, TcpInfo, Time};
+pub(crate) use gaps::Gaps;
 pub(crate) use text::find;
 pub(crate) use zone::Zone;

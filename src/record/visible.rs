@@ -2,8 +2,6 @@
 
 pub(super) use privsep::text::acts;
 
-use super::text::octal;
-
 /// Appends `bytes`: printable characters as they are; whatever could move a cursor, end a line, turn
 /// the direction of writing, takes no place, or is no UTF-8, in octal. A tab may pass where it does no harm.
 pub(crate) fn append(bytes: &[u8], tabs: bool, out: &mut Vec<u8>) {
@@ -44,6 +42,11 @@ pub(super) fn is_unseen(character: char) -> bool {
         '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0100}'..='\u{e01ef}' => true,
         other => acts(other),
     }
+}
+
+/// `\033`
+pub(in crate::record) const fn octal(byte: u8) -> [u8; 4] {
+    [b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]
 }
 
 #[cfg(test)]

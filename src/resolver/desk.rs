@@ -13,10 +13,10 @@ use privsep::channel::{Channel, Incoming, Wait, no_fds};
 use privsep::confine::Confined;
 use privsep::sys::{self, Alone};
 
-use super::lookup::{self, NO_ANSWER};
+use super::lookup::{self, NO_ANSWER, Question};
 use super::process::Lookup;
 use super::{LoggerChannel, Parent};
-use crate::messages::{Find, LookupAnswer, NameAnswer, NameQuestion, ProcessEnd, ToParent, ToResolver};
+use crate::messages::{LookupAnswer, NameAnswer, NameQuestion, ProcessEnd, ToParent, ToResolver};
 use crate::role::RoleError;
 
 /// Maximum number of lookups at the same time.
@@ -39,27 +39,6 @@ struct Shortage {
     since: Instant,
     /// Time of the next attempt.
     retry: Instant,
-}
-
-/// A question, by its sender.
-#[derive(Debug)]
-pub(super) enum Question {
-    /// From the parent.
-    Find(Find),
-    /// From the logger.
-    Name(NameQuestion),
-}
-
-impl Question {
-    /// Maximum duration of the lookup, enforced by the kernel: glibc waits without a limit for a name server that has
-    /// accepted a TCP connection. A name of a peer is too late for its session after 2 seconds, and is cached for the
-    /// next one; a start waits for three name servers that do not answer and a search list.
-    pub(super) fn time_limit(&self) -> Duration {
-        match self {
-            Question::Find(_) => Duration::from_secs(30),
-            Question::Name(_) => Duration::from_secs(8),
-        }
-    }
 }
 
 /// A running lookup.

@@ -13,7 +13,8 @@ use privsep::seccomp::Violation;
 use privsep::wire;
 use serde::de::DeserializeOwned;
 
-use super::desk::{Desk, QUEUE, Question};
+use super::desk::{Desk, QUEUE};
+use super::lookup::Question;
 use super::{LoggerChannel, Parent, lookup};
 use crate::fuzz::{FuzzInput, alone, descriptors, send, text};
 use crate::messages::{

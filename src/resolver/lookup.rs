@@ -1,19 +1,40 @@
 //! Looks up names and addresses. The only module that uses dns-lookup, that is, the C library's resolver.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, SockType, getaddrinfo, getnameinfo};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::desk::Question;
-use crate::messages::{Address, Find, IpFamily, LookupAnswer, Name};
+use crate::messages::{Address, Find, IpFamily, LookupAnswer, Name, NameQuestion};
 
 /// Maximum number of addresses in an answer.
 const MOST: usize = 32;
 
 /// Error for the parent if a lookup ended without an answer.
 pub(super) const NO_ANSWER: &str = "the lookup ended without an answer (numeric addresses need none)";
+
+/// A question, by its sender.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// From the parent.
+    Find(Find),
+    /// From the logger.
+    Name(NameQuestion),
+}
+
+impl Question {
+    /// Maximum duration of the lookup, enforced by the kernel: glibc waits without a limit for a name server that has
+    /// accepted a TCP connection. A name of a peer is too late for its session after 2 seconds, and is cached for the
+    /// next one; a start waits for three name servers that do not answer and a search list.
+    pub(super) fn time_limit(&self) -> Duration {
+        match self {
+            Question::Find(_) => Duration::from_secs(30),
+            Question::Name(_) => Duration::from_secs(8),
+        }
+    }
+}
 
 /// Looks up the answer to a question.
 pub(super) fn answer(question: &Question) -> LookupAnswer {

@@ -10,8 +10,8 @@ use privsep::channel::Channel;
 use privsep::confine::Confined;
 use privsep::sys::{self, Title};
 
-use super::desk::Question;
 use super::lookup;
+use super::lookup::Question;
 use crate::messages::LookupAnswer;
 
 /// Title of a lookup, as formatted by `privsep::role::argument`.

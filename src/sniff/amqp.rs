@@ -1,6 +1,6 @@
 //! AMQP 0-9-1 (Connection.Start-Ok) and AMQP 1.0 (its layer of SASL).
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::frames::{Cursor, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use super::sasl;

@@ -2,6 +2,7 @@
 //! belongs to a single protocol.
 
 use super::amqp::Amqp;
+use super::conversation::{Conversation, Switch};
 use super::http::{self, Http};
 use super::imap::{self, Imap};
 use super::irc::{self, Irc};
@@ -22,44 +23,6 @@ use super::words::after;
 use super::xmpp::{self, Xmpp};
 use crate::messages::Side;
 use crate::sniff::pending::{PendingCredentials, Speech};
-
-/// The reader of a known protocol.
-pub(super) trait Conversation: Send {
-    /// Initial cutting of the two directions, the client's first.
-    fn start(&self) -> [Cutting; 2] {
-        [Cutting::Line; 2]
-    }
-
-    fn client(&mut self, item: LinePiece<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>)
-    -> Cutting;
-
-    fn server(&mut self, item: LinePiece<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>)
-    -> Cutting;
-
-    /// New cutting of the client's stream, if the server's last message changed it; asked once.
-    fn redirect_client(&mut self) -> Option<Cutting> {
-        None
-    }
-
-    /// Requests that the client's stream, read as lines, is cut anew ([`Self::redirect_client`]).
-    fn takes_over(&self) -> bool {
-        false
-    }
-
-    /// Protocol that follows on the connection after the server's last message; asked once.
-    fn gives_way(&mut self) -> Option<Switch> {
-        None
-    }
-}
-
-/// Successor of a protocol on its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Switch {
-    /// Any other protocol.
-    Tunnel,
-    /// Something that cannot be read.
-    Opaque,
-}
 
 #[derive(Default)]
 pub(super) struct Dialogue {

@@ -1,7 +1,7 @@
 //! IMAP: commands with tags, so that answers find them in any order, and literals: announced bytes
 //! that may be anything.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{number, unquote, word, words};

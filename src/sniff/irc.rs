@@ -1,6 +1,6 @@
 //! IRC (RFC 2812, IRCv3): PASS, OPER, AUTHENTICATE and NickServ.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{word, words};

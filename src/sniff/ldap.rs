@@ -1,6 +1,6 @@
 //! LDAP (RFC 4511): BindRequest with a name and a password, or with SASL, and BindResponse.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::frames::{Cursor, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use super::sasl;

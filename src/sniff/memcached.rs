@@ -1,6 +1,6 @@
 //! Memcached's binary protocol: SASL in requests of their own.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::frames::{Cursor, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use super::sasl;

@@ -5,6 +5,7 @@
 //! line of each direction and a few findings.
 
 mod amqp;
+mod conversation;
 mod dialogue;
 mod frames;
 #[cfg(fuzzing)]

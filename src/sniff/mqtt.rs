@@ -1,6 +1,6 @@
 //! MQTT 3.1, 3.1.1 and 5: user name and password in CONNECT, and the code in CONNACK.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::frames::{Cursor, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};

@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: the server greets first; the client's answer contains the user, and a hash or, with
 //! `mysql_clear_password`, the password.
 
-use super::dialogue::{Conversation, Switch};
+use super::conversation::{Conversation, Switch};
 use super::frames::{Cursor, Frame, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LinePiece};
 use super::words::{number, word, words};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};

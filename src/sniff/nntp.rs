@@ -1,6 +1,6 @@
 //! NNTP: AUTHINFO (RFC 4643), which is never sent before the answer to the last command has come.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{argument, word, words};

@@ -1,6 +1,6 @@
 //! PostgreSQL's protocol 3: the user in the start-up packet, and the password, or the scheme, that the server asks for.
 
-use super::dialogue::{Conversation, Switch};
+use super::conversation::{Conversation, Switch};
 use super::frames::{Cursor, Frame, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};

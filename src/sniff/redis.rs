@@ -1,6 +1,6 @@
 //! Redis: commands as arrays of counted strings, or inline as words; replies of any depth.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::is_mechanism;
 use super::words::{number, word};

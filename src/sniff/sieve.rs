@@ -1,6 +1,6 @@
 //! ManageSieve (RFC 5804): AUTHENTICATE with quoted strings or literals.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::{number, unquote, word};

@@ -1,6 +1,6 @@
 //! SOCKS5 (RFC 1928) with user name and password (RFC 1929), and the tunnelled protocol.
 
-use super::dialogue::{Conversation, Switch};
+use super::conversation::{Conversation, Switch};
 use super::frames::{Cursor, Frames, Measure};
 use super::lines::{Cutting, LinePiece};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};

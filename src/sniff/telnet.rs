@@ -1,7 +1,7 @@
 //! Telnet: answers to prompts for a name and a password. The prompts are the only evidence, so that every
 //! finding is marked as a guess.
 
-use super::dialogue::Conversation;
+use super::conversation::Conversation;
 use super::lines::{Cutting, LinePiece};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};
 

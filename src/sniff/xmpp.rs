@@ -1,7 +1,7 @@
 //! XMPP (RFC 6120): SASL in elements of their own, and the older `jabber:iq:auth` (XEP-0078). The stream is cut at
 //! every `>`, so that an item is the text before a tag and the tag.
 
-use super::dialogue::{Conversation, Switch};
+use super::conversation::{Conversation, Switch};
 use super::lines::{Cutting, LinePiece};
 use super::sasl::{Sasl, SaslStep};
 use super::words::after;

@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::flow::{Buffer, Ends, Flow, FlowStep, Pool, report};
+use super::ends::{Ends, report};
+use super::flow::{Buffer, Flow, FlowStep, Pool};
 use super::idle::IdleTimer;
 use super::local::report_undelivered;
 use super::loss::Losses;

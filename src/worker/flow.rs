@@ -3,6 +3,7 @@
 //! A flow reads only when it has passed on all it read before, so a peer that does not read stops the
 //! peer that sends, and memory is bounded by one buffer.
 
+use super::ends::{Ends, report};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,7 @@ use super::local::{self, LocalRead, Rights, Sent, report_undelivered};
 use super::receipt::{RecordSteps, StepNumber};
 use super::transport::PeerSocket;
 use crate::format::CaptureLevel;
-use crate::messages::{self, Record, Side, WorkersEnd, rights};
+use crate::messages::{self, Record, Side};
 
 /// A read of this size marks the flow as bulk, for which a pipe pays off.
 const BULK: usize = 64 * 1024;
@@ -106,14 +107,6 @@ pub(super) struct Flow {
     abandoned: bool,
     /// The logger knows that it has ended.
     reported: bool,
-}
-
-/// The surroundings of a flow: the two peers and the way to the logger.
-pub(super) struct Ends<'a> {
-    pub(super) source: &'a PeerSocket,
-    pub(super) sink: &'a PeerSocket,
-    pub(super) channel: &'a WorkersEnd,
-    pub(super) receipts: &'a RecordSteps,
 }
 
 impl Flow {
@@ -383,22 +376,6 @@ impl Flow {
         self.abandoned = true;
         self.drop_held(pool)
     }
-}
-
-/// Sends a record that has no payload.
-pub(super) fn report(channel: &WorkersEnd, record: &Record) -> io::Result<()> {
-    let mut head = [0; Record::MAX_HEAD];
-    let used = wire::encode(record, &mut head).map_err(io::Error::other)?;
-    channel.send_frame(&head[..used])
-}
-
-/// Sends a record with a short payload.
-pub(super) fn report_with(channel: &WorkersEnd, record: &Record, payload: &[u8]) -> io::Result<()> {
-    let mut frame = [0; Record::MAX_HEAD + rights::MOST];
-    let used = wire::encode(record, &mut frame).map_err(io::Error::other)?;
-    let end = used + payload.len();
-    frame[used..end].copy_from_slice(payload);
-    channel.send_frame(&frame[..end])
 }
 
 fn read_failed(errno: Errno) -> FlowStep {

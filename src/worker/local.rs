@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use privsep::sys::{self, MOST_RIGHTS};
 
-use super::flow::{Ends, report, report_with};
+use super::ends::{Ends, report, report_with};
 use super::transport::PeerSocket;
 use crate::messages::{self, Record, Side, rights};
 

@@ -4,6 +4,7 @@
 //! It opens, connects, binds and executes nothing, and uses no heap that it did not inherit.
 
 mod bridge;
+mod ends;
 mod flow;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;

@@ -191,6 +191,45 @@ fn records_are_compared_session_by_session() {
     assert!(told(&outcome).contains("sessions in the first record alone: 1\n"), "{}", outcome.stderr);
 }
 
+/// The record of one side, as `--only` leaves it: the other side is known by its length.
+fn of_the_client_alone(record: &str) -> String {
+    let lines =
+        record.lines().filter(|line| !(line.contains("\"event\":\"data\"") && line.contains("\"server\"")));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_side_that_is_not_in_the_record_is_neither_compared_nor_played() {
+    let scratch = Scratch::new();
+    let both = written(&scratch, "both", dialogue());
+    let client = written(&scratch, "client", of_the_client_alone(&dialogue()));
+    let outcome = compared(&both, &client, &[]);
+    assert_eq!(outcome.code(), 1);
+    assert_eq!(
+        told(&outcome),
+        "session 1: 17 bytes of the server are not in the second record\n\
+         sessions that are the same: 0; different: 1\n"
+    );
+    assert_eq!(compared(&client, &client, &[]).code(), 0);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let outcome = play_client(&client, port, &[]);
+    assert_eq!(outcome.code(), 65, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("bytes are missing in the session"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_session_that_neither_record_has_is_an_error() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", dialogue());
+    for sessions in ["99", "1,99"] {
+        let outcome = compared(&record, &record, &["--session", sessions]);
+        assert_eq!(outcome.code(), 65, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("no such session in it"), "{}", outcome.stderr);
+    }
+    assert_eq!(compared(&record, &record, &["--session", "1"]).code(), 0);
+}
+
 /// A session of this client, which says something.
 fn saying(session: u64, client: &str, words: &str) -> String {
     let text = start(session) + &data(session, 1_000_000, "client", 0, words);

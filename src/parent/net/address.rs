@@ -1,5 +1,6 @@
 //! Resolves endpoints to addresses: numbers here, names through the resolver.
 
+use crate::signals::{advice, describe};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 
@@ -8,11 +9,10 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::config::{Approach, Config, Endpoint, Family, Port};
 use crate::exit::{Failure, Status};
-use crate::messages::{Address, Find, IpFamily, ToParent, ToResolver};
+use crate::messages::{Address, Find, IpFamily, ProcessEnd, ToParent, ToResolver};
 use crate::parent::startup::limits;
 use crate::parent::startup::roles::RunningRole;
 use crate::parent::startup::stop::Stop;
-use crate::parent::supervisor::lost_lookup;
 use crate::reason::shown_name;
 
 /// Names an endpoint in an error as 1.4.4 does: `[NODE ]port SERVICE`, as typed.
@@ -218,6 +218,19 @@ fn ask(
             // Arrives before the answer.
             ToParent::LookupLost { pid, end } => lost = Some(lost_lookup(pid, end)),
             _ => return Err(resolver.nonsense().into()),
+        }
+    }
+}
+
+/// Error for the end of a lookup.
+pub(in crate::parent) fn lost_lookup(pid: i32, end: ProcessEnd) -> String {
+    match end {
+        ProcessEnd::Status(status) => {
+            format!("name lookup {pid} ended with status {status} and without an answer")
+        }
+        ProcessEnd::Signal(signal) => {
+            let text = format!("name lookup {pid} killed by signal {signal} ({})", describe(signal));
+            advice(signal, pid).into_iter().fold(text, |text, advice| format!("{text}\n{advice}"))
         }
     }
 }

@@ -10,12 +10,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, SockProtocol, connect, socket};
 
 use crate::messages::Address;
+use crate::parent::net::own_listeners::OwnListeners;
 use crate::parent::net::socket;
 use crate::parent::net::socket::{
     SocketOptions, family_of, keep_urgent_bytes, local_of, peer_of, pending_error, prepare_packets,
     with_sockaddr,
 };
-use crate::parent::startup::own_listeners::OwnListeners;
 use crate::reason::reason;
 
 /// Delay between the starts of two attempts ("Connection Attempt Delay" of RFC 8305, section 5).

@@ -3,4 +3,5 @@
 pub(super) mod address;
 pub(super) mod dial;
 pub(super) mod listener;
+pub(super) mod own_listeners;
 pub(super) mod socket;

@@ -4,6 +4,7 @@
 pub(super) mod parts;
 pub(super) mod replay;
 
+use crate::parent::startup::stop::{interrupted, signals_of};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::parent::startup::roles::{RunningRole, Starter};
 use crate::parent::startup::stop::Stop;
 use crate::parent::startup::{confine, limits};
 use crate::parent::supervisor::sighup;
-use crate::parent::{Descriptors, Start, TargetIdentity, interrupted, no_proc, signals_of};
+use crate::parent::{Descriptors, Start, TargetIdentity, no_proc};
 use crate::parent::{account, announce_user, block_signals, refuse_open_sandbox, startup_notices};
 use crate::policy::Role;
 use crate::reason::reason;

@@ -12,12 +12,12 @@ use crate::messages::{Address, Transport};
 use crate::parent::net::address;
 use crate::parent::net::address::Addresses;
 use crate::parent::net::listener::Listener;
+use crate::parent::net::own_listeners::OwnListeners;
 use crate::parent::net::socket::SocketOptions;
 use crate::parent::no_user;
 use crate::parent::startup::identity::Start;
 use crate::parent::startup::inherited;
 use crate::parent::startup::inherited::{InheritedSocket, InheritedSockets};
-use crate::parent::startup::own_listeners::OwnListeners;
 use crate::parent::supervisor::Peers;
 use crate::reason::reason;
 

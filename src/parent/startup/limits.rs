@@ -10,8 +10,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::config::{Config, Target};
 use crate::exit::{Failure, Status};
 use crate::messages::Acknowledge;
-use crate::parent::supervisor::MOST_QUEUED;
 use crate::reason::reason;
+
+/// Maximum number of clients queued here rather than in the kernel's queue, where those of one address would
+/// precede all others.
+pub(in crate::parent) const MOST_QUEUED: usize = 64;
 
 /// Descriptors of a role besides those of sessions.
 const BESIDES: u64 = 64;

@@ -10,7 +10,6 @@ pub(super) mod identity;
 pub(super) mod inherited;
 pub(super) mod limits;
 pub(super) mod own_file;
-pub(super) mod own_listeners;
 pub(super) mod pidfile;
 pub(super) mod roles;
 pub(super) mod stop;

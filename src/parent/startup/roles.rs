@@ -27,22 +27,26 @@ use crate::format::Format;
 use crate::messages::{
     FromConverter, Hangup, MinLevel, NameAnswer, NameQuestion, NoticeSink, Notices, OutputMode, OutputTarget,
     Prepare, Problem, Reaping, Recording, Sandbox, Taken, ToConverter, ToLogger, ToParent, ToResolver,
-    ToZygote, VERSION, View, WorkersNeed,
+    ToWorker, ToZygote, VERSION, View, WorkersNeed,
 };
 use crate::parent::reading::parts::RecordPart;
-use crate::parent::signals_of;
 use crate::parent::startup::denied::Actor;
 use crate::parent::startup::descriptors;
 use crate::parent::startup::descriptors::Descriptors;
 use crate::parent::startup::limits;
-use crate::parent::startup::stop::Stop;
-use crate::parent::supervisor::IdleWorker;
+use crate::parent::startup::stop::{Stop, signals_of};
 use crate::policy::Role;
 use crate::reason::reason;
 use crate::signals;
 
 /// The logger's end of its channel to the resolver.
 type ResolverEnd = Channel<NameQuestion, NameAnswer>;
+
+/// A worker without a session.
+pub(in crate::parent) struct IdleWorker {
+    pub(in crate::parent) pid: i32,
+    pub(in crate::parent) channel: Channel<ToWorker, ()>,
+}
 
 /// A running role.
 pub(in crate::parent) struct RunningRole<Out> {

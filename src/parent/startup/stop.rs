@@ -1,9 +1,9 @@
-//! Reasons for which a start ends early.
+//! Reasons for which a start ends early, and the signals among them.
 
 use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 
 use crate::exit::Failure;
-use crate::parent::interrupted;
 
 pub(in crate::parent) enum Stop {
     Failed(Failure),
@@ -28,4 +28,15 @@ impl From<Failure> for Stop {
     fn from(failure: Failure) -> Stop {
         Stop::Failed(failure)
     }
+}
+
+/// Reads the pending signals.
+pub(in crate::parent) fn signals_of(signals: &SignalFd) -> impl Iterator<Item = Signal> {
+    std::iter::from_fn(|| signals.read_signal().ok().flatten())
+        .filter_map(|info| Signal::try_from(info.ssi_signo as i32).ok())
+}
+
+/// Exit status after a signal, following the shells' convention.
+pub(in crate::parent) fn interrupted(signal: Signal) -> u8 {
+    128 + signal as u8
 }

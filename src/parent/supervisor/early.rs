@@ -3,16 +3,13 @@
 use super::{Phase, Supervisor, VAIN};
 use crate::messages::{Address, CloseReason, Level, Side, ToLogger, Unserved};
 use crate::parent::net::socket;
+use crate::parent::startup::limits::MOST_QUEUED;
 use crate::parent::supervisor::pending::{PeerState, PendingSession, Present};
 use crate::parent::supervisor::rate_limit::NoticeKind;
 
 use std::time::Instant;
 
 use nix::errno::Errno;
-
-/// Maximum number of clients queued here rather than in the kernel's queue, where those of one address would
-/// precede all others. `parent/startup/limits.rs` counts their descriptors.
-pub(in crate::parent) const MOST_QUEUED: usize = 64;
 
 impl Supervisor<'_> {
     /// Accepts clients beyond `-F` with `--max-per-client`, so that those beyond their share are rejected and
@@ -93,6 +90,17 @@ impl Supervisor<'_> {
         };
         let opening = self.opening(&pair);
         self.queue(ToLogger::Unserved { opening, end: Unserved::Left(cause) });
+        self.discard_pair(pair);
+    }
+
+    /// Ends a pair at the end of the program. A peer whose counterpart was being dialled is in the record.
+    pub(super) fn stop_pair(&mut self, pair: PendingSession) {
+        let is_there =
+            [Side::Client, Side::Server].map(|side| matches!(pair.state(side), PeerState::There(_)));
+        if pair.has_both() && is_there != [false; 2] {
+            let opening = self.opening(&pair);
+            self.queue(ToLogger::Unserved { opening, end: Unserved::Left(CloseReason::Stopped) });
+        }
         self.discard_pair(pair);
     }
 

@@ -12,8 +12,8 @@ use super::phase::{Left, Phase, PhaseStep, Reaction};
 use super::{Roles, Supervisor};
 use crate::exit::{Failure, Status};
 use crate::messages::{Hangup, Level, ProcessEnd, Side, ToLogger};
+use crate::parent::startup::stop::{interrupted, signals_of};
 use crate::parent::supervisor::pending::PendingSession;
-use crate::parent::{interrupted, signals_of};
 use crate::signals::describe;
 
 /// Time for roles to exit at the end: a little more than the second that the logger allows itself.
@@ -105,7 +105,7 @@ impl Supervisor<'_> {
     fn end_sessions(&mut self, status: u8) {
         self.close_listener(Side::Client);
         self.close_listener(Side::Server);
-        std::mem::take(&mut self.pairs).into_iter().for_each(|pair| self.discard_pair(pair));
+        std::mem::take(&mut self.pairs).into_iter().for_each(|pair| self.stop_pair(pair));
         self.refuse_queued();
         let sessions: Vec<u64> = self.running.values().map(|session| session.number).collect();
         for number in sessions {
@@ -248,21 +248,25 @@ impl Supervisor<'_> {
         roles.contains(&Some(pid)) || self.leaving.contains(&pid)
     }
 
-    /// Closes the channels, upon which every role exits, and waits for them: when the program has ended, the
-    /// records are complete and no process is left.
-    pub(super) fn wait_for_children(self) {
+    /// Closes the channels, upon which every role exits, and waits for them: when the program has ended, no process is
+    /// left. Returns `false` if the logger did not write everything: it then ends itself by a signal.
+    pub(super) fn wait_for_children(self) -> bool {
         let Supervisor { roles, mut leaving, signals, .. } = self;
-        leaving.extend([roles.logger.pid, roles.zygote.pid]);
+        let logger = roles.logger.pid;
+        let mut is_complete = true;
+        leaving.extend([logger, roles.zygote.pid]);
         leaving.extend(roles.resolver.as_ref().map(|resolver| resolver.pid));
         let mut left = leaving;
         drop(roles);
         let until = Instant::now() + FAREWELL;
         while Instant::now() < until {
             left.retain(|pid| {
-                matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+                let status = waitpid(*pid, Some(WaitPidFlag::WNOHANG));
+                is_complete &= *pid != logger || !matches!(status, Ok(WaitStatus::Signaled(..)));
+                matches!(status, Ok(WaitStatus::StillAlive))
             });
             if left.is_empty() {
-                return;
+                return is_complete;
             }
             let rest = PollTimeout::try_from(until.saturating_duration_since(Instant::now()));
             let _ = poll(
@@ -271,5 +275,6 @@ impl Supervisor<'_> {
             );
             signals_of(signals).for_each(drop);
         }
+        is_complete && !left.contains(&logger)
     }
 }

@@ -17,6 +17,7 @@ mod sessions;
 pub(super) mod sighup;
 mod workers;
 
+use crate::parent::startup::roles::IdleWorker;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,29 +26,27 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
-use privsep::channel::{Channel, ChannelError, Wait, no_fds};
+use privsep::channel::{ChannelError, Wait, no_fds};
 use privsep::confine::Confined;
 
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::CaptureLevel;
 use crate::messages::{
-    Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
+    Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToZygote,
 };
 use crate::parent::net::dial::DialOptions;
 use crate::parent::net::listener::Listener;
+use crate::parent::net::own_listeners::OwnListeners;
 use crate::parent::net::socket::SocketOptions;
 use crate::parent::startup::limits;
-use crate::parent::startup::own_listeners::OwnListeners;
 use crate::parent::startup::roles::RunningRole;
 use crate::parent::supervisor::pending::{PendingSession, Present};
 use crate::parent::supervisor::rate_limit::RateLimitedNotice;
 use crate::policy::Role;
 pub(super) use backlog::Backlog;
-pub(super) use early::MOST_QUEUED;
 use events::ReadyFd;
 use lookup::LookupState;
-pub(super) use names::lost_lookup;
 use phase::Phase;
 pub(super) use service::Service;
 
@@ -82,12 +81,6 @@ pub(super) struct Roles {
     pub(super) backlog: Backlog,
     /// An output waits for its reader; no session begins before.
     pub(super) outputs_wait: bool,
-}
-
-/// A worker without a session.
-pub(super) struct IdleWorker {
-    pub(super) pid: i32,
-    pub(super) channel: Channel<ToWorker, ()>,
 }
 
 /// A running session.
@@ -239,7 +232,13 @@ impl<'a> Supervisor<'a> {
         // stderr may be connected to the client, so that only the logger can report the error.
         let logger_reports = self.config.syslog && self.config.inetd;
         self.leave_discarded();
-        self.wait_for_children();
+        let is_complete = self.wait_for_children();
+        let result = result.and_then(|status| match is_complete {
+            true => Ok(status),
+            false => {
+                Err(Failure::new(Status::Io, "the logger did not finish in time: records may be missing"))
+            }
+        });
         result.or_else(|failure| if logger_reports { Ok(failure.status as u8) } else { Err(failure) })
     }
 

@@ -1,5 +1,6 @@
 //! The resolver while the bridge runs: the only role whose loss does not end the program.
 
+use crate::parent::net::address::lost_lookup;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::{Phase, Supervisor, TURN};
@@ -7,7 +8,6 @@ use crate::exit::Failure;
 use crate::messages::{Level, ProcessEnd, ToParent};
 use crate::parent::net::address::no_process;
 use crate::parent::supervisor::rate_limit::NoticeKind;
-use crate::signals::{advice, describe};
 
 impl Supervisor<'_> {
     /// Receives from the resolver: lost lookups, and the answer to the question.
@@ -61,18 +61,5 @@ impl Supervisor<'_> {
     pub(super) fn reap_leaving(&mut self) {
         let flags = Some(WaitPidFlag::WNOHANG);
         self.leaving.retain(|pid| matches!(waitpid(*pid, flags), Ok(WaitStatus::StillAlive)));
-    }
-}
-
-/// Error for the end of a lookup.
-pub(in crate::parent) fn lost_lookup(pid: i32, end: ProcessEnd) -> String {
-    match end {
-        ProcessEnd::Status(status) => {
-            format!("name lookup {pid} ended with status {status} and without an answer")
-        }
-        ProcessEnd::Signal(signal) => {
-            let text = format!("name lookup {pid} killed by signal {signal} ({})", describe(signal));
-            advice(signal, pid).into_iter().fold(text, |text, advice| format!("{text}\n{advice}"))
-        }
     }
 }

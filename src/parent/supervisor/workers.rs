@@ -1,11 +1,12 @@
 //! Workers: requested in advance, and checked when they end.
 
+use crate::parent::startup::roles::IdleWorker;
 use std::time::Instant;
 
 use privsep::channel::{Channel, one_fd};
 use privsep::sys::Fds;
 
-use super::{IdleWorker, Phase, RECOVERY, RunningSession, Supervisor, TURN};
+use super::{Phase, RECOVERY, RunningSession, Supervisor, TURN};
 use crate::exit::{Failure, Status};
 use crate::messages::{Level, ProcessEnd, ToLogger, ToParent, ToZygote};
 use crate::parent::startup::limits;

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use super::civil::Civil;
 use super::encoder::{Encoder, FileStart};
 use super::event::{End, Event, Kind, Meeting, SessionInfo, State, Time};
-use super::gaps::Gaps;
+use super::gaps::{Gaps, quantity};
 use super::json::base64;
-use super::view::{ENDED, duration, place, quantity, verdict};
+use super::view::{ENDED, duration, place, verdict};
 use super::visible;
 use crate::messages::Side;
 

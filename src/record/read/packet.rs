@@ -1,7 +1,5 @@
 //! One packet of `pcapng` as our encoder makes it: an IP header, a TCP header, payload.
 
-use super::pcapng::be16;
-
 pub(super) const FIN: u8 = 1;
 pub(super) const SYN: u8 = 2;
 pub(super) const PSH: u8 = 8;
@@ -23,6 +21,12 @@ impl FlowKey {
     pub(super) fn reversed(self) -> FlowKey {
         FlowKey { from: self.to, to: self.from }
     }
+}
+
+/// A number of a packet header.
+fn be16(bytes: &[u8], at: usize) -> Option<usize> {
+    let value = bytes.get(at..at + 2)?.try_into().ok()?;
+    Some(u16::from_be_bytes(value).into())
 }
 
 pub(super) struct ParsedPacket<'a> {

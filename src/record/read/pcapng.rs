@@ -3,7 +3,7 @@
 
 use super::packet::ParsedPacket;
 use super::sessions::Sessions;
-use super::stream::OpenStreams;
+use super::stream::{OpenStreams, PacketMeta};
 use super::{DecodeError, Decoded, EventSink, LONGEST_COMMENT, LONGEST_UNIT};
 use crate::messages::Side;
 use crate::record::Time;
@@ -53,16 +53,6 @@ struct PacketBlock<'a> {
     packet: &'a [u8],
     is_whole: bool,
     options: &'a [u8],
-}
-
-/// Metadata of a packet block.
-pub(super) struct PacketMeta<'a> {
-    pub(super) time: Time,
-    pub(super) from: Side,
-    /// The low half of the session's number.
-    pub(super) queue: u32,
-    pub(super) comments: &'a [&'a [u8]],
-    pub(super) is_whole: bool,
 }
 
 impl Section {
@@ -216,11 +206,6 @@ const MOST_COMMENTS: usize = 4;
 fn u16_of(bytes: &[u8], at: usize, big_endian: bool) -> Option<u16> {
     let value = bytes.get(at..at + 2)?.try_into().ok()?;
     Some(if big_endian { u16::from_be_bytes(value) } else { u16::from_le_bytes(value) })
-}
-
-/// A number of a packet header.
-pub(super) fn be16(bytes: &[u8], at: usize) -> Option<usize> {
-    u16_of(bytes, at, true).map(usize::from)
 }
 
 /// Ticks of `10^-resolution` seconds, or with the highest bit of `2^-resolution`.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::object::{EventName, EventObject};
 use super::packet::{FIN, FlowKey, PSH, ParsedPacket, SYN, URG};
-use super::pcapng::PacketMeta;
 use super::sessions::Sessions;
 use super::{DecodeError, EventSink};
 use crate::messages::Side;
@@ -19,6 +18,16 @@ const LONGEST_CHUNK: usize = 1 << 20;
 /// A session, where the numbers of merged records are not enough: the low half of its number, and its addresses, the
 /// client's first.
 type Key = (u32, FlowKey);
+
+/// Metadata of a packet block.
+pub(super) struct PacketMeta<'a> {
+    pub(super) time: Time,
+    pub(super) from: Side,
+    /// The low half of the session's number.
+    pub(super) queue: u32,
+    pub(super) comments: &'a [&'a [u8]],
+    pub(super) is_whole: bool,
+}
 
 #[derive(Default)]
 pub(super) struct OpenStreams {

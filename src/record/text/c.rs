@@ -1,6 +1,7 @@
 //! `C`: a record is the body of a C string literal, of which a compiler makes the very same bytes.
 
 use super::PieceStart;
+use crate::record::visible::octal;
 
 /// Bytes for which room is made at once.
 const STRETCH: usize = 256;
@@ -30,11 +31,6 @@ const fn escape(byte: u8) -> ([u8; 4], u8) {
         // Always three digits: with fewer, a digit of the data that follows would be taken in.
         _ => (octal(byte), 4),
     }
-}
-
-/// `\033`
-pub(in crate::record) const fn octal(byte: u8) -> [u8; 4] {
-    [b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]
 }
 
 pub(super) fn record(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
@@ -75,6 +71,42 @@ fn escaped(last: u8, bytes: &[u8], text: &mut [u8; ROOM + 4]) -> usize {
     end
 }
 
+/// Bytes of a C string literal with this body; `None` if a compiler would reject it. For tests.
+#[cfg(any(test, fuzzing))]
+pub(super) fn compiled(literal: &[u8]) -> Option<Vec<u8>> {
+    let mut literal = String::from_utf8(literal.to_vec()).ok()?;
+    for (trigraph, meaning) in
+        ["??=#", "??/\\", "??'^", "??([", "??)]", "??!|", "??<{", "??>}", "??-~"].map(|both| both.split_at(3))
+    {
+        literal = literal.replace(trigraph, meaning);
+    }
+    let mut text = literal.bytes().peekable();
+    let mut bytes = Vec::new();
+    while let Some(byte) = text.next() {
+        bytes.push(match byte {
+            b'\\' => match text.next()? {
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                quoted @ (b'"' | b'\\' | b'?') => quoted,
+                first @ b'0'..=b'7' => {
+                    let mut value = u32::from(first - b'0');
+                    for _ in 0..2 {
+                        if let Some(digit) = text.next_if(|byte| matches!(byte, b'0'..=b'7')) {
+                            value = value * 8 + u32::from(digit - b'0');
+                        }
+                    }
+                    u8::try_from(value).ok()?
+                }
+                _ => return None,
+            },
+            b' '..=b'~' if byte != b'"' => byte,
+            _ => return None,
+        });
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,46 +117,6 @@ mod tests {
         let mut out = Vec::new();
         literal(bytes, &mut out);
         out
-    }
-
-    /// Bytes of a C string literal with this body; `None` if a compiler would reject it.
-    fn read(text: &[u8]) -> Option<Vec<u8>> {
-        let mut text = trigraphs_replaced(text).into_iter().peekable();
-        let mut bytes = Vec::new();
-        while let Some(byte) = text.next() {
-            bytes.push(match byte {
-                b'\\' => match text.next()? {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    quoted @ (b'"' | b'\\' | b'?') => quoted,
-                    first @ b'0'..=b'7' => {
-                        let mut value = u32::from(first - b'0');
-                        for _ in 0..2 {
-                            if let Some(digit) = text.next_if(|byte| matches!(byte, b'0'..=b'7')) {
-                                value = value * 8 + u32::from(digit - b'0');
-                            }
-                        }
-                        u8::try_from(value).ok()?
-                    }
-                    _ => return None,
-                },
-                b'"' => return None,
-                b' '..=b'~' => byte,
-                _ => return None,
-            });
-        }
-        Some(bytes)
-    }
-
-    fn trigraphs_replaced(text: &[u8]) -> Vec<u8> {
-        let mut text = String::from_utf8(text.to_vec()).unwrap();
-        for (trigraph, meaning) in ["??=#", "??/\\", "??'^", "??([", "??)]", "??!|", "??<{", "??>}", "??-~"]
-            .map(|both| both.split_at(3))
-        {
-            text = text.replace(trigraph, meaning);
-        }
-        text.into_bytes()
     }
 
     #[test]
@@ -147,26 +139,26 @@ mod tests {
     #[test]
     fn every_byte_before_every_byte_comes_back() {
         let pairs: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_be_bytes).collect();
-        assert_eq!(read(&written(&pairs)), Some(pairs));
+        assert_eq!(compiled(&written(&pairs)), Some(pairs));
     }
 
     #[test]
     fn trigraphs_are_broken_at_block_ends() {
         for before in 0..2 * STRETCH {
             let bytes = [&vec![b'x'; before], b"???/??=".as_slice()].concat();
-            assert_eq!(read(&written(&bytes)), Some(bytes));
+            assert_eq!(compiled(&written(&bytes)), Some(bytes));
         }
     }
 
     proptest! {
         #[test]
         fn reading_undoes_writing(bytes in prop::collection::vec(any::<u8>(), 0..3 * STRETCH)) {
-            prop_assert_eq!(read(&written(&bytes)), Some(bytes));
+            prop_assert_eq!(compiled(&written(&bytes)), Some(bytes));
         }
 
         #[test]
         fn reading_undoes_writing_of_hard_text(text in "[?/=0-9\\\\\"\n\0a]{0,100}") {
-            prop_assert_eq!(read(&written(text.as_bytes())), Some(text.into_bytes()));
+            prop_assert_eq!(compiled(&written(text.as_bytes())), Some(text.into_bytes()));
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::SessionText;
+use super::{SessionText, c};
 use crate::format::Format;
 use crate::messages::{Address, Name, Side};
 use crate::record::view::ViewEncoder;
@@ -57,7 +57,7 @@ impl FuzzRecord<'_> {
         let out = text(self.shown(Format::C, false));
         let literal = out.strip_prefix(&self.start()).and_then(|out| out.strip_suffix('\n'));
         let literal = literal.expect("a record is a line");
-        assert_eq!(c_string(literal).as_deref(), Some(self.bytes), "{literal:?}");
+        assert_eq!(c::compiled(literal.as_bytes()).as_deref(), Some(self.bytes), "{literal:?}");
     }
 
     fn hex(&self) {
@@ -146,41 +146,6 @@ fn text(out: Vec<u8>) -> String {
 /// Checks for a character that a terminal obeys instead of showing it.
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Bytes of a C string literal with this body; `None` if a compiler would reject it.
-fn c_string(literal: &str) -> Option<Vec<u8>> {
-    let mut literal = literal.to_owned();
-    for (trigraph, meaning) in
-        ["??=#", "??/\\", "??'^", "??([", "??)]", "??!|", "??<{", "??>}", "??-~"].map(|both| both.split_at(3))
-    {
-        literal = literal.replace(trigraph, meaning);
-    }
-    let mut text = literal.bytes().peekable();
-    let mut bytes = Vec::new();
-    while let Some(byte) = text.next() {
-        bytes.push(match byte {
-            b'\\' => match text.next()? {
-                b'n' => b'\n',
-                b'r' => b'\r',
-                b't' => b'\t',
-                quoted @ (b'"' | b'\\' | b'?') => quoted,
-                first @ b'0'..=b'7' => {
-                    let mut value = u32::from(first - b'0');
-                    for _ in 0..2 {
-                        if let Some(digit) = text.next_if(|byte| matches!(byte, b'0'..=b'7')) {
-                            value = value * 8 + u32::from(digit - b'0');
-                        }
-                    }
-                    u8::try_from(value).ok()?
-                }
-                _ => return None,
-            },
-            b' '..=b'~' if byte != b'"' => byte,
-            _ => return None,
-        });
-    }
-    Some(bytes)
 }
 
 fn session() -> SessionInfo {

@@ -16,7 +16,6 @@ use crate::messages::Side;
 use crate::sniff::CredentialSniffer;
 
 use super::visible;
-pub(in crate::record) use c::octal;
 pub(in crate::record) use count::decimal;
 use count::quantity;
 pub(super) use encoder::TextEncoder;

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::messages::Side;
 use crate::pattern::Pattern;
-use crate::record::text::octal;
+use crate::record::visible::octal;
 use crate::record::{color, visible};
 
 /// Columns that `   0.000412 ` takes.

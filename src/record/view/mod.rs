@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::encoder::{Encoder, FileStart, Purpose};
 use super::event::{End, Event, Kind, Meeting, Peer, SessionInfo, State, Time};
-use super::gaps::Gaps;
+use super::gaps::{Gaps, quantity, side_first};
 use super::visible;
 use crate::messages::Side;
 use crate::pattern::Pattern;
@@ -243,13 +243,6 @@ pub(super) fn place(peer: &Peer) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-pub(super) fn side_first(from: Side, text: &str) -> String {
-    match from {
-        Side::Client => format!("client: {text}"),
-        Side::Server => format!("server: {text}"),
-    }
-}
-
 /// Why a session ended: what was noted last, or else its state.
 pub(super) fn verdict(end: &End, note: Option<&str>) -> String {
     if let Some(note) = note {
@@ -268,10 +261,6 @@ pub(super) fn verdict(end: &End, note: Option<&str>) -> String {
         State::NoAnswer => "a peer does not answer",
     };
     if end.errno == 0 { text.to_owned() } else { format!("{text} ({})", reason(end.errno)) }
-}
-
-pub(super) fn quantity(bytes: u64) -> String {
-    if bytes == 1 { "1 byte".into() } else { format!("{bytes} bytes") }
 }
 
 /// Seconds since the session began.

@@ -5,7 +5,7 @@ mod credentials;
 mod form;
 mod message;
 
-use super::dialogue::{Conversation, Switch};
+use super::conversation::{Conversation, Switch};
 use super::lines::{Cutting, LIMIT, LinePiece};
 use super::words::{number, word};
 use crate::sniff::pending::{Credentials, LoginVerdict, PendingCredentials, Protocol};

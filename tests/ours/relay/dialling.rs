@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::socket::{Backlog, listen};
 
 use crate::support::namespace::in_a_world_of_its_own;
@@ -343,4 +344,26 @@ fn a_client_that_leaves_while_the_server_is_dialled_makes_room_for_the_next() {
         full.server.accept_now()?.words_within(Duration::from_millis(200))
     });
     assert_eq!(received, b"hello");
+}
+
+/// Number of connection attempts to a local port without an answer (SYN_SENT).
+fn unanswered(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+    table.lines().filter(|line| line.contains(&format!(":{port:04X} 02 "))).count()
+}
+
+#[test]
+fn a_client_whose_server_is_dialled_at_the_end_is_in_the_record() {
+    let full = FullServer::new();
+    for drain in [&[][..], &["--drain-timeout", "100ms"]] {
+        let dials = unanswered(full.server.port());
+        let tcpreen = Tcpreen::to(full.server.port()).format("json").args(drain).start();
+        let mut client = tcpreen.connect();
+        client.send("hello");
+        until("the dial", || (unanswered(full.server.port()) > dials).then_some(()));
+        tcpreen.signal(Signal::SIGTERM);
+        client.expect_hang_up();
+        let record = tcpreen.finish().stdout();
+        assert!(record.contains("\"state\":\"stopped\""), "{drain:?}: {record}");
+    }
 }
