@@ -99,7 +99,11 @@ fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Prob
         no_fds(fds)?;
         match RegexBuilder::new(&text).size_limit(MASK_SIZE).dot_matches_new_line(true).build() {
             Ok(mask) => masks.push(mask),
-            Err(error) => return Ok(Err(Problem::Mask { reason: last_line(&error.to_string()).into() })),
+            Err(error) => {
+                let mask: String = text.chars().take(LONGEST_REASON).collect();
+                let reason = format!("{mask}: {}", last_line(&error.to_string()));
+                return Ok(Err(Problem::Mask { reason: reason.into() }));
+            }
         }
     }
     Ok(Ok(masks))
@@ -107,7 +111,8 @@ fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Prob
 
 /// The lines before it repeat the expression.
 fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or_default().chars().take(LONGEST_REASON).collect()
+    let line = text.lines().last().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).chars().take(LONGEST_REASON).collect()
 }
 
 /// A session that is to be played.

@@ -255,3 +255,17 @@ fn the_policy_of_a_reading_start_is_printed() {
     let converter = page.split("\nconverter\n").nth(1).expect("a section");
     assert!(converter.contains("  read ") && !converter.contains("openat"), "{converter}");
 }
+
+#[test]
+fn a_conversion_gives_the_same_file_at_any_time() {
+    let scratch = Scratch::new();
+    let record = scratch.path("record");
+    fs::write(&record, two_sessions()).expect("room");
+    let convert = |name: &str| {
+        let file = scratch.path(name);
+        let outcome = Tcpreen::reading([&record]).format("pcapng").output(&file).run();
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        fs::read(file).expect("a file")
+    };
+    assert_eq!(convert("first"), convert("second"));
+}

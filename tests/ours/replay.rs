@@ -185,6 +185,9 @@ fn records_are_compared_session_by_session() {
     assert!(said.starts_with("sessions 1 and 5: the server differs at byte 7 (17 and 17)\n"), "{said}");
     let outcome = compared(&first, &other, &["--mask", "[0-9]+:[0-9]+"]);
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let outcome = compared(&first, &other, &["--mask", "("]);
+    assert_eq!(outcome.code(), 64);
+    assert!(outcome.stderr.contains("--mask (: unclosed group.\n"), "{}", outcome.stderr);
     let two = written(&scratch, "two", dialogue() + &dialogue().replace("\"session\":1", "\"session\":2"));
     let outcome = compared(&two, &first, &[]);
     assert_eq!(outcome.code(), 1);

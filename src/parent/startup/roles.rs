@@ -434,7 +434,7 @@ impl<Out: Serialize> RunningRole<Out> {
                     Text::from(String::from_utf8_lossy(&name))
                 ),
             ),
-            Problem::Mask { reason } => Failure::new(Status::Usage, format!("--mask: {reason}")),
+            Problem::Mask { reason } => Failure::new(Status::Usage, format!("--mask {reason}.")),
             Problem::Template { reason } => Failure::new(Status::Usage, format!("Log file error: {reason}")),
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct PcapngEncoder {
     connections: BTreeMap<u64, Connection>,
     names: AddressNames,
     packets: Packets,
+    /// Beginning of the file.
+    begun: Time,
     before: Before,
     /// The last event belongs into the next file.
     carries: bool,
@@ -54,6 +56,7 @@ impl PcapngEncoder {
             connections: BTreeMap::new(),
             names: AddressNames::default(),
             packets: Packets::default(),
+            begun: Time::default(),
             before: Before::default(),
             carries: false,
         }
@@ -72,7 +75,9 @@ impl Encoder for PcapngEncoder {
     fn begin_file(&mut self, file: &FileStart, out: &mut Vec<u8>) {
         block::section(file.part, out);
         let carried = if self.carries { self.packets.count - self.before.packets.count } else { 0 };
-        self.packets = Packets { count: carried, time: file.time };
+        let last = if carried > 0 { self.packets.time } else { Time::default() };
+        self.packets = Packets { count: carried, time: last };
+        self.begun = file.time;
         self.names.forget_written();
         let mut open = self.connections.clone();
         if self.carries {
@@ -109,6 +114,7 @@ impl Encoder for PcapngEncoder {
 
     fn end_file(&mut self, out: &mut Vec<u8>) {
         let Packets { count, time } = if self.carries { self.before.packets } else { self.packets };
-        block::statistics(time, count, out);
+        // Without packets, that of the file: a conversion of the same record gives the same file at any time.
+        block::statistics(if count == 0 { self.begun } else { time }, count, out);
     }
 }
