@@ -175,16 +175,6 @@ fn the_standard_output_is_given_once() {
 }
 
 #[test]
-fn probes_are_sent_every_second_at_most() {
-    assert_eq!(config("--keepalive 1s 80").keepalive, Keepalive::Every(1));
-    assert_eq!(config("--keepalive 0 80").keepalive, Keepalive::Off);
-    for time in ["1ms", "999ms", "32768s"] {
-        let refused = format!("{time}: invalid duration (0, or 1s to 32767s).");
-        assert_eq!(error(&format!("--keepalive {time} 80")), refused);
-    }
-}
-
-#[test]
 fn all_secrets_are_found_if_they_are_asked_for() {
     let all = Format::Password(Finds::All);
     assert_eq!(config("-f pw --password=all 80").outputs, [stdout(all)]);

@@ -262,9 +262,7 @@ pub(super) fn keepalive(text: OsString) -> Result<Keepalive, Failure> {
         return Ok(Keepalive::Off);
     }
     let seconds = duration(text.clone())?.as_millis().div_ceil(1000);
-    let is_at_least_one = text.to_str().and_then(span).is_some_and(|time| time >= Duration::from_secs(1));
-    let seconds =
-        u32::try_from(seconds).ok().filter(|seconds| is_at_least_one && *seconds <= LONGEST_KEEPALIVE);
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds <= LONGEST_KEEPALIVE);
     let refused = || usage(format!("{}: invalid duration (0, or 1s to {LONGEST_KEEPALIVE}s).", shown(&text)));
     seconds.map(Keepalive::Every).ok_or_else(refused)
 }

@@ -25,7 +25,6 @@ fn outputs_and_their_formats() {
         ("-v -o - -f raw", vec![stdout(C)]),
         ("-q -f raw -o -", vec![stdout(Raw)]),
         ("-o a -f strip -o -", vec![file("a", C), stdout(Strip)]),
-        ("-f hex -o - -f raw -o -", vec![stdout(Hex), stdout(Raw)]),
         ("-o ./-", vec![stdout(C), file("./-", C)]),
         ("-d", vec![]),
         ("-d -f hex", vec![]),
