@@ -193,10 +193,13 @@ impl UncomparedSessions {
         let place = self.open.get(&event.session);
         let Some(session) = place.and_then(|place| self.waiting.get_mut(place)) else { return };
         for (unknown, missing) in session.unknown.iter_mut().zip(session.gaps.add(event)) {
-            *unknown += missing;
+            *unknown = unknown.saturating_add(missing);
         }
         match event.kind {
-            Kind::Data { from, bytes, .. } if payload.is_empty() => session.unknown[from as usize] += bytes,
+            Kind::Data { from, bytes, .. } if payload.is_empty() => {
+                let unknown = &mut session.unknown[from as usize];
+                *unknown = unknown.saturating_add(bytes);
+            }
             Kind::Data { from, .. } => {
                 session.streams[from as usize].extend_from_slice(payload);
                 self.held += payload.len();

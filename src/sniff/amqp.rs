@@ -63,12 +63,7 @@ impl Conversation for Amqp {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure(self.version)) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -83,25 +78,20 @@ impl Conversation for Amqp {
             self.client.header = if self.version == Version::V091 { 7 } else { OPENING };
             return self.client.after(0);
         }
-        pending.prove();
+        logins.prove();
         let found = match self.version {
             Version::V10 => init(frame.body),
             _ => start_ok(&frame.head, frame.body),
         };
         match found {
-            Some(Some(found)) => pending.expect_tag(b"", AMQP, found, out),
-            Some(None) if frame.is_cut() => pending.too_long(AMQP, "a login", frame.length(), out),
+            Some(Some(found)) => logins.expect_tag(b"", AMQP, found, out),
+            Some(None) if frame.is_cut() => logins.too_long(AMQP, "a login", frame.length(), out),
             Some(None) | None => {}
         }
         self.client.after(frame.rest)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure(self.version)) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -113,17 +103,17 @@ impl Conversation for Amqp {
                     1 => LoginVerdict::Refused,
                     _ => LoginVerdict::Undecided,
                 };
-                pending.answer_all(verdict, code.to_string().as_bytes(), out);
+                logins.answer_all(verdict, code.to_string().as_bytes(), out);
             }
             return self.server.after(frame.rest);
         }
         let mut cursor = Cursor(frame.body);
         match (frame.head[0], cursor.u16(), cursor.u16()) {
-            (1, Some(CONNECTION), Some(TUNE)) => pending.answer_all(LoginVerdict::Accepted, b"", out),
+            (1, Some(CONNECTION), Some(TUNE)) => logins.answer_all(LoginVerdict::Accepted, b"", out),
             (1, Some(CONNECTION), Some(CLOSE)) => {
                 let code = cursor.u16().unwrap_or_default();
                 let verdict = if code == 403 { LoginVerdict::Refused } else { LoginVerdict::Undecided };
-                pending.answer_all(verdict, code.to_string().as_bytes(), out);
+                logins.answer_all(verdict, code.to_string().as_bytes(), out);
             }
             _ => {}
         }

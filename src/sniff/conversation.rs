@@ -10,11 +10,9 @@ pub(super) trait Conversation: Send {
         [Cutting::Line; 2]
     }
 
-    fn client(&mut self, item: LinePiece<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>)
-    -> Cutting;
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting;
 
-    fn server(&mut self, item: LinePiece<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>)
-    -> Cutting;
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting;
 
     /// New cutting of the client's stream, if the server's last message changed it; asked once.
     fn redirect_client(&mut self) -> Option<Cutting> {

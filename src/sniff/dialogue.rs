@@ -87,20 +87,20 @@ impl Dialogue {
     pub(super) fn client(
         &mut self,
         item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let recognised = match self.takes_commands() {
-            true if pending.speech == Speech::Codes => after_code(item),
-            true if pending.speech != Speech::Signs => by_client(item),
+            true if logins.speech == Speech::Codes => after_code(item),
+            true if logins.speech != Speech::Signs => by_client(item),
             _ => None,
         };
         if let Some(recognised) = recognised {
-            self.become_known(recognised, pending, out);
+            self.become_known(recognised, logins, out);
         }
         match &mut self.speaking {
-            Speaking::Open(lockstep) => lockstep.client(item, pending, out),
-            Speaking::Known(conversation) => conversation.client(item, pending, out),
+            Speaking::Open(lockstep) => lockstep.client(item, logins, out),
+            Speaking::Known(conversation) => conversation.client(item, logins, out),
             Speaking::Opaque => Cutting::Ignore,
         }
     }
@@ -109,21 +109,21 @@ impl Dialogue {
     pub(super) fn server(
         &mut self,
         item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         if self.takes_commands()
-            && matches!(pending.speech, Speech::Unheard | Speech::Other)
+            && matches!(logins.speech, Speech::Unheard | Speech::Other)
             && let Some(recognised) = by_server(item.bytes)
         {
-            self.become_known(recognised, pending, out);
+            self.become_known(recognised, logins, out);
         }
         match &mut self.speaking {
-            Speaking::Open(lockstep) => lockstep.server(item, pending, out),
+            Speaking::Open(lockstep) => lockstep.server(item, logins, out),
             Speaking::Known(conversation) => {
-                let next = conversation.server(item, pending, out);
+                let next = conversation.server(item, logins, out);
                 match conversation.gives_way() {
-                    Some(switch) => self.give_way(switch, pending, out),
+                    Some(switch) => self.give_way(switch, logins, out),
                     None => next,
                 }
             }
@@ -140,9 +140,9 @@ impl Dialogue {
     }
 
     /// The stream is complete.
-    pub(super) fn close(&mut self, pending: &mut PendingCredentials) {
+    pub(super) fn close(&mut self, logins: &mut PendingCredentials) {
         if let Speaking::Open(lockstep) = &self.speaking {
-            lockstep.close(pending);
+            lockstep.close(logins);
         }
     }
 
@@ -150,7 +150,7 @@ impl Dialogue {
         matches!(&self.speaking, Speaking::Open(lockstep) if lockstep.takes_commands())
     }
 
-    fn become_known(&mut self, recognised: Recognised, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn become_known(&mut self, recognised: Recognised, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let earlier = match &mut self.speaking {
             Speaking::Open(lockstep) => std::mem::take(lockstep),
             _ => Lockstep::default(),
@@ -161,19 +161,19 @@ impl Dialogue {
             Recognised::Known(conversation) => Speaking::Known(conversation),
             // Commands before this one count: an inline PING has had its answer, too.
             Recognised::Redis => {
-                earlier.close(pending);
-                pending.flush(out);
+                earlier.close(logins);
+                logins.flush(out);
                 self.speaking = Speaking::Known(Box::new(Redis::default()));
                 return;
             }
         };
-        earlier.close(pending);
-        pending.restart(out);
+        earlier.close(logins);
+        logins.restart(out);
     }
 
     /// New cutting of the server's stream after a protocol that has ended.
-    fn give_way(&mut self, switch: Switch, pending: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
-        pending.restart(out);
+    fn give_way(&mut self, switch: Switch, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        logins.restart(out);
         match switch {
             Switch::Tunnel => {
                 self.speaking = Speaking::default();

@@ -35,17 +35,12 @@ enum ImapInput {
 }
 
 impl Conversation for Imap {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let cut = item.is_cut();
         let bytes = item.bytes;
         match std::mem::take(&mut self.stage) {
-            ImapInput::Command => self.command(bytes, cut, pending, out),
-            ImapInput::Login(arguments) => self.login(arguments, bytes, cut, pending, out),
+            ImapInput::Command => self.command(bytes, cut, logins, out),
+            ImapInput::Login(arguments) => self.login(arguments, bytes, cut, logins, out),
             ImapInput::LoginLiteral(mut arguments) => {
                 arguments.push(bytes.to_vec());
                 self.stage = ImapInput::Login(arguments);
@@ -53,30 +48,25 @@ impl Conversation for Imap {
             }
             ImapInput::Tail => self.pass_over(bytes),
             ImapInput::Sasl(exchange) => {
-                self.step(exchange.line(bytes), pending, out);
+                self.step(exchange.line(bytes), logins, out);
                 Cutting::Line
             }
         }
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let line = item.bytes;
         let (tag, rest) = word(line);
         let status = word(rest).0;
         let verdict = verdict(status).filter(|_| !matches!(tag, b"*" | b"+"));
         if matches!(tag, b"*" | b"+") || (verdict.is_some() && tag == self.tag) {
-            pending.prove();
-        } else if !pending.is_proven() {
+            logins.prove();
+        } else if !logins.is_proven() {
             // Not a reply of an IMAP server.
-            pending.discard();
+            logins.discard();
         }
         if let Some(verdict) = verdict {
-            pending.answer_tag(tag, |_| verdict, status, out);
+            logins.answer_tag(tag, |_| verdict, status, out);
             if tag == self.tag {
                 let stage = std::mem::take(&mut self.stage);
                 // One piece may hold more replies than this one.
@@ -97,7 +87,7 @@ impl Imap {
         &mut self,
         line: &[u8],
         cut: bool,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let (tag, rest) = word(line);
@@ -105,11 +95,11 @@ impl Imap {
         self.tag.clear();
         self.tag.extend_from_slice(&tag[..tag.len().min(TAG)]);
         if verb.eq_ignore_ascii_case(b"LOGIN") {
-            self.login(Vec::new(), arguments, cut, pending, out)
+            self.login(Vec::new(), arguments, cut, logins, out)
         } else if verb.eq_ignore_ascii_case(b"AUTHENTICATE") {
             let (mechanism, initial) = word(arguments);
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
-            self.step(Sasl::begin(mechanism, initial), pending, out);
+            self.step(Sasl::begin(mechanism, initial), logins, out);
             Cutting::Line
         } else {
             self.pass_over(line)
@@ -121,7 +111,7 @@ impl Imap {
         mut arguments: Vec<Vec<u8>>,
         line: &[u8],
         cut: bool,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let Some(end) = read_arguments(line, &mut arguments) else { return self.pass_over(line) };
@@ -131,11 +121,11 @@ impl Imap {
                 Cutting::Take(length)
             }
             (ArgumentEnd::Literal(length), [] | [_]) => {
-                pending.too_long(IMAP, "an argument", length as u64, out);
+                logins.too_long(IMAP, "an argument", length as u64, out);
                 self.pass_over(line)
             }
             (ArgumentEnd::Line, [user, password]) => {
-                pending.expect_tag(&self.tag, IMAP, Credentials::password(user, password).cut(cut), out);
+                logins.expect_tag(&self.tag, IMAP, Credentials::password(user, password).cut(cut), out);
                 Cutting::Line
             }
             _ => self.pass_over(line),
@@ -149,9 +139,9 @@ impl Imap {
         Cutting::Skip(length)
     }
 
-    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            pending.expect_tag(&self.tag, IMAP, found, out);
+            logins.expect_tag(&self.tag, IMAP, found, out);
         }
         self.stage = exchange.map_or(ImapInput::Command, ImapInput::Sasl);
     }

@@ -93,15 +93,15 @@ impl Irc {
         Irc { pass, ..Irc::default() }
     }
 
-    fn passed(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn passed(&mut self, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if !self.nick.is_empty()
             && let Some(pass) = self.pass.take()
         {
-            pending.expect_tag(PASS, IRC, Credentials::password(&self.nick, &pass), out);
+            logins.expect_tag(PASS, IRC, Credentials::password(&self.nick, &pass), out);
         }
     }
 
-    fn authenticate(&mut self, argument: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn authenticate(&mut self, argument: &[u8], logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let step = match self.exchange.take() {
             None => Sasl::begin(argument, None),
             Some(exchange) => {
@@ -116,18 +116,18 @@ impl Irc {
                 exchange.line(&std::mem::take(&mut self.response))
             }
         };
-        self.step(step, pending, out);
+        self.step(step, logins, out);
     }
 
-    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            pending.expect_tag(SASL, IRC, found, out);
+            logins.expect_tag(SASL, IRC, found, out);
         }
         self.exchange = exchange;
     }
 
     /// `IDENTIFY password`, `IDENTIFY account password`
-    fn service(&self, text: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn service(&self, text: &[u8], logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let arguments: Vec<_> = words(text).take(4).collect();
         let found = match arguments.as_slice() {
             [verb, password] if verb.eq_ignore_ascii_case(b"IDENTIFY") => {
@@ -138,60 +138,50 @@ impl Irc {
             }
             _ => return,
         };
-        pending.expect_tag(NICKSERV, IRC, found, out);
+        logins.expect_tag(NICKSERV, IRC, found, out);
     }
 }
 
 impl Conversation for Irc {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let message = IrcLine::read(item.bytes);
         match message.parameters.as_slice() {
             [nick, ..] if message.is("NICK") => {
                 self.nick = nick.to_vec();
-                self.passed(pending, out);
+                self.passed(logins, out);
             }
             [pass, ..] if message.is("PASS") => {
                 self.pass = Some(pass.to_vec());
-                self.passed(pending, out);
+                self.passed(logins, out);
             }
             [name, password, ..] if message.is("OPER") => {
-                pending.expect_tag(OPER, IRC, Credentials::password(name, password), out);
+                logins.expect_tag(OPER, IRC, Credentials::password(name, password), out);
             }
-            [argument, ..] if message.is("AUTHENTICATE") => self.authenticate(argument, pending, out),
+            [argument, ..] if message.is("AUTHENTICATE") => self.authenticate(argument, logins, out),
             [to, text, ..] if (message.is("PRIVMSG") || message.is("NOTICE")) && is_nickserv(to) => {
-                self.service(text, pending, out);
+                self.service(text, logins, out);
             }
             [..] if message.is("NICKSERV") || message.is("NS") => {
-                self.service(word(item.bytes).1, pending, out);
+                self.service(word(item.bytes).1, logins, out);
             }
             _ => {}
         }
         Cutting::Line
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let message = IrcLine::read(item.bytes);
         if is_server(item.bytes) {
-            pending.prove();
-        } else if !pending.is_proven() && !item.bytes.is_empty() && !is_common(&message) {
+            logins.prove();
+        } else if !logins.is_proven() && !item.bytes.is_empty() && !is_common(&message) {
             // Not a line of an IRC server.
-            pending.discard();
+            logins.discard();
         }
         if refuses_connection(&message) {
-            pending.prove();
-            pending.answer_tag(PASS, |_| LoginVerdict::Refused, b"ERROR", out);
+            logins.prove();
+            logins.answer_tag(PASS, |_| LoginVerdict::Refused, b"ERROR", out);
         }
-        let mut answer = |tag: &[u8], verdict, code: &[u8]| pending.answer_tag(tag, |_| verdict, code, out);
+        let mut answer = |tag: &[u8], verdict, code: &[u8]| logins.answer_tag(tag, |_| verdict, code, out);
         match message.numeric() {
             Some(code @ b"001") => answer(PASS, LoginVerdict::Accepted, code),
             Some(code @ b"381") => answer(OPER, LoginVerdict::Accepted, code),

@@ -67,12 +67,7 @@ impl Conversation for Ldap {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -80,22 +75,17 @@ impl Conversation for Ldap {
         if let Some((message, operation, content)) = operation(frame.body)
             && operation == BIND_REQUEST
         {
-            pending.prove();
+            logins.prove();
             match bind(content) {
-                Some(Some(found)) => pending.expect_tag(message, LDAP, found, out),
+                Some(Some(found)) => logins.expect_tag(message, LDAP, found, out),
                 Some(None) => {}
-                None => pending.too_long(LDAP, "a bind", frame.length(), out),
+                None => logins.too_long(LDAP, "a bind", frame.length(), out),
             }
         }
         self.client.after(frame.rest)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -105,7 +95,7 @@ impl Conversation for Ldap {
             && *code != IN_PROGRESS
         {
             let verdict = if *code == SUCCESS { LoginVerdict::Accepted } else { LoginVerdict::Refused };
-            pending.answer_tag(message, |_| verdict, code.to_string().as_bytes(), out);
+            logins.answer_tag(message, |_| verdict, code.to_string().as_bytes(), out);
         }
         self.server.after(frame.rest)
     }

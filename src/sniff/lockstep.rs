@@ -83,23 +83,23 @@ impl Lockstep {
     pub(super) fn client(
         &mut self,
         item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let line = telnet::strip_leading(item.bytes);
         match std::mem::take(&mut self.stage) {
             NextLine::Command if line.is_empty() => Cutting::Line,
-            NextLine::Command => self.command(line, item.is_cut(), pending, out),
+            NextLine::Command => self.command(line, item.is_cut(), logins, out),
             // An exchange that the client does not go on with: its commands are no base64.
             NextLine::Sasl(..) if Verb::of(word(line).0).is_some() => {
-                self.command(line, item.is_cut(), pending, out)
+                self.command(line, item.is_cut(), logins, out)
             }
             NextLine::Sasl(number, exchange) => {
-                self.step(number, exchange.line(line), pending, out);
+                self.step(number, exchange.line(line), logins, out);
                 Cutting::Line
             }
             NextLine::Data(_) | NextLine::Mail if line == b"." => {
-                pending.ask();
+                logins.ask();
                 Cutting::Line
             }
             stage => {
@@ -121,9 +121,9 @@ impl Lockstep {
 
     /// The stream is complete, or another protocol has been recognised. A login of an unknown protocol counts
     /// only if there is no evidence against it.
-    pub(super) fn close(&self, pending: &mut PendingCredentials) {
-        if self.doubtful && matches!(pending.speech, Speech::Unheard | Speech::Other) {
-            pending.discard();
+    pub(super) fn close(&self, logins: &mut PendingCredentials) {
+        if self.doubtful && matches!(logins.speech, Speech::Unheard | Speech::Other) {
+            logins.discard();
         }
     }
 
@@ -131,20 +131,20 @@ impl Lockstep {
         &mut self,
         line: &[u8],
         cut: bool,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
-        let number = pending.ask();
+        let number = logins.ask();
         let (verb, rest) = word(line);
         match Verb::of(verb) {
             Some(Verb::User) => {
                 self.doubtful |= words(rest).count() != 1;
                 self.user = Some(rest.trim_ascii_end().to_vec());
             }
-            Some(Verb::Pass) => self.pass(number, line, cut, pending, out),
+            Some(Verb::Pass) => self.pass(number, line, cut, logins, out),
             Some(Verb::Acct) => {
                 if let Some(user) = &self.user {
-                    pending.expect(
+                    logins.expect(
                         number,
                         Protocol::Login,
                         Credentials::account(user, argument(line)).cut(cut),
@@ -153,9 +153,9 @@ impl Lockstep {
                 }
             }
             Some(Verb::Apop) => {
-                pending.expect(number, Protocol::Pop3, Credentials::scheme(word(rest).0, b"APOP"), out);
+                logins.expect(number, Protocol::Pop3, Credentials::scheme(word(rest).0, b"APOP"), out);
             }
-            Some(Verb::Auth) => self.auth(number, rest, cut, pending, out),
+            Some(Verb::Auth) => self.auth(number, rest, cut, logins, out),
             Some(Verb::Hello) => self.mail = true,
             Some(Verb::Data) if self.mail => self.stage = NextLine::Data(number),
             Some(Verb::Bdat) if self.mail => return chunk(rest),
@@ -171,14 +171,14 @@ impl Lockstep {
         number: u64,
         line: &[u8],
         cut: bool,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) {
         let password = argument(line);
         match &self.user {
             Some(user) => {
                 self.doubtful |= password.trim_ascii().contains(&b' ');
-                pending.expect(number, Protocol::Login, Credentials::password(user, password).cut(cut), out);
+                logins.expect(number, Protocol::Login, Credentials::password(user, password).cut(cut), out);
             }
             None => self.password = Some(password.to_vec()),
         }
@@ -190,16 +190,16 @@ impl Lockstep {
         number: u64,
         rest: &[u8],
         cut: bool,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) {
         let (mechanism, initial) = word(rest);
-        let sasl = self.mail || pending.speech == Speech::Signs || is_mechanism(mechanism);
+        let sasl = self.mail || logins.speech == Speech::Signs || is_mechanism(mechanism);
         if cut {
-            pending.too_long(Protocol::Auth, "a response", rest.len() as u64, out);
+            logins.too_long(Protocol::Auth, "a response", rest.len() as u64, out);
         } else if sasl && !mechanism.is_empty() {
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
-            self.step(number, Sasl::begin(mechanism, initial), pending, out);
+            self.step(number, Sasl::begin(mechanism, initial), logins, out);
         }
     }
 
@@ -207,11 +207,11 @@ impl Lockstep {
         &mut self,
         number: u64,
         (exchange, found): SaslStep,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) {
         if let Some(found) = found {
-            pending.expect(number, Protocol::Auth, found, out);
+            logins.expect(number, Protocol::Auth, found, out);
         }
         self.stage = exchange.map_or(NextLine::Command, |exchange| NextLine::Sasl(number, exchange));
     }
@@ -219,41 +219,41 @@ impl Lockstep {
     pub(super) fn server(
         &mut self,
         item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let line = item.bytes;
-        if let Some(ok) = sign(line).filter(|_| matches!(pending.speech, Speech::Unheard | Speech::Signs)) {
-            self.sign(ok, pending, out);
+        if let Some(ok) = sign(line).filter(|_| matches!(logins.speech, Speech::Unheard | Speech::Signs)) {
+            self.sign(ok, logins, out);
         } else if let Some((code, last)) =
-            code(line).filter(|_| matches!(pending.speech, Speech::Unheard | Speech::Codes))
+            code(line).filter(|_| matches!(logins.speech, Speech::Unheard | Speech::Codes))
         {
-            self.code(code, last, pending, out);
+            self.code(code, last, logins, out);
         } else if !line.is_empty() {
-            self.uncoded(pending, out);
+            self.uncoded(logins, out);
         }
         Cutting::Line
     }
 
     /// A line of the server that is neither sign nor code.
-    fn uncoded(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
-        match pending.speech {
+    fn uncoded(&mut self, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
+        match logins.speech {
             // An answer that does not decide.
             Speech::Codes if self.unfinished.is_none() => {
-                self.replied(None, pending, out);
+                self.replied(None, logins, out);
             }
             Speech::Unheard | Speech::Other => {
-                pending.speech = Speech::Other;
-                self.close(pending);
-                pending.flush(out);
+                logins.speech = Speech::Other;
+                self.close(logins);
+                logins.flush(out);
             }
             Speech::Codes | Speech::Signs => {}
         }
     }
 
-    fn sign(&mut self, ok: bool, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
-        let first = std::mem::replace(&mut pending.speech, Speech::Signs) == Speech::Unheard;
-        pending.prove();
+    fn sign(&mut self, ok: bool, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
+        let first = std::mem::replace(&mut logins.speech, Speech::Signs) == Speech::Unheard;
+        logins.prove();
         let greeting = first && ok;
         if !greeting {
             let (verdict, sign) = if ok {
@@ -261,13 +261,13 @@ impl Lockstep {
             } else {
                 (LoginVerdict::Refused, b"-ERR".as_slice())
             };
-            if let Some(number) = pending.answer(|_| verdict, sign, out) {
+            if let Some(number) = logins.answer(|_| verdict, sign, out) {
                 self.advance(number, None);
             }
         }
     }
 
-    fn code(&mut self, code: [u8; 3], last: bool, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn code(&mut self, code: [u8; 3], last: bool, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         // Within a reply, only its own code at the beginning of a line means anything.
         if self.unfinished.is_some_and(|unfinished| unfinished != code) {
             return;
@@ -276,12 +276,12 @@ impl Lockstep {
         if !last {
             return;
         }
-        let first = std::mem::replace(&mut pending.speech, Speech::Codes) == Speech::Unheard;
-        pending.prove();
+        let first = std::mem::replace(&mut logins.speech, Speech::Codes) == Speech::Unheard;
+        logins.prove();
         let greeting = first && &code == b"220";
         // After 1xx another reply will follow.
         if !greeting && code[0] != b'1' && !self.is_challenge(code) {
-            self.replied(Some(code), pending, out);
+            self.replied(Some(code), logins, out);
         }
     }
 
@@ -290,10 +290,10 @@ impl Lockstep {
         &code == b"334" && (self.mail || matches!(self.stage, NextLine::Sasl(..)))
     }
 
-    fn replied(&mut self, code: Option<[u8; 3]>, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn replied(&mut self, code: Option<[u8; 3]>, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let shown = code.as_ref().map_or(&b""[..], |code| code.as_slice());
         let verdict = |protocol| code.map_or(LoginVerdict::Undecided, |code| verdict(protocol, code));
-        if let Some(number) = pending.answer(verdict, shown, out) {
+        if let Some(number) = logins.answer(verdict, shown, out) {
             self.advance(number, code);
         }
     }

@@ -52,36 +52,26 @@ impl Conversation for Memcached {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure(REQUEST)) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         if frame.head[1] == AUTHENTICATE {
-            pending.prove();
+            logins.prove();
             let key = Cursor(&frame.head[2..]).u16().unwrap_or_default();
             if frame.is_cut() {
-                pending.too_long(MEMCACHED, "a request", frame.length(), out);
+                logins.too_long(MEMCACHED, "a request", frame.length(), out);
             } else if let Some((mechanism, response)) = frame.body.split_at_checked(key.into())
                 && let Some(found) = sasl::response(&mechanism.to_ascii_uppercase(), response)
             {
-                pending.expect_tag(b"", MEMCACHED, found, out);
+                logins.expect_tag(b"", MEMCACHED, found, out);
             }
         }
         self.client.after(frame.rest)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure(RESPONSE)) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -89,7 +79,7 @@ impl Conversation for Memcached {
         let status = Cursor(&frame.head[6..]).u16().unwrap_or_default();
         if matches!(frame.head[1], AUTHENTICATE | STEP) && status != CONTINUE {
             let verdict = if status == 0 { LoginVerdict::Accepted } else { LoginVerdict::Refused };
-            pending.answer_all(verdict, status.to_string().as_bytes(), out);
+            logins.answer_all(verdict, status.to_string().as_bytes(), out);
         }
         self.server.after(frame.rest)
     }

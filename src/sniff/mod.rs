@@ -43,7 +43,7 @@ pub(crate) struct CredentialSniffer {
     client: Lines,
     server: Lines,
     dialogue: Dialogue,
-    pending: PendingCredentials,
+    logins: PendingCredentials,
 }
 
 impl CredentialSniffer {
@@ -53,13 +53,13 @@ impl CredentialSniffer {
             client: Lines::default(),
             server: Lines::default(),
             dialogue: Dialogue::default(),
-            pending: PendingCredentials::new(label, finds),
+            logins: PendingCredentials::new(label, finds),
         }
     }
 
     pub(crate) fn piece(&mut self, from: Side, bytes: &[u8], out: &mut Vec<u8>) {
-        let CredentialSniffer { client, server, dialogue, pending } = self;
-        let mut listener = DirectionReader { from, dialogue, pending, out };
+        let CredentialSniffer { client, server, dialogue, logins } = self;
+        let mut listener = DirectionReader { from, dialogue, logins, out };
         match from {
             Side::Client => client.feed(bytes, &mut listener),
             Side::Server => {
@@ -79,8 +79,8 @@ impl CredentialSniffer {
     }
 
     pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
-        self.dialogue.close(&mut self.pending);
-        self.pending.flush(out);
+        self.dialogue.close(&mut self.logins);
+        self.logins.flush(out);
     }
 }
 
@@ -88,7 +88,7 @@ impl CredentialSniffer {
 struct DirectionReader<'a> {
     from: Side,
     dialogue: &'a mut Dialogue,
-    pending: &'a mut PendingCredentials,
+    logins: &'a mut PendingCredentials,
     out: &'a mut Vec<u8>,
 }
 
@@ -99,8 +99,8 @@ impl StreamReader for DirectionReader<'_> {
 
     fn read(&mut self, item: LinePiece<'_>) -> Cutting {
         match self.from {
-            Side::Client => self.dialogue.client(item, self.pending, self.out),
-            Side::Server => self.dialogue.server(item, self.pending, self.out),
+            Side::Client => self.dialogue.client(item, self.logins, self.out),
+            Side::Server => self.dialogue.server(item, self.logins, self.out),
         }
     }
 }

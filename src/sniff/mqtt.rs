@@ -62,45 +62,35 @@ impl Conversation for Mqtt {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         if frame.head[0] == CONNECT {
-            pending.prove();
+            logins.prove();
             match connect(frame.body) {
                 Some((version, found)) => {
                     self.version = version;
                     if let Some(found) = found {
-                        pending.expect_tag(b"", MQTT, found, out);
+                        logins.expect_tag(b"", MQTT, found, out);
                     }
                 }
-                None if frame.is_cut() => pending.too_long(MQTT, "a CONNECT", frame.length(), out),
+                None if frame.is_cut() => logins.too_long(MQTT, "a CONNECT", frame.length(), out),
                 None => {}
             }
         }
         self.client.after(frame.rest)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         if let (CONNACK, [_, code, ..]) = (frame.head[0], frame.body) {
             let code = *code;
-            pending.answer_all(verdict(self.version, code), code.to_string().as_bytes(), out);
+            logins.answer_all(verdict(self.version, code), code.to_string().as_bytes(), out);
         }
         self.server.after(frame.rest)
     }

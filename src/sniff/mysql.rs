@@ -80,19 +80,14 @@ impl Conversation for MySql {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.client.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         match self.stage {
             MysqlStage::Response if frame.is_cut() => {
-                pending.too_long(MYSQL, "a login", frame.length(), out);
+                logins.too_long(MYSQL, "a login", frame.length(), out);
                 self.stage = MysqlStage::Commands;
             }
             MysqlStage::Response => self.response(&frame),
@@ -105,12 +100,7 @@ impl Conversation for MySql {
         if self.encrypted { Cutting::Ignore } else { self.client.after(frame.rest) }
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let frame = match self.server.read(item, measure) {
             Ok(frame) => frame,
             Err(next) => return next,
@@ -124,11 +114,11 @@ impl Conversation for MySql {
                     self.found = Some(Credentials::scheme(&self.user, plugin));
                 }
             }
-            (MysqlStage::LoginVerdict, Some(&OK)) => self.decided(LoginVerdict::Accepted, b"", pending, out),
+            (MysqlStage::LoginVerdict, Some(&OK)) => self.decided(LoginVerdict::Accepted, b"", logins, out),
             (MysqlStage::LoginVerdict, Some(&ERROR)) => {
                 let code = frame.body.get(1..3).map(|code| u16::from_le_bytes([code[0], code[1]]));
                 let code = code.unwrap_or_default().to_string();
-                self.decided(LoginVerdict::Refused, code.as_bytes(), pending, out);
+                self.decided(LoginVerdict::Refused, code.as_bytes(), logins, out);
             }
             _ => {}
         }
@@ -189,14 +179,14 @@ impl MySql {
         &mut self,
         verdict: LoginVerdict,
         code: &[u8],
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) {
         self.stage = MysqlStage::Commands;
-        pending.prove();
+        logins.prove();
         if let Some(found) = self.found.take() {
-            pending.expect_tag(b"", MYSQL, found, out);
-            pending.answer_all(verdict, code, out);
+            logins.expect_tag(b"", MYSQL, found, out);
+            logins.answer_all(verdict, code, out);
         }
     }
 }

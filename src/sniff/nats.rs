@@ -52,18 +52,13 @@ fn found(json: &[u8]) -> Option<Credentials> {
 }
 
 impl Conversation for Nats {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(item.bytes);
         if is_connect(item.bytes) {
             if item.is_cut() {
-                pending.too_long(NATS, "a CONNECT", rest.len() as u64, out);
+                logins.too_long(NATS, "a CONNECT", rest.len() as u64, out);
             } else if let Some(found) = found(rest) {
-                pending.expect_tag(b"", NATS, found, out);
+                logins.expect_tag(b"", NATS, found, out);
             }
         } else if verb.eq_ignore_ascii_case(b"PUB") || verb.eq_ignore_ascii_case(b"HPUB") {
             return payload(rest);
@@ -71,31 +66,26 @@ impl Conversation for Nats {
         Cutting::Line
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(item.bytes);
         match verb {
-            b"INFO" | b"PING" => pending.prove(),
+            b"INFO" | b"PING" => logins.prove(),
             b"+OK" | b"PONG" => {
-                pending.prove();
-                pending.answer_all(LoginVerdict::Accepted, verb, out);
+                logins.prove();
+                logins.answer_all(LoginVerdict::Accepted, verb, out);
             }
             b"-ERR" => {
-                pending.prove();
+                logins.prove();
                 let text = rest.to_ascii_lowercase();
                 let about = [&b"authorization"[..], b"authentication"]
                     .iter()
                     .any(|word| text.windows(word.len()).any(|part| part == *word));
                 let verdict = if about { LoginVerdict::Refused } else { LoginVerdict::Undecided };
-                pending.answer_all(verdict, verb, out);
+                logins.answer_all(verdict, verb, out);
             }
             b"MSG" | b"HMSG" => return payload(rest),
             // Not a line of a NATS server.
-            [_, ..] if !pending.is_proven() => pending.discard(),
+            [_, ..] if !logins.is_proven() => logins.discard(),
             _ => {}
         }
         Cutting::Line

@@ -26,58 +26,48 @@ pub(super) fn is_login(line: &[u8]) -> bool {
 }
 
 impl Nntp {
-    fn authinfo(&mut self, rest: &[u8], cut: bool, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn authinfo(&mut self, rest: &[u8], cut: bool, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         self.awaited = true;
         let (kind, value) = word(rest);
         if kind.eq_ignore_ascii_case(b"USER") {
             self.user = argument(rest).trim_ascii_end().to_vec();
         } else if kind.eq_ignore_ascii_case(b"PASS") {
-            pending.expect_tag(b"", NNTP, Credentials::password(&self.user, argument(rest)).cut(cut), out);
+            logins.expect_tag(b"", NNTP, Credentials::password(&self.user, argument(rest)).cut(cut), out);
         } else if kind.eq_ignore_ascii_case(b"SASL") {
             let (mechanism, initial) = word(value);
             let initial = Some(initial.trim_ascii()).filter(|initial| !initial.is_empty());
-            self.step(Sasl::begin(mechanism, initial), pending, out);
+            self.step(Sasl::begin(mechanism, initial), logins, out);
         }
     }
 
-    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            pending.expect_tag(b"", NNTP, found, out);
+            logins.expect_tag(b"", NNTP, found, out);
         }
         self.exchange = exchange;
     }
 }
 
 impl Conversation for Nntp {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(item.bytes);
         if verb.eq_ignore_ascii_case(b"AUTHINFO") {
-            self.authinfo(rest, item.is_cut(), pending, out);
+            self.authinfo(rest, item.is_cut(), logins, out);
         } else if let Some(exchange) = self.exchange.take() {
             self.awaited = true;
-            self.step(exchange.line(item.bytes), pending, out);
+            self.step(exchange.line(item.bytes), logins, out);
         }
         Cutting::Line
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if !std::mem::take(&mut self.awaited) {
             return Cutting::Line;
         }
         let code = word(item.bytes).0;
         let verdict = match code {
             b"381" | b"383" => {
-                pending.prove();
+                logins.prove();
                 return Cutting::Line;
             }
             b"281" | b"283" => LoginVerdict::Accepted,
@@ -85,13 +75,13 @@ impl Conversation for Nntp {
             [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9'] => LoginVerdict::Undecided,
             // Not a line of an NNTP server.
             _ => {
-                pending.discard();
+                logins.discard();
                 return Cutting::Line;
             }
         };
-        pending.prove();
+        logins.prove();
         self.exchange = None;
-        pending.answer_all(verdict, code, out);
+        logins.answer_all(verdict, code, out);
         Cutting::Line
     }
 }

@@ -352,56 +352,56 @@ mod tests {
 
     const IMAP: Protocol = Protocol::Named("IMAP");
 
-    fn pending() -> (PendingCredentials, Vec<u8>) {
-        let mut pending = PendingCredentials::new(b"", Finds::Logins);
-        pending.prove();
-        (pending, Vec::new())
+    fn logins() -> (PendingCredentials, Vec<u8>) {
+        let mut logins = PendingCredentials::new(b"", Finds::Logins);
+        logins.prove();
+        (logins, Vec::new())
     }
 
     #[test]
     fn answers_find_their_commands() {
-        let (mut pending, mut out) = pending();
-        assert_eq!(pending.answer(|_| LoginVerdict::Accepted, b"", &mut out), None);
-        pending.ask();
-        let number = pending.ask();
-        pending.expect(number, Protocol::Named("Redis"), Credentials::password(b"a", b"b"), &mut out);
-        assert_eq!(pending.answer(|_| LoginVerdict::Accepted, b"+OK", &mut out), Some(1));
+        let (mut logins, mut out) = logins();
+        assert_eq!(logins.answer(|_| LoginVerdict::Accepted, b"", &mut out), None);
+        logins.ask();
+        let number = logins.ask();
+        logins.expect(number, Protocol::Named("Redis"), Credentials::password(b"a", b"b"), &mut out);
+        assert_eq!(logins.answer(|_| LoginVerdict::Accepted, b"+OK", &mut out), Some(1));
         assert_eq!(out, b"");
-        assert_eq!(pending.answer(|_| LoginVerdict::Refused, b"-ERR", &mut out), Some(2));
+        assert_eq!(logins.answer(|_| LoginVerdict::Refused, b"-ERR", &mut out), Some(2));
         assert_eq!(out, b"Redis: a:b (refused) -ERR\n");
     }
 
     #[test]
     fn findings_that_are_not_awaited_say_so() {
-        let (mut pending, mut out) = pending();
+        let (mut logins, mut out) = logins();
         for _ in 0..100 {
-            pending.expect_tag(b"x", IMAP, Credentials::scheme(b"", b"GSSAPI"), &mut out);
+            logins.expect_tag(b"x", IMAP, Credentials::scheme(b"", b"GSSAPI"), &mut out);
         }
-        assert_eq!(pending.waiting.len(), WAITING);
+        assert_eq!(logins.waiting.len(), WAITING);
         assert_eq!(out, b"IMAP: (GSSAPI) (answer not awaited)\n".repeat(100 - WAITING));
     }
 
     #[test]
     fn unproven_findings_have_no_protocol() {
-        let (mut pending, mut out) = (PendingCredentials::new(b"[3] ", Finds::Logins), Vec::new());
-        pending.expect_tag(b"x", IMAP, Credentials::password(b"a", b"b").cut(true), &mut out);
-        pending.flush(&mut out);
+        let (mut logins, mut out) = (PendingCredentials::new(b"[3] ", Finds::Logins), Vec::new());
+        logins.expect_tag(b"x", IMAP, Credentials::password(b"a", b"b").cut(true), &mut out);
+        logins.flush(&mut out);
         assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");
-        pending.expect_tag(b"x", IMAP, Credentials::password(b"a", b"b"), &mut out);
-        pending.discard();
-        pending.flush(&mut out);
+        logins.expect_tag(b"x", IMAP, Credentials::password(b"a", b"b"), &mut out);
+        logins.discard();
+        logins.flush(&mut out);
         assert_eq!(out, b"[3] UNKNOWN: a:b (cut)\n");
     }
 
     #[test]
     fn every_password_of_a_name_is_shown_and_the_name_in_part() {
-        let (mut pending, mut out) = pending();
+        let (mut logins, mut out) = logins();
         for (name, cut) in [(vec![b'n'; 200], " (cut)"), (vec![b'n'; 64], "")] {
             out.clear();
             for _ in 0..=TRIES {
-                pending.expect_tag(b"", IMAP, Credentials::password(&name, b"p"), &mut out);
+                logins.expect_tag(b"", IMAP, Credentials::password(&name, b"p"), &mut out);
             }
-            pending.flush(&mut out);
+            logins.flush(&mut out);
             let (whole, short) = ("n".repeat(name.len()), "n".repeat(SHORT_NAME));
             let first = format!("IMAP: {whole}:p\n").repeat(TRIES as usize);
             assert_eq!(String::from_utf8(out.clone()).unwrap(), format!("{first}IMAP: {short}:p{cut}\n"));

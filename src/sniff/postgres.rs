@@ -70,33 +70,23 @@ impl Conversation for Postgres {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let started = self.started;
         let frame = match self.client.read(item, |head| body(if started { &head[1..] } else { head })) {
             Ok(frame) => frame,
             Err(next) => return next,
         };
         if !started {
-            self.startup(&frame, pending, out);
+            self.startup(&frame, logins, out);
         } else if frame.head[0] == b'p'
             && let Some(wanted) = self.wanted.take()
         {
-            self.password(wanted, &frame, pending, out);
+            self.password(wanted, &frame, logins, out);
         }
         self.client.after(frame.rest)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let negotiating = self.negotiating;
         let frame = match self.server.read(item, |head| match head {
             [b'S' | b'N' | b'G'] if negotiating => Measure::Body(0),
@@ -112,9 +102,9 @@ impl Conversation for Postgres {
         }
         self.negotiating = false;
         match (frame.head[0], Cursor(frame.body).u32()) {
-            (b'R', Some(OK)) => pending.answer_all(LoginVerdict::Accepted, b"", out),
+            (b'R', Some(OK)) => logins.answer_all(LoginVerdict::Accepted, b"", out),
             (b'R', Some(kind)) => self.wanted = Some(kind),
-            (b'E', _) => pending.answer_all(LoginVerdict::Refused, sqlstate(frame.body), out),
+            (b'E', _) => logins.answer_all(LoginVerdict::Refused, sqlstate(frame.body), out),
             _ => {}
         }
         self.server.after(frame.rest)
@@ -126,7 +116,7 @@ impl Conversation for Postgres {
 }
 
 impl Postgres {
-    fn startup(&mut self, frame: &Frame<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn startup(&mut self, frame: &Frame<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let mut cursor = Cursor(frame.body);
         match cursor.u32() {
             Some(TLS | GSSAPI) => self.negotiating = true,
@@ -135,7 +125,7 @@ impl Postgres {
                 self.started = true;
                 self.client.header = 5;
                 if frame.is_cut() {
-                    pending.too_long(POSTGRES, "a start-up packet", frame.length(), out);
+                    logins.too_long(POSTGRES, "a start-up packet", frame.length(), out);
                 }
                 while let (Some(name @ [_, ..]), Some(value)) = (cursor.c_string(), cursor.c_string()) {
                     if name == b"user" {
@@ -146,7 +136,7 @@ impl Postgres {
         }
     }
 
-    fn password(&self, wanted: u32, frame: &Frame<'_>, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn password(&self, wanted: u32, frame: &Frame<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let text = Cursor(frame.body).c_string().unwrap_or(frame.body);
         let found = match wanted {
             CLEARTEXT => Credentials::password(&self.user, text).cut(frame.is_cut()),
@@ -154,8 +144,8 @@ impl Postgres {
             SASL => Credentials::scheme(&self.user, text),
             _ => return,
         };
-        pending.prove();
-        pending.expect_tag(b"", POSTGRES, found, out);
+        logins.prove();
+        logins.expect_tag(b"", POSTGRES, found, out);
     }
 }
 

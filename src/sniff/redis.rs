@@ -46,19 +46,14 @@ impl Command {
 }
 
 impl Conversation for Redis {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if let Some(rest) = self.command.awaited.take() {
-            self.argument(item.bytes, rest, pending, out);
+            self.argument(item.bytes, rest, logins, out);
             return if rest == 0 { Cutting::Line } else { Cutting::Skip(rest) };
         }
         match item.bytes {
             [] => Cutting::Line, // the end of an argument
-            [b'$', length @ ..] if self.command.left > 0 => self.announced(length, pending),
+            [b'$', length @ ..] if self.command.left > 0 => self.announced(length, logins),
             [b'*', count @ ..] => {
                 let left = number(count).unwrap_or(0);
                 self.command = Command { left, matters: true, ..Command::default() };
@@ -67,28 +62,23 @@ impl Conversation for Redis {
             line => {
                 let arguments = split(line);
                 let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
-                commanded(&arguments, item.is_cut(), pending, out);
+                commanded(&arguments, item.is_cut(), logins, out);
                 self.command = Command::default();
                 Cutting::Line
             }
         }
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let Some((&kind, rest)) = item.bytes.split_first() else { return Cutting::Line };
         if self.elements == 0 && !is_kind(kind) {
             // Not a reply of a Redis server.
-            if !pending.is_proven() {
-                pending.discard();
+            if !logins.is_proven() {
+                logins.discard();
             }
             return Cutting::Line;
         }
-        pending.prove();
+        logins.prove();
         // Pushed messages answer no command, and attributes precede the answer that they describe.
         if self.elements == 0 && !matches!(kind, b'>' | b'|') {
             let refused = matches!(kind, b'-' | b'!');
@@ -97,7 +87,7 @@ impl Conversation for Redis {
                 (false, b'+') => (LoginVerdict::Accepted, word(item.bytes).0),
                 (false, _) => (LoginVerdict::Accepted, &b""[..]),
             };
-            pending.answer(|_| verdict, code, out);
+            logins.answer(|_| verdict, code, out);
         }
         self.elements = self.elements.saturating_sub(1);
         let count = number(rest).unwrap_or(0);
@@ -113,7 +103,7 @@ impl Conversation for Redis {
 
 impl Redis {
     /// `$4`: an argument of four bytes follows.
-    fn announced(&mut self, length: &[u8], pending: &mut PendingCredentials) -> Cutting {
+    fn announced(&mut self, length: &[u8], logins: &mut PendingCredentials) -> Cutting {
         let command = &mut self.command;
         let Some(length) = number(length) else {
             *command = Command::default();
@@ -128,19 +118,19 @@ impl Redis {
             return Cutting::Take(read as usize);
         }
         if command.left == 0 {
-            pending.ask();
+            logins.ask();
         }
         Cutting::Skip(length)
     }
 
-    fn argument(&mut self, argument: &[u8], rest: u64, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn argument(&mut self, argument: &[u8], rest: u64, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let command = &mut self.command;
         command.arguments.push(argument.to_vec());
         command.cut |= rest > 0;
         command.matters = is(b"AUTH", &command.arguments[0]) || is(b"HELLO", &command.arguments[0]);
         if command.left == 0 {
             let arguments: Vec<_> = command.arguments.iter().map(Vec::as_slice).collect();
-            commanded(&arguments, command.cut, pending, out);
+            commanded(&arguments, command.cut, logins, out);
             self.command = Command::default();
         }
     }
@@ -153,8 +143,8 @@ fn is_kind(byte: u8) -> bool {
 
 /// A whole command: AUTH \[user\] password, or HELLO version AUTH user password among other options. The first kind
 /// may name no user, and then none is shown.
-fn commanded(arguments: &[&[u8]], cut: bool, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
-    let number = pending.ask();
+fn commanded(arguments: &[&[u8]], cut: bool, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
+    let number = logins.ask();
     let (user, password): (&[u8], _) = match *arguments {
         [verb, password] if is(b"AUTH", verb) => (b"", password),
         [verb, user, password] if is(b"AUTH", verb) => (user, password),
@@ -164,7 +154,7 @@ fn commanded(arguments: &[&[u8]], cut: bool, pending: &mut PendingCredentials, o
         },
         _ => return,
     };
-    pending.expect(number, REDIS, Credentials::password(user, password).cut(cut), out);
+    logins.expect(number, REDIS, Credentials::password(user, password).cut(cut), out);
 }
 
 /// HELLO's options: AUTH takes two values, SETNAME one.

@@ -43,7 +43,7 @@ impl SieveString {
 }
 
 impl Sieve {
-    fn command(&mut self, line: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn command(&mut self, line: &[u8], logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let (verb, rest) = word(line);
         if verb.eq_ignore_ascii_case(b"AUTHENTICATE")
             && let Some((mechanism, initial)) = rest.strip_prefix(b"\"").and_then(unquote)
@@ -51,7 +51,7 @@ impl Sieve {
             self.exchange = Sasl::begin(&mechanism, None).0;
             return match initial.trim_ascii() {
                 [] => Cutting::Line,
-                initial => self.response(initial, pending, out),
+                initial => self.response(initial, logins, out),
             };
         }
         // For example the script of PUTSCRIPT.
@@ -62,17 +62,17 @@ impl Sieve {
         }
     }
 
-    fn response(&mut self, text: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn response(&mut self, text: &[u8], logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let Some(exchange) = self.exchange.take() else { return Cutting::Line };
         match SieveString::read(text) {
-            Some(SieveString::Here(text)) => self.step(exchange.line(&text), pending, out),
+            Some(SieveString::Here(text)) => self.step(exchange.line(&text), logins, out),
             Some(SieveString::Literal(length)) if length <= LIMIT as u64 => {
                 self.exchange = Some(exchange);
                 self.literal = true;
                 return Cutting::Take(length as usize);
             }
             Some(SieveString::Literal(length)) => {
-                pending.too_long(SIEVE, "a response", length, out);
+                logins.too_long(SIEVE, "a response", length, out);
                 return Cutting::Skip(length);
             }
             None => {}
@@ -80,55 +80,45 @@ impl Sieve {
         Cutting::Line
     }
 
-    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            pending.expect_tag(b"", SIEVE, found, out);
+            logins.expect_tag(b"", SIEVE, found, out);
         }
         self.exchange = exchange;
     }
 }
 
 impl Conversation for Sieve {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if std::mem::take(&mut self.literal) {
             if let Some(exchange) = self.exchange.take() {
-                self.step(exchange.line(item.bytes), pending, out);
+                self.step(exchange.line(item.bytes), logins, out);
             }
             return Cutting::Line;
         }
         match self.exchange {
-            Some(_) if !item.bytes.is_empty() => self.response(item.bytes, pending, out),
+            Some(_) if !item.bytes.is_empty() => self.response(item.bytes, logins, out),
             Some(_) => Cutting::Line,
-            None => self.command(item.bytes, pending, out),
+            None => self.command(item.bytes, logins, out),
         }
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let status = word(item.bytes).0;
         let verdict = match status {
             b"OK" => LoginVerdict::Accepted,
             b"NO" | b"BYE" => LoginVerdict::Refused,
             _ => {
-                if !pending.is_proven() && !item.bytes.starts_with(b"\"") && !item.bytes.is_empty() {
+                if !logins.is_proven() && !item.bytes.starts_with(b"\"") && !item.bytes.is_empty() {
                     // Not a line of a ManageSieve server.
-                    pending.discard();
+                    logins.discard();
                 }
                 return Cutting::Line;
             }
         };
-        pending.prove();
+        logins.prove();
         self.exchange = None;
-        pending.answer_all(verdict, status, out);
+        logins.answer_all(verdict, status, out);
         Cutting::Line
     }
 }

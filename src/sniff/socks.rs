@@ -87,12 +87,7 @@ impl Conversation for Socks {
         [self.client.start(), self.server.start()]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let [stage, _] = &mut self.stages;
         let frame = match self.client.read(item, of_client(*stage)) {
             Ok(frame) => frame,
@@ -106,7 +101,7 @@ impl Conversation for Socks {
             SocksStage::Login => {
                 *stage = SocksStage::Request;
                 if let Some(user) = Cursor(&frame.head[1..]).short_string() {
-                    pending.expect_tag(b"", SOCKS, Credentials::password(user, frame.body), out);
+                    logins.expect_tag(b"", SOCKS, Credentials::password(user, frame.body), out);
                 }
             }
             // The tunnel's bytes come after the server's answer.
@@ -116,12 +111,7 @@ impl Conversation for Socks {
         self.client.after(0)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let [client, stage] = &mut self.stages;
         let frame = match self.server.read(item, of_server(*stage)) {
             Ok(frame) => frame,
@@ -132,7 +122,7 @@ impl Conversation for Socks {
                 let login = frame.head[1] == PASSWORD;
                 *stage = if login { SocksStage::Login } else { SocksStage::Request };
                 if login {
-                    pending.prove();
+                    logins.prove();
                     *client = SocksStage::Login;
                 }
             }
@@ -140,7 +130,7 @@ impl Conversation for Socks {
                 *stage = SocksStage::Request;
                 let code = frame.head[1];
                 let verdict = if code == 0 { LoginVerdict::Accepted } else { LoginVerdict::Refused };
-                pending.answer_all(verdict, code.to_string().as_bytes(), out);
+                logins.answer_all(verdict, code.to_string().as_bytes(), out);
             }
             SocksStage::Request => {
                 self.opened = frame.head[1] == 0;

@@ -115,22 +115,22 @@ impl Typed {
 }
 
 impl Telnet {
-    fn shown(&mut self, byte: u8, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn shown(&mut self, byte: u8, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         match byte {
             b'\r' | b'\n' => {
-                self.decide(pending, out);
+                self.decide(logins, out);
                 self.prompt.clear();
             }
             0 | 7 => {}
             _ if self.prompt.len() < PROMPT => {
                 self.prompt.push(char::from(byte).to_ascii_lowercase());
-                self.recognise(pending, out);
+                self.recognise(logins, out);
             }
             _ => {}
         }
     }
 
-    fn recognise(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn recognise(&mut self, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let prompt = self.prompt.trim_end();
         let asked = if NAME.iter().any(|name| prompt.ends_with(name)) && !prompt.ends_with("last login:") {
             Asked::Name
@@ -140,23 +140,23 @@ impl Telnet {
             return;
         };
         // A repeated prompt means that the login failed.
-        pending.answer_all(LoginVerdict::Refused, b"", out);
+        logins.answer_all(LoginVerdict::Refused, b"", out);
         self.asked = asked;
         self.typed = Typed::default();
     }
 
     /// A line of the server is complete.
-    fn decide(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn decide(&mut self, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if REFUSALS.iter().any(|refusal| self.prompt.contains(refusal)) {
-            pending.answer_all(LoginVerdict::Refused, b"", out);
+            logins.answer_all(LoginVerdict::Refused, b"", out);
         } else if self.prompt.contains("last login:") {
-            pending.answer_all(LoginVerdict::Accepted, b"", out);
+            logins.answer_all(LoginVerdict::Accepted, b"", out);
         }
     }
 
-    fn typed(&mut self, byte: u8, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn typed(&mut self, byte: u8, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         match byte {
-            b'\r' | b'\n' => self.entered(pending, out),
+            b'\r' | b'\n' => self.entered(logins, out),
             8 | 127 => self.typed.take_back(),
             0 => {}
             21 => self.typed = Typed::default(),
@@ -165,7 +165,7 @@ impl Telnet {
         }
     }
 
-    fn entered(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn entered(&mut self, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let typed = std::mem::take(&mut self.typed);
         match std::mem::take(&mut self.asked) {
             // Includes the line feed after a carriage return.
@@ -174,7 +174,7 @@ impl Telnet {
             Asked::Password => {
                 let cut = typed.is_cut() || self.name.is_cut();
                 let found = Credentials::typed(&self.name.text, &typed.text).cut(cut);
-                pending.expect_tag(b"", TELNET, found, out);
+                logins.expect_tag(b"", TELNET, found, out);
             }
         }
     }
@@ -185,30 +185,20 @@ impl Conversation for Telnet {
         [Cutting::Raw; 2]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         for &byte in item.bytes {
             if let Some(byte) = self.commands[0].text(byte) {
-                self.typed(byte, pending, out);
+                self.typed(byte, logins, out);
             }
         }
         Cutting::Raw
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
-        pending.prove();
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+        logins.prove();
         for &byte in item.bytes {
             if let Some(byte) = self.commands[1].text(byte) {
-                self.shown(byte, pending, out);
+                self.shown(byte, logins, out);
             }
         }
         Cutting::Raw

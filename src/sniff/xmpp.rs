@@ -74,29 +74,24 @@ impl Conversation for Xmpp {
         [Cutting::Until(b'>'); 2]
     }
 
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let tag = Tag::read(item.bytes);
         match std::mem::take(&mut self.inside) {
             Inside::Nothing => {}
             Inside::Response => {
                 if let Some(exchange) = self.exchange.take() {
-                    self.step(exchange.line(tag.text), pending, out);
+                    self.step(exchange.line(tag.text), logins, out);
                 }
             }
             Inside::User => self.user = plain(tag.text),
             Inside::Password => {
                 let found = Credentials::password(&self.user, &plain(tag.text)).cut(item.is_cut());
-                pending.expect_tag(b"", XMPP, found, out);
+                logins.expect_tag(b"", XMPP, found, out);
             }
         }
         if tag.is("auth") || tag.is("authenticate") {
             if let Some(mechanism) = tag.attribute("mechanism") {
-                pending.prove();
+                logins.prove();
                 self.exchange = Sasl::begin(mechanism, None).0;
                 self.inside = if tag.is("auth") { Inside::Response } else { Inside::Nothing };
             }
@@ -113,12 +108,7 @@ impl Conversation for Xmpp {
         Cutting::Until(b'>')
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let tag = Tag::read(item.bytes);
         let result = tag.is("iq").then(|| tag.attribute("type")).flatten();
         let verdict = match result {
@@ -129,11 +119,11 @@ impl Conversation for Xmpp {
             _ => None,
         };
         if tag.is("stream:stream") {
-            pending.prove();
+            logins.prove();
         }
         if let Some((verdict, code)) = verdict {
             self.exchange = None;
-            pending.answer_all(verdict, code, out);
+            logins.answer_all(verdict, code, out);
         }
         self.encrypted = tag.is("proceed");
         Cutting::Until(b'>')
@@ -145,9 +135,9 @@ impl Conversation for Xmpp {
 }
 
 impl Xmpp {
-    fn step(&mut self, (exchange, found): SaslStep, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn step(&mut self, (exchange, found): SaslStep, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            pending.expect_tag(b"", XMPP, found, out);
+            logins.expect_tag(b"", XMPP, found, out);
         }
         self.exchange = exchange;
     }

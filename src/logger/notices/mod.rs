@@ -151,7 +151,6 @@ struct Stderr {
 impl Stderr {
     /// Prints a line. Never blocks on stderr: lines that stderr does not accept are counted, and the number is
     /// printed when stderr accepts lines again.
-    /// accepts some again.
     fn print(&mut self, text: &str) {
         if !writable() {
             self.missed += 1;

@@ -83,7 +83,7 @@ impl Supervisor<'_> {
                     self.closing.insert(worker.pid);
                     drop(socket);
                     // A worker that died is reported by the zygote.
-                    let _ = worker.channel.send(&ToWorker::Released);
+                    let _ = worker.channel.send_with(&ToWorker::Released, &[], Wait::No);
                 }
                 Err(ChannelError::Crowded) => {
                     self.idle.push_front(worker);

@@ -192,9 +192,10 @@ impl Supervisor<'_> {
     /// Applies [`Phase::on_signal`]; returns a status if the program ends now.
     fn handle_end_signal(&mut self, signal: Signal) -> Option<u8> {
         let status = interrupted(signal);
-        let batch_scheduling = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
-        let reaction = self.phase.on_signal(self.config.drain_timeout.filter(|_| batch_scheduling));
+        let may_drain = matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+        let reaction = self.phase.on_signal(self.config.drain_timeout.filter(|_| may_drain));
         if reaction == Reaction::Exit {
+            self.is_cut_short = true;
             return Some(status);
         }
         self.notice(Level::Normal, format!("Caught signal: {}", describe(signal as i32)));

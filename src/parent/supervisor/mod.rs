@@ -140,6 +140,8 @@ pub(super) struct Supervisor<'a> {
     handoff_backoff: Option<Instant>,
     /// A dialled session failed: no other one is begun before this time.
     dial_backoff: Option<Instant>,
+    /// A signal ends the program before the records are written.
+    is_cut_short: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -190,6 +192,7 @@ impl<'a> Supervisor<'a> {
             fork_backoff: None,
             handoff_backoff: None,
             dial_backoff: None,
+            is_cut_short: false,
         }
     }
 
@@ -232,7 +235,9 @@ impl<'a> Supervisor<'a> {
         // stderr may be connected to the client, so that only the logger can report the error.
         let logger_reports = self.config.syslog && self.config.inetd;
         self.leave_discarded();
-        let is_complete = self.wait_for_children();
+        // The logger has not reported that everything is written.
+        let is_cut_short = self.is_cut_short;
+        let is_complete = self.wait_for_children() || !is_cut_short;
         let result = result.and_then(|status| match is_complete {
             true => Ok(status),
             false => {

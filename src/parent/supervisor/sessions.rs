@@ -282,7 +282,7 @@ impl Supervisor<'_> {
                     drop(pair);
                     if is_local {
                         // A worker that died with both sockets is reported by the zygote.
-                        let _ = worker.channel.send(&ToWorker::Released);
+                        let _ = worker.channel.send_with(&ToWorker::Released, &[], Wait::No);
                     }
                     self.running.insert(worker.pid, RunningSession { number: opening.number, client: ip });
                     let message = ToLogger::Session { opening, bytes: self.config.bytes };

@@ -87,40 +87,40 @@ impl Http {
         &mut self,
         kind: HttpDialect,
         item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) {
         let line = item.bytes;
         self.kind = kind;
         self.body = None;
-        pending.prove();
+        logins.prove();
         if kind != HttpDialect::Sip {
-            let number = pending.ask();
+            let number = logins.ask();
             let (method, _) = word(line);
             self.heads.set(number, method == b"HEAD");
             self.connects.set(number, method == b"CONNECT");
         }
         self.request.begin(Length::Nothing);
-        if pending.finds_all() && kind == HttpDialect::Http && !item.is_cut() {
-            self.expect_form(form::in_request(line), pending, out);
+        if logins.finds_all() && kind == HttpDialect::Http && !item.is_cut() {
+            self.expect_form(form::in_request(line), logins, out);
         }
     }
 
-    fn expect_form(&self, found: Option<Credentials>, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn expect_form(&self, found: Option<Credentials>, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         if let Some(found) = found {
-            pending.expect(pending.asked(), FORM, found, out);
+            logins.expect(logins.asked(), FORM, found, out);
         }
     }
 
     /// Cutting of the stream after the headers: a form is read completely, any other body is skipped.
-    fn body(&mut self, next: Cutting, pending: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
+    fn body(&mut self, next: Cutting, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         let Cutting::Skip(length @ 1..) = next else { return next };
         if self.body.is_none() {
             return next;
         }
         if length > LIMIT as u64 {
             self.body = None;
-            pending.too_long(FORM, "a body", length, out);
+            logins.too_long(FORM, "a body", length, out);
             return next;
         }
         Cutting::Take(length as usize)
@@ -129,21 +129,21 @@ impl Http {
     fn request_header(
         &mut self,
         item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
+        logins: &mut PendingCredentials,
         out: &mut Vec<u8>,
     ) -> Cutting {
         let Http { request, kind, sip, body, .. } = self;
-        let all = pending.finds_all() && *kind == HttpDialect::Http;
+        let all = logins.finds_all() && *kind == HttpDialect::Http;
         let mut found = Vec::new();
         let next = request.line(item, |header| {
             if *kind == HttpDialect::Sip && header.is("CSeq") {
                 sip.request = header.value.to_vec();
             } else if header.cut && credentials::is_name(header.name) {
-                pending.too_long(Protocol::Named(kind.name()), "a header", header.value.len() as u64, out);
+                logins.too_long(Protocol::Named(kind.name()), "a header", header.value.len() as u64, out);
             } else if all && header.is("Content-Type") {
                 *body = form::BodyKind::of(header.value);
             } else {
-                found.extend(credentials(kind.name(), &header, pending.finds_all()));
+                found.extend(credentials(kind.name(), &header, logins.finds_all()));
                 found.extend(
                     form::in_header(&header)
                         .filter(|_| all)
@@ -156,25 +156,25 @@ impl Http {
             sip.found.truncate(SIP_CREDENTIALS);
             if item.bytes.is_empty() {
                 for (protocol, found) in sip.found.drain(..) {
-                    pending.expect_tag(&sip.request, protocol, found, out);
+                    logins.expect_tag(&sip.request, protocol, found, out);
                 }
             }
             return next;
         }
         for (protocol, found) in found {
             // No request line has been seen before it, if none has been counted.
-            let number = if pending.asked() == 0 { pending.ask() } else { pending.asked() };
-            pending.expect(number, protocol, found, out);
+            let number = if logins.asked() == 0 { logins.ask() } else { logins.asked() };
+            logins.expect(number, protocol, found, out);
         }
-        self.body(next, pending, out)
+        self.body(next, logins, out)
     }
 
-    fn answered(&mut self, status: u16, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn answered(&mut self, status: u16, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let interim = matches!(status, 100 | 102..=199);
         let code = status.to_string();
         let number = match interim {
             true => None,
-            false => pending.answer(|protocol| verdict(protocol, status), code.as_bytes(), out),
+            false => logins.answer(|protocol| verdict(protocol, status), code.as_bytes(), out),
         };
         let is = |bits: &Bits| number.is_some_and(|number| bits.get(number));
         self.leads_to = match status {
@@ -190,60 +190,50 @@ impl Http {
         });
     }
 
-    fn status_line(&mut self, line: &[u8], pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn status_line(&mut self, line: &[u8], logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         match status(self.kind, line) {
             Some(status) if self.kind == HttpDialect::Sip => {
                 self.sip.status = Some(status);
                 self.response.begin(Length::Nothing);
             }
             Some(status) => {
-                pending.prove();
-                self.answered(status, pending, out);
+                logins.prove();
+                self.answered(status, logins, out);
             }
             // Headers alone prove nothing.
-            None if pending.asked() <= 1 && !line.is_empty() && !pending.is_proven() => pending.discard(),
+            None if logins.asked() <= 1 && !line.is_empty() && !logins.is_proven() => logins.discard(),
             None => {}
         }
     }
 
-    fn sip_answered(&mut self, pending: &mut PendingCredentials, out: &mut Vec<u8>) {
+    fn sip_answered(&mut self, logins: &mut PendingCredentials, out: &mut Vec<u8>) {
         let Some(status) = self.sip.status.take().filter(|status| *status >= 200) else { return };
         let code = status.to_string();
-        pending.answer_tag(&self.sip.response, |protocol| verdict(protocol, status), code.as_bytes(), out);
+        logins.answer_tag(&self.sip.response, |protocol| verdict(protocol, status), code.as_bytes(), out);
     }
 }
 
 impl Conversation for Http {
-    fn client(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn client(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if self.request.part == MessagePart::Start {
             if let Some(kind) = self.body.take() {
-                self.expect_form(form::in_body(kind, item.bytes), pending, out);
+                self.expect_form(form::in_body(kind, item.bytes), logins, out);
                 return Cutting::Line;
             }
             // On a connection that is known to be HTTP's, a line that is too long to be read to its end is a
             // request all the same.
-            let cut = (item.is_cut() && pending.asked() > 0).then_some(self.kind);
+            let cut = (item.is_cut() && logins.asked() > 0).then_some(self.kind);
             if let Some(kind) = kind_of_request(item).or(cut) {
-                self.request_line(kind, item, pending, out);
+                self.request_line(kind, item, logins, out);
             }
             return Cutting::Line;
         }
-        self.request_header(item, pending, out)
+        self.request_header(item, logins, out)
     }
 
-    fn server(
-        &mut self,
-        item: LinePiece<'_>,
-        pending: &mut PendingCredentials,
-        out: &mut Vec<u8>,
-    ) -> Cutting {
+    fn server(&mut self, item: LinePiece<'_>, logins: &mut PendingCredentials, out: &mut Vec<u8>) -> Cutting {
         if self.response.part == MessagePart::Start {
-            self.status_line(item.bytes, pending, out);
+            self.status_line(item.bytes, logins, out);
             return Cutting::Line;
         }
         let sip = &mut self.sip;
@@ -253,7 +243,7 @@ impl Conversation for Http {
             }
         });
         if self.response.part != MessagePart::Headers {
-            self.sip_answered(pending, out);
+            self.sip_answered(logins, out);
             self.switched = self.leads_to.take();
         }
         next
