@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{CaptureLevel, Format, TimeForm};
 
 /// Raised with every change of a message: roles of different versions refuse each other.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 14;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,9 +363,10 @@ pub enum ToWorker {
     Recorded { steps: u64 },
     /// From the parent, to an idle worker, with a socket whose close may wait: there is no session.
     Close,
-    /// From the parent, after a Unix socket in one of the two messages with sockets: the worker is its only holder.
-    /// Until then the worker keeps it open, because the last close, which may wait, must not be the parent's.
-    Released,
+    /// From the parent, after each of the two messages with sockets. The logger has the session, and the worker is the
+    /// only holder of the sockets. Until then it forwards nothing, which would be in no record if the parent died, and
+    /// closes nothing, because the last close of a Unix socket may wait and must not be the parent's.
+    Proceed,
 }
 
 /// Condition for forwarding bytes.

@@ -192,10 +192,8 @@ impl WorkerActors {
                 logger.send_with(&order, streams, Wait::No).expect("room");
             }
         }
-        // Without it a worker with a Unix socket would wait for ever. Random bytes may be any message.
-        if transports.iter().any(|transport| transport.is_unix()) || kinds >> 6 == 3 {
-            let _ = logger.send_with(&ToWorker::Released, &[], Wait::No);
-        }
+        // Without it the worker would wait for ever.
+        let _ = logger.send_with(&ToWorker::Proceed, &[], Wait::No);
         WorkerActors {
             peers: [client, server],
             logger: Some(logger),

@@ -59,26 +59,35 @@ fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>,
             let terms = Terms { need, limit: bytes, idle, receipts, tcp_info };
             let [to_client, to_server] = transports;
             let peers = [PeerSocket::new(client, to_client), PeerSocket::new(server, to_server)];
-            let is_local = transports.iter().any(|transport| transport.is_unix());
-            let is_ours = !is_local || await_release(channel)?;
-            Ok(is_ours.then_some(Session { terms, peers }))
+            let proceeds = may_proceed(channel, Some(&terms.receipts))?;
+            Ok(proceeds.then_some(Session { terms, peers }))
         }
         // Closed here, with the descriptors in its queue, while the parent goes on.
         Incoming::Message(ToWorker::Close, socket) => {
-            await_release(channel)?;
+            may_proceed(channel, None)?;
             drop(socket);
             Ok(None)
         }
         // What only a worker with sockets gets.
-        Incoming::Message(ToWorker::Recorded { .. } | ToWorker::Released, _)
+        Incoming::Message(ToWorker::Recorded { .. } | ToWorker::Proceed, _)
         | Incoming::Closed
         | Incoming::Nothing => Ok(None),
     }
 }
 
-/// Waits until the parent has closed its copies of the sockets; `false` if it has ended instead.
-fn await_release(channel: &WorkersEnd) -> Result<bool, ChannelError> {
-    Ok(matches!(channel.receive(Wait::Yes)?, Incoming::Message(ToWorker::Released, [None, None])))
+/// Waits for [`ToWorker::Proceed`]; `false` after a message that may not come now. The end of the channel is no such
+/// message: where the logger ended it, the session ends in order.
+fn may_proceed(channel: &WorkersEnd, receipts: Option<&RecordSteps>) -> Result<bool, ChannelError> {
+    loop {
+        match (channel.receive(Wait::Yes)?, receipts) {
+            (Incoming::Message(ToWorker::Proceed, [None, None]) | Incoming::Closed, _) => return Ok(true),
+            // The logger may be faster than the parent.
+            (Incoming::Message(ToWorker::Recorded { steps }, [None, None]), Some(receipts)) => {
+                receipts.recorded(steps);
+            }
+            _ => return Ok(false),
+        }
+    }
 }
 
 /// Two peers, and the records to make of them.

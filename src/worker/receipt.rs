@@ -46,6 +46,11 @@ impl RecordSteps {
         }
     }
 
+    /// The logger has acknowledged this number of steps.
+    pub(super) fn recorded(&self, steps: u64) {
+        self.recorded.set(self.recorded.get().max(steps));
+    }
+
     /// The place of what was reported last.
     pub(super) fn last(&self) -> StepNumber {
         StepNumber(self.reported.get())
@@ -61,7 +66,7 @@ impl RecordSteps {
         loop {
             match channel.receive(Wait::No) {
                 Ok(Incoming::Message(ToWorker::Recorded { steps }, [None, None])) => {
-                    self.recorded.set(self.recorded.get().max(steps));
+                    self.recorded(steps);
                     heard = Received::Progress;
                 }
                 Ok(Incoming::Nothing) => return heard,

@@ -1,12 +1,14 @@
 //! Lost processes: kill -9 of each role.
 
 use crate::compat::loss::all_gone;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::support::peer::echo_server;
+use crate::support::peer::{Server, echo_server};
 use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
@@ -151,6 +153,44 @@ fn a_lost_parent_ends_everything() {
     client.expect_hang_up();
     server.expect_hang_up();
     tcpreen.stdout_with("<<< words\n");
+}
+
+/// Delays the parent's `number`th message from now on until it is killed.
+fn hold_up(parent: Pid, number: u32) -> Child {
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-p", &parent.to_string(), "-e", "trace=sendmsg", "-e"]);
+    strace.arg(format!("inject=sendmsg:delay_enter=20s:when={number}"));
+    let mut strace = strace.stderr(Stdio::piped()).spawn().expect("strace");
+    let mut line = String::new();
+    BufReader::new(strace.stderr.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(line.contains("attached"), "{line}");
+    strace
+}
+
+/// Between any two messages of those that begin a session: to the worker, to the logger, to the zygote.
+#[test]
+fn bytes_that_a_server_got_are_recorded_whenever_the_parent_is_killed() {
+    if !needs(&[Need::Root, Need::Program("strace")]) {
+        return; // Only root may trace our processes.
+    }
+    let mut got = Vec::new();
+    for number in 1..=8 {
+        let (scratch, server) = (Scratch::new(), Server::listen());
+        let tcpreen = Tcpreen::to(server.port()).format("raw").output(scratch.path("record")).start();
+        let processes = tcpreen.processes();
+        let mut strace = hold_up(tcpreen.pid(), number);
+        let mut client = tcpreen.connect();
+        client.send("words");
+        let words = server.accept().words_within(Duration::from_millis(300));
+        kill_9(tcpreen.pid());
+        strace.wait().expect("its end");
+        all_gone(&processes, Duration::from_secs(5));
+        if words.is_some() {
+            assert!(scratch.record("record").contains("words"), "held up at message {number}");
+        }
+        got.push(words.is_some());
+    }
+    assert_eq!([got[0], got[7]], [false, true], "the messages that begin a session: {got:?}");
 }
 
 #[test]

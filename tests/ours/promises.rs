@@ -83,6 +83,8 @@
 //! | 15 | tests/ours/loss.rs | a_killed_worker_ends_no_other_session |
 //! | 15 | tests/compat/weaknesses/disks.rs | a_killed_worker_takes_nothing_from_the_file |
 //! | 16 nothing is forwarded after the loss of a role | tests/ours/loss.rs | a_lost_logger_ends_everything |
+//! | 16 | tests/ours/loss.rs | bytes_that_a_server_got_are_recorded_whenever_the_parent_is_killed |
+//! | 16 | tests/ours/attack/on_the_zygote.rs | a_worker_forwards_nothing_until_the_logger_has_its_session |
 //! | 16 | tests/ours/loss.rs | a_lost_zygote_ends_everything |
 //! | 16 | tests/ours/endurance.rs | a_logger_killed_under_load_ends_every_process |
 //! | 16 | tests/ours/endurance.rs | a_zygote_killed_under_load_ends_every_process |

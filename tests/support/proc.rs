@@ -63,6 +63,11 @@ pub fn is_stopped(pid: Pid) -> bool {
     state(pid).is_some_and(|(state, _)| state == 'T')
 }
 
+/// Checks that the process waits for an event.
+pub fn is_asleep(pid: Pid) -> bool {
+    state(pid).is_some_and(|(state, _)| state == 'S')
+}
+
 /// Open descriptors as links of `/proc/PID/fd`.
 pub fn descriptors(pid: Pid) -> BTreeMap<i32, String> {
     let Ok(entries) = fs::read_dir(file(pid, "fd")) else { return BTreeMap::new() };
@@ -86,11 +91,14 @@ pub fn command_line(pid: Pid) -> String {
     String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
 }
 
-/// Name of the role in square brackets, as `ps` shows it; `None` for a program without roles.
+/// The role of a process that shows none in square brackets.
+pub const PARENT: &str = "parent";
+
+/// Name of the role as `ps` shows it; `None` for a process that is ending, which has no command line any more.
 pub fn role(pid: Pid) -> Option<String> {
-    let title = fs::read(file(pid, "cmdline")).ok()?;
-    let title = String::from_utf8_lossy(&title).into_owned();
-    Some(title.split_once('[')?.1.split_once(']')?.0.to_owned())
+    let title = Some(command_line(pid)).filter(|title| !title.is_empty())?;
+    let bracketed = title.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    Some(bracketed.map_or(PARENT, |(role, _)| role).to_owned())
 }
 
 /// All descendants of `pid`, children first.

@@ -2,7 +2,7 @@
 //!
 //! The last close of a Unix socket also closes the descriptors in its queue, and the close of one with `SO_LINGER` waits
 //! for a peer of the sender's choice. A worker does it instead of the parent, for which all sessions wait: it keeps the
-//! socket until the parent has closed its own copy ([`ToWorker::Released`]). Only a worker that is killed in between
+//! socket until the parent has closed its own copy ([`ToWorker::Proceed`]). Only a worker that is killed in between
 //! would leave the last close to the parent.
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -83,7 +83,7 @@ impl Supervisor<'_> {
                     self.closing.insert(worker.pid);
                     drop(socket);
                     // A worker that died is reported by the zygote.
-                    let _ = worker.channel.send_with(&ToWorker::Released, &[], Wait::No);
+                    let _ = worker.channel.send_with(&ToWorker::Proceed, &[], Wait::No);
                 }
                 Err(ChannelError::Crowded) => {
                     self.idle.push_front(worker);

@@ -1,6 +1,6 @@
 //! Clients without a place in a session yet, and peers that disconnect before their counterpart is connected.
 
-use super::{Phase, Supervisor, VAIN};
+use super::{DIAL_RETRY, Phase, Supervisor};
 use crate::messages::{Address, CloseReason, Level, Side, ToLogger, Unserved};
 use crate::parent::net::socket;
 use crate::parent::startup::limits::MOST_QUEUED;
@@ -80,7 +80,7 @@ impl Supervisor<'_> {
     /// Ends a pair after one peer was lost before the other was connected. The session is recorded with the
     /// reason.
     pub(super) fn lose(&mut self, pair: PendingSession, side: Side) {
-        self.dial_backoff = Some(Instant::now() + VAIN);
+        self.dial_backoff = Some(Instant::now() + DIAL_RETRY);
         let PeerState::There(lost) = pair.state(side) else { return };
         let cause = match socket::pending_error(&lost.socket).map_err(|error| error.raw_os_error()) {
             Err(Some(errno)) if ![Errno::ECONNRESET as i32, Errno::EPIPE as i32].contains(&errno) => {

@@ -20,20 +20,20 @@ mod workers;
 use crate::parent::startup::roles::IdleWorker;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
-use privsep::channel::{ChannelError, Wait, no_fds};
+use privsep::channel::{Channel, ChannelError, Wait, no_fds};
 use privsep::confine::Confined;
 
 use crate::config::{Config, Port, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::format::CaptureLevel;
 use crate::messages::{
-    Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToZygote,
+    Acknowledge, Address, Hangup, Level, ToConverter, ToLogger, ToParent, ToResolver, ToWorker, ToZygote,
 };
 use crate::parent::net::dial::DialOptions;
 use crate::parent::net::listener::Listener;
@@ -60,7 +60,7 @@ const TURN: usize = 64;
 const RECOVERY: Duration = Duration::from_millis(500);
 
 /// Delay after a failed session with `-c`.
-const VAIN: Duration = Duration::from_millis(250);
+const DIAL_RETRY: Duration = Duration::from_millis(250);
 
 /// Addresses and listeners of the peers.
 pub(super) struct Peers {
@@ -88,6 +88,13 @@ struct RunningSession {
     number: u64,
     /// `None` for Unix clients, which all count as one client.
     client: Option<IpAddr>,
+}
+
+/// A message to the logger.
+struct Outgoing {
+    message: ToLogger,
+    /// With a session, the channel to its worker.
+    worker: Option<Channel<ToWorker, ()>>,
 }
 
 pub(super) struct Supervisor<'a> {
@@ -131,7 +138,7 @@ pub(super) struct Supervisor<'a> {
     /// Workers requested from the zygote.
     ordered: u32,
     /// Messages that the logger has not accepted yet. While there are any, no client is accepted.
-    outbox: VecDeque<(ToLogger, Option<OwnedFd>)>,
+    outbox: VecDeque<Outgoing>,
     /// Out of descriptors: no session begins before this time.
     accept_backoff: Option<Instant>,
     /// Out of processes: no worker is requested before this time, or until one ends.
@@ -198,7 +205,7 @@ impl<'a> Supervisor<'a> {
 
     /// Queues a message to the logger.
     pub(super) fn queue(&mut self, message: ToLogger) {
-        self.outbox.push_back((message, None));
+        self.outbox.push_back(Outgoing { message, worker: None });
     }
 
     fn notice(&mut self, level: Level, mut text: String) {
@@ -221,7 +228,7 @@ impl<'a> Supervisor<'a> {
             } else {
                 continue;
             };
-            self.outbox.push_back((message, None));
+            self.outbox.push_back(Outgoing { message, worker: None });
         }
     }
 
@@ -287,10 +294,16 @@ impl<'a> Supervisor<'a> {
         if self.handoff_backoff.is_some() {
             return Ok(());
         }
-        while let Some((message, fd)) = self.outbox.front() {
-            let fds: Vec<BorrowedFd<'_>> = fd.iter().map(AsFd::as_fd).collect();
+        while let Some(Outgoing { message, worker }) = self.outbox.front() {
+            let fds: Vec<BorrowedFd<'_>> = worker.iter().map(AsFd::as_fd).collect();
             match self.roles.logger.channel.send_with(message, &fds, Wait::No) {
-                Ok(()) => drop(self.outbox.pop_front()),
+                Ok(()) => {
+                    if let Some(worker) = worker {
+                        // A worker that died is reported by the zygote.
+                        let _ = worker.send_with(&ToWorker::Proceed, &[], Wait::No);
+                    }
+                    self.outbox.pop_front();
+                }
                 Err(ChannelError::Full) => return Ok(()),
                 Err(ChannelError::Crowded) => {
                     self.handoff_backoff = Some(Instant::now() + limits::IN_FLIGHT_RETRY);

@@ -18,7 +18,7 @@ use crate::parent::net::socket::SocketOptions;
 use crate::parent::startup::limits;
 use crate::parent::supervisor::pending::{PairProgress, PeerState, PendingSession, Present};
 use crate::parent::supervisor::rate_limit::NoticeKind;
-use crate::parent::supervisor::{Phase, RECOVERY, RunningSession, Supervisor, TURN, VAIN};
+use crate::parent::supervisor::{DIAL_RETRY, Outgoing, Phase, RECOVERY, RunningSession, Supervisor, TURN};
 use crate::reason::reason;
 
 impl Supervisor<'_> {
@@ -229,7 +229,7 @@ impl Supervisor<'_> {
     /// Handles a peer with no reachable address.
     pub(super) fn unreached(&mut self, side: Side, refusals: &[(Address, Refusal)]) {
         self.failed = Some(Status::Unavailable);
-        self.dial_backoff = Some(Instant::now() + VAIN);
+        self.dial_backoff = Some(Instant::now() + DIAL_RETRY);
         self.want_lookup(side);
         let endpoint = match side {
             Side::Client => &self.config.client,
@@ -275,18 +275,13 @@ impl Supervisor<'_> {
                 Ok(()) => {
                     let ip = client.address.ip();
                     let started = client.since.max(server.since);
-                    let is_local = transports.iter().any(|transport| transport.is_unix());
                     let pair =
                         PendingSession { client: PeerState::There(client), server: PeerState::There(server) };
                     let opening = SessionOpening { started, ..self.opening(&pair) };
                     drop(pair);
-                    if is_local {
-                        // A worker that died with both sockets is reported by the zygote.
-                        let _ = worker.channel.send_with(&ToWorker::Released, &[], Wait::No);
-                    }
                     self.running.insert(worker.pid, RunningSession { number: opening.number, client: ip });
                     let message = ToLogger::Session { opening, bytes: self.config.bytes };
-                    self.outbox.push_back((message, Some(worker.channel.into_socket())));
+                    self.outbox.push_back(Outgoing { message, worker: Some(worker.channel) });
                     self.start_player();
                     return;
                 }

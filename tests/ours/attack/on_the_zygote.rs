@@ -77,6 +77,7 @@ impl Bystander {
         let (client, one) = connection();
         let (server, other) = connection();
         worker.send_with(&SESSION, &[one.as_fd(), other.as_fd()], Wait::Yes).expect("a worker");
+        worker.send(&ToWorker::Proceed).expect("a worker");
         Bystander { _worker: worker, client, server }
     }
 
@@ -115,6 +116,7 @@ fn a_worker_serves_nothing_but_two_streams() {
             drop(good);
             if matches!(what, "a listening socket" | "an unconnected socket") {
                 // A stream, but nothing passes in either direction.
+                worker.send(&ToWorker::Proceed).expect("a worker");
                 let _ = peer.try_send("words");
                 peer.expect_hang_up();
                 let said = zygote.says();
@@ -197,6 +199,27 @@ fn a_worker_in_a_session_accepts_no_message() {
     drop(other_peer);
 }
 
+/// What it forwarded would be in no record if the parent died.
+#[test]
+fn a_worker_forwards_nothing_until_the_logger_has_its_session() {
+    if !needs(&[Need::Root, Need::Program("setpriv")]) {
+        return;
+    }
+    let zygote = zygote();
+    let (pid, worker) = worker(&zygote);
+    let (mut client, one) = connection();
+    let (mut server, other) = connection();
+    client.send("words");
+    worker.send_with(&SESSION, &[one.as_fd(), other.as_fd()], Wait::Yes).expect("a worker");
+    let socket = proc::descriptors(Pid::this())[&one.as_raw_fd()].clone();
+    let pid = Pid::from_raw(pid);
+    let waits = || proc::descriptors(pid).values().any(|open| *open == socket) && proc::is_asleep(pid);
+    within(Duration::from_secs(5), "a worker that waits", || waits().then_some(()));
+    assert_eq!(server.words_within(Duration::from_millis(100)), None);
+    worker.send(&ToWorker::Proceed).expect("a worker");
+    server.expect("words");
+}
+
 /// What is in the queue of a Unix socket may make its last close wait, which must not be the parent's.
 #[test]
 fn a_worker_keeps_a_unix_socket_until_the_parent_holds_it_no_more() {
@@ -219,8 +242,9 @@ fn a_worker_keeps_a_unix_socket_until_the_parent_holds_it_no_more() {
         within(Duration::from_secs(5), "a worker that keeps the socket", || has_it().then_some(()));
         // The server leaves: a session would be over.
         drop(server);
+        client.expect_no_end(Duration::from_millis(100));
         assert!(has_it(), "{order:?}");
-        worker.send(&ToWorker::Released).expect("a worker");
+        worker.send(&ToWorker::Proceed).expect("a worker");
         client.expect_hang_up();
         drop(client);
         let said = zygote.says();
