@@ -85,7 +85,7 @@ fn a_daemon_has_left_its_terminal_its_directory_and_its_streams() {
     let parent = daemon.pid();
     assert_eq!(getsid(Some(parent)).expect("a session"), parent, "a session of its own");
     for pid in daemon.processes() {
-        let role = proc::role(pid).unwrap_or_else(|| "parent".into());
+        let role = proc::role(pid).unwrap_or_default();
         let stat = stat(pid);
         assert_eq!(stat[3], parent.to_string(), "session of the {role}");
         assert_eq!(stat[4], "0", "terminal of the {role}");
@@ -148,7 +148,8 @@ fn the_foreground_reports_an_unknown_server() {
 #[test]
 fn the_foreground_reports_a_daemon_killed_at_its_start() {
     half_started(|daemon, foreground| {
-        let parent = proc::descendants(foreground.pid()).into_iter().find(|pid| proc::role(*pid).is_none());
+        let is_parent = |pid: &Pid| proc::role(*pid).as_deref() == Some(proc::PARENT);
+        let parent = proc::descendants(foreground.pid()).into_iter().find(is_parent);
         kill(parent.expect("the daemon"), Signal::SIGKILL).expect("kill");
         let outcome = foreground.finish();
         assert_eq!(outcome.code(), 69, "{outcome:?}");
@@ -179,11 +180,10 @@ fn a_hang_up_does_not_end_a_daemon() {
     let echo = echo_server();
     let daemon = Daemon::new();
     daemon.start_recording(echo.port);
-    let processes = daemon.with_role(None);
+    let processes = daemon.with_role(proc::PARENT);
     daemon.signal(Signal::SIGHUP);
     daemon.echo("still here");
-    // A worker that is ending has no command line any more.
-    until("the same daemon", || (daemon.with_role(None) == processes).then_some(()));
+    assert_eq!(daemon.with_role(proc::PARENT), processes, "the same daemon");
 }
 
 #[test]

@@ -240,7 +240,7 @@ fn inetd_starts_one_for_all_clients() {
     one.gets_its_echo();
     let mut processes = proc::of_program(&scratch.path("tcpreen"));
     processes.retain(|pid| proc::is_alive(*pid));
-    let parents = processes.iter().filter(|pid| proc::role(**pid).is_none()).count();
+    let parents = processes.iter().filter(|pid| proc::role(**pid).as_deref() == Some(proc::PARENT)).count();
     assert_eq!(parents, 1, "one tcpreen");
     drop(inetd);
     for pid in processes {

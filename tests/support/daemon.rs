@@ -142,15 +142,15 @@ impl Daemon {
         processes
     }
 
-    /// Processes with this role; `None` selects the parent.
-    pub fn with_role(&self, role: Option<&str>) -> Vec<Pid> {
-        self.processes().into_iter().filter(|pid| proc::role(*pid).as_deref() == role).collect()
+    /// Processes with this role.
+    pub fn with_role(&self, role: &str) -> Vec<Pid> {
+        self.processes().into_iter().filter(|pid| proc::role(*pid).as_deref() == Some(role)).collect()
     }
 
     /// The daemon's parent process.
     #[track_caller]
     pub fn pid(&self) -> Pid {
-        match self.with_role(None).as_slice() {
+        match self.with_role(proc::PARENT).as_slice() {
             [pid] => *pid,
             other => panic!("one daemon, not {other:?}"),
         }
@@ -164,7 +164,7 @@ impl Daemon {
     /// Sends SIGKILL to every process with this role.
     #[track_caller]
     pub fn kill(&self, role: &str) {
-        for pid in self.with_role(Some(role)) {
+        for pid in self.with_role(role) {
             kill(pid, Signal::SIGKILL).expect("kill");
         }
     }

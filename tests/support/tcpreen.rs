@@ -343,7 +343,12 @@ impl Running {
     pub fn roles(&self) -> BTreeMap<String, Vec<Pid>> {
         let mut roles = BTreeMap::from([("parent".to_owned(), vec![self.pid()])]);
         for pid in proc::descendants(self.pid()) {
-            roles.entry(proc::role(pid).unwrap_or_else(|| "child".into())).or_default().push(pid);
+            match proc::role(pid).as_deref() {
+                // The children of 1.4.4 have its own command line.
+                Some(proc::PARENT) => roles.entry("child".to_owned()).or_default().push(pid),
+                Some(role) => roles.entry(role.to_owned()).or_default().push(pid),
+                None => {}
+            }
         }
         roles
     }

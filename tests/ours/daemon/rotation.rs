@@ -229,7 +229,7 @@ fn the_logger_also_handles_sighup() {
     appears(&it.record);
     it.recorded_in(&it.record, "everybody was told");
     it.mv();
-    let logger = it.daemon.with_role(Some("logger"));
+    let logger = it.daemon.with_role("logger");
     logger.into_iter().for_each(|pid| kill(pid, Signal::SIGHUP).expect("kill"));
     appears(&it.record);
     it.recorded_in(&it.record, "the logger was told");

@@ -46,8 +46,8 @@ fn no_role_outlives_a_parent_that_is_killed_at_any_step_of_the_start() {
     let mut number = 1;
     while killed_at(&daemon, number, &pipe) {
         until(&format!("the end of all roles after call {number}"), || {
-            let left = daemon.processes().into_iter().filter(|pid| proc::role(*pid).is_some()).count();
-            (left == 0).then_some(())
+            let roles = daemon.processes().into_iter().filter_map(proc::role);
+            (roles.filter(|role| role != proc::PARENT).count() == 0).then_some(())
         });
         number += STRIDE;
     }
