@@ -26,7 +26,7 @@ pub mod unix;
 pub mod wait;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::unistd::{Gid, Uid, User};
 use peer::{Peer, Server};
@@ -58,12 +58,18 @@ pub fn same_as_direct(scenario: impl Fn(Peer, Peer)) {
     drop(tcpreen);
 }
 
-/// A loopback address and port that no other test uses.
+/// A loopback address and port that no other test uses. The port is free at every address, and below those that the
+/// kernel gives to clients: one that it had given meanwhile could not be bound.
 pub fn place_of_our_own() -> SocketAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(2);
-    let address = Ipv4Addr::new(127, 7, 7, NEXT.fetch_add(1, Ordering::Relaxed));
-    let listener = TcpListener::bind((address, 0)).expect("a port of the kernel's choice");
-    listener.local_addr().expect("getsockname")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [_, host] = number.to_be_bytes();
+        let port = 20_000 + number % 10_000;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return (Ipv4Addr::new(127, 7, 7, host), port).into();
+        }
+    }
 }
 
 /// An address and port below 1024, for which a process needs privilege.

@@ -233,10 +233,8 @@ fn a_bridge_between_two_addresses_with_one_port_is_no_loop() {
 
 #[test]
 fn an_address_of_several_that_leads_back_is_left_out() {
-    let refusing = Refusing::new();
-    let port = refusing.port();
+    let port = place_of_our_own().port();
     let Some(server) = beside(port) else { return };
-    drop(refusing);
     let tcpreen = to_both_families(port).local_port(port).sessions(1).start();
     let mut client = tcpreen.connect();
     client.send("hello");
