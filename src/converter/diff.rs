@@ -14,7 +14,7 @@ use super::play::{around, name};
 use super::{Break, Parent, step};
 use crate::messages::{Address, Side, ToParent, Unplayable};
 use crate::record::read::Decoder;
-use crate::record::{Event, Gaps, Kind, SessionInfo};
+use crate::record::{Event, Gaps, Kind, SessionInfo, quantity};
 use crate::role::RoleError;
 
 /// Maximum number of bytes of sessions that wait for their counterparts.
@@ -278,7 +278,8 @@ impl Tally {
                     if missing > 0 {
                         let side = name(side);
                         output.print(format!(
-                            "{numbers}: {missing} bytes of the {side} are not in the {which} record"
+                            "{numbers}: not in the {which} record: {} of the {side}",
+                            quantity(missing)
                         ))?;
                     }
                 }

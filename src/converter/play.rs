@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use super::compare::{Comparison, Expected, StreamPosition};
 use super::script::{Act, PlaybackStep};
 use crate::messages::{Pace, Side};
+use crate::record::quantity;
 use crate::role::RoleError;
 
 /// Bytes that the live peer may send beyond what is recorded, before it is not listened to any more.
@@ -200,13 +201,13 @@ impl PlaybackResult {
 
     /// Where the streams are the same as far as they go.
     fn without_place(&self, them: &str) -> String {
-        let (sent, received) = (self.sent, self.comparison.now().len());
+        let [sent, received] = [self.sent, self.comparison.now().len() as u64].map(quantity);
         if self.refused {
-            format!("the {them} takes no more than {sent} bytes, and the record has more")
+            format!("the {them} takes no more than {sent}, and the record has more")
         } else if self.endless {
-            format!("the {them} does not end after {received} bytes, as it does in the record")
+            format!("the {them} does not end after {received}, as it does in the record")
         } else {
-            format!("the same: {sent} bytes sent, {received} bytes received")
+            format!("the same: {sent} sent, {received} received")
         }
     }
 
@@ -224,9 +225,9 @@ impl PlaybackResult {
         };
         vec![
             format!(
-                "session {number}: the {them} differs at byte {at} of {}: {} bytes came{how}",
+                "session {number}: the {them} differs at byte {at} of {}: {} came{how}",
                 record.len(),
-                now.len()
+                quantity(now.len() as u64)
             ),
             format!("  record: {}", around(record, at)),
             format!("  now:    {}", around(now, there)),

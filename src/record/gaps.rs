@@ -1,14 +1,14 @@
-//! Bytes that passed and are not in a record: `--only`, `--match`, damage, and records of which a part is missing.
+//! Bytes that are missing from a record because of `--only`, `--match`, damage, or a missing part.
 
 use super::event::{Event, Kind};
 use crate::messages::Side;
 
-/// How far the streams of a session are, client and server.
+/// Positions in the streams of client and server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gaps([u64; 2]);
 
 impl Gaps {
-    /// What is missing right before an event, for people.
+    /// Description of the bytes that are missing right before an event.
     pub(super) fn before(&mut self, event: &Event, only: Option<Side>) -> Vec<String> {
         let is_wanted = |side: &Side| only.is_none_or(|only| only == *side);
         let missing = self.add(event).into_iter().zip([Side::Client, Side::Server]);
@@ -43,8 +43,8 @@ impl Gaps {
     }
 }
 
-/// A number of bytes, for people.
-pub(super) fn quantity(bytes: u64) -> String {
+/// Formats a number of bytes for people.
+pub(crate) fn quantity(bytes: u64) -> String {
     if bytes == 1 { "1 byte".into() } else { format!("{bytes} bytes") }
 }
 

@@ -27,6 +27,6 @@ pub(crate) use encoder::{Encoder, FileStart, Purpose, Setting};
 pub(crate) use encoders::encoder;
 pub(crate) use event::LONGEST_SECRETS;
 pub(crate) use event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, State, TcpInfo, Time};
-pub(crate) use gaps::Gaps;
+pub(crate) use gaps::{Gaps, quantity};
 pub(crate) use text::find;
 pub(crate) use zone::Zone;

@@ -210,7 +210,7 @@ fn a_side_that_is_not_in_the_record_is_neither_compared_nor_played() {
     assert_eq!(outcome.code(), 1);
     assert_eq!(
         told(&outcome),
-        "session 1: 17 bytes of the server are not in the second record\n\
+        "session 1: not in the second record: 17 bytes of the server\n\
          sessions that are the same: 0; different: 1\n"
     );
     assert_eq!(compared(&client, &client, &[]).code(), 0);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::logger::batch::{Batch, BatchItem};
 use crate::pattern::{Pattern, Search};
-use crate::record::{Event, Kind};
+use crate::record::{Event, Kind, quantity};
 
 /// Memory of the held record of a session.
 const MOST: usize = 1 << 20;
@@ -159,7 +159,7 @@ impl Undecided {
     fn record(mut self) -> VecDeque<HeldItem> {
         let first = self.held.iter().position(HeldItem::is_data).filter(|_| self.dropped > 0);
         if let Some((at, BatchItem::Event { event, .. })) = first.map(|at| (at, &self.held[at].item)) {
-            let text = format!("Not recorded: {} bytes before this, because of --match.", self.dropped);
+            let text = format!("Not recorded: {} before this, because of --match.", quantity(self.dropped));
             let event = Event { kind: Kind::Note(text), ..event.clone() };
             let note = HeldItem { item: BatchItem::Event { event, payload: (0, 0) }, bytes: Vec::new() };
             self.held.insert(at, note);

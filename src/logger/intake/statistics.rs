@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::logger::intake::session::LoggedSession;
-use crate::record::Meeting;
+use crate::record::{Meeting, quantity};
 
 /// Sessions that are over.
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Statistics {
 
 /// As in the frame lines: input is what comes from clients.
 fn passed([client, server]: [u64; 2]) -> String {
-    format!("{client} bytes received, {server} bytes sent")
+    format!("{} received, {} sent", quantity(client), quantity(server))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Events as text.
+//! The encoder of the text formats.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub(crate) struct TextEncoder {
 /// A session that has not ended.
 struct TextSession {
     text: SessionText,
-    /// Sides whose end is in the text.
+    /// Sides whose end has been written.
     finished: [bool; 2],
-    /// Not in the text yet: at the end of a session, totals come before them.
+    /// Notes that have not been written: at the end of a session, the totals come before them.
     notes: Vec<String>,
     is_painted: bool,
-    /// With `--time`.
+    /// State for `--time`.
     watch: Option<Watched>,
 }
 
@@ -47,7 +47,7 @@ impl TextEncoder {
         TextEncoder { view, purpose, clock, sessions: HashMap::new() }
     }
 
-    /// The frame of text has no words for a server that is not reached, and 1.4.4 had none.
+    /// Begins a session. One whose server was not reached is left out, as in 1.4.4.
     fn start(&mut self, session: u64, info: &Arc<SessionInfo>, out: &mut Vec<u8>) {
         if info.meeting == Meeting::Refused {
             return;
@@ -69,12 +69,12 @@ impl TextEncoder {
     }
 }
 
-/// Whether lines of this output are painted. The bytes of `raw` are nobody's lines, except on a terminal.
+/// Checks whether lines of this output are coloured. `raw` has lines only on a terminal.
 fn is_painted(view: View, purpose: &Purpose) -> bool {
     purpose.color && (view.format != Format::Raw || purpose.terminal)
 }
 
-/// Puts every line that begins at `start` into a colour, which ends before the line does.
+/// Colours every line from `start` on. The colour is reset before each line feed.
 fn paint(color: &[u8], start: usize, out: &mut Vec<u8>) {
     let lines = out.split_off(start);
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
@@ -85,7 +85,7 @@ fn paint(color: &[u8], start: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Node and service.
+/// Returns node and service.
 fn words(peer: &Peer) -> (&str, &str) {
     (&peer.name.node, &peer.name.service)
 }
@@ -131,7 +131,7 @@ impl Encoder for TextEncoder {
 }
 
 impl TextSession {
-    /// Lines that are written next are of this time.
+    /// Sets the time that the next lines show.
     fn look_at_clock(&mut self, time: Time) {
         if let Some(Watched { clock, info, previous, .. }) = &mut self.watch {
             let text = self.text.time();
@@ -236,8 +236,8 @@ mod tests {
                         00:00:05.000000 [7] >>> b\n\
                         00:00:06.000000 [7] End of input: 1 byte received.\n\
                         00:00:06.000000 [7] End of output: 1 byte sent.\n\
-                        00:00:06.000000 [7] Session took 5.000000 s, connecting 1.000000 s; 1 bytes received, \
-                        1 bytes sent; first byte of the server after 4.000000 s; longest silence 3.000000 s, \
+                        00:00:06.000000 [7] Session took 5.000000 s, connecting 1.000000 s; 1 byte received, \
+                        1 byte sent; first byte of the server after 4.000000 s; longest silence 3.000000 s, \
                         until the server acted.\n\
                         00:00:06.000000 [7] End of transmission.\n";
         assert_eq!(shown(Format::C, true), expected);

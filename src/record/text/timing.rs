@@ -1,19 +1,20 @@
-//! With `--time`: how long a session took, and what for.
+//! With `--time`: the summary of a session's durations.
 
 use std::fmt::Write;
 
 use super::clock::seconds;
 use crate::messages::Side;
 use crate::record::event::{SessionInfo, Time};
+use crate::record::gaps::quantity;
 
 pub(super) struct Timing {
     accepted: Time,
     started: Time,
-    /// When something last happened that a peer did.
+    /// Time of the last action of a peer.
     last: Time,
-    /// The first byte of the server.
+    /// Time of the first byte of the server.
     answered: Option<Time>,
-    /// The longest time in which no peer did anything, and which one ended it.
+    /// The longest time without an action of a peer, and the side that ended it.
     silence: (u64, Option<Side>),
 }
 
@@ -39,13 +40,13 @@ impl Timing {
         self.last = time;
     }
 
-    /// `Session took 0.523456 s …`
+    /// Returns the line, which begins with `Session took 0.523456 s`.
     pub(super) fn summary(mut self, end: Time, [client, server]: [u64; 2]) -> String {
         self.quiet_until(end, None);
         let mut text = format!("Session took {} s", shown(end.since(self.started)));
         // A String takes everything.
         let _ = write!(text, ", connecting {} s", shown(self.started.since(self.accepted)));
-        let _ = write!(text, "; {client} bytes received, {server} bytes sent");
+        let _ = write!(text, "; {} received, {} sent", quantity(client), quantity(server));
         if let Some(answered) = self.answered {
             let _ =
                 write!(text, "; first byte of the server after {} s", shown(answered.since(self.started)));
