@@ -1,6 +1,6 @@
 //! Calendar dates in UTC, without a table of time zones.
 
-/// The last second whose year has four digits, and what comes after it is shown as.
+/// The last second of the year 9999; later times are shown as this one.
 pub(crate) const LAST_SECOND: u64 = 253_402_300_799;
 
 /// A second of the calendar.

@@ -9,51 +9,49 @@ use crate::pattern::Pattern;
 
 /// Encodes the events of one output, in one file after the other. Pure: no descriptor, no clock.
 pub(crate) trait Encoder: Send {
-    /// A file begins. Sessions that are still open go on in it, and what a reader of this file alone has to know of
-    /// them is repeated here.
+    /// Begins a file. What a reader that has only this file must know of the open sessions is repeated in it.
     fn begin_file(&mut self, file: &FileStart, out: &mut Vec<u8>);
 
-    /// Appends an event to `out`. `payload` is that of `Data`, empty where only the length is known. What is returned
-    /// is the last part of the payload: it is to be written after `out`, as it is, and saves a copy.
+    /// Appends an event to `out`. `payload` belongs to `Data`; it is empty if only the length is known. Returns the
+    /// last part of the payload, which the caller writes after `out` without a copy.
     fn event<'a>(&mut self, event: &Event, payload: &'a [u8], out: &mut Vec<u8>) -> &'a [u8];
 
-    /// Until this is called again, the last event belongs into the next file, although it has been encoded: it did not
-    /// fit into this one.
+    /// Sets whether the last encoded event is written to the next file, because it did not fit into this one.
     fn carry(&mut self, _carries: bool) {}
 
-    /// The file ends. More may follow in it all the same, where a rotation fails.
+    /// Ends the file. If the rotation then fails, more may follow in it.
     fn end_file(&mut self, out: &mut Vec<u8>);
 
-    /// The file is a terminal of this width, if it tells one. Asked for before every batch.
+    /// Sets the width of the terminal, if there is one. Called before every batch.
     fn resize(&mut self, _columns: Option<u16>) {}
 }
 
-/// The beginning of a file.
+/// Properties of a file that begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileStart {
-    /// Counts the files of an output from 1.
+    /// Number of the file in its output, from 1.
     pub(crate) part: u64,
     pub(crate) time: Time,
 }
 
-/// Kind of reader of an output's files.
+/// Intended use of an output's files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Purpose {
-    /// Several sessions at a time share a file: lines carry the number of theirs.
+    /// Concurrent sessions share a file, so that each line has the number of its session.
     pub(crate) labelled: bool,
-    /// On a terminal, which must not obey what peers send.
+    /// The output is a terminal: control characters of peers are escaped.
     pub(crate) terminal: bool,
-    /// With colours.
+    /// Lines are coloured.
     pub(crate) color: bool,
-    /// `--max-shown`: bytes of a piece that `view` shows; `None` is all of them.
+    /// `--max-shown`: maximum number of bytes of a piece that `view` shows; `None` for no limit.
     pub(crate) max_shown: Option<u64>,
-    /// Of the times that people read.
+    /// Time zone of times that are not in UTC.
     pub(crate) zone: Arc<Zone>,
-    /// `--match`: marked by `view`, in colour.
+    /// `--match`, which `view` marks in colour.
     pub(crate) pattern: Option<Arc<Pattern>>,
 }
 
-/// What all outputs have in common.
+/// Settings that all outputs share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setting {
     pub(crate) appearance: Appearance,
@@ -62,10 +60,10 @@ pub(crate) struct Setting {
 }
 
 impl Purpose {
-    /// Where `--max-shown` says nothing, on a terminal.
+    /// Default of `--max-shown` on a terminal.
     const MAX_SHOWN: u64 = 1024;
 
-    /// What the command line makes of an output.
+    /// Combines the properties of an output with the settings of the command line.
     pub(crate) fn new(labelled: bool, terminal: bool, setting: &Setting) -> Purpose {
         let appearance = setting.appearance;
         let color = match appearance.color {

@@ -9,7 +9,7 @@ use super::view::ViewEncoder;
 use crate::format::Format;
 use crate::messages::View;
 
-/// The encoder of an output.
+/// Returns the encoder of an output.
 pub(crate) fn encoder(view: View, purpose: Purpose) -> Box<dyn Encoder> {
     match view.format {
         Format::Json => Box::new(NdjsonEncoder::new(view.only)),

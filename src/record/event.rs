@@ -11,9 +11,9 @@
 //! * A side sends no `Data` after its `Eof`. `Eof` is only what the side did itself (a FIN); a session that ended in
 //!   another way has sides without one. Totals of both sides are in `End`, whatever the [`State`].
 //!
-//! Exact, in every format that can be read back: times to the nanosecond, session and run, addresses, state, totals,
-//! errno, what the system knew of the connections, and positions, lengths and bytes of the data. Not kept: the names of services, which the text formats show
-//! in place of port numbers.
+//! Every format that can be read back keeps: times to the nanosecond, session and run, addresses, state, totals, errno,
+//! the figures of `TCP_INFO`, and positions, lengths and bytes of the data. It does not keep the names of services,
+//! which the text formats show in place of port numbers.
 
 use std::sync::Arc;
 
@@ -72,8 +72,8 @@ pub(crate) enum Kind {
         from: Side,
         total: u64,
     },
-    /// Secrets of the TLS session that this is, as the payload beside the event: lines of the key log format of NSS.
-    /// They come before the data that they decrypt. Only `pcapng` has them.
+    /// TLS secrets of this session. The payload beside the event has them, as lines of the key log format of NSS. They
+    /// come before the data that they decrypt. Only `pcapng` has them.
     Secrets,
     /// A remark about the session, such as the reason of its end.
     Note(String),
@@ -89,9 +89,9 @@ pub(crate) struct SessionInfo {
     pub(crate) number: u64,
     /// Identifies the start of the program that recorded it; a few letters and digits.
     pub(crate) run: Arc<str>,
-    /// When the peer that came first was accepted.
+    /// Time at which the first of the two peers was accepted.
     pub(crate) accepted: Time,
-    /// When both were connected: the time of the `Start` event. The difference is the time that dialling took.
+    /// Time at which both were connected, which is that of the `Start` event. Dialling took the difference.
     pub(crate) started: Time,
     /// Client and server.
     pub(crate) peers: [Peer; 2],
@@ -110,7 +110,7 @@ pub(crate) struct Peer {
     pub(crate) address: Address,
     /// Our own end of the connection, where it is known.
     pub(crate) local: Option<Address>,
-    /// As the frame of the text formats shows it: in words where names are wanted and known.
+    /// Name shown by the frame of the text formats: the host name if names are enabled and it is known.
     pub(crate) name: Name,
 }
 
@@ -132,8 +132,8 @@ pub(crate) struct End {
 pub(crate) enum State {
     /// Both sides had sent all they had.
     Done,
-    /// This side reset its connection. A Unix socket that was closed before everything was sent to it is one, with
-    /// `EPIPE`.
+    /// This side reset its connection. A Unix socket that was closed before everything was sent to it counts as reset,
+    /// with `EPIPE`.
     ClientReset,
     ServerReset,
     /// `-b`
@@ -142,13 +142,13 @@ pub(crate) enum State {
     Idle,
     /// By the operator.
     Stopped,
-    /// The system failed us: errno has the reason.
+    /// A system call failed with `errno`.
     Failed,
-    /// The worker died, or broke the rules.
+    /// The worker died or violated the protocol.
     Lost,
     /// The server was never reached.
     Refused,
-    /// A peer vanished: keep-alive, or a route that is gone.
+    /// A peer stopped answering: keep-alive failed, or the route is gone.
     NoAnswer,
 }
 
@@ -166,7 +166,7 @@ impl State {
         State::NoAnswer,
     ];
 
-    /// As saved records have it.
+    /// Name in saved records.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             State::Done => "done",
@@ -194,7 +194,7 @@ impl State {
     }
 }
 
-/// The state of the connection in the words of Zeek's `conn.log`.
+/// State of the connection, named as `conn_state` in Zeek's `conn.log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnState {
     /// Both sides finished.
@@ -227,7 +227,7 @@ impl ConnState {
         ConnState::Rstr,
     ];
 
-    /// Of a session whose server was not reached for this reason.
+    /// State of a session whose server was not reached because of `errno`.
     pub(crate) const fn of_refusal(errno: i32) -> ConnState {
         match errno {
             libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => ConnState::S0,
@@ -235,7 +235,7 @@ impl ConnState {
         }
     }
 
-    /// Of a session that ended with `state` after the sides for which `finished` is set had finished.
+    /// State of a session that ended with `state`. `finished` is set for sides that had finished before.
     pub(crate) const fn of(state: State, finished: [bool; 2]) -> ConnState {
         match (state, finished) {
             (State::ClientReset, _) => ConnState::Rsto,

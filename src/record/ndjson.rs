@@ -9,13 +9,13 @@ use super::object::{self, SessionTotals};
 use crate::messages::Side;
 
 pub(crate) struct NdjsonEncoder {
-    /// Payload of this side alone.
+    /// `--only`: the side whose payload is recorded.
     only: Option<Side>,
-    /// In the order of their numbers, in which a file repeats them.
+    /// Open sessions; each new file repeats them in the order of their numbers.
     sessions: BTreeMap<u64, JsonSession>,
-    /// The session of the last event, as it was before.
+    /// The session of the last event, in the state before it.
     before: Option<(u64, Option<JsonSession>)>,
-    /// The last event belongs into the next file.
+    /// The last event is written to the next file.
     carries: bool,
 }
 

@@ -7,10 +7,10 @@ use super::event::{ConnState, End, Event, Kind, Meeting, Peer, SessionInfo, Stat
 use super::json::{Object, digits};
 use crate::messages::Side;
 
-/// Totals of a session up to now.
+/// Totals of a session so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SessionTotals {
-    /// Of the last event.
+    /// Time of the last event.
     pub(crate) time: Time,
     /// Bytes that client and server have sent.
     pub(crate) bytes: [u64; 2],
@@ -56,7 +56,7 @@ pub(crate) fn write(event: &Event, payload: &[u8], info: &SessionInfo, out: &mut
     object.end();
 }
 
-/// Writes that a session goes on in another file.
+/// Writes the continuation of a session in another file.
 pub(crate) fn write_continue(info: &SessionInfo, progress: &SessionTotals, out: &mut Vec<u8>) {
     let mut object = head(progress.time, "continue", info, out);
     let state = match info.meeting {

@@ -13,7 +13,7 @@ pub(crate) struct EventOrder {
 }
 
 impl EventOrder {
-    /// Of a session that begins with this event; `None` where it is no beginning.
+    /// State of a session after its first event; `None` if the event does not begin one.
     pub(crate) fn begin(event: &Event) -> Option<EventOrder> {
         let Kind::Start(info) = &event.kind else { return None };
         let in_time = info.accepted <= info.started && info.started <= event.time;

@@ -1,4 +1,4 @@
-//! Text from strangers, made fit for the eyes: names, passwords, and `raw` on a terminal.
+//! Escapes text of peers for display: names, passwords, and `raw` on a terminal.
 
 pub(super) use privsep::text::acts;
 
@@ -29,8 +29,8 @@ fn spell(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a character cannot be seen, or acts: what two texts that look the same may differ in. Combining marks are
-/// no such characters.
+/// Checks for a character that is invisible or controls the display, so that texts that look the same may differ in it.
+/// Combining marks do not count.
 pub(super) fn is_unseen(character: char) -> bool {
     match character {
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}' => {

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use super::event::Time;
 
-/// Local time. Read once: a process of ours reads no files later on.
+/// Local time, read once: a confined process cannot read the file later.
 #[derive(Debug)]
 pub(crate) struct Zone(TimeZone);
 

@@ -32,7 +32,7 @@ pub(crate) struct HtmlEncoder {
 
 struct HtmlSession {
     info: Arc<SessionInfo>,
-    /// Not written yet: the reason of an end is written with the end.
+    /// The last note, which is written with the end that it explains.
     notes: Vec<(Time, String)>,
     gaps: Gaps,
 }
@@ -127,7 +127,7 @@ impl HtmlSession {
         out.extend_from_slice(b"</h2>\n");
     }
 
-    /// Traffic, and ends of it.
+    /// Writes data, and ends of streams.
     fn passed(&self, event: &Event, payload: &[u8], out: &mut Vec<u8>) {
         let seconds = seconds(event.time.since(self.info.started));
         let number = self.info.number;

@@ -15,12 +15,12 @@ const STATISTICS: u32 = 5;
 const PACKET: u32 = 6;
 const SECRETS: u32 = 10;
 
-/// Of the format of NSS.
+/// Type of secrets: key log of NSS.
 const TLS_KEY_LOG: u32 = 0x544c_534b;
 
-/// Packets begin with an IP header.
+/// `LINKTYPE_RAW`: packets begin with an IP header.
 const LINKTYPE_RAW: u16 = 101;
-/// No packet is longer.
+/// Snapshot length: no packet is longer.
 const SNAPLEN: u32 = 262_144;
 
 const COMMENT: u16 = 1;
@@ -77,7 +77,7 @@ impl<'a> BlockWriter<'a> {
     }
 }
 
-/// The head of a file, and the one interface of its packets.
+/// Writes the header of a file, and the one interface of its packets.
 pub(super) fn section(part: u64, out: &mut Vec<u8>) {
     let comment = format!("{{\"event\":\"file\",\"format\":\"tcpreen\",\"version\":1,\"part\":{part}}}");
     let mut block = BlockWriter::begin(SECTION, out);
@@ -102,7 +102,7 @@ pub(super) fn section(part: u64, out: &mut Vec<u8>) {
     block.end();
 }
 
-/// The name of an IPv4 or IPv6 address.
+/// Writes the name of an IPv4 or IPv6 address.
 pub(super) fn name(address: &[u8], name: &str, out: &mut Vec<u8>) {
     let name: Vec<u8> = name.bytes().filter(|&byte| byte != 0).take(LONGEST_NAME).collect();
     let mut block = BlockWriter::begin(NAMES, out);
@@ -117,7 +117,7 @@ pub(super) fn name(address: &[u8], name: &str, out: &mut Vec<u8>) {
     block.end();
 }
 
-/// Lines of a key log, for the packets that follow.
+/// Writes lines of a key log, which apply to the packets that follow.
 pub(super) fn secrets(lines: &[u8], out: &mut Vec<u8>) {
     let mut block = BlockWriter::begin(SECRETS, out);
     block.word(TLS_KEY_LOG);
@@ -128,7 +128,7 @@ pub(super) fn secrets(lines: &[u8], out: &mut Vec<u8>) {
     block.end();
 }
 
-/// The end of a file.
+/// Writes the end of a file.
 pub(super) fn statistics(time: Time, packets: u64, out: &mut Vec<u8>) {
     let mut block = BlockWriter::begin(STATISTICS, out);
     block.word(0);

@@ -9,10 +9,10 @@ use crate::messages::Side;
 use crate::record::event::{self, ConnState, Event, Kind, Meeting, SessionInfo, State, Time};
 use crate::record::object::{self, SessionTotals};
 
-/// Bytes that pass before the receiver confirms them.
+/// Number of bytes after which the receiver sends an acknowledgement.
 const UNCONFIRMED: u64 = 16 * 1024;
 
-/// Most bytes of an event that are packets although only their number is known.
+/// Maximum length of an event without payload that is written as packets; a longer one becomes a gap.
 const MOST_MISSING: u64 = 16 << 20;
 
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub(super) struct Connection {
     /// The next sequence number of each side, not truncated. They begin with the number of the session, so that a port
     /// that is used again is another connection.
     next: [u64; 2],
-    /// Up to where the other side has confirmed.
+    /// Sequence number up to which the other side has acknowledged.
     confirmed: [u64; 2],
     progress: SessionTotals,
     /// Comments for the next packet.
@@ -37,7 +37,7 @@ impl Connection {
         Connection { info, ends, next, confirmed: [0; 2], progress, comments: Vec::new() }
     }
 
-    /// The client came when it was accepted; the server answered when both were connected.
+    /// Writes the handshake: SYN at the time of acceptance, SYN-ACK when both peers were connected.
     pub(super) fn start(&mut self, packets: &mut Packets, out: &mut Vec<u8>) {
         let (accepted, started) = (self.info.accepted, self.info.started);
         let start =
@@ -52,7 +52,7 @@ impl Connection {
         }
     }
 
-    /// The session goes on in a new file: no second SYN, so that the files can be put together again.
+    /// Continues the session in a new file, without a second SYN, so that the files can be concatenated.
     pub(super) fn go_on(&mut self, packets: &mut Packets, out: &mut Vec<u8>) {
         self.comment_continue();
         let time = self.progress.time;
@@ -67,7 +67,6 @@ impl Connection {
         match &event.kind {
             Kind::Start(_) => {}
             Kind::Secrets => block::secrets(payload, out),
-            // More than any session records at a time: a gap expresses it in one packet.
             Kind::Data { from, position, bytes, .. } if payload.is_empty() && *bytes > MOST_MISSING => {
                 let end = position.saturating_add(*bytes);
                 self.skip_to(*from, end, event.time, packets, out);
@@ -80,7 +79,7 @@ impl Connection {
             Kind::Eof { from, .. } => self.finish(*from, event, packets, out),
             Kind::Note(_) => {
                 self.comment(event);
-                // Before the server has answered, nothing can be confirmed.
+                // Before the server has answered, nothing can be acknowledged.
                 if self.info.meeting == Meeting::Both {
                     self.send(Side::Client, event.time, ACK, packets, out);
                 }
@@ -89,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Bytes that are not in the record: the sequence goes on behind them.
+    /// Skips bytes that are not in the record.
     fn skip_to(&mut self, from: Side, position: u64, time: Time, packets: &mut Packets, out: &mut Vec<u8>) {
         let sent = &mut self.progress.bytes[from as usize];
         if *sent == position {
@@ -140,11 +139,11 @@ impl Connection {
         self.progress.finished[from as usize] = true;
     }
 
-    /// A reset is from the side that reset; in all other cases no peer did anything.
+    /// Writes the end: a RST of the side that reset or refused, or else an empty segment that carries the comment.
     fn end(&mut self, end: &event::End, event: &Event, packets: &mut Packets, out: &mut Vec<u8>) {
         self.comment(event);
         let (from, flags) = match (end.state, self.progress.finished) {
-            // A client that has had no answer has nothing to confirm.
+            // A client that has had no answer has nothing to acknowledge.
             (State::ClientReset, _) if self.info.meeting != Meeting::Both => (Side::Client, RST),
             (State::ClientReset, _) => (Side::Client, RST | ACK),
             (State::ServerReset, _) => (Side::Server, RST | ACK),

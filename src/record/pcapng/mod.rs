@@ -20,20 +20,20 @@ use connection::Connection;
 use names::AddressNames;
 
 pub(crate) struct PcapngEncoder {
-    /// Payload of this side alone.
+    /// `--only`: the side whose payload is recorded.
     only: Option<Side>,
-    /// In the order of their numbers, in which a file repeats them.
+    /// Open sessions; each new file repeats them in the order of their numbers.
     connections: BTreeMap<u64, Connection>,
     names: AddressNames,
     packets: Packets,
-    /// Beginning of the file.
+    /// Time at which the file begins.
     begun: Time,
     before: Before,
-    /// The last event belongs into the next file.
+    /// The last event is written to the next file.
     carries: bool,
 }
 
-/// What was before the last event.
+/// State before the last event.
 #[derive(Default)]
 struct Before {
     session: u64,
@@ -45,7 +45,7 @@ struct Before {
 #[derive(Clone, Copy, Default)]
 struct Packets {
     count: u64,
-    /// Of the last one.
+    /// Time of the last packet.
     time: Time,
 }
 

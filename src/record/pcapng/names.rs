@@ -9,7 +9,7 @@ use crate::messages::{Address, Side};
 use crate::record::address::{endpoint, host_name};
 use crate::record::event::SessionInfo;
 
-/// Most paths and names that are remembered. A path that is forgotten gets another address the next time.
+/// Maximum number of paths and names that are kept. A path that was dropped gets another address the next time.
 const MOST: usize = 4096;
 
 #[derive(Default)]
@@ -17,17 +17,17 @@ pub(super) struct AddressNames {
     /// Unix sockets have the addresses `100::1` and so on (RFC 6666: discard-only).
     paths: HashMap<Vec<u8>, u64>,
     last: u64,
-    /// In this file.
+    /// Names that are in this file.
     written: HashSet<(IpAddr, String)>,
 }
 
 impl AddressNames {
-    /// A file begins, in which there is no name yet.
+    /// Begins a file, which has no names yet.
     pub(super) fn forget_written(&mut self) {
         self.written.clear();
     }
 
-    /// The ends of a session's connection: both of one family.
+    /// Returns both ends of a session's connection, which have one address family.
     pub(super) fn ends(&mut self, info: &SessionInfo) -> [TcpEndpoint; 2] {
         let [client, server] = [Side::Client, Side::Server].map(|side| &info.peer(side).address);
         let [client_ip, server_ip] = [client, server].map(|address| self.ip(address));

@@ -1,4 +1,4 @@
-//! The headers of a packet, made up from what is known: IP without options, TCP with correct checksums.
+//! The synthesized headers of a packet: IP without options, and TCP with correct checksums.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ pub(super) const PSH: u8 = 8;
 pub(super) const ACK: u8 = 16;
 pub(super) const URG: u8 = 32;
 
-/// Most bytes of a segment: what fits into an IPv4 packet, and the same for IPv6.
+/// Maximum length of a segment: the largest that fits into an IPv4 packet, used for IPv6 as well.
 pub(super) const SEGMENT: usize = 65_455;
 
 /// Maximum segment sizes that fit into the largest packets.

@@ -1,4 +1,4 @@
-//! Saved records, decoded: both encodings into the same events. Pure code over bytes that a stranger may have written.
+//! Decoders of saved records: both encodings give the same events. Pure code over untrusted bytes.
 //!
 //! A decoder gets the available bytes and takes one unit from their front, a line or a block; the caller
 //! fetches more if that is not enough. Its memory is bounded by the limits below, whatever a record contains.
@@ -27,12 +27,12 @@ const LONGEST_COMMENT: usize = 64 << 10;
 /// Maximum length of a name, a path or a note.
 const LONGEST_TEXT: usize = 1100;
 
-/// Why a record is not read any further.
+/// Reason to stop reading a record.
 #[derive(Debug, PartialEq)]
 pub(crate) enum DecodeError<E> {
-    /// It is no record of ours.
+    /// It is not a record of tcpreen.
     Foreign,
-    /// This is no event that can come here.
+    /// An event is invalid or out of order.
     Damaged,
     /// The receiver of the events failed.
     EventSink(E),
@@ -41,9 +41,9 @@ pub(crate) enum DecodeError<E> {
 /// Result of decoding the bytes at the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// This number of them is decoded.
+    /// Number of bytes that have been decoded.
     Bytes(usize),
-    /// Nothing: this number is needed in all.
+    /// None are decoded: this number of bytes is needed.
     Needs(usize),
 }
 

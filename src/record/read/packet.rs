@@ -40,7 +40,7 @@ pub(super) struct ParsedPacket<'a> {
 }
 
 impl<'a> ParsedPacket<'a> {
-    /// `None` where it is not such a packet.
+    /// Parses a packet; `None` for one that our encoder does not write.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<ParsedPacket<'a>> {
         let (header, from, to, total) = match bytes.first()? >> 4 {
             4 if bytes.len() >= IPV4 && bytes[0] & 15 == 5 && bytes[9] == 6 => {

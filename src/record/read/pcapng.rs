@@ -13,7 +13,7 @@ const INTERFACE: u32 = 1;
 const PACKET: u32 = 6;
 const SECRETS: u32 = 10;
 
-/// Of the format of NSS.
+/// Type of secrets: key log of NSS.
 const TLS_KEY_LOG: u32 = 0x544c_534b;
 
 /// `LINKTYPE_RAW`: IP without anything before it.
@@ -49,7 +49,7 @@ struct Interface {
 struct PacketBlock<'a> {
     interface: Interface,
     time: Time,
-    /// As far as it was captured.
+    /// The captured bytes.
     packet: &'a [u8],
     is_whole: bool,
     options: &'a [u8],

@@ -10,15 +10,15 @@ use crate::record::{Event, Kind, SessionInfo};
 /// Maximum number of open sessions.
 pub(crate) const MOST_SESSIONS: usize = 1 << 16;
 
-/// Ids above are for sessions whose number is not higher than all before: of a second run, for one.
+/// Ids from here on are for sessions whose number is not higher than all before, such as those of a second run.
 const SECOND: u64 = 1 << 61;
 
 /// The open sessions. Each has an id, which is its number where numbers grow.
 #[derive(Default)]
 pub(super) struct Sessions {
-    /// By number: run and id.
+    /// Run and id by number.
     by_number: HashMap<u64, Vec<(String, u64)>>,
-    /// By id.
+    /// Open sessions by id.
     open: HashMap<u64, KnownSession>,
     /// Sessions that have begun.
     begun: u64,
@@ -33,7 +33,7 @@ struct KnownSession {
 }
 
 impl Sessions {
-    /// An event of ours has come.
+    /// An event of tcpreen has been read.
     pub(super) fn have_begun(&self) -> bool {
         self.begun > 0
     }

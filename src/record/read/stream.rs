@@ -1,4 +1,4 @@
-//! Sessions of `pcapng` between their packets: where each stream is, and the segments of a chunk that is not complete.
+//! Sessions of `pcapng` between their packets: the position in each stream, and the segments of an incomplete chunk.
 
 use std::collections::HashMap;
 
@@ -38,7 +38,7 @@ pub(super) struct OpenStreams {
 /// One session.
 struct SessionStreams {
     id: u64,
-    /// Of the first byte, less one, in both streams.
+    /// Sequence number before the first byte, in both streams.
     initial: u32,
     sides: [HalfStream; 2],
 }
@@ -52,7 +52,7 @@ struct HalfStream {
     chunk: Vec<u8>,
     /// Length of the chunk in the stream.
     length: u64,
-    /// A segment without its payload has come.
+    /// A segment without payload has been read.
     only_lengths: bool,
 }
 
@@ -169,7 +169,7 @@ impl SessionStreams {
         sessions.emit(Event { time: meta.time, session: self.id, kind: Kind::Eof { from, total } }, &[], sink)
     }
 
-    /// Goes on behind bytes that are not in the record.
+    /// Skips bytes that are not in the record.
     fn skip_to(&mut self, totals: [u64; 2]) {
         for (half, total) in self.sides.iter_mut().zip(totals) {
             if half.length == 0 {
@@ -234,12 +234,12 @@ impl HalfStream {
         (held <= MOST_HELD && self.chunk.len() <= LONGEST_CHUNK).then_some(held)
     }
 
-    /// Of the chunk, where all of it is known.
+    /// Payload of the chunk, if all of it is known.
     fn payload(&self) -> &[u8] {
         if self.only_lengths { &[] } else { &self.chunk }
     }
 
-    /// The next chunk begins.
+    /// Begins the next chunk.
     fn clear(&mut self) {
         self.position += self.length;
         (self.length, self.only_lengths) = (0, false);

@@ -1,4 +1,4 @@
-//! `--time`: when a line happened.
+//! `--time`: the time before each line.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::record::event::Time;
 use crate::record::json::digits;
 use crate::record::zone::Zone;
 
-/// How an output shows times.
+/// Time format of an output.
 #[derive(Clone)]
 pub(super) struct Clock {
     pub(super) form: TimeForm,

@@ -1,4 +1,4 @@
-//! `count`: how much, not what.
+//! `count`: the lengths of records, without their bytes.
 
 use super::PieceStart;
 

@@ -28,12 +28,12 @@ const LONG: usize = 16 * 1024;
 pub(crate) struct SessionText {
     /// Start of every line: `[7] `, or nothing.
     label: Box<[u8]>,
-    /// What stands before that: the time of what is shown next, or nothing.
+    /// Text before the label: the time of the next line, or nothing.
     time: Vec<u8>,
     body: Body,
     /// The one side whose traffic is shown here: `--only`, and files of one direction (`%d`).
     only: Option<Side>,
-    /// The last line has no end yet: what comes next begins one.
+    /// The last line has no line feed yet; the next text begins with one.
     in_line: bool,
 }
 
@@ -44,9 +44,9 @@ enum Body {
     Count,
     Null,
     Raw,
-    /// `raw` of one direction: what the side sent and nothing else, so that it can be used as what it is.
+    /// `raw` of one direction: exactly the bytes that the side sent.
     Bytes,
-    /// `raw` for the eyes: what a terminal would obey is shown instead.
+    /// `raw` on a terminal: control characters are escaped.
     Visible,
     /// The same of one direction, without frame and marker.
     VisibleBytes,
@@ -92,7 +92,7 @@ impl SessionText {
         SessionText { body, only: side, ..self }
     }
 
-    /// The time of what is shown next, with a blank behind it.
+    /// Buffer for the time of the next line, followed by a blank.
     fn time(&mut self) -> &mut Vec<u8> {
         self.time.clear();
         &mut self.time
@@ -103,15 +103,15 @@ impl SessionText {
         matches!(self.body, Body::Password(_)) || self.only.is_none_or(|only| only == from)
     }
 
-    /// The head of the frame; a peer is (node, service).
+    /// Writes the beginning of the frame; a peer is (node, service).
     pub(crate) fn begin(&mut self, client: (&str, &str), server: (&str, &str), out: &mut Vec<u8>) {
         self.peer("Connection from: ", client, out);
         self.peer("Connection to: ", server, out);
         self.frame(out, |out| out.extend_from_slice(b"Transmission follows..."));
     }
 
-    /// One record. What comes back is the rest of it, to be written behind `out` as it is: a long piece of
-    /// `raw` is not worth a copy.
+    /// Writes one record. Returns the rest of it, which the caller writes after `out`: this saves the copy of a long
+    /// piece of `raw`.
     pub(crate) fn piece<'a>(
         &mut self,
         from: Side,
@@ -145,7 +145,7 @@ impl SessionText {
         b""
     }
 
-    /// Traffic of which only the length is known.
+    /// Writes the length of bytes that are not known.
     pub(crate) fn passed(&mut self, from: Side, bytes: u64, out: &mut Vec<u8>) {
         if matches!(self.body, Body::Count) && bytes > 0 && self.follows(from) {
             let start = PieceStart { time: &self.time, label: &self.label, urgent: false, from };
@@ -153,7 +153,7 @@ impl SessionText {
         }
     }
 
-    /// End of file from one side, which sent `total` bytes.
+    /// Writes the end of file from one side, which sent `total` bytes.
     pub(crate) fn ended(&mut self, from: Side, total: u64, out: &mut Vec<u8>) {
         if let Body::Password(watch) = &mut self.body {
             watch.ended(from, out);
@@ -177,7 +177,7 @@ impl SessionText {
         self.frame(out, |out| visible::append(text.as_bytes(), false, out));
     }
 
-    /// The end of the session, however it came.
+    /// Writes the end of the session.
     pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
         if let Body::Password(watch) = &mut self.body {
             watch.close(out);
@@ -207,8 +207,8 @@ impl SessionText {
     }
 }
 
-/// Has `text` begin on a line of its own. Pieces that are put together on a line look like one, and a frame behind
-/// them like traffic.
+/// Makes `text` begin on a line of its own: two pieces on one line would look like one piece, and a frame after them
+/// like traffic.
 fn on_a_line(in_line: &mut bool, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
     if *in_line {
         out.push(b'\n');
@@ -250,8 +250,8 @@ impl PieceStart<'_> {
     }
 }
 
-/// Where the first `needle` is. Eight bytes are looked at in one step: in a word from which the needle
-/// has been taken away, the lowest byte that borrows from its top bit is the first zero.
+/// Finds the first `needle`, eight bytes at a time: after XOR with the needle, the lowest byte that borrows from its
+/// top bit is the first zero.
 pub(crate) fn find(needle: u8, bytes: &[u8]) -> Option<usize> {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
     const TOP: u64 = u64::from_ne_bytes([0x80; 8]);

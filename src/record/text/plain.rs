@@ -1,12 +1,12 @@
-//! `raw` and `strip`: the bytes as they are, or nearly.
+//! `raw` and `strip`: unchanged bytes, and printable ones.
 
 use super::{PieceStart, find};
 use crate::record::visible;
 
-/// Bytes stripped together where no byte among them vanishes.
+/// Number of bytes that are processed at once if none of them is removed.
 const BLOCK: usize = 16;
 
-/// The marker and the bytes, nothing else: no line end is added, and none is touched.
+/// Writes the marker and the unchanged bytes.
 pub(super) fn raw(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     start.append(out);
     out.extend_from_slice(bytes);
@@ -23,9 +23,9 @@ pub(super) fn strip(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>) {
     record(start, bytes, out, stripped);
 }
 
-/// Alone in its output, a record is one run, as in the original, and the next begins a line. Where sessions share the output,
-/// each line starts as the record does, or a peer could forge lines of another session or of the
-/// frame; and the last line is ended, as the next may be another session's.
+/// Writes a record. In an output of its own a session's record is written in one run, as by 1.4.4. If sessions share the
+/// output, each line starts as the record does, because otherwise a peer could forge lines of another session or of the
+/// frame, and the last line is ended, because the next may belong to another session.
 fn record(start: PieceStart, bytes: &[u8], out: &mut Vec<u8>, show: fn(&[u8], &mut Vec<u8>)) {
     let beginning = out.len();
     start.append(out);
@@ -97,7 +97,7 @@ impl TextBuffer<'_> {
         self.end += BLOCK;
     }
 
-    /// Every byte is written, and what should vanish is overwritten by the next: no branch.
+    /// Writes every byte; one that is removed is overwritten by the next, which avoids a branch.
     fn part(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.room[self.end] = dotted(byte);

@@ -4,12 +4,12 @@
 use crate::messages::Side;
 use crate::record::visible;
 
-/// What the first bytes of a stream are.
+/// The protocol of a stream's first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hint {
-    /// For one line; what a peer sent in it cannot act on a terminal.
+    /// Text for one line, with the peer's control characters escaped.
     pub(super) text: String,
-    /// Number of bytes that it stands for.
+    /// Number of bytes that the text replaces.
     pub(super) length: usize,
 }
 
@@ -110,7 +110,7 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What is left to be read.
+/// The unread rest of a message.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

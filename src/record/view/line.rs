@@ -22,15 +22,15 @@ const LEAST: usize = 8;
 /// Maximum number of combining marks on one character.
 const MARKS: usize = 3;
 
-/// How a view looks.
+/// Appearance of a view.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
     pub(super) color: bool,
-    /// Of the terminal, where it is one and tells.
+    /// Width of the terminal, if known.
     pub(super) columns: Option<usize>,
 }
 
-/// What a row is, which its margin shows.
+/// Kind of a row, which its margin shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     Data {
@@ -71,14 +71,14 @@ pub(super) struct Rows<'a> {
     style: Style,
     label: &'a [u8],
     mark: Mark,
-    /// For the next row; ten columns.
+    /// Time of the next row, in ten columns.
     time: Option<String>,
     /// Columns of text in a row; `None` is all of it.
     room: Option<usize>,
     has_time: bool,
     /// Its matches are marked, in colour.
     pattern: Option<&'a Pattern>,
-    /// Within a match.
+    /// The next text is part of a match.
     marking: bool,
 }
 
@@ -231,14 +231,14 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// How far the text of a row is.
+/// Position in the text of a row.
 struct RowPosition {
     column: usize,
     /// Combining marks on the last character.
     marks: usize,
 }
 
-/// Whether every byte is a printable ASCII character.
+/// Checks that every byte is a printable ASCII character.
 fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'))
 }

@@ -40,9 +40,9 @@ struct ViewSession {
     info: Arc<SessionInfo>,
     /// `[7] `
     label: Vec<u8>,
-    /// Of the last event.
+    /// Time of the last event.
     last: Time,
-    /// Not shown yet: the reason of an end is shown with the end.
+    /// The last note, which is shown with the end that it explains.
     notes: Vec<String>,
     /// The first end of a line from client and server, which needs no mention.
     line_ends: [Option<LineEnd>; 2],
@@ -67,7 +67,7 @@ impl ViewEncoder {
 }
 
 impl Encoder for ViewEncoder {
-    /// What a reader of the file has to know of sessions that go on in it.
+    /// Repeats the open sessions at the beginning of a file.
     fn begin_file(&mut self, _: &FileStart, out: &mut Vec<u8>) {
         for open in self.sessions.values() {
             open.head(", continued", self.style, out);
@@ -117,7 +117,7 @@ impl Encoder for ViewEncoder {
     }
 }
 
-/// Where rows are appended, and how.
+/// The output of rows, and their layout.
 struct Screen<'a> {
     style: Style,
     max_shown: usize,
@@ -169,7 +169,7 @@ impl ViewSession {
 
     /// The line that ends a session: the verdict.
     fn end(&mut self, end: &End, screen: &mut Screen<'_>) {
-        // Others are about what was passed.
+        // Other notes are about bytes that were passed.
         let note = self.notes.pop_if(|note| note.starts_with(ENDED));
         self.write_notes(screen);
         let verdict = verdict(end, note.as_deref());
