@@ -156,7 +156,10 @@ impl Actor {
         self.sending = Some(thread::spawn(move || {
             let bytes = piece(seed, from, length);
             let mut rest = &bytes[..];
-            while let Ok(sent @ 1..) = send(socket.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
+            // No call without bytes: it would take the error of a reset from the one that reads.
+            while !rest.is_empty()
+                && let Ok(sent @ 1..) = send(socket.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL)
+            {
                 rest = &rest[sent..];
             }
         }));
