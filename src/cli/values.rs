@@ -129,6 +129,12 @@ pub(super) fn input(text: OsString) -> Result<RecordInput, Failure> {
     match text.as_encoded_bytes() {
         b"" => Err(usage("'': no file to read.".to_owned())),
         b"-" => Ok(RecordInput::Stdin),
+        [b'-', b'-', ..] => {
+            let name = shown(&text);
+            Err(usage(format!(
+                "{name}: an option, where a record belongs (a file of that name is ./{name})."
+            )))
+        }
         _ => Ok(RecordInput::File(text)),
     }
 }

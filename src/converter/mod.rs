@@ -97,7 +97,8 @@ fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Prob
     for _ in 0..number {
         let (ToConverter::Mask(text), fds) = role::first(parent)? else { return Err(RoleError::Protocol) };
         no_fds(fds)?;
-        match RegexBuilder::new(&text).size_limit(MASK_SIZE).dot_matches_new_line(true).build() {
+        let mut mask = RegexBuilder::new(&text);
+        match mask.unicode(false).size_limit(MASK_SIZE).dot_matches_new_line(true).build() {
             Ok(mask) => masks.push(mask),
             Err(error) => {
                 let mask: String = text.chars().take(LONGEST_REASON).collect();
@@ -112,7 +113,7 @@ fn receive_masks(parent: &Parent, number: u32) -> Result<Result<Vec<Regex>, Prob
 /// The lines before it repeat the expression.
 fn last_line(text: &str) -> String {
     let line = text.lines().last().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).chars().take(LONGEST_REASON).collect()
+    line.strip_prefix("error: ").unwrap_or(line).trim_end_matches('.').chars().take(LONGEST_REASON).collect()
 }
 
 /// A session that is to be played.

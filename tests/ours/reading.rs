@@ -187,6 +187,23 @@ fn a_fifo_without_a_writer_is_named_and_delays_no_signal() {
 }
 
 #[test]
+fn an_output_that_is_a_fifo_without_a_reader_gets_the_whole_record() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let pipe = fifo(&scratch, "pipe");
+    let expected = Tcpreen::reading([&record]).run().stdout();
+    let tcpreen = Tcpreen::reading([&record]).output(&pipe).spawn();
+    tcpreen.stderr_line(&format!("waiting for a reader of {}", pipe.display()));
+    assert_eq!(fs::read_to_string(&pipe).expect("the record"), expected);
+    assert_eq!(tcpreen.finish().code(), 0);
+    // A signal does not wait for a reader.
+    let tcpreen = Tcpreen::reading([&record]).output(&pipe).spawn();
+    tcpreen.stderr_line("waiting for a reader");
+    tcpreen.signal(Signal::SIGTERM);
+    assert_eq!(tcpreen.finish().code(), 143);
+}
+
+#[test]
 fn a_record_that_is_cut_or_damaged_gives_what_is_whole_and_says_where_it_stops() {
     let scratch = Scratch::new();
     let whole = two_sessions();

@@ -185,6 +185,10 @@ fn records_are_compared_session_by_session() {
     assert!(said.starts_with("sessions 1 and 5: the server differs at byte 7 (17 and 17)\n"), "{said}");
     let outcome = compared(&first, &other, &["--mask", "[0-9]+:[0-9]+"]);
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    // The syntax is that of --match.
+    for mask in ["(?i)[0-9]+:[0-9]+", r"\d+:\d+", r"(?-u)\d+:\d+"] {
+        assert_eq!(compared(&first, &other, &["--mask", mask]).code(), outcome.code(), "{mask}");
+    }
     let outcome = compared(&first, &other, &["--mask", "("]);
     assert_eq!(outcome.code(), 64);
     assert!(outcome.stderr.contains("--mask (: unclosed group.\n"), "{}", outcome.stderr);

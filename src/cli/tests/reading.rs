@@ -101,4 +101,8 @@ fn what_is_no_replay_and_no_comparison_is_told() {
     assert_eq!(error("--diff a b -o c"), "--output: makes no sense with --diff, which writes no sessions.");
     assert_eq!(error("--diff --read a b"), "--read, --diff: one of them at a time.");
     assert_eq!(error("--mask x 80"), "--mask: only with --replay or --diff.");
+    assert_eq!(
+        error("--read --session 7 log"),
+        "--session: an option, where a record belongs (a file of that name is ./--session)."
+    );
 }

@@ -57,14 +57,29 @@ pub(super) fn run<H: Hooks>(
     let logger = starter.logger(&config, None, hangup, backlog, &descriptors)?;
     drop(descriptors);
     let (converter, saved) = starter.converter(&parts, keys.first(), order.masks, None)?;
-    let (sandbox_status, _) = logger.ready_to_record(&signals)?;
+    let (sandbox_status, outputs_wait) = logger.ready_to_record(&signals)?;
     let mut statuses = vec![(Role::Logger, sandbox_status)];
     statuses.push((Role::Converter, converter.ready(&signals)?));
     let who = account(identity);
     let locked = confine::close_alone::<H>(confine::drop_privileges::<H>(start, identity)?, sandbox)?;
     statuses.push((Role::Parent, locked.sandbox_status));
     let names = parts.into_iter().chain(keys).map(|part| part.name).collect();
-    let conversion = Conversion::new(logger, converter, &signals, hangup, names, &locked);
+    let conversion = Conversion {
+        logger,
+        converter: Some(converter),
+        outputs_wait,
+        signals: &signals,
+        hangup,
+        names,
+        flaws: Vec::new(),
+        failure: None,
+        sessions: 0,
+        stopped_by: None,
+        until: None,
+        output_lost: false,
+        is_different: false,
+        _locked: &locked,
+    };
     for (level, text) in startup_notices(&config, (&target, &who), [shortage, None], &statuses) {
         conversion.logger.send(&ToLogger::Notice { level, text })?;
     }
@@ -115,6 +130,8 @@ struct Conversion<'a> {
     logger: RunningRole<ToLogger>,
     /// `None` once the converter has no more work.
     converter: Option<RunningRole<ToConverter>>,
+    /// An output is a FIFO without a reader: the converter begins when it has one.
+    outputs_wait: bool,
     signals: &'a SignalFd,
     hangup: Hangup,
     /// Names of the parts, then of the files with secrets.
@@ -142,41 +159,20 @@ struct Polled {
 }
 
 impl<'a> Conversion<'a> {
-    fn new(
-        logger: RunningRole<ToLogger>,
-        converter: RunningRole<ToConverter>,
-        signals: &'a SignalFd,
-        hangup: Hangup,
-        names: Vec<String>,
-        locked: &'a Confined,
-    ) -> Conversion<'a> {
-        Conversion {
-            logger,
-            converter: Some(converter),
-            signals,
-            hangup,
-            names,
-            flaws: Vec::new(),
-            failure: None,
-            sessions: 0,
-            stopped_by: None,
-            until: None,
-            output_lost: false,
-            is_different: false,
-            _locked: locked,
-        }
-    }
-
     /// Runs to the end of the record; returns the exit status.
     fn run(mut self, saved: OwnedFd, order: &ConversionRequest<'_>) -> Result<u8, Failure> {
         self.logger.send_with(&ToLogger::Saved, &[saved.as_fd()])?;
         // Closed here so that the logger sees the end of the channel when the converter exits.
         drop(saved);
-        if let Some(converter) = &self.converter {
-            converter.send(&order.message())?;
+        if !self.outputs_wait {
+            self.begin(order)?;
         }
         while !self.is_finished(order)? {}
         self.status(order)
+    }
+
+    fn begin(&self, order: &ConversionRequest<'_>) -> Result<(), Failure> {
+        self.converter.as_ref().map_or(Ok(()), |converter| converter.send(&order.message()))
     }
 
     /// Waits for an event and handles it; returns `true` once everything is written.
@@ -200,8 +196,12 @@ impl<'a> Conversion<'a> {
             no_fds(fds).map_err(|_| self.logger.nonsense())?;
             match message {
                 ToParent::OutputLost => self.lose_output()?,
-                // There are no sessions of workers here, and no outputs to wait for.
-                ToParent::Recorded { .. } | ToParent::Reopened | ToParent::OutputsOpen => {}
+                ToParent::OutputsOpen if self.outputs_wait => {
+                    self.outputs_wait = false;
+                    self.begin(order)?;
+                }
+                // There are no sessions of workers here.
+                ToParent::Recorded { .. } | ToParent::Reopened => {}
                 ToParent::Finished if self.converter.is_none() => return Ok(true),
                 _ => return Err(self.logger.nonsense()),
             }
