@@ -36,6 +36,21 @@ fn a_killed_worker_ends_its_session_with_a_note_in_the_record() {
     assert!(stdout.contains("signal 9"), "{stdout}");
 }
 
+/// Errors are printed with `-q`, too.
+#[test]
+fn a_killed_worker_is_an_error() {
+    if !needs(&[Need::Root]) {
+        return;
+    }
+    let Bridged { mut client, mut server, tcpreen } = bridge(|it| it.args(["-q"]).sessions(1));
+    client.send("words");
+    server.expect("words");
+    kill_9(tcpreen.busy_worker());
+    let outcome = tcpreen.finish();
+    assert_eq!(outcome.code(), 70, "{outcome:?}");
+    assert!(outcome.stderr.contains("killed by signal 9"), "{outcome:?}");
+}
+
 /// Whichever of the requested sessions it was.
 #[test]
 fn a_killed_session_sets_the_exit_status() {

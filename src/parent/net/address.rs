@@ -133,13 +133,19 @@ pub(in crate::parent) fn interleave(addresses: Vec<Address>) -> Vec<Address> {
     .collect()
 }
 
-/// Parses `127.0.0.1`, `::1`, `fe80::1%eth0`. An IPv4-mapped IPv6 address becomes the IPv4 address.
-fn number(text: &str) -> Option<Host> {
+/// Splits `127.0.0.1`, `::1`, `fe80::1%eth0` into address and zone; `None` for a name.
+fn split_number(text: &str) -> Option<(IpAddr, Option<&str>)> {
     let (ip, zone) = match text.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
     };
-    let ip = ip.parse::<IpAddr>().ok()?.to_canonical();
+    Some((ip.parse().ok()?, zone))
+}
+
+/// Parses an address with its zone. An IPv4-mapped IPv6 address becomes the IPv4 address.
+fn number(text: &str) -> Option<Host> {
+    let (ip, zone) = split_number(text)?;
+    let ip = ip.to_canonical();
     let scope = match zone {
         None => 0,
         Some(zone) => zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?,
@@ -170,9 +176,9 @@ fn interface(name: &str, family: Family) -> Option<Vec<Host>> {
 }
 
 /// Checks for an endpoint that is dialled and whose host is a name: its address may change while the bridge
-/// runs.
+/// runs. Makes no system call: the confined parent asks this, too.
 pub(in crate::parent) fn may_move(endpoint: &Endpoint) -> bool {
-    let is_name = endpoint.host.as_ref().is_some_and(|host| number(host).is_none());
+    let is_name = endpoint.host.as_ref().is_some_and(|host| split_number(host).is_none());
     endpoint.approach == Approach::Connect && is_name
 }
 

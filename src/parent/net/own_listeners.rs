@@ -1,6 +1,10 @@
 //! Own listeners: a connection to one of them would bridge a session to itself endlessly.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 use nix::ifaddrs::getifaddrs;
 
@@ -51,7 +55,8 @@ impl OwnListeners {
         if endpoint.approach == Approach::Listen || self.0.is_empty() || addresses.is_empty() {
             return Ok(());
         }
-        let same_port = |address: &Address| self.0.iter().any(|own| own.has_port_of(address));
+        let same_port =
+            |address: &Address| self.0.iter().any(|own| own.has_port_of(address) || own.has_file_of(address));
         if !addresses.iter().all(same_port) {
             return Ok(());
         }
@@ -59,6 +64,7 @@ impl OwnListeners {
         let leads_back = |address: &Address| {
             let is_here = address.ip().is_some_and(|ip| here.contains(&ip));
             self.leads_back(address, is_here.then_some(address))
+                || self.0.iter().any(|own| own.has_file_of(address))
         };
         if addresses.iter().all(leads_back) {
             let reason = "tcpreen itself listens there: sessions would loop";
@@ -74,6 +80,18 @@ impl Own {
         let same_family = own.is_ipv4() == ip.is_ipv4() || self.is_dual_stack;
         let any = own.is_unspecified() && same_family && is_here;
         self.has_port_of(peer) && (own == ip || any)
+    }
+
+    /// Checks whether two paths, which may be written differently, lead to one Unix socket.
+    fn has_file_of(&self, peer: &Address) -> bool {
+        let file = |address: &Address| match address {
+            Address::Unix(path) if !path.is_empty() && path[0] != 0 => {
+                fs::metadata(OsStr::from_bytes(path)).ok()
+            }
+            _ => None,
+        };
+        let id = |found: fs::Metadata| (found.dev(), found.ino());
+        file(&self.address).zip(file(peer)).is_some_and(|(own, its)| id(own) == id(its))
     }
 
     fn has_port_of(&self, peer: &Address) -> bool {

@@ -47,9 +47,9 @@ pub(super) fn run<H: Hooks>(
     let parts = RecordPart::open_all(order.inputs, &config, &start.actor())?;
     let keys = RecordPart::open_all(order.keys, &config, &start.actor())?;
     let signals = block_signals()?;
+    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = TargetIdentity::choose(start, config.user.as_deref())?;
-    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = sighup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let (identity, sandbox) = (target.identity, config.sandbox);
     let starter = Starter { program: &program, identity, actor: &target.actor, sandbox };

@@ -74,7 +74,7 @@ impl Supervisor<'_> {
         sessions.sort_unstable();
         self.closing.clear();
         for number in sessions {
-            self.notice(Level::Warning, format!("session {number} has not ended in time: killed"));
+            self.notice(Level::Error, format!("session {number} has not ended in time: killed"));
             self.queue(ToLogger::Died { number, end: ProcessEnd::Signal(Signal::SIGKILL as i32) });
         }
     }

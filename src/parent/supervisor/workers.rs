@@ -94,16 +94,16 @@ impl Supervisor<'_> {
         match end {
             ProcessEnd::Status(0) => return,
             ProcessEnd::Status(status) => {
-                self.notice(Level::Warning, format!("Child {pid} returned an error ({status})"));
+                self.notice(Level::Error, format!("Child {pid} returned an error ({status})"));
             }
             ProcessEnd::Signal(signal) => {
                 let text = describe(signal);
                 self.notice(
-                    Level::Warning,
+                    Level::Error,
                     format!("Child {pid} killed by signal {signal} ({text}) in session {number}"),
                 );
                 if let Some(advice) = advice(signal, pid) {
-                    self.notice(Level::Warning, advice);
+                    self.notice(Level::Error, advice);
                 }
             }
         }

@@ -3,6 +3,16 @@
 use crate::support::peer::{Peer, echo_server};
 use crate::support::tcpreen::Tcpreen;
 
+/// Even where the program cannot open itself again.
+#[test]
+fn too_low_a_limit_of_descriptors_is_named() {
+    for limit in [6, 9, 11, 20] {
+        let outcome = Tcpreen::to(9).by_shell(&format!("ulimit -n {limit}"), "").run();
+        assert_eq!(outcome.code(), 71, "{outcome:?}");
+        assert!(outcome.stderr.starts_with(&format!("the limit of open files is {limit}")), "{outcome:?}");
+    }
+}
+
 #[test]
 fn with_too_few_descriptors_it_reports_that_and_serves() {
     let echo = echo_server();

@@ -10,6 +10,7 @@ use nix::sys::socket::{Backlog, listen};
 
 use crate::support::namespace::in_a_world_of_its_own;
 use crate::support::peer::{Peer, Refusing, Server};
+use crate::support::scratch::Scratch;
 use crate::support::skip::{Need, needs};
 use crate::support::tcpreen::Tcpreen;
 use crate::support::wait::until;
@@ -219,6 +220,36 @@ fn a_bridge_to_itself_is_refused_at_the_start() {
     expect_loop(at("").args(["-l", "-c"]).listen_on("127.0.0.1").local_port(place.port()));
     let name = unix::abstract_name();
     expect_loop(Tcpreen::to(&name).args(["-p", "unix"]).host("").listen_on("").local_port(&name));
+}
+
+/// The confined parent cannot look up the interface again.
+#[test]
+fn an_address_with_the_name_of_an_interface_is_looked_up_once() {
+    let place = place_of_our_own();
+    let Some(free) = beside(place.port()) else { return };
+    drop(free);
+    let tcpreen = Tcpreen::to(place.port()).host("::1%lo").listen_on("127.0.0.1").args(["-v", "-v"]).start();
+    tcpreen.connect().expect_refusal();
+    tcpreen.signal(Signal::SIGHUP);
+    tcpreen.connect().expect_refusal();
+    let Some(server) = beside(place.port()) else { return };
+    let mut client = tcpreen.connect();
+    client.send("hello");
+    server.accept().expect("hello");
+}
+
+#[test]
+fn a_bridge_to_its_own_socket_under_another_name_is_refused_at_the_start() {
+    let scratch = Scratch::new();
+    let (socket, link) = (scratch.path("socket"), scratch.path("link"));
+    std::os::unix::fs::symlink(&socket, &link).expect("symlink");
+    let directory = socket.parent().expect("a directory");
+    let detour = directory.join("..").join(directory.file_name().expect("a name")).join("socket");
+    for server in [link, detour] {
+        let server = server.to_str().expect("UTF-8");
+        let tcpreen = Tcpreen::to(server).args(["-p", "unix"]).host("").listen_on("");
+        expect_loop(tcpreen.local_port(socket.to_str().expect("UTF-8")));
+    }
 }
 
 #[test]
