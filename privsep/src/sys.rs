@@ -261,11 +261,12 @@ pub fn bytes_before_rights(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Resul
 }
 
 /// Sends bytes with descriptors, which are attached to the first byte; returns the number of bytes sent.
-pub fn send_rights(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
+pub fn send_rights(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd], urgent: bool) -> io::Result<usize> {
     assert!(fds.len() <= MOST_RIGHTS, "a message carries at most {MOST_RIGHTS} descriptors");
     let mut control = [0u64; CONTROL_WORDS_MOST];
     let numbers = fds.iter().map(AsRawFd::as_raw_fd);
-    send_each(socket, bytes, numbers, &mut control, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    let urgency = if urgent { libc::MSG_OOB } else { 0 };
+    send_each(socket, bytes, numbers, &mut control, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | urgency)
 }
 
 /// Sends one message with descriptors.

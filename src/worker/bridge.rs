@@ -36,6 +36,8 @@ pub(super) struct Terms {
     /// `-b`
     pub(super) limit: Option<u64>,
     pub(super) idle: Option<Duration>,
+    /// Peers that have reset their connections. What they sent before is read all the same.
+    pub(super) reset: [bool; 2],
     pub(super) receipts: RecordSteps,
     /// An output has [`TcpInfo`].
     pub(super) tcp_info: bool,
@@ -60,6 +62,8 @@ pub(super) struct Bridge<'a> {
     receipts: RecordSteps,
     tcp_info: bool,
     logger_lost: bool,
+    /// A receiver took nothing for [`GRACE`]: it is not waited for again.
+    gave_up: bool,
 }
 
 impl<'a> Bridge<'a> {
@@ -69,9 +73,9 @@ impl<'a> Bridge<'a> {
         peers: [PeerSocket; 2],
         buffers: [Buffer; 2],
     ) -> Bridge<'a> {
-        let Terms { need, limit, idle, receipts, tcp_info } = terms;
+        let Terms { need, limit, idle, reset, receipts, tcp_info } = terms;
         let flow = |from| Flow::new(from, &peers[from as usize], need, limit.is_some());
-        Bridge {
+        let mut bridge = Bridge {
             channel,
             flows: SIDES.map(flow),
             peers,
@@ -85,7 +89,12 @@ impl<'a> Bridge<'a> {
             receipts,
             tcp_info,
             logger_lost: false,
+            gave_up: false,
+        };
+        for index in [0, 1].into_iter().filter(|index| reset[*index]) {
+            bridge.lose(index, Some(Errno::ECONNRESET));
         }
+        bridge
     }
 
     pub(super) fn logger_lost(&self) -> bool {
@@ -183,6 +192,7 @@ impl<'a> Bridge<'a> {
         if let Some(first) = self.losses.first().filter(|_| self.is_delivering())
             && now >= self.losses.waiting_since() + GRACE
         {
+            self.gave_up = true;
             return Some(self.loss(first));
         }
         if !self.idle.is_over(now, || [0, 1].map(|index| self.peers[index].outstanding())) {
@@ -412,8 +422,9 @@ impl<'a> Bridge<'a> {
     /// peer has acknowledged it, while it goes on taking something.
     fn wait_for_delivery(&self, side: Side) {
         let peer = &self.peers[side as usize];
-        if !peer.is_tcp() {
-            return; // It is in the peer's queue already, and stays there.
+        // What was sent to a Unix socket is in the peer's queue, and stays there.
+        if self.gave_up || !peer.is_tcp() {
+            return;
         }
         let (mut least, mut since, mut pause) = (usize::MAX, None, Duration::from_millis(1));
         loop {

@@ -3,7 +3,7 @@
 //! A flow reads only when it has passed on all it read before, so a peer that does not read stops the
 //! peer that sends, and memory is bounded by one buffer.
 
-use super::ends::{Ends, report};
+use super::ends::{Ends, report, report_with};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +24,10 @@ const BULK: usize = 64 * 1024;
 
 /// The size of that pipe.
 const PIPE: i32 = 1 << 20;
+
+/// Maximum number of bytes that are passed on in one call with the urgent byte behind them. An empty send buffer has
+/// room for more.
+const SMALL: usize = 4096;
 
 /// With `-b`, as in 1.4.4, a session ends on a boundary of at most this many bytes.
 const LIMITED_READ: usize = 16 * 1024;
@@ -77,10 +81,25 @@ pub(super) enum FlowStep {
     SinkFailed(Errno),
 }
 
+/// The place of an urgent byte, from which recv stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UrgentByte {
+    Unknown,
+    Next,
+    Ahead,
+}
+
 /// Bytes that have been read and not yet passed on.
 enum HeldBytes {
     Nothing,
-    Buffer { buffer: Buffer, start: usize, end: usize, urgent: bool, rights: Rights },
+    /// `urgent`: the last byte is.
+    Buffer {
+        buffer: Buffer,
+        start: usize,
+        end: usize,
+        urgent: bool,
+        rights: Rights,
+    },
     SplicePipe(usize),
 }
 
@@ -167,14 +186,12 @@ impl Flow {
 
     /// Reads once, records, and passes on what the receiver takes at once.
     pub(super) fn read(&mut self, ends: &Ends<'_>, pool: &mut Pool, urgent: bool) -> io::Result<FlowStep> {
-        if urgent {
-            // splice(2) does not pass the place of an urgent byte, recv does.
-            let most = if ends.source.at_mark() { 1 } else { usize::MAX };
-            return self.read_buffer(ends, pool, most);
-        }
+        // splice(2) does not pass the place of an urgent byte, recv does.
         match self.pipe {
+            _ if urgent && ends.source.at_mark() => self.read_buffer(ends, pool, UrgentByte::Next),
+            _ if urgent => self.read_buffer(ends, pool, UrgentByte::Ahead),
             Some(_) => self.read_pipe(ends, pool),
-            None => self.read_buffer(ends, pool, usize::MAX),
+            None => self.read_buffer(ends, pool, UrgentByte::Unknown),
         }
     }
 
@@ -194,8 +211,8 @@ impl Flow {
         }
     }
 
-    /// Reads at most `most` bytes: 1 is the urgent byte, at its place in the stream.
-    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, most: usize) -> io::Result<FlowStep> {
+    /// Reads up to the urgent byte, or that alone, at its place in the stream.
+    fn read_buffer(&mut self, ends: &Ends<'_>, pool: &mut Pool, urgent: UrgentByte) -> io::Result<FlowStep> {
         // A flow reads only while it holds nothing, so that a buffer is free.
         let Some(mut buffer) = pool.take() else { return Ok(FlowStep::Blocked) };
         // A message is never cut.
@@ -204,6 +221,7 @@ impl Flow {
         } else {
             buffer.record - Record::MAX_HEAD
         };
+        let most = if urgent == UrgentByte::Next { 1 } else { usize::MAX };
         let end = Record::MAX_HEAD + limit.min(most).min(buffer.record - Record::MAX_HEAD);
         let room = &mut buffer.bytes[Record::MAX_HEAD..end];
         let received = match ends.source.is_tcp() {
@@ -213,7 +231,12 @@ impl Flow {
         match received {
             Ok(piece) if !piece.is_end => {
                 let length = piece.length;
-                self.hold(buffer, piece, most == 1, ends)?;
+                let is_small = urgent == UrgentByte::Ahead && (1..=SMALL).contains(&length);
+                let with_mark = is_small && read_mark(ends, &mut room[length..]);
+                self.hold(buffer, piece, urgent == UrgentByte::Next, ends)?;
+                if with_mark {
+                    self.hold_mark(ends)?;
+                }
                 if self.may_splice && length >= BULK {
                     self.open_pipe();
                 }
@@ -260,6 +283,25 @@ impl Flow {
         Ok(())
     }
 
+    /// Reports the urgent byte behind the held ones, and holds it with them.
+    fn hold_mark(&mut self, ends: &Ends<'_>) -> io::Result<()> {
+        let HeldBytes::Buffer { buffer, end, urgent, .. } = &mut self.held else { return Ok(()) };
+        let byte = buffer.bytes[*end];
+        (*end, *urgent) = (*end + 1, true);
+        self.total += 1;
+        match self.need {
+            CaptureLevel::Totals => {}
+            CaptureLevel::Lengths => self.report_length(1, ends)?,
+            CaptureLevel::Bytes => {
+                let record = Record::Data { from: self.from, urgent: true, time: messages::now() };
+                report_with(ends.channel, &record, &[byte])?;
+                ends.receipts.reported();
+            }
+        }
+        self.place = ends.receipts.last();
+        Ok(())
+    }
+
     fn report_length(&self, length: usize, ends: &Ends<'_>) -> io::Result<()> {
         report(
             ends.channel,
@@ -276,7 +318,7 @@ impl Flow {
         let bytes = &buffer.bytes[*start..*end];
         let sent = match rights.is_empty() {
             true => ends.sink.send(bytes, *urgent).map_or_else(Sent::Failed, Sent::Bytes),
-            false => rights.send(ends.sink, bytes),
+            false => rights.send(ends.sink, bytes, *urgent),
         };
         match sent {
             Sent::Bytes(sent) => *start += sent,
@@ -376,6 +418,17 @@ impl Flow {
         self.abandoned = true;
         self.drop_held(pool)
     }
+}
+
+/// Reads the urgent byte behind others that were read, if the receiver certainly takes both in one call: it then learns
+/// with the first of them that an urgent one follows, as from the sender itself. TCP marks the last byte of each call,
+/// so that a call that takes only a part would mark a wrong one.
+fn read_mark(ends: &Ends<'_>, room: &mut [u8]) -> bool {
+    let Some(room) = room.get_mut(..1) else { return false };
+    (!ends.sink.is_tcp() || ends.sink.outstanding() == 0)
+        && ends.source.at_mark()
+        && local::is_plain(ends.source, room)
+        && ends.source.receive(room) == Ok(1)
 }
 
 fn read_failed(errno: Errno) -> FlowStep {

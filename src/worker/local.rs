@@ -77,6 +77,11 @@ pub(super) fn receive(source: &PeerSocket, sink: &PeerSocket, room: &mut [u8]) -
     Ok(LocalRead { length: received.bytes, is_end: received.bytes == 0, rights })
 }
 
+/// Checks that the next byte comes without descriptors.
+pub(super) fn is_plain(source: &PeerSocket, room: &mut [u8]) -> bool {
+    source.is_tcp() || sys::bytes_before_rights(source.as_fd(), room).is_ok_and(|length| length > 0)
+}
+
 /// Receives one message, which may be empty.
 fn receive_packet(source: &PeerSocket, room: &mut [u8]) -> Result<LocalRead, Errno> {
     let received = sys::receive_rights(source.as_fd(), room).map_err(errno)?;
@@ -133,8 +138,9 @@ impl Rights {
     }
 
     /// Sends them with bytes. Ours are closed as soon as they are on their way: the receiver must be the only holder.
-    pub(super) fn send(&mut self, sink: &PeerSocket, bytes: &[u8]) -> Sent {
-        match sys::send_rights(sink.as_fd(), bytes, &self.fds).map_err(errno) {
+    /// With `urgent` the last byte is.
+    pub(super) fn send(&mut self, sink: &PeerSocket, bytes: &[u8], urgent: bool) -> Sent {
+        match sys::send_rights(sink.as_fd(), bytes, &self.fds, urgent).map_err(errno) {
             Ok(sent) => {
                 *self = Rights::default();
                 Sent::Bytes(sent)

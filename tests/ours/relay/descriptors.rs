@@ -64,7 +64,7 @@ impl Local {
 }
 
 fn send(to: &UnixStream, bytes: &[u8], fds: &[OwnedFd]) {
-    let sent = until("room", || send_rights(to.as_fd(), bytes, fds).ok());
+    let sent = until("room", || send_rights(to.as_fd(), bytes, fds, false).ok());
     assert_eq!(sent, bytes.len());
 }
 
@@ -228,7 +228,7 @@ fn what_a_gone_receiver_did_not_get_is_in_the_record() {
     let (client, server) = local.session();
     let fds = [memory()];
     // Every message has one, so that the message for which the server's queue has no room has one, too.
-    let is_full = || send_rights(client.as_fd(), b"x", &fds).is_err();
+    let is_full = || send_rights(client.as_fd(), b"x", &fds, false).is_err();
     until("full queues", || {
         (is_full() && {
             thread::sleep(Duration::from_millis(100));
@@ -268,7 +268,7 @@ fn a_flood_to_a_server_that_does_not_read_fills_no_table() {
     let fds: Vec<OwnedFd> = (0..MOST_RIGHTS).map(|_| memory()).collect();
     let mut passed = 0;
     // The sender has a limit of its own: those on their way count for its user.
-    while passed < 40 && send_rights(client.as_fd(), b"x", &fds).is_ok() {
+    while passed < 40 && send_rights(client.as_fd(), b"x", &fds, false).is_ok() {
         passed += 1;
         let now = held(worker);
         assert!(now <= before + 2 * MOST_RIGHTS, "{now} descriptors");

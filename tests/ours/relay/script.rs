@@ -88,8 +88,10 @@ impl Actor {
             "rest" => Some(self.rest(there.0)),
             "ending" => Some(self.rest(there.0).replace(char::is_numeric, "")),
             "marks" => Some(self.marks(number, there.0)),
-            "pass" => self.pass(number, 5),
-            "tow" => self.pass(1, number),
+            "pass" => self.pass(number, 5, false),
+            "tow" => self.pass(1, number, false),
+            "hail" => self.pass(number, 1, true),
+            "wakes" => Some(self.wakes()),
             "catch" => Some(self.catch(number, there.0)),
             "empty" => {
                 send(self.socket().as_raw_fd(), &[], MsgFlags::MSG_NOSIGNAL).err().map(|it| it.to_string())
@@ -235,6 +237,13 @@ impl Actor {
         poll(&mut fds, limit).is_ok_and(|ready| ready > 0)
     }
 
+    /// What poll reports first.
+    fn wakes(&self) -> String {
+        let mut fds = [PollFd::new(self.socket(), PollFlags::POLLIN | PollFlags::POLLPRI)];
+        poll(&mut fds, PollTimeout::from(10_000u16)).expect("poll");
+        format!("{:?}", fds[0].revents().unwrap_or(PollFlags::empty()) & PollFlags::POLLPRI)
+    }
+
     fn fails(&mut self) -> String {
         for _ in 0..2000 {
             match send(self.socket().as_raw_fd(), &[pattern(self.seed, self.sent)], MsgFlags::MSG_NOSIGNAL) {
@@ -246,12 +255,13 @@ impl Actor {
         "it is still taken".into()
     }
 
-    /// Sends descriptors with the first of `length` bytes. Each is of a file in memory that holds its number.
-    fn pass(&mut self, count: u64, length: u64) -> Option<String> {
+    /// Sends descriptors with the first of `length` bytes, of which the last may be urgent. Each is of a file in memory
+    /// that holds its number.
+    fn pass(&mut self, count: u64, length: u64, urgent: bool) -> Option<String> {
         let files: Vec<OwnedFd> = (0..count).map(numbered_file).collect();
         let bytes = piece(self.seed, self.sent, length);
         let sent = loop {
-            match send_rights(self.socket(), &bytes, &files) {
+            match send_rights(self.socket(), &bytes, &files, urgent) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     thread::sleep(Duration::from_millis(2))
                 }
