@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{CaptureLevel, Format, TimeForm};
 
 /// Raised with every change of a message: roles of different versions refuse each other.
-pub const VERSION: u32 = 14;
+pub const VERSION: u32 = 15;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,6 +356,8 @@ pub enum ToWorker {
         idle_ms: Option<u32>,
         /// Of client and server.
         transports: [Transport; 2],
+        /// Connections that the peer has reset, which their sockets have reported to the parent.
+        reset: [bool; 2],
         acknowledge: Acknowledge,
     },
     /// From the logger, where [`Acknowledge`] asks for it: every output has the first `steps` of the session. Its

@@ -118,6 +118,7 @@ fn what_the_zygote_and_its_workers_say_and_hear_is_short() {
         need: CaptureLevel::Bytes,
         bytes: Some(u64::MAX),
         idle_ms: Some(u32::MAX),
+        reset: [true; 2],
         transports: [Transport::Unix; 2],
         acknowledge: Acknowledge::Records,
     });

@@ -28,8 +28,9 @@ use privsep::sys::{self, Alone};
 use crate::config::{Config, OutputOption, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
-use crate::messages::{Address, Hangup, Level, ToLogger, WorkersNeed};
+use crate::messages::{Hangup, Level, ToLogger, WorkersNeed};
 use crate::parent::net::address::Addresses;
+use crate::parent::net::dial::Connection;
 use crate::parent::reading::replay;
 use crate::parent::startup::confine;
 use crate::parent::startup::daemon;
@@ -151,16 +152,16 @@ fn bridge<H: Hooks>(
     let Inheritance { start, sockets, descriptors } = inheritance;
     let sockets = inherited::open(sockets, &config)?;
     match sockets.client {
-        Some(InheritedSocket::Gone) => return Err(Stop::NobodyThere),
         Some(InheritedSocket::Client { .. }) => (config.sessions, config.at_once) = (Some(1), 1),
         Some(InheritedSocket::Listening(_)) | None => {}
     }
     refuse_open_sandbox(&config)?;
     let part = replay::open(&config, &start.actor())?;
     let signals = block_signals()?;
+    // Before anything that fails for lack of descriptors, with an error that does not say so.
+    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;
     let target = TargetIdentity::choose(start, config.user.as_deref())?;
-    let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let hangup = sighup::meaning().map_err(|error| Failure::new(Status::Os, format!("signals: {error}")))?;
     let starter = Starter {
         program: &program,
@@ -188,7 +189,7 @@ struct Startup<'a> {
 /// Everything that was bound, made or started with the privileges of the start.
 struct Bound {
     peers: Peers,
-    first_client: Option<(OwnedFd, Address)>,
+    first_client: Option<Connection>,
     pidfile: Option<PidFile>,
     roles: Roles,
     player: Option<replay::Player>,
@@ -267,8 +268,8 @@ impl Startup<'_> {
             supervisor.queue(ToLogger::Notice { level, text });
         }
         supervisor.announce();
-        if let Some((client, address)) = first_client {
-            supervisor.add_client(client, address);
+        if let Some(client) = first_client {
+            supervisor.add_client(client);
         }
         if let Some((player, side, peer)) = player.map(replay::Player::split) {
             supervisor.begin_replay(player, side, peer);

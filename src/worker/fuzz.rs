@@ -182,7 +182,8 @@ impl WorkerActors {
         let transport = |kind: u8| if kind & 7 < 3 { Transport::Tcp } else { Transport::Unix };
         let transports = [transport(kinds), transport(kinds >> 3)];
         let acknowledge = Acknowledge::Nothing;
-        let order = ToWorker::Session { need, bytes, idle_ms, transports, acknowledge };
+        let reset = [false; 2];
+        let order = ToWorker::Session { need, bytes, idle_ms, transports, reset, acknowledge };
         let streams = [its.as_fd(), theirs.as_fd()];
         let good = kinds >> 6 == 0 && client.socket.is_some() && server.socket.is_some();
         match kinds >> 6 {

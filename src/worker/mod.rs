@@ -48,7 +48,10 @@ pub(crate) fn await_session(
 
 fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>, ChannelError> {
     match channel.receive(Wait::Yes)? {
-        Incoming::Message(ToWorker::Session { need, bytes, idle_ms, transports, acknowledge }, fds) => {
+        Incoming::Message(
+            ToWorker::Session { need, bytes, idle_ms, transports, reset, acknowledge },
+            fds,
+        ) => {
             let kind = match transports {
                 [Transport::UnixPackets, Transport::UnixPackets] => SockType::SeqPacket,
                 _ => SockType::Stream,
@@ -56,7 +59,7 @@ fn take_session(channel: &WorkersEnd, tcp_info: bool) -> Result<Option<Session>,
             let (client, server) = two_sockets(fds, kind)?;
             let idle = idle_ms.map(|ms| Duration::from_millis(ms.into()));
             let receipts = RecordSteps::new(acknowledge);
-            let terms = Terms { need, limit: bytes, idle, receipts, tcp_info };
+            let terms = Terms { need, limit: bytes, idle, reset, receipts, tcp_info };
             let [to_client, to_server] = transports;
             let peers = [PeerSocket::new(client, to_client), PeerSocket::new(server, to_server)];
             let proceeds = may_proceed(channel, Some(&terms.receipts))?;

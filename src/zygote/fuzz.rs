@@ -183,6 +183,7 @@ impl ZygoteActors {
             bytes: None,
             idle_ms: None,
             transports: [Transport::Tcp; 2],
+            reset: [false; 2],
             acknowledge: Acknowledge::Nothing,
         };
         let streams = [client.as_fd(), server.as_fd()];

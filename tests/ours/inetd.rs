@@ -159,10 +159,29 @@ fn a_lost_logger_ends_the_program_with_its_exit_status() {
 }
 
 #[test]
-fn a_client_that_has_gone_already_is_no_failure() {
+fn a_client_that_has_reset_already_is_no_failure_and_is_recorded() {
     let (client, accepted) = connection();
     client.reset();
-    assert_eq!(Tcpreen::to(80).by_inetd(accepted).spawn().finish().code(), 0);
+    let scratch = Scratch::new();
+    let tcpreen = Tcpreen::to(80).output(scratch.path("record")).by_inetd(accepted).spawn();
+    assert_eq!(tcpreen.finish().code(), 0);
+    let record = scratch.record("record");
+    assert!(record.contains("Session ended: connection reset by the client.\n"), "{record}");
+}
+
+#[test]
+fn data_of_a_client_that_has_reset_already_is_delivered() {
+    let (mut client, accepted) = connection();
+    client.send("last words");
+    client.reset();
+    let (server, scratch) = (Server::listen(), Scratch::new());
+    let tcpreen = Tcpreen::to(server.port()).output(scratch.path("record")).by_inetd(accepted).spawn();
+    let mut served = server.accept();
+    served.expect("last words");
+    served.expect_reset();
+    assert_eq!(tcpreen.finish().code(), 0);
+    let record = scratch.record("record");
+    assert!(record.contains("<<< last words") && record.contains("reset by the client"), "{record}");
 }
 
 #[test]

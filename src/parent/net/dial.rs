@@ -81,10 +81,18 @@ impl Refusal {
     }
 }
 
+/// An established connection.
+pub(in crate::parent) struct Connection {
+    pub(in crate::parent) socket: OwnedFd,
+    pub(in crate::parent) address: Address,
+    /// The peer has reset it since, which the socket reports only once: what reads it later sees an end.
+    pub(in crate::parent) is_reset: bool,
+}
+
 /// Result of one pass over a [`Dial`].
 pub(in crate::parent) enum DialProgress {
     Waiting,
-    Connected(OwnedFd, Address),
+    Connected(Connection),
     /// No address is reached: each address with its reason.
     Failed(Vec<(Address, Refusal)>),
 }
@@ -92,7 +100,7 @@ pub(in crate::parent) enum DialProgress {
 /// Result of an attempt.
 enum AttemptResult {
     Pending,
-    Connected(OwnedFd, Address),
+    Connected(Connection),
     Refused(Refusal),
 }
 
@@ -138,8 +146,8 @@ impl Dial {
     pub(in crate::parent) fn advance(&mut self) -> DialProgress {
         let now = Instant::now();
         loop {
-            if let Some((socket, address)) = self.examine_all(now) {
-                return DialProgress::Connected(socket, address);
+            if let Some(connection) = self.examine_all(now) {
+                return DialProgress::Connected(connection);
             }
             if !self.start_next(now) {
                 break;
@@ -155,13 +163,14 @@ impl Dial {
     }
 
     /// Checks every attempt; the first established connection is used, and the others are closed unused with `self`.
-    fn examine_all(&mut self, now: Instant) -> Option<(OwnedFd, Address)> {
+    fn examine_all(&mut self, now: Instant) -> Option<Connection> {
         for mut attempt in std::mem::take(&mut self.attempts) {
             match attempt.examine(&self.options, now) {
                 AttemptResult::Pending => self.attempts.push(attempt),
-                AttemptResult::Connected(socket, address) => {
-                    socket::set_tcp_options(&socket, &address, self.options.sockets.keepalive);
-                    return Some((socket, address));
+                AttemptResult::Connected(connection) => {
+                    let Connection { socket, address, .. } = &connection;
+                    socket::set_tcp_options(socket, address, self.options.sockets.keepalive);
+                    return Some(connection);
                 }
                 AttemptResult::Refused(refusal) => {
                     self.refusals.push((attempt.address, refusal));
@@ -212,7 +221,7 @@ impl Attempt {
         let AttemptState::Connecting(socket) = &self.state else { return AttemptResult::Pending };
         match self.state_of(socket) {
             Ok(None) => AttemptResult::Pending,
-            Ok(Some(peer)) => self.accept(peer, &options.own),
+            Ok(Some(established)) => self.accept(established, &options.own),
             Err(errno) => AttemptResult::Refused(Refusal::System(errno)),
         }
     }
@@ -234,11 +243,11 @@ impl Attempt {
         }
     }
 
-    /// Returns the peer once the connection is established.
-    fn state_of(&self, socket: &OwnedFd) -> Result<Option<Address>, Errno> {
+    /// Returns the peer once the connection is established, and whether the peer has reset it since.
+    fn state_of(&self, socket: &OwnedFd) -> Result<Option<(Address, bool)>, Errno> {
         // A socket that has a peer is connected; on loopback, connect(2) succeeds at once.
         let none = match peer_of(socket) {
-            Ok(peer) => return Ok(Some(peer)),
+            Ok(peer) => return Ok(Some((peer, false))),
             Err(errno) => errno,
         };
         let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
@@ -247,24 +256,24 @@ impl Attempt {
         }
         match pending_error(socket) {
             // Connected between the two calls, or already closed again.
-            Ok(()) => peer_of(socket).map(Some).map_err(|_| none),
+            Ok(()) => peer_of(socket).map(|peer| Some((peer, false))).map_err(|_| none),
             Err(error) => match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
                 // Only an established connection can be reset. Data that the peer sent before can still be read.
-                Errno::ECONNRESET | Errno::EPIPE => Ok(Some(self.address.clone())),
+                Errno::ECONNRESET | Errno::EPIPE => Ok(Some((self.address.clone(), true))),
                 errno => Err(errno),
             },
         }
     }
 
     /// Accepts an established connection, unless it leads to the bridge itself.
-    fn accept(&mut self, peer: Address, own: &OwnListeners) -> AttemptResult {
+    fn accept(&mut self, (peer, is_reset): (Address, bool), own: &OwnListeners) -> AttemptResult {
         let AttemptState::Connecting(socket) =
             std::mem::replace(&mut self.state, AttemptState::Paused(Instant::now()))
         else {
             return AttemptResult::Pending;
         };
         if peer.ip().is_none() {
-            return AttemptResult::Connected(socket, peer);
+            return AttemptResult::Connected(Connection { socket, address: peer, is_reset });
         }
         let local = local_of(&socket).ok();
         let refusal = if local.as_ref() == Some(&peer) {
@@ -273,7 +282,7 @@ impl Attempt {
         } else if own.leads_back(&peer, local.as_ref()) {
             Refusal::OwnListener
         } else {
-            return AttemptResult::Connected(socket, peer);
+            return AttemptResult::Connected(Connection { socket, address: peer, is_reset });
         };
         // Not closed in order: that would keep the port in TIME_WAIT, unavailable to the real server.
         socket::reset(socket);

@@ -156,16 +156,16 @@ pub(in crate::parent) enum Standing {
     Lost,
 }
 
-/// Determines the state without reading from the connection.
-pub(in crate::parent) fn standing(socket: &OwnedFd) -> Standing {
+/// Determines the state without reading from the connection. `is_reset`: the socket has reported a reset already.
+pub(in crate::parent) fn standing(socket: &OwnedFd, is_reset: bool) -> Standing {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
     match poll(&mut fds, PollTimeout::ZERO) {
         Ok(1..) => {}
         _ => return Standing::Open,
     }
-    let reset = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
-    if reset && privsep::sys::unread(socket.as_fd()).unwrap_or(0) == 0 {
+    let fails = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+    if (fails || is_reset) && privsep::sys::unread(socket.as_fd()).unwrap_or(0) == 0 {
         Standing::Lost
     } else {
         Standing::Left

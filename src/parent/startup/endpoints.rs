@@ -1,6 +1,5 @@
 //! Endpoints of the peers: inherited or bound sockets.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,6 +10,7 @@ use crate::exit::{Failure, Status};
 use crate::messages::{Address, Transport};
 use crate::parent::net::address;
 use crate::parent::net::address::Addresses;
+use crate::parent::net::dial::Connection;
 use crate::parent::net::listener::Listener;
 use crate::parent::net::own_listeners::OwnListeners;
 use crate::parent::net::socket::SocketOptions;
@@ -21,31 +21,29 @@ use crate::parent::startup::inherited::{InheritedSocket, InheritedSockets};
 use crate::parent::supervisor::Peers;
 use crate::reason::reason;
 
-/// The first client, if it is already connected.
-type FirstClient = Option<(OwnedFd, Address)>;
-
-/// Binds the listeners with the rights that each one needs; takes over inherited sockets.
+/// Binds the listeners with the rights that each one needs; takes over inherited sockets. Also returns the first client,
+/// if it is already connected.
 pub(in crate::parent) fn prepare(
     config: &Config,
     sockets: InheritedSockets,
     addresses: Addresses,
     start: Start,
     identity: Identity,
-) -> Result<(Peers, FirstClient), Failure> {
+) -> Result<(Peers, Option<Connection>), Failure> {
     let Addresses { client, server } = addresses;
     let listen = |endpoint: &Endpoint, addresses: &[Address], inherited: Option<Listener>| match inherited {
         Some(listener) => inherited::check(endpoint, addresses, &listener.address).map(|()| Some(listener)),
         None => bind(endpoint, addresses, SocketOptions::of(config), start, identity),
     };
     let (client_listener, first_client) = match sockets.client {
-        Some(InheritedSocket::Client { socket, client: peer, here }) => {
+        Some(InheritedSocket::Client { client: first, here }) => {
             inherited::check(&config.client, &client, &here)?;
-            (None, Some((socket, peer)))
+            (None, Some(first))
         }
         Some(InheritedSocket::Listening(listener)) => {
             (listen(&config.client, &client, Some(listener))?, None)
         }
-        Some(InheritedSocket::Gone) | None => (listen(&config.client, &client, None)?, None),
+        None => (listen(&config.client, &client, None)?, None),
     };
     let server_listener = listen(&config.server, &server, sockets.server)?;
     let own = OwnListeners::of(client_listener.iter().chain(&server_listener));
@@ -55,9 +53,9 @@ pub(in crate::parent) fn prepare(
 }
 
 /// Checks whether both peers are on Unix sockets, over which descriptors pass.
-pub(in crate::parent) fn are_local(peers: &Peers, first_client: Option<&(OwnedFd, Address)>) -> bool {
+pub(in crate::parent) fn are_local(peers: &Peers, first_client: Option<&Connection>) -> bool {
     let here = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address.clone());
-    let client = first_client.map(|(_, address)| address.clone());
+    let client = first_client.map(|client| client.address.clone());
     let client = client.or_else(|| here(&peers.client_listener)).or_else(|| peers.client.first().cloned());
     let server = here(&peers.server_listener).or_else(|| peers.server.first().cloned());
     let is_unix = |address: &Address| address.transport() != Transport::Tcp;

@@ -2,6 +2,7 @@
 //! before use.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -17,6 +18,7 @@ use crate::config::{Approach, Config, Endpoint};
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Side};
 use crate::parent::net::address::failure;
+use crate::parent::net::dial::Connection;
 use crate::parent::net::listener::Listener;
 use crate::parent::net::socket::{SocketOptions, address_of, peer_of};
 use crate::reason::reason;
@@ -34,9 +36,7 @@ pub(in crate::parent) enum InheritedSocket {
     /// Accepts clients, or the server.
     Listening(Listener),
     /// A connected client, and the local address that it connected to.
-    Client { socket: OwnedFd, client: Address, here: Address },
-    /// A client that has already disconnected.
-    Gone,
+    Client { client: Connection, here: Address },
 }
 
 /// Inherited sockets by side.
@@ -118,9 +118,15 @@ impl HandedSocket {
             return Ok(InheritedSocket::Listening(Listener::handed(self.fd, here)));
         }
         match peer_of(&self.fd) {
-            Ok(client) => Ok(InheritedSocket::Client { socket: self.fd, client, here }),
-            // A port without a peer: the socket was connected before.
-            Err(Errno::ENOTCONN) if has_port(&here) => Ok(InheritedSocket::Gone),
+            Ok(address) => {
+                let client = Connection { socket: self.fd, address, is_reset: false };
+                Ok(InheritedSocket::Client { client, here })
+            }
+            // A port without a peer: the client has reset the connection. What it sent before can still be read.
+            Err(Errno::ENOTCONN) if has_port(&here) => {
+                let client = Connection { socket: self.fd, address: unknown_peer(&here), is_reset: true };
+                Ok(InheritedSocket::Client { client, here })
+            }
             Err(Errno::ENOTCONN) => Err(self.wrong_kind("a socket that neither listens nor is connected")),
             Err(errno) => Err(unusable(errno)),
         }
@@ -180,11 +186,20 @@ pub(in crate::parent) fn open(
             (Side::Server, InheritedSocket::Listening(listener)) if sockets.server.is_none() => {
                 sockets.server = Some(listener);
             }
-            (Side::Server, InheritedSocket::Client { .. } | InheritedSocket::Gone) => return Err(no_client),
+            (Side::Server, InheritedSocket::Client { .. }) => return Err(no_client),
             _ => return Err(second),
         }
     }
     Ok(sockets)
+}
+
+/// The address of a peer that the system does not know any more.
+fn unknown_peer(here: &Address) -> Address {
+    match here {
+        Address::V4 { .. } => Address::V4 { host: Ipv4Addr::UNSPECIFIED, port: 0 },
+        Address::V6 { .. } => Address::V6 { host: Ipv6Addr::UNSPECIFIED, port: 0, scope: 0 },
+        Address::Unix(_) => Address::Unix(Vec::new()),
+    }
 }
 
 /// Checks the socket against the address given on the command line for its side, if any.

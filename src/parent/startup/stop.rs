@@ -9,8 +9,6 @@ pub(in crate::parent) enum Stop {
     Failed(Failure),
     /// Interrupted by the operator.
     Interrupted(Signal),
-    /// The only client disconnected before the start was complete.
-    NobodyThere,
 }
 
 impl Stop {
@@ -19,7 +17,6 @@ impl Stop {
         match self {
             Stop::Failed(failure) => Err(failure),
             Stop::Interrupted(signal) => Ok(interrupted(signal)),
-            Stop::NobodyThere => Ok(0),
         }
     }
 }

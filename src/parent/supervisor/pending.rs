@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use crate::messages::{self, Address, Side};
-use crate::parent::net::dial::{Dial, DialProgress, Refusal};
+use crate::parent::net::dial::{Connection, Dial, DialProgress, Refusal};
 use crate::parent::net::socket;
 use crate::parent::net::socket::Standing;
 
@@ -22,16 +22,22 @@ pub(in crate::parent) struct Present {
     pub(in crate::parent) since: u64,
     /// The peer has closed or reset its connection, which poll(2) would report continuously.
     pub(in crate::parent) has_left: bool,
+    /// The peer has reset its connection, and the socket has reported that already.
+    pub(in crate::parent) is_reset: bool,
 }
 
 impl Present {
     pub(in crate::parent) fn new(socket: OwnedFd, address: Address) -> Present {
-        Present { socket, address, since: messages::now(), has_left: false }
+        Present { socket, address, since: messages::now(), has_left: false, is_reset: false }
+    }
+
+    pub(in crate::parent) fn connected(Connection { socket, address, is_reset }: Connection) -> Present {
+        Present { is_reset, ..Present::new(socket, address) }
     }
 
     /// Checks whether the peer has disconnected. Returns `true` if it is lost with nothing left to deliver.
     pub(in crate::parent) fn is_lost(&mut self) -> bool {
-        let standing = socket::standing(&self.socket);
+        let standing = socket::standing(&self.socket, self.is_reset);
         self.has_left |= standing != Standing::Open;
         standing == Standing::Lost
     }
@@ -58,8 +64,8 @@ impl PendingSession {
             if let PeerState::Dialling(dial) = state {
                 match dial.advance() {
                     DialProgress::Waiting => {}
-                    DialProgress::Connected(socket, address) => {
-                        *state = PeerState::There(Present::new(socket, address))
+                    DialProgress::Connected(connection) => {
+                        *state = PeerState::There(Present::connected(connection))
                     }
                     DialProgress::Failed(refusals) => return PairProgress::Failed(side, refusals),
                 }

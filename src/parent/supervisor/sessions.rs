@@ -11,6 +11,7 @@ use crate::config::Approach;
 use crate::exit::{Failure, Status};
 use crate::messages::{Address, Level, SessionOpening, Side, ToLogger, ToWorker, Transport, Unserved};
 use crate::parent::net::address::label;
+use crate::parent::net::dial::Connection;
 use crate::parent::net::dial::{Dial, Refusal};
 use crate::parent::net::listener::Listener;
 use crate::parent::net::socket;
@@ -131,9 +132,9 @@ impl Supervisor<'_> {
     }
 
     /// Adds the client for which the program was started.
-    pub(in crate::parent) fn add_client(&mut self, client: OwnedFd, address: Address) {
-        socket::prepare(&client, &address, SocketOptions::of(self.config));
-        self.arrived(Side::Client, Present::new(client, address));
+    pub(in crate::parent) fn add_client(&mut self, client: Connection) {
+        socket::prepare(&client.socket, &client.address, SocketOptions::of(self.config));
+        self.arrived(Side::Client, Present::connected(client));
     }
 
     /// Checks whether the next client waits only because of `-F`.
@@ -265,7 +266,8 @@ impl Supervisor<'_> {
             false => [&client.address, &server.address].map(Address::transport),
         };
         let (need, bytes, acknowledge) = (self.need, self.config.bytes, self.acknowledge);
-        let session = ToWorker::Session { need, bytes, idle_ms, transports, acknowledge };
+        let reset = [client.is_reset, server.is_reset];
+        let session = ToWorker::Session { need, bytes, idle_ms, transports, reset, acknowledge };
         while let Some(worker) = self.idle.pop_front() {
             match worker.channel.send_with(
                 &session,

@@ -28,6 +28,7 @@ const SESSION: ToWorker = ToWorker::Session {
     bytes: None,
     idle_ms: None,
     transports: [Transport::Tcp; 2],
+    reset: [false; 2],
     acknowledge: Acknowledge::Nothing,
 };
 
@@ -228,8 +229,9 @@ fn a_worker_keeps_a_unix_socket_until_the_parent_holds_it_no_more() {
     }
     let zygote = zygote();
     let transports = [Transport::Unix, Transport::Tcp];
-    let ToWorker::Session { need, bytes, idle_ms, acknowledge, .. } = SESSION else { unreachable!() };
-    for order in [ToWorker::Close, ToWorker::Session { need, bytes, idle_ms, transports, acknowledge }] {
+    let ToWorker::Session { need, bytes, idle_ms, reset, acknowledge, .. } = SESSION else { unreachable!() };
+    let session = ToWorker::Session { need, bytes, idle_ms, transports, reset, acknowledge };
+    for order in [ToWorker::Close, session] {
         let (pid, worker) = worker(&zygote);
         let (client, ours) = UnixStream::pair().expect("a pair");
         let (mut client, server) = (Peer::over_unix(client), connection());

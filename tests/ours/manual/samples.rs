@@ -50,7 +50,7 @@ fn masked(text: &str) -> String {
         ("\"run\":\"[a-z0-9]{8}\"", "RUN"),
     ];
     masks.iter().fold(text.to_owned(), |text, (mask, instead)| {
-        Regex::new(mask).expect("a mask").replace_all(&text, *instead).into_owned()
+        Regex::new(&format!("(?-u){mask}")).expect("a mask").replace_all(&text, *instead).into_owned()
     })
 }
 

@@ -1,6 +1,7 @@
 //! Peers that speak and leave, or reset, before their counterpart is there.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
 
 use nix::sys::signal::Signal;
 
@@ -176,6 +177,33 @@ fn data_of_a_client_that_resets_before_the_server_connects_is_delivered() {
         client.reset();
         Peer::connect_to(place).expect("last words");
         expect_record(&tcpreen.finish(), &["<<< last words", "connection reset by the client"]);
+    }
+}
+
+/// The reset may come before the bridge has looked at the connection that it dialled.
+#[test]
+fn a_server_that_resets_at_once_is_seen_to_reset() {
+    const SESSIONS: u32 = 300;
+    for words in ["", "220 ready"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let server = thread::spawn(move || {
+            for stream in listener.incoming().take(SESSIONS as usize) {
+                let mut served = Peer::over(stream.expect("a connection"));
+                served.send(words);
+                served.reset();
+            }
+        });
+        let tcpreen = Tcpreen::to(port).at_once(1).sessions(SESSIONS).args(["-v"]).start();
+        for _ in 0..SESSIONS {
+            let mut client = tcpreen.connect();
+            client.expect(words);
+            client.expect_reset();
+        }
+        server.join().expect("the server");
+        let outcome = tcpreen.finish();
+        let resets = outcome.stdout().matches("Session ended: connection reset by the server.\n").count();
+        assert_eq!(resets, SESSIONS as usize, "{}", outcome.stderr);
     }
 }
 
