@@ -95,7 +95,7 @@ fn errors_and_warnings_have_their_priorities() {
     let port = refusing.port();
     let daemon = Daemon::with_dev_log();
     let syslogd = daemon.syslogd();
-    daemon.start(daemon.command(port));
+    daemon.start(daemon.command(port).args(["--max-per-client=1"]));
     daemon.expect_refusal();
     let error = syslogd.next_with("refused");
     assert!(error.starts_with("<27>tcpreen["), "{error}");
@@ -105,11 +105,15 @@ fn errors_and_warnings_have_their_priorities() {
     let mut client = daemon.connect();
     let _server = server.accept();
     client.send("x");
+    daemon.expect_refusal();
+    let warning = syslogd.next_with("turned away");
+    assert!(warning.starts_with("<28>tcpreen["), "{warning}");
+
     daemon.kill("worker");
     // Idle workers have ended with it.
-    let warning = syslogd.next_with("in session 1");
-    assert!(warning.starts_with("<28>tcpreen["), "{warning}");
-    assert!(warning.ends_with(" killed by signal 9 (Killed) in session 1"), "{warning}");
+    let error = syslogd.next_with("in session 1");
+    assert!(error.starts_with("<27>tcpreen["), "{error}");
+    assert!(error.ends_with(" killed by signal 9 (Killed) in session 1"), "{error}");
 }
 
 #[test]
