@@ -156,7 +156,7 @@ fn bridge<H: Hooks>(
         Some(InheritedSocket::Listening(_)) | None => {}
     }
     refuse_open_sandbox(&config)?;
-    let part = replay::open(&config, &start.actor())?;
+    let part = replay::open(&config, &descriptors, &start.actor())?;
     let signals = block_signals()?;
     // Before anything that fails for lack of descriptors, with an error that does not say so.
     let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;

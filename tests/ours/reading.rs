@@ -263,6 +263,39 @@ fn records_that_cannot_be_read_are_told_of_before_an_output_is_touched() {
     assert_eq!((outcome.code(), outcome.stderr.ends_with("no such session in it\n")), (65, true));
 }
 
+/// An output is emptied when it is opened; with `--append` the program would read what it writes.
+#[test]
+fn what_is_read_is_no_output_under_any_name_or_descriptor() {
+    let scratch = Scratch::new();
+    let own = written(&scratch, "own", two_sessions());
+    let keys = written(&scratch, "keys", "# nothing\n");
+    let opened = || fs::File::open(&own).expect("a file");
+    let appended = || fs::File::options().append(true).open(&own).expect("a file");
+    let redirected = format!("9>>{}", own.display());
+    let with_keys = |input: &str| Tcpreen::reading([&own]).args(["--tls-keys", input]).format("pcapng");
+    let name = own.to_str().expect("a name");
+    let cases = [
+        (Tcpreen::reading(["-"]).stdin(opened()).output(&own), "standard input"),
+        (Tcpreen::reading(["-"]).stdin(opened()).args(["--append"]).output(&own), "standard input"),
+        (Tcpreen::reading([&own]).stdout(appended()), name),
+        (Tcpreen::reading([&own]).stdout(appended()).output("/dev/stdout"), name),
+        (Tcpreen::reading(["-"]).stdin(opened()).stdout(appended()), "standard input"),
+        (Tcpreen::reading([&own]).output("/dev/fd/9").by_shell("", &redirected), name),
+        (Tcpreen::reading([&own]).args(["--metrics", name]), name),
+        (with_keys("-").stdin(fs::File::open(&keys).expect("a file")).output(&keys), "standard input"),
+    ];
+    for (tcpreen, name) in cases {
+        let outcome = tcpreen.run();
+        assert_eq!(outcome.code(), 64, "{outcome:?}");
+        let said = format!("{name}: is read, and cannot be written at the same time.\n");
+        assert!(outcome.stderr.ends_with(&said), "{outcome:?}");
+        assert_eq!(scratch.record("own"), two_sessions());
+    }
+    // What is no regular file is no danger.
+    let null = fs::File::options().write(true).open("/dev/null").expect("a device");
+    assert_eq!(Tcpreen::reading(["/dev/null"]).stdout(null).run().code(), 0);
+}
+
 #[test]
 fn the_policy_of_a_reading_start_is_printed() {
     let outcome = Tcpreen::reading(["never-opened"]).args(["--print-policy"]).run();

@@ -44,8 +44,9 @@ pub(super) fn run<H: Hooks>(
     descriptors: Descriptors,
 ) -> Result<u8, Stop> {
     refuse_open_sandbox(&config)?;
-    let parts = RecordPart::open_all(order.inputs, &config, &start.actor())?;
-    let keys = RecordPart::open_all(order.keys, &config, &start.actor())?;
+    let actor = start.actor();
+    let parts = RecordPart::open_all(order.inputs, &config, (&descriptors, &actor))?;
+    let keys = RecordPart::open_all(order.keys, &config, (&descriptors, &actor))?;
     let signals = block_signals()?;
     let limits::Limits { backlog, shortage } = limits::raise(&mut config)?;
     let program = Program::current("tcpreen").map_err(|error| no_proc(&error))?;

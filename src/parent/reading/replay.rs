@@ -13,6 +13,7 @@ use crate::messages::{Side, ToConverter, ToParent};
 use crate::parent::reading::parts::RecordPart;
 use crate::parent::reading::{flaw_text, unplayable};
 use crate::parent::startup::denied::Actor;
+use crate::parent::startup::descriptors::Descriptors;
 use crate::parent::startup::roles::{RunningRole, Starter};
 use crate::parent::startup::stop::Stop;
 use crate::reason::reason;
@@ -36,9 +37,13 @@ impl Player {
 }
 
 /// Opens the record to be played, if any.
-pub(in crate::parent) fn open(config: &Config, actor: &Actor) -> Result<Option<RecordPart>, Failure> {
+pub(in crate::parent) fn open(
+    config: &Config,
+    descriptors: &Descriptors,
+    actor: &Actor,
+) -> Result<Option<RecordPart>, Failure> {
     let Task::Replay(replay) = &config.task else { return Ok(None) };
-    let parts = RecordPart::open_all(std::slice::from_ref(&replay.input), config, actor)?;
+    let parts = RecordPart::open_all(std::slice::from_ref(&replay.input), config, (descriptors, actor))?;
     Ok(parts.into_iter().next())
 }
 
