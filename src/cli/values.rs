@@ -181,9 +181,14 @@ pub(super) fn mask(text: OsString) -> Result<String, Failure> {
 /// `--session`
 pub(super) fn session_numbers(text: OsString) -> Result<Vec<u64>, Failure> {
     let numbers = text.to_str().and_then(|text| text.split(',').map(decimal).collect::<Option<Vec<u64>>>());
-    numbers
-        .filter(|numbers| numbers.len() <= MOST_SESSIONS && !numbers.contains(&0))
-        .ok_or_else(|| usage(format!("{}: invalid session numbers.", shown(&text))))
+    match numbers.filter(|numbers| !numbers.contains(&0)) {
+        None => Err(usage(format!("{}: invalid session numbers.", shown(&text)))),
+        Some(numbers) if numbers.len() > MOST_SESSIONS => {
+            let text = format!("--session: {} numbers are more than {MOST_SESSIONS}.", numbers.len());
+            Err(usage(text))
+        }
+        Some(numbers) => Ok(numbers),
+    }
 }
 
 /// `-b`

@@ -60,6 +60,14 @@ fn what_has_to_do_with_peers_makes_no_sense_with_a_record() {
 }
 
 #[test]
+fn numbers_of_sessions_have_a_limit_that_its_error_names() {
+    let numbers = |last: u64| (1..=last).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let line = |last| format!("--read a --session {}", numbers(last));
+    assert_eq!(reading(&line(256)).sessions.len(), 256);
+    assert_eq!(error(&line(257)), "--session: 257 numbers are more than 256.");
+}
+
+#[test]
 fn a_replay_has_a_record_and_a_live_peer() {
     let Task::Replay(replay) = config("--replay=client a host 80 --mask x+ --session 3").task else {
         panic!()
