@@ -133,6 +133,24 @@ fn a_server_is_played_for_a_live_client() {
 }
 
 #[test]
+fn an_urgent_byte_of_the_live_peer_has_its_place_in_the_stream() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", dialogue());
+    let running = Tcpreen::replaying(["--replay=server".as_ref(), record.as_os_str(), "0".as_ref()]).start();
+    let mut client = running.connect();
+    client.send("time");
+    client.send_urgent(b'?');
+    client.expect("it is 10:22");
+    client.send_urgent(b'n');
+    client.send("ame?");
+    client.finish();
+    client.expect("bridge");
+    let outcome = running.finish();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the same: 17 bytes sent, 10 bytes received\n"), "{}", outcome.stderr);
+}
+
+#[test]
 fn what_cannot_be_played_is_told_before_anything_is_connected() {
     let scratch = Scratch::new();
     let record = written(&scratch, "record", dialogue());

@@ -10,6 +10,7 @@ use privsep::confine::SandboxStatus;
 use crate::config::{Config, Task};
 use crate::exit::{Failure, Status};
 use crate::messages::{Side, ToConverter, ToParent};
+use crate::parent::net::socket::keep_urgent_bytes;
 use crate::parent::reading::parts::RecordPart;
 use crate::parent::reading::{flaw_text, unplayable};
 use crate::parent::startup::denied::Actor;
@@ -57,6 +58,9 @@ pub(in crate::parent) fn start(
     let (Task::Replay(replay), Some(part)) = (&config.task, part) else { return Ok(None) };
     let (stream, peer) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| Failure::new(Status::Os, format!("a stream: {}", reason(errno as i32))))?;
+    // The worker sends urgent bytes of the live peer as such, and the record has them in the stream. The player's
+    // filter has no call that sets this.
+    keep_urgent_bytes(&stream);
     let name = part.name.clone();
     let (role, reports) = starter.converter(&[part], None, &replay.masks, Some(stream.as_fd()))?;
     drop(stream);
