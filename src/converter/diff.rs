@@ -3,6 +3,7 @@
 //! began. Sessions without such a counterpart are compared in the order in which they began.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem::take;
 
 use privsep::confine::Confined;
 use regex::bytes::Regex;
@@ -14,7 +15,7 @@ use super::play::{around, name};
 use super::{Break, Parent, step};
 use crate::messages::{Address, Side, ToParent, Unplayable};
 use crate::record::read::Decoder;
-use crate::record::{Event, Gaps, Kind, SessionInfo, quantity};
+use crate::record::{Event, Gaps, Kind, SessionInfo, State, quantity};
 use crate::role::RoleError;
 
 /// Maximum number of bytes of sessions that wait for their counterparts.
@@ -35,7 +36,10 @@ struct DiffSession {
     /// Bytes that are not in the record: their number.
     unknown: [u64; 2],
     gaps: Gaps,
-    is_over: bool,
+    /// Ends of the streams, of client and server.
+    has_ended: [bool; 2],
+    /// Of its end, if the record has that.
+    state: Option<State>,
 }
 
 /// One record, as far as it has been read.
@@ -153,7 +157,7 @@ impl DiffRecord {
     }
 
     fn is_ready(&self, place: usize) -> bool {
-        self.is_over || self.sessions.waiting.get(&place).is_some_and(|session| session.is_over)
+        self.is_over || self.sessions.waiting.get(&place).is_some_and(|session| session.state.is_some())
     }
 
     /// The first session that waits, if it is over.
@@ -204,12 +208,13 @@ impl UncomparedSessions {
                 session.streams[from as usize].extend_from_slice(payload);
                 self.held += payload.len();
             }
-            Kind::End(_) => {
-                session.is_over = true;
+            Kind::End(end) => {
+                session.state = Some(end.state);
                 self.ended += 1;
                 self.open.remove(&event.session);
             }
-            Kind::Start(_) | Kind::Eof { .. } | Kind::Secrets | Kind::Note(_) => {}
+            Kind::Eof { from, .. } => session.has_ended[from as usize] = true,
+            Kind::Start(_) | Kind::Secrets | Kind::Note(_) => {}
         }
     }
 
@@ -229,7 +234,8 @@ impl DiffSession {
             streams: Default::default(),
             unknown: [0; 2],
             gaps: Gaps::default(),
-            is_over: false,
+            has_ended: [false; 2],
+            state: None,
         }
     }
 }
@@ -253,7 +259,7 @@ struct Tally {
 impl Tally {
     fn add(
         &mut self,
-        [one, other]: [DiffSession; 2],
+        [mut one, mut other]: [DiffSession; 2],
         masks: &[Regex],
         output: &EventOutput,
     ) -> Result<(), RoleError> {
@@ -261,40 +267,16 @@ impl Tally {
             true => format!("session {}", one.number),
             false => format!("sessions {} and {}", one.number, other.number),
         };
-        let (mut is_same, unknown) = (true, [one.unknown, other.unknown]);
-        let [client, server] = one.streams;
-        let [other_client, other_server] = other.streams;
-        for (side, record, now) in
-            [(Side::Client, client, other_client), (Side::Server, server, other_server)]
-        {
-            let mut comparison = Comparison::new(Expected::new(record, masks));
-            comparison.add(&now);
-            let (record, now) = (comparison.record(), comparison.now());
-            let lengths = [record.len(), now.len()];
-            let unknown = unknown.map(|unknown| unknown[side as usize]);
-            if unknown[0] != unknown[1] {
-                is_same = false;
-                for (which, missing) in ["first", "second"].into_iter().zip(unknown) {
-                    if missing > 0 {
-                        let side = name(side);
-                        output.print(format!(
-                            "{numbers}: not in the {which} record: {} of the {side}",
-                            quantity(missing)
-                        ))?;
-                    }
-                }
-            } else if let Some(place) = comparison.difference() {
-                is_same = false;
-                let (name, at) = (name(side), place.record);
-                output.print(format!(
-                    "{numbers}: the {name} differs at byte {at} ({} and {})",
-                    lengths[0], lengths[1]
-                ))?;
-                output.print(format!("  first:  {}", around(record, place.record)))?;
-                output.print(format!("  second: {}", around(now, place.now)))?;
-            }
+        let mut lines: Vec<String> = [Side::Client, Side::Server]
+            .into_iter()
+            .flat_map(|side| differences(side, [&mut one, &mut other], masks))
+            .collect();
+        lines.extend(different_ends([one.state, other.state]));
+        *if lines.is_empty() { &mut self.same } else { &mut self.different } += 1;
+        for line in lines {
+            let is_detail = line.starts_with(' ');
+            output.print(if is_detail { line } else { format!("{numbers}: {line}") })?;
         }
-        *if is_same { &mut self.same } else { &mut self.different } += 1;
         Ok(())
     }
 
@@ -306,5 +288,50 @@ impl Tally {
         }
         let (same, different) = (self.same, self.different);
         output.print(format!("sessions that are the same: {same}; different: {different}"))
+    }
+}
+
+/// The first difference of one side, in lines; what follows the first line is indented.
+fn differences(side: Side, [one, other]: [&mut DiffSession; 2], masks: &[Regex]) -> Vec<String> {
+    let (side, name) = (side as usize, name(side));
+    let unknown = [one.unknown[side], other.unknown[side]];
+    if unknown[0] != unknown[1] {
+        let missing = ["first", "second"].into_iter().zip(unknown).filter(|(_, missing)| *missing > 0);
+        let line =
+            |(which, missing)| format!("not in the {which} record: {} of the {name}", quantity(missing));
+        return missing.map(line).collect();
+    }
+    let [record, now] = [&mut *one, &mut *other].map(|session| take(&mut session.streams[side]));
+    let mut comparison = Comparison::new(Expected::new(record, masks));
+    comparison.add(&now);
+    let (record, now) = (comparison.record(), comparison.now());
+    match comparison.difference() {
+        Some(place) => vec![
+            format!("the {name} differs at byte {} ({} and {})", place.record, record.len(), now.len()),
+            format!("  first:  {}", around(record, place.record)),
+            format!("  second: {}", around(now, place.now)),
+        ],
+        None => different_end(name, [one.has_ended[side], other.has_ended[side]]),
+    }
+}
+
+/// An end of a stream is compared like the bytes before it.
+fn different_end(name: &str, has_ended: [bool; 2]) -> Vec<String> {
+    let alone = |which| vec![format!("the {name} ended the stream in the {which} record alone")];
+    match has_ended {
+        [true, false] => alone("first"),
+        [false, true] => alone("second"),
+        [true, true] | [false, false] => Vec::new(),
+    }
+}
+
+fn different_ends(states: [Option<State>; 2]) -> Option<String> {
+    match states {
+        [Some(one), Some(other)] if one != other => {
+            Some(format!("ended as {} and {}", one.name(), other.name()))
+        }
+        [Some(one), None] => Some(format!("ended as {} in the first record alone", one.name())),
+        [None, Some(other)] => Some(format!("ended as {} in the second record alone", other.name())),
+        [Some(_), Some(_)] | [None, None] => None,
     }
 }

@@ -216,6 +216,31 @@ fn records_are_compared_session_by_session() {
     assert!(told(&outcome).contains("sessions in the first record alone: 1\n"), "{}", outcome.stderr);
 }
 
+#[test]
+fn ends_of_streams_and_sessions_are_compared_like_bytes() {
+    let scratch = Scratch::new();
+    let first = written(&scratch, "first", dialogue());
+    let (client, server) = (eof(1, 900_000, "client", 10), eof(1, 900_000, "server", 17));
+    let end = end(1, 950_000, [10, 17]);
+    let reset = end.replace("\"done\"", "\"server_reset\"");
+    let cases = [
+        (dialogue().replace(&server, ""), "the server ended the stream in the first record alone"),
+        (dialogue().replace(&client, ""), "the client ended the stream in the first record alone"),
+        (dialogue().replace(&end, &reset), "ended as done and server_reset"),
+        (dialogue().replace(&end, ""), "ended as done in the first record alone"),
+    ];
+    for (at, (record, said)) in cases.into_iter().enumerate() {
+        let second = written(&scratch, &format!("second{at}"), record);
+        let rest = "sessions that are the same: 0; different: 1\n";
+        let outcome = compared(&first, &second, &[]);
+        assert_eq!(told(&outcome), format!("session 1: {said}\n{rest}"));
+        assert_eq!(outcome.code(), 1);
+        let said = said.replace("first", "second").replace("done and server_reset", "server_reset and done");
+        assert_eq!(told(&compared(&second, &first, &[])), format!("session 1: {said}\n{rest}"));
+        assert_eq!(compared(&second, &second, &[]).code(), 0);
+    }
+}
+
 /// The record of one side, as `--only` leaves it: the other side is known by its length.
 fn of_the_client_alone(record: &str) -> String {
     let lines =
