@@ -197,8 +197,9 @@ pub enum ToParent {
     Unplayable(Unplayable),
     /// Converter: played, or compared, to the end; the result has been printed.
     Compared { same: bool },
-    /// Converter: everything that could be read is with the logger: this number of sessions.
-    Converted { sessions: u64 },
+    /// Converter: everything that could be read is with the logger: this number of sessions. Of the wanted ones, those
+    /// with the missing numbers are not in the record.
+    Converted { sessions: u64, missing: Vec<u64> },
 }
 
 /// Why a part of a saved record is not read any further.

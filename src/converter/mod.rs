@@ -223,10 +223,9 @@ fn convert(
         None if keys_wanted && keys.found == 0 => output.print(NOT_FOUND.to_owned())?,
         None => {}
     }
-    let sessions = output.sessions();
     // The logger sees the end of its channel before the parent orders it to finish.
-    drop(output);
-    Ok(parent.send(&ToParent::Converted { sessions })?)
+    let converted = output.finish();
+    Ok(parent.send(&converted)?)
 }
 
 /// Passes the events of a part on, and the secrets of each session before the data that they decrypt.

@@ -6,7 +6,7 @@ use std::io;
 use privsep::channel::Channel;
 use privsep::wire;
 
-use crate::messages::{FromConverter, Saved, SavedEnd, SavedEvent, SavedStart};
+use crate::messages::{FromConverter, Saved, SavedEnd, SavedEvent, SavedStart, ToParent};
 use crate::record::{ConnState, End, Event, Kind, SessionInfo, State};
 use crate::role::RoleError;
 
@@ -18,6 +18,8 @@ pub(super) struct EventOutput {
     room: usize,
     /// Wanted sessions; none stands for all.
     only: Vec<u64>,
+    /// Those of them that have not begun.
+    missing: Vec<u64>,
     /// Open sessions that are passed on.
     open: HashSet<u64>,
     sessions: u64,
@@ -32,16 +34,18 @@ impl EventOutput {
         let holds = getsockopt(&logger, sockopt::SndBuf)?.saturating_sub(OVERHEAD);
         let room = Saved::LONGEST_PAYLOAD.min(holds.saturating_sub(Saved::MAX_HEAD)).max(1);
         let buffer = vec![0; Saved::MAX_HEAD + Saved::LONGEST_PAYLOAD];
-        Ok(EventOutput { logger, buffer, room, only: Vec::new(), open: HashSet::new(), sessions: 0 })
+        let (only, missing, open) = Default::default();
+        Ok(EventOutput { logger, buffer, room, only, missing, open, sessions: 0 })
     }
 
     pub(super) fn only(self, only: Vec<u64>) -> EventOutput {
-        EventOutput { only, ..self }
+        let missing = only.clone();
+        EventOutput { only, missing, ..self }
     }
 
-    /// Sessions that were passed on.
-    pub(super) fn sessions(&self) -> u64 {
-        self.sessions
+    /// The end: what has been passed on.
+    pub(super) fn finish(self) -> ToParent {
+        ToParent::Converted { sessions: self.sessions, missing: self.missing }
     }
 
     /// Sends an event, unless its session is not wanted.
@@ -51,6 +55,7 @@ impl EventOutput {
             if !self.only.is_empty() && !self.only.contains(&info.number) {
                 return Ok(());
             }
+            self.missing.retain(|number| *number != info.number);
             self.open.insert(session);
             self.sessions += 1;
         } else if !self.open.contains(&session) {

@@ -260,7 +260,27 @@ fn records_that_cannot_be_read_are_told_of_before_an_output_is_touched() {
     }
     let outcome =
         Tcpreen::reading([written(&scratch, "record", two_sessions())]).args(["--session", "9"]).run();
-    assert_eq!((outcome.code(), outcome.stderr.ends_with("no such session in it\n")), (65, true));
+    assert_eq!((outcome.code(), outcome.stderr.ends_with("no such session in it: 9\n")), (65, true));
+}
+
+#[test]
+fn sessions_that_a_record_does_not_have_are_listed_after_the_others_are_written() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let name = record.display();
+    let outcome = Tcpreen::reading([&record]).args(["--session", "1,99,2,98"]).run();
+    assert_eq!(outcome.code(), 65, "{outcome:?}");
+    assert_eq!(told(&outcome), format!("{name}: no such session in it: 99, 98\n"));
+    assert_eq!(outcome.stdout(), Tcpreen::reading([&record]).run().stdout());
+    let many: Vec<String> = (1..=250).map(|number| number.to_string()).collect();
+    let outcome = Tcpreen::reading([&record]).args(["-q", "--session", &many.join(",")]).run();
+    assert_eq!(outcome.code(), 65, "{outcome:?}");
+    let said = "no such session in it: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 238 more\n";
+    assert!(told(&outcome).ends_with(said), "{outcome:?}");
+    // The part that may have it cannot be read.
+    let cut = written(&scratch, "cut", &two_sessions()[..900]);
+    let outcome = Tcpreen::reading([&cut]).args(["--session", "1,99"]).run();
+    assert!(outcome.stderr.contains("cut off") && outcome.stderr.ends_with(": 99\n"), "{outcome:?}");
 }
 
 /// An output is emptied when it is opened; with `--append` the program would read what it writes.

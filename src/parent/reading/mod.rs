@@ -33,6 +33,9 @@ use crate::reason::reason;
 /// Maximum number of messages of the logger between two checks for signals.
 const TURN: usize = 64;
 
+/// Maximum number of missing sessions in a message.
+const MOST_LISTED: usize = 10;
+
 /// Maximum time from a signal to the end: a converter that hangs keeps the logger waiting.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -75,6 +78,7 @@ pub(super) fn run<H: Hooks>(
         flaws: Vec::new(),
         failure: None,
         sessions: 0,
+        missing: Vec::new(),
         stopped_by: None,
         until: None,
         output_lost: false,
@@ -120,9 +124,11 @@ impl ConversionRequest<'_> {
         if self.compares { ToConverter::Compare { sessions } } else { ToConverter::Convert { sessions } }
     }
 
-    /// Checks whether the absence of any session deserves a notice.
-    fn is_missed(&self) -> bool {
-        !self.compares && !self.sessions.is_empty()
+    /// Checks what a converter reports of sessions: it lists none that was not asked for.
+    fn may_lack(&self, missing: &[u64]) -> bool {
+        !self.compares
+            && missing.len() <= self.sessions.len()
+            && missing.iter().all(|number| self.sessions.contains(number))
     }
 }
 
@@ -143,6 +149,8 @@ struct Conversion<'a> {
     failure: Option<Failure>,
     /// Number of sessions found.
     sessions: u64,
+    /// Numbers of wanted sessions that were not.
+    missing: Vec<u64>,
     stopped_by: Option<Signal>,
     /// Deadline, set when the conversion is stopped.
     until: Option<Instant>,
@@ -251,8 +259,8 @@ impl<'a> Conversion<'a> {
                 ToParent::Unplayable(why) if order.compares => {
                     return self.finish(Some(unplayable(&self.names.join(" "), why)));
                 }
-                ToParent::Converted { sessions } if !order.compares => {
-                    self.sessions = sessions;
+                ToParent::Converted { sessions, missing } if order.may_lack(&missing) => {
+                    (self.sessions, self.missing) = (sessions, missing);
                     return self.finish(None);
                 }
                 _ => return self.finish(Some(converter.nonsense())),
@@ -311,8 +319,11 @@ impl<'a> Conversion<'a> {
             lines.push(failure.text);
             return Err(Failure::new(failure.status, lines.join("\n")));
         }
-        if lines.is_empty() && self.sessions == 0 && order.is_missed() && self.stopped_by.is_none() {
-            lines.push(format!("{}: no such session in it", self.names[..order.inputs.len()].join(" ")));
+        // Of a record that gave nothing, the flaw is the reason.
+        let is_known = lines.is_empty() || self.sessions > 0;
+        if !self.missing.is_empty() && is_known && self.stopped_by.is_none() {
+            let names = self.names[..order.inputs.len()].join(" ");
+            lines.push(format!("{names}: no such session in it: {}", listed(&self.missing)));
         }
         let failed = |status| match lines.is_empty() {
             true => Ok(status as u8),
@@ -328,6 +339,15 @@ impl<'a> Conversion<'a> {
                 failed(if only_unread && !self.flaws.is_empty() { Status::NoInput } else { Status::Data })
             }
         }
+    }
+}
+
+/// Numbers for a message, as far as they fit on a line.
+fn listed(numbers: &[u64]) -> String {
+    let shown: Vec<String> = numbers.iter().take(MOST_LISTED).map(u64::to_string).collect();
+    match numbers.len().checked_sub(shown.len()) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

@@ -88,7 +88,8 @@ impl Reading {
 
 fn nonsense_for_the_parent() -> Vec<(Vec<u8>, usize)> {
     let flaw = ToParent::Flaw { part: 0, flaw: Flaw::Foreign };
-    let malformed = hostile::malformed(&[flaw.clone(), ToParent::Converted { sessions: 1 }]);
+    let malformed =
+        hostile::malformed(&[flaw.clone(), ToParent::Converted { sessions: 1, missing: Vec::new() }]);
     let wrong = [
         ToParent::Failed(Problem::Confine("no".into())),
         ToParent::Found(vec![Address::Unix(Vec::new())]),
@@ -100,6 +101,8 @@ fn nonsense_for_the_parent() -> Vec<(Vec<u8>, usize)> {
         ToParent::Loaded,
         ToParent::Compared { same: true },
         ToParent::Unplayable(Unplayable::Missing),
+        // Another session than was asked for.
+        ToParent::Converted { sessions: 1, missing: vec![1] },
         // Another part than there is.
         ToParent::Flaw { part: 1, flaw: Flaw::Foreign },
         ToParent::Flaw { part: u32::MAX, flaw: Flaw::Foreign },

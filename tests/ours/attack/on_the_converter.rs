@@ -112,7 +112,7 @@ fn whatever_the_record_is_the_converter_reports_a_flaw_and_ends_in_order() {
             "{what}: {said:?}"
         );
         let said = converter.says();
-        assert!(matches!(said, Some((ToParent::Converted { sessions: 0 }, _))), "{what}: {said:?}");
+        assert!(matches!(said, Some((ToParent::Converted { sessions: 0, .. }, _))), "{what}: {said:?}");
         assert_eq!(converter.end(), 0, "{what}");
     }
 }
