@@ -142,7 +142,22 @@ pub(crate) struct Reading {
 pub(crate) enum RecordInput {
     /// `-`
     Stdin,
+    /// An inherited descriptor (`/dev/fd/N`), never 0.
+    Descriptor(RawFd),
     File(OsString),
+}
+
+impl Task {
+    /// All files that are read.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &RecordInput> {
+        let (inputs, other) = match self {
+            Task::Bridge => (&[][..], None),
+            Task::Read(Reading { inputs, keys, .. }) => (inputs.as_slice(), keys.as_ref()),
+            Task::Replay(replay) => (&[][..], Some(&replay.input)),
+            Task::Diff(Diff { inputs, .. }) => (inputs.as_slice(), None),
+        };
+        inputs.iter().chain(other)
+    }
 }
 
 /// `--keepalive`: TCP keep-alive probes.

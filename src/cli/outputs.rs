@@ -164,7 +164,7 @@ fn side_name(side: Option<Side>) -> &'static str {
 }
 
 /// The number in the path of an open descriptor.
-fn descriptor(path: &OsString) -> Option<RawFd> {
+pub(super) fn descriptor(path: &OsString) -> Option<RawFd> {
     let path = path.to_str()?;
     match path {
         "/dev/stdin" => Some(0),

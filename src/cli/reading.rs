@@ -1,5 +1,6 @@
 //! `--read`, `--replay` and `--diff`: the records, and the options that exclude them.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::values;
 use crate::cli::endpoint;
 use crate::cli::endpoint::Given;
 use crate::config::{Approach, Diff, Endpoint, Reading, RecordInput, Replay, Task};
-use crate::exit::Failure;
+use crate::exit::{Failure, Status};
 use crate::messages::{Pace, Side};
 
 /// Options about peers, which a run with a saved record does not have.
@@ -63,14 +64,37 @@ const WAIT: Duration = Duration::from_secs(3);
 impl Line {
     pub(super) fn task(&self) -> Result<Task, Failure> {
         let tasks = ["read", "replay", "diff"].into_iter().filter(|task| self.is_given(task));
-        match tasks.collect::<Vec<_>>()[..] {
-            [] => self.bridge(),
-            ["read"] => self.reading().map(Task::Read),
-            ["replay"] => self.replay().map(Task::Replay),
-            ["diff"] => self.diff().map(Task::Diff),
-            [one, other, ..] => Err(usage(format!("--{one}, --{other}: one of them at a time."))),
-            [other] => Err(usage(format!("--{other}: unknown."))),
+        let task = match tasks.collect::<Vec<_>>()[..] {
+            [] => self.bridge()?,
+            ["read"] => self.reading().map(Task::Read)?,
+            ["replay"] => self.replay().map(Task::Replay)?,
+            ["diff"] => self.diff().map(Task::Diff)?,
+            [one, other, ..] => return Err(usage(format!("--{one}, --{other}: one of them at a time."))),
+            [other] => return Err(usage(format!("--{other}: unknown."))),
+        };
+        self.check_streams(&task)?;
+        Ok(task)
+    }
+
+    /// Rejects a stream that is to be read twice, and in a start with more privileges than the caller's the caller's
+    /// open descriptors, as for outputs.
+    fn check_streams(&self, task: &Task) -> Result<(), Failure> {
+        let mut earlier = HashSet::new();
+        for input in task.inputs() {
+            let (number, name) = match input {
+                RecordInput::File(_) => continue,
+                RecordInput::Stdin => (0, "-: standard input".to_owned()),
+                RecordInput::Descriptor(number) => (*number, format!("/dev/fd/{number}:")),
+            };
+            if number != 0 && self.circumstances.is_secure {
+                let text = format!("{name} not for a program with a set-uid bit or a file capability.");
+                return Err(Failure::new(Status::NoInput, text));
+            }
+            if !earlier.insert(number) {
+                return Err(usage(format!("{name} can be read once only.")));
+            }
         }
+        Ok(())
     }
 
     fn bridge(&self) -> Result<Task, Failure> {
@@ -176,9 +200,6 @@ impl Line {
         inputs.sort_by_key(|(place, _)| *place);
         let inputs: Vec<RecordInput> = inputs.into_iter().map(|(_, input)| input).collect();
         let keys: Option<RecordInput> = self.value("tls-keys");
-        if inputs.iter().chain(&keys).filter(|input| **input == RecordInput::Stdin).count() > 1 {
-            return Err(usage("-: standard input can be read once only.".to_owned()));
-        }
         Ok(Reading { inputs, sessions: self.value("session").unwrap_or_default(), keys })
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use privsep::seccomp::Violation;
 
+use super::outputs::descriptor;
 use super::usage::{shown, usage};
 use crate::config::{Family, Keepalive, RecordInput, Target};
 use crate::exit::Failure;
@@ -135,7 +136,11 @@ pub(super) fn input(text: OsString) -> Result<RecordInput, Failure> {
                 "{name}: an option, where a record belongs (a file of that name is ./{name})."
             )))
         }
-        _ => Ok(RecordInput::File(text)),
+        _ => Ok(match descriptor(&text) {
+            Some(0) => RecordInput::Stdin,
+            Some(number) => RecordInput::Descriptor(number),
+            None => RecordInput::File(text),
+        }),
     }
 }
 

@@ -25,7 +25,7 @@ use privsep::seccomp::Violation;
 use privsep::spawn::Program;
 use privsep::sys::{self, Alone};
 
-use crate::config::{Config, OutputOption, Verbosity};
+use crate::config::{Config, Verbosity};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
 use crate::messages::{Hangup, Level, ToLogger, WorkersNeed};
@@ -81,16 +81,16 @@ pub(crate) struct Surroundings {
     pub(crate) start: Start,
     /// Sockets passed by a service manager.
     pub(crate) sockets: Vec<HandedSocket>,
-    /// All other descriptors of the caller, closed unless they are outputs.
+    /// All other descriptors of the caller, closed unless they are outputs or records.
     strays: io::Result<BTreeMap<RawFd, OwnedFd>>,
 }
 
 impl Surroundings {
-    /// Keeps the descriptors that are outputs, and closes all others.
-    fn settle(self, outputs: &[OutputOption]) -> Result<Inheritance, Failure> {
+    /// Keeps the descriptors that are outputs or records, and closes all others.
+    fn settle(self, config: &Config) -> Result<Inheritance, Failure> {
         let handed: Vec<RawFd> = self.sockets.iter().map(HandedSocket::number).collect();
         let strays = self.strays.map_err(|error| no_proc(&error))?;
-        let descriptors = Descriptors::keep(outputs, strays, &handed)?;
+        let descriptors = Descriptors::keep(config, strays, &handed)?;
         Ok(Inheritance { start: self.start, sockets: self.sockets, descriptors })
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn run<H: Hooks>(mut config: Config, surroundings: Surroundings) -> R
     if config.print_policy {
         return crate::parent::policy_report::print(&config, surroundings.start);
     }
-    let inheritance = surroundings.settle(&config.outputs)?;
+    let inheritance = surroundings.settle(&config)?;
     let task = config.task.clone();
     if let Some(order) = reading::ConversionRequest::of(&task) {
         let Inheritance { start, descriptors, .. } = inheritance;

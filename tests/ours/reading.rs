@@ -317,6 +317,40 @@ fn what_is_read_is_no_output_under_any_name_or_descriptor() {
 }
 
 #[test]
+fn a_descriptor_is_a_record_whatever_it_is() {
+    let scratch = Scratch::new();
+    let record = written(&scratch, "record", two_sessions());
+    let keys = written(&scratch, "keys", "# nothing\n");
+    let name = record.display();
+    let expected = Tcpreen::reading([&record]).run().stdout();
+    let none: [&str; 0] = [];
+    let parts = format!("<(head -n 4 {name}) <(tail -n +5 {name})");
+    for redirection in [format!("<(cat {name})"), parts] {
+        let outcome = Tcpreen::reading(none).by_shell("", &redirection).run();
+        assert_eq!((outcome.code(), outcome.stdout()), (0, expected.clone()), "{outcome:?}");
+    }
+    for path in ["/dev/fd/9", "/proc/self/fd/9"] {
+        let outcome = Tcpreen::reading([path]).by_shell("", &format!("9<{name}")).run();
+        assert_eq!((outcome.code(), outcome.stdout()), (0, expected.clone()), "{outcome:?}");
+    }
+    for path in ["/dev/stdin", "/dev/fd/0"] {
+        let outcome = Tcpreen::reading([path]).stdin(fs::File::open(&record).expect("a file")).run();
+        assert_eq!((outcome.code(), outcome.stdout()), (0, expected.clone()), "{outcome:?}");
+    }
+    let outcome = Tcpreen::reading([&record]).format("pcapng").output(scratch.path("packets"));
+    let outcome = outcome.by_shell("", &format!("--tls-keys <(cat {})", keys.display())).run();
+    assert!(outcome.stderr.contains("no secrets of TLS in it"), "{outcome:?}");
+    let compared = Tcpreen::replaying(["--diff"]).listen_on("");
+    let compared = compared.by_shell("", &format!("<(cat {name}) <(cat {name})")).run();
+    assert_eq!(compared.code(), 0, "{compared:?}");
+    for redirection in ["9>&-", "9>/dev/null"] {
+        let outcome = Tcpreen::reading(["/dev/fd/9"]).by_shell("", redirection).run();
+        assert_eq!(outcome.code(), 66, "{outcome:?}");
+        assert!(outcome.stderr.ends_with("/dev/fd/9: Bad file descriptor\n"), "{outcome:?}");
+    }
+}
+
+#[test]
 fn the_policy_of_a_reading_start_is_printed() {
     let outcome = Tcpreen::reading(["never-opened"]).args(["--print-policy"]).run();
     let page = outcome.stdout();

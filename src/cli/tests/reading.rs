@@ -55,6 +55,8 @@ fn what_has_to_do_with_peers_makes_no_sense_with_a_record() {
     assert_eq!(keys, Some(RecordInput::File("k".into())));
     assert_eq!(error("--session 1 80"), "--session: only with a record (--read, --replay, --diff).");
     assert_eq!(error("--read - -"), "-: standard input can be read once only.");
+    assert_eq!(error("--read - /dev/stdin"), "-: standard input can be read once only.");
+    assert_eq!(error("--diff /dev/fd/5 /proc/self/fd/5"), "/dev/fd/5: can be read once only.");
     assert_eq!(error("--read a --session 0"), "0: invalid session numbers.");
     assert_eq!(error("--read a --session 1,x"), "1,x: invalid session numbers.");
 }

@@ -14,7 +14,7 @@ use nix::sys::stat::{SFlag, fstat};
 use crate::config::{Config, RecordInput, Target};
 use crate::exit::{Failure, Status};
 use crate::parent::startup::denied::Actor;
-use crate::parent::startup::descriptors::Descriptors;
+use crate::parent::startup::descriptors::{self, Descriptors};
 use crate::reason::{reason, shown_name};
 
 /// An open part of a record.
@@ -34,7 +34,7 @@ impl RecordPart {
         (descriptors, actor): (&Descriptors, &Actor),
     ) -> Result<Vec<RecordPart>, Failure> {
         let open = |input| {
-            let part = RecordPart::open(input, actor)?;
+            let part = RecordPart::open(input, descriptors, actor)?;
             part.refuse_overwriting(config, descriptors)?;
             part.announce_waiting();
             Ok(part)
@@ -42,7 +42,7 @@ impl RecordPart {
         inputs.iter().map(open).collect()
     }
 
-    fn open(input: &RecordInput, actor: &Actor) -> Result<RecordPart, Failure> {
+    fn open(input: &RecordInput, descriptors: &Descriptors, actor: &Actor) -> Result<RecordPart, Failure> {
         match input {
             RecordInput::Stdin => {
                 let name = "standard input".to_owned();
@@ -50,6 +50,11 @@ impl RecordPart {
                 fd.map(|fd| RecordPart { fd, name: name.clone(), is_named: false })
                     .map_err(|error| unreadable(&name, &error, ""))
             }
+            RecordInput::Descriptor(number) => Ok(RecordPart {
+                fd: descriptors.input(*number)?,
+                name: descriptors::name(*number),
+                is_named: false,
+            }),
             RecordInput::File(path) => {
                 let name = shown_name(path.as_bytes());
                 let file = open_file(Path::new(path))

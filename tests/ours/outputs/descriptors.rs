@@ -96,4 +96,7 @@ fn a_privileged_program_uses_no_descriptor_of_its_caller() {
         assert_eq!(outcome.code(), 73, "{outcome:?}");
         assert!(outcome.stderr.contains("set-uid bit"), "{outcome:?}");
     }
+    let outcome = Tcpreen::reading(["/dev/fd/9"]).binary(program).account(nobody()).run();
+    assert_eq!(outcome.code(), 66, "{outcome:?}");
+    assert!(outcome.stderr.contains("/dev/fd/9: not for a program with a set-uid bit"), "{outcome:?}");
 }
