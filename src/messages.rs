@@ -189,7 +189,7 @@ pub enum ToParent {
     Alive,
     /// Logger: everything is written.
     Finished,
-    /// Converter: nothing more can be read from this part of the record. Secrets count as the one after the last.
+    /// Converter: not everything can be read of this part of the record. Secrets count as the one after the last.
     Flaw { part: u32, flaw: Flaw },
     /// Converter, as a player: the session is there and can be played.
     Loaded,
@@ -202,15 +202,16 @@ pub enum ToParent {
     Converted { sessions: u64, missing: Vec<u64> },
 }
 
-/// Why a part of a saved record is not read any further.
+/// Why a part of a saved record is not read, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flaw {
     /// It is no record of ours.
     Foreign,
     /// It ends within the event that begins at this byte.
     Cut { at: u64 },
-    /// The data at this byte is not a valid event.
-    Damaged { at: u64 },
+    /// The data at this byte is not a valid event. If events follow that could be read, this number of bytes was left
+    /// out in all.
+    Damaged { at: u64, left_out: Option<u64> },
     /// It cannot be read.
     Read { errno: i32 },
     /// Of secrets: there are none in it.

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 
+use crate::messages::Flaw;
 use crate::record::read::LONGEST_UNIT;
 
 /// Bytes that one read asks for.
@@ -29,11 +30,13 @@ pub(super) struct PartReader {
     offset: u64,
     /// Nothing more can be read.
     is_all: bool,
+    /// The first place that cannot be decoded.
+    flaw: Option<Flaw>,
 }
 
 impl PartReader {
     pub(super) fn new(fd: OwnedFd) -> PartReader {
-        PartReader { fd, buffer: Vec::new(), start: 0, end: 0, offset: 0, is_all: false }
+        PartReader { fd, buffer: Vec::new(), start: 0, end: 0, offset: 0, is_all: false, flaw: None }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -47,6 +50,15 @@ impl PartReader {
     /// Nothing follows these bytes.
     pub(super) fn is_all(&self) -> bool {
         self.is_all
+    }
+
+    /// The bytes here cannot be decoded; the first place is kept.
+    pub(super) fn add_flaw(&mut self, flaw: Flaw) {
+        self.flaw.get_or_insert(flaw);
+    }
+
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        self.flaw
     }
 
     pub(super) fn consume(&mut self, number: usize) {
@@ -68,7 +80,7 @@ impl PartReader {
                 }
                 Ok(length) => self.end += length,
                 Err(Errno::EINTR | Errno::EAGAIN) => continue,
-                Err(errno) => return Err(super::Break::Flaw(super::Flaw::Read { errno: errno as i32 })),
+                Err(errno) => return Err(super::Break::Flaw(Flaw::Read { errno: errno as i32 })),
             }
             if self.end - self.start >= number.min(LONGEST_UNIT) {
                 return Ok(More::Bytes);

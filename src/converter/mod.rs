@@ -259,7 +259,8 @@ fn decode_part(
     Ok(())
 }
 
-/// Decodes one unit, or reads more; returns whether there is more to be done.
+/// Decodes one unit, or reads more; returns whether there is more to be done. A flaw that other events follow is
+/// reported at the end of the part.
 fn step(
     parent: &Parent,
     decoder: &mut Decoder,
@@ -268,18 +269,34 @@ fn step(
 ) -> Result<bool, Break> {
     let (bytes, at, is_all) = (input.bytes(), input.offset(), input.is_all());
     if is_all && bytes.is_empty() {
-        return Ok(false);
+        return flaw(decoder, input).map_or(Ok(false), |flaw| Err(Break::Flaw(flaw)));
     }
     match decoder.take(bytes, is_all, sink) {
         Ok(Decoded::Bytes(used)) => input.consume(used),
-        Ok(Decoded::Needs(_)) if is_all => return Err(Break::Flaw(Flaw::Cut { at })),
+        Ok(Decoded::Needs(_)) if is_all => {
+            input.add_flaw(Flaw::Cut { at });
+            decoder.resync();
+        }
         Ok(Decoded::Needs(number)) => match input.fetch(number, parent.as_fd())? {
             More::Bytes | More::End => {}
             More::Unwanted => return Err(Break::Unwanted),
         },
-        Err(DecodeError::Foreign) => return Err(Break::Flaw(Flaw::Foreign)),
-        Err(DecodeError::Damaged) => return Err(Break::Flaw(Flaw::Damaged { at })),
+        Err(DecodeError::Foreign) => return Err(Break::Flaw(flaw(decoder, input).unwrap_or(Flaw::Foreign))),
+        Err(DecodeError::Damaged) => {
+            input.add_flaw(Flaw::Damaged { at, left_out: None });
+            decoder.resync();
+        }
         Err(DecodeError::EventSink(trouble)) => return Err(Break::RoleError(trouble)),
     }
     Ok(true)
+}
+
+/// The first flaw of a part, and the number of bytes that were left out, if other events follow.
+fn flaw(decoder: &Decoder, input: &PartReader) -> Option<Flaw> {
+    match (input.flaw()?, decoder.left_out()) {
+        (Flaw::Cut { at } | Flaw::Damaged { at, .. }, Some(bytes)) => {
+            Some(Flaw::Damaged { at, left_out: Some(bytes) })
+        }
+        (flaw, _) => Some(flaw),
+    }
 }

@@ -1,5 +1,7 @@
 //! `--read`: saved records, through the processes that parse, format and write them.
 
+mod damaged;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -201,32 +203,6 @@ fn an_output_that_is_a_fifo_without_a_reader_gets_the_whole_record() {
     tcpreen.stderr_line("waiting for a reader");
     tcpreen.signal(Signal::SIGTERM);
     assert_eq!(tcpreen.finish().code(), 143);
-}
-
-#[test]
-fn a_record_that_is_cut_or_damaged_gives_what_is_whole_and_says_where_it_stops() {
-    let scratch = Scratch::new();
-    let whole = two_sessions();
-    let at = whole.match_indices('\n').nth(3).expect("lines").0 + 1;
-    let lies = format!("{}{}", &whole[..at], data(1, 1, "client", 4, "before its time"));
-    let unknown = format!("{}{}", &whole[..at], data(3, 999_999, "client", 0, "never started"));
-    let back = format!("{}{}", &whole[..at], data(1, 999_999, "client", 3, "again"));
-    let far = format!("{}{}", &whole[..at], data(1, 999_999, "client", u64::MAX, "too far"));
-    let twice = format!("{}{}", &whole[..at], start(1));
-    for (name, record, complaint) in [
-        ("cut", &whole[..at + 60], "cut off within the event"),
-        ("lies", &lies, "damaged"),
-        ("unknown", &unknown, "damaged"),
-        ("back", &back, "damaged"),
-        ("far", &far, "damaged"),
-        ("twice", &twice, "damaged"),
-    ] {
-        let outcome = Tcpreen::reading([written(&scratch, name, record)]).run();
-        assert_eq!(outcome.code(), 65, "{name}: {outcome:?}");
-        let said = &outcome.stderr;
-        assert!(said.contains(complaint) && said.contains(&format!("at byte {at};")), "{name}: {said}");
-        assert!(outcome.stdout().ends_with("[2] <<< other\n"), "{name}: {}", outcome.stdout());
-    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ use crate::parent::{Descriptors, Start, TargetIdentity, no_proc};
 use crate::parent::{account, announce_user, block_signals, refuse_open_sandbox, startup_notices};
 use crate::policy::Role;
 use crate::reason::reason;
+use crate::record::quantity;
 
 /// Maximum number of messages of the logger between two checks for signals.
 const TURN: usize = 64;
@@ -368,7 +369,12 @@ pub(super) fn flaw_text(name: &str, flaw: Flaw) -> String {
             "{name}: not a record of tcpreen (-f json or -f pcapng); Wireshark and tshark read other captures"
         ),
         Flaw::Cut { at } => format!("{name}: cut off within the event at byte {at}; all before it was read"),
-        Flaw::Damaged { at } => format!("{name}: damaged at byte {at}; all before it was read"),
+        Flaw::Damaged { at, left_out: None } => {
+            format!("{name}: damaged at byte {at}; all before it was read")
+        }
+        Flaw::Damaged { at, left_out: Some(bytes) } => {
+            format!("{name}: damaged at byte {at}; {} left out, all else was read", quantity(bytes))
+        }
         Flaw::NoKeys => {
             format!("{name}: no secrets of TLS in it; a client writes them where SSLKEYLOGFILE says")
         }

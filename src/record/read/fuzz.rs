@@ -9,23 +9,38 @@ use super::{DecodeError, Decoded, Decoder};
 use crate::record::order::EventOrder;
 use crate::record::{Event, Kind};
 
+#[cfg_attr(not(fuzzing), expect(unreachable_pub, reason = "exported with the fuzz targets alone"))]
 pub fn fuzz(data: &[u8]) {
     let Some((piece, bytes)) = data.split_first() else { return };
     let whole = decoded(bytes, usize::MAX);
-    check(&whole.0);
+    check(&whole.events);
     assert_eq!(whole, decoded(bytes, usize::from(*piece) + 1), "it depends on the pieces");
 }
 
-/// Events with their payloads; where decoding ended, and whether the record is damaged there.
-type FuzzedRecord = (Vec<(Event, Vec<u8>)>, usize, bool);
+/// Events with their payloads.
+type Events = Vec<(Event, Vec<u8>)>;
 
-fn decoded(bytes: &[u8], piece: usize) -> FuzzedRecord {
+/// Result of decoding a record.
+#[derive(Debug, PartialEq)]
+pub(super) struct FuzzedRecord {
+    pub(super) events: Events,
+    /// Where decoding ended.
+    end: usize,
+    /// The first place that could not be decoded.
+    pub(super) flaw: Option<usize>,
+    /// Bytes that were left out, if something follows them.
+    pub(super) left_out: Option<u64>,
+    is_foreign: bool,
+}
+
+pub(super) fn decoded(bytes: &[u8], piece: usize) -> FuzzedRecord {
     let mut decoder = Decoder::default();
     let (mut events, mut at, mut end) = (Vec::new(), 0, bytes.len().min(piece));
+    let (mut flaw, mut is_foreign) = (None, false);
     loop {
         let is_all = end == bytes.len();
-        if at == end && is_all {
-            return (events, at, false);
+        if is_foreign || at == end && is_all {
+            return FuzzedRecord { events, end: at, flaw, left_out: decoder.left_out(), is_foreign };
         }
         let mut sink = |event: Event, payload: &[u8]| {
             events.push((event, payload.to_vec()));
@@ -39,18 +54,23 @@ fn decoded(bytes: &[u8], piece: usize) -> FuzzedRecord {
             Ok(Decoded::Needs(number)) => {
                 assert!(number > end - at, "asks for what is there");
                 if is_all {
-                    return (events, at, false);
+                    flaw = flaw.or(Some(at));
+                    decoder.resync();
                 }
                 end = bytes.len().min(end.saturating_add(piece));
             }
-            Err(DecodeError::Foreign | DecodeError::Damaged) => return (events, at, true),
+            Err(DecodeError::Damaged) => {
+                flaw = flaw.or(Some(at));
+                decoder.resync();
+            }
+            Err(DecodeError::Foreign) => is_foreign = true,
             Err(DecodeError::EventSink(())) => unreachable!("the sink takes everything"),
         }
     }
 }
 
 /// As the logger does.
-fn check(events: &[(Event, Vec<u8>)]) {
+fn check(events: &Events) {
     let mut open: HashMap<u64, EventOrder> = HashMap::new();
     for (event, payload) in events {
         if let Kind::Start(_) = event.kind {

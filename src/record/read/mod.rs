@@ -3,12 +3,13 @@
 //! A decoder gets the available bytes and takes one unit from their front, a line or a block; the caller
 //! fetches more if that is not enough. Its memory is bounded by the limits below, whatever a record contains.
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod ndjson;
 mod object;
 mod packet;
 mod pcapng;
+mod search;
 mod sessions;
 mod stream;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 use super::Event;
 
+use search::Searched;
 pub(crate) use sessions::MOST_SESSIONS;
 
 /// Maximum length of a line or a block.
@@ -57,6 +59,10 @@ pub(crate) struct Decoder {
     sessions: sessions::Sessions,
     streams: stream::OpenStreams,
     encoding: Option<Encoding>,
+    /// A unit could not be decoded, and no beginning of a record has been found behind it.
+    search: Option<search::Search>,
+    /// One has been found in this part.
+    has_resumed: bool,
 }
 
 /// The encoding of a part.
@@ -69,6 +75,20 @@ impl Decoder {
     /// Another part begins. Sessions that are open go on.
     pub(crate) fn begin_part(&mut self) {
         self.encoding = None;
+        self.search = None;
+        self.has_resumed = false;
+        self.sessions.left_out = 0;
+    }
+
+    /// Leaves out the unit at the front, which is damaged or cut, and everything up to the next beginning of a record.
+    /// Sessions that are open then have no end.
+    pub(crate) fn resync(&mut self) {
+        self.search = Some(search::Search::default());
+    }
+
+    /// Number of bytes of this part that were left out; `None` if nothing could be decoded behind the first of them.
+    pub(crate) fn left_out(&self) -> Option<u64> {
+        self.has_resumed.then_some(self.sessions.left_out)
     }
 
     /// Secrets of TLS that the last unit had, as lines of a key log.
@@ -86,21 +106,58 @@ impl Decoder {
         is_all: bool,
         sink: &mut EventSink<'_, E>,
     ) -> Result<Decoded, DecodeError<E>> {
-        if self.encoding.is_none() {
-            self.encoding = match bytes {
-                [b'{', ..] => Some(Encoding::Ndjson),
-                [0x0a, 0x0d, 0x0d, 0x0a, ..] => Some(Encoding::Pcapng(pcapng::Section::default())),
-                bytes if bytes.len() < 4 && [0x0a, 0x0d, 0x0d, 0x0a].starts_with(bytes) => {
-                    return Ok(Decoded::Needs(4));
+        let encoding = match &mut self.encoding {
+            Some(encoding) => encoding,
+            none => match Encoding::of(bytes, is_all)? {
+                Some(encoding) => none.insert(encoding),
+                // Not even the first block has a type.
+                None if self.search.is_some() => return Ok(Decoded::Bytes(bytes.len())),
+                None => return Ok(Decoded::Needs(bytes.len() + 1)),
+            },
+        };
+        if let Some(search) = &mut self.search {
+            match search.step(encoding, bytes, is_all) {
+                Searched::Needs(number) => return Ok(Decoded::Needs(number)),
+                Searched::Skip(number) => {
+                    self.sessions.left_out += number as u64;
+                    return Ok(Decoded::Bytes(number));
                 }
-                _ => return Err(DecodeError::Foreign),
-            };
-        }
-        match &mut self.encoding {
-            Some(Encoding::Pcapng(section)) => {
-                section.take(bytes, &mut self.sessions, &mut self.streams, sink)
+                Searched::Found => {}
             }
-            _ => ndjson::take(bytes, is_all, &mut self.sessions, sink),
+            encoding.resume();
+            self.sessions.lose_open();
+            self.streams = stream::OpenStreams::default();
+            (self.search, self.has_resumed) = (None, true);
+        }
+        match encoding {
+            Encoding::Pcapng(section) => {
+                section.take((bytes, is_all), &mut self.sessions, &mut self.streams, sink)
+            }
+            Encoding::Ndjson => ndjson::take(bytes, is_all, &mut self.sessions, sink),
+        }
+    }
+}
+
+impl Encoding {
+    /// The encoding of a part that begins with these bytes; `None` if more are needed.
+    fn of<E>(bytes: &[u8], is_all: bool) -> Result<Option<Encoding>, DecodeError<E>> {
+        let section = pcapng::SECTION_TYPE;
+        // The first block was cut within its type, and another record follows.
+        let cut = [1, 2].map(|length| [&section[..length], &section].concat());
+        let is_section = bytes.starts_with(&section) || cut.iter().any(|cut| bytes.starts_with(cut));
+        let may_be_cut = !is_all && cut.iter().any(|cut| cut.starts_with(bytes));
+        match bytes {
+            [b'{', ..] => Ok(Some(Encoding::Ndjson)),
+            _ if is_section => Ok(Some(Encoding::Pcapng(pcapng::Section::default()))),
+            _ if section.starts_with(bytes) || may_be_cut => Ok(None),
+            _ => Err(DecodeError::Foreign),
+        }
+    }
+
+    /// Begins anew where a record begins.
+    fn resume(&mut self) {
+        if let Encoding::Pcapng(section) = self {
+            *section = pcapng::Section::default();
         }
     }
 }

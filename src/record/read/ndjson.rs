@@ -1,6 +1,7 @@
 //! `json`: one event per line.
 
-use super::object::EventObject;
+use super::object::{Emitted, EventObject};
+use super::search;
 use super::sessions::Sessions;
 use super::{DecodeError, Decoded, EventSink, LONGEST_UNIT};
 
@@ -15,17 +16,26 @@ pub(super) fn take<E>(
     let line = match end {
         Some(end) => &bytes[..end],
         None if bytes.len() >= LONGEST_UNIT => return Err(DecodeError::Damaged),
-        None if is_all && EventObject::parse(bytes).is_some() => bytes,
+        None if is_all && whole(bytes).is_some() => bytes,
         None => return Ok(Decoded::Needs(bytes.len() + 1)),
     };
-    let used = line.len() + usize::from(end.is_some());
-    if !line.is_empty() {
-        match EventObject::parse(line) {
-            Some(object) => object.emit(sessions, sink)?,
-            // Until an event of ours has come, this may be any JSON.
-            None if sessions.have_begun() => return Err(DecodeError::Damaged),
-            None => return Err(DecodeError::Foreign),
-        }
+    if line.is_empty() {
+        return Ok(Decoded::Bytes(1));
+    }
+    let Some((object, length)) = whole(line) else {
+        // Until an event of ours has come, this may be any JSON.
+        let is_ours = sessions.have_begun() || search::is_cut_line(line);
+        return Err(if is_ours { DecodeError::Damaged } else { DecodeError::Foreign });
+    };
+    let used = length + usize::from(end == Some(length));
+    if object.emit(sessions, sink)? == Emitted::OfLostSession {
+        sessions.left_out += used as u64;
     }
     Ok(Decoded::Bytes(used))
+}
+
+/// The event at the front of a line, and its length. An event without its line feed may stand before another one.
+fn whole(line: &[u8]) -> Option<(EventObject<'_>, usize)> {
+    let until = |length: usize| Some((EventObject::parse(&line[..length])?, length));
+    until(line.len()).or_else(|| until(search::last_start(line)?))
 }

@@ -100,6 +100,14 @@ pub(super) enum EventName {
     End,
 }
 
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Emitted {
+    Event,
+    /// Nothing: its session was open at a damaged place.
+    OfLostSession,
+}
+
 impl<'a> EventObject<'a> {
     pub(super) fn parse(line: &'a [u8]) -> Option<EventObject<'a>> {
         serde_json::from_slice(line).ok()
@@ -122,17 +130,26 @@ impl<'a> EventObject<'a> {
         nanoseconds(&self.time).map(Time::from_nanos)
     }
 
+    /// Checks whether a session can begin with it.
+    pub(super) fn begins(&self) -> bool {
+        let name = self.name().filter(|name| matches!(name, EventName::Start | EventName::Continue));
+        name.is_some_and(|name| self.info(name, None).is_some())
+    }
+
     /// Emits the event of a line.
     pub(super) fn emit<E>(
         &self,
         sessions: &mut Sessions,
         sink: &mut EventSink<'_, E>,
-    ) -> Result<(), DecodeError<E>> {
-        let Some(name) = self.name() else { return Ok(()) };
+    ) -> Result<Emitted, DecodeError<E>> {
+        let Some(name) = self.name() else { return Ok(Emitted::Event) };
         if matches!(name, EventName::Start | EventName::Continue) {
-            return self.emit_start(name, sessions, sink);
+            return self.emit_start(name, sessions, sink).map(|()| Emitted::Event);
         }
-        let session = sessions.find(&self.run, self.session).ok_or(DecodeError::Damaged)?;
+        let Some(session) = sessions.find(&self.run, self.session) else {
+            let is_lost = sessions.is_lost(&self.run, self.session, name == EventName::End);
+            return if is_lost { Ok(Emitted::OfLostSession) } else { Err(DecodeError::Damaged) };
+        };
         let time = self.time().ok_or(DecodeError::Damaged)?;
         let payload = self.payload().ok_or(DecodeError::Damaged)?;
         let kind = match name {
@@ -147,7 +164,7 @@ impl<'a> EventObject<'a> {
             EventName::Start | EventName::Continue => None,
         };
         let kind = kind.ok_or(DecodeError::Damaged)?;
-        sessions.emit(Event { time, session, kind }, &payload, sink)
+        sessions.emit(Event { time, session, kind }, &payload, sink).map(|()| Emitted::Event)
     }
 
     /// A start, or the continuation of a session of which no earlier part has been read.
@@ -223,6 +240,10 @@ impl<'a> EventObject<'a> {
     /// Bytes of client and server.
     pub(super) fn totals(&self) -> [u64; 2] {
         [self.client_bytes, self.server_bytes]
+    }
+
+    pub(super) fn is_of(&self, run: &str) -> bool {
+        self.run == run
     }
 
     pub(super) fn note(&self) -> Option<String> {

@@ -8,7 +8,12 @@ use super::{DecodeError, Decoded, EventSink, LONGEST_COMMENT, LONGEST_UNIT};
 use crate::messages::Side;
 use crate::record::Time;
 
-const SECTION: u32 = 0x0A0D_0D0A;
+/// Type of a section header, the same in both byte orders.
+pub(super) const SECTION_TYPE: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+
+/// Length of a section header without options.
+const SHORTEST_SECTION: usize = 28;
+
 const INTERFACE: u32 = 1;
 const PACKET: u32 = 6;
 const SECRETS: u32 = 10;
@@ -58,7 +63,7 @@ struct PacketBlock<'a> {
 impl Section {
     pub(super) fn take<E>(
         &mut self,
-        bytes: &[u8],
+        (bytes, is_all): (&[u8], bool),
         sessions: &mut Sessions,
         streams: &mut OpenStreams,
         sink: &mut EventSink<'_, E>,
@@ -66,14 +71,8 @@ impl Section {
         if bytes.len() < FRAME {
             return Ok(Decoded::Needs(FRAME));
         }
-        // The same in both byte orders.
-        let is_section = bytes[..4] == SECTION.to_be_bytes();
-        if is_section {
-            self.big_endian = match bytes[8..12] {
-                [0x1a, 0x2b, 0x3c, 0x4d] => true,
-                [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                _ => return Err(DecodeError::Damaged),
-            };
+        if bytes.starts_with(&SECTION_TYPE) {
+            self.big_endian = is_big_endian(bytes).ok_or(DecodeError::Damaged)?;
             self.interfaces.clear();
         }
         let length = self.u32(bytes, 4).ok_or(DecodeError::Damaged)? as usize;
@@ -92,9 +91,13 @@ impl Section {
             Some(2 | 3) => {
                 return Err(if sessions.have_begun() { DecodeError::Damaged } else { DecodeError::Foreign });
             }
-            Some(SECRETS) => self.secrets(body),
             // Names, statistics, and what a later version may add.
-            _ => {}
+            other => match inner_section(bytes, length, is_all) {
+                Some(Inner::Section) => return Err(DecodeError::Damaged),
+                Some(Inner::Needs(number)) => return Ok(Decoded::Needs(number)),
+                None if other == Some(SECRETS) => self.secrets(body),
+                None => {}
+            },
         }
         Ok(Decoded::Bytes(length))
     }
@@ -197,6 +200,68 @@ impl Section {
     fn u32(&self, bytes: &[u8], at: usize) -> Option<u32> {
         let value = bytes.get(at..at + 4)?.try_into().ok()?;
         Some(if self.big_endian { u32::from_be_bytes(value) } else { u32::from_le_bytes(value) })
+    }
+}
+
+/// Byte order of the section that begins here.
+fn is_big_endian(bytes: &[u8]) -> Option<bool> {
+    match bytes.get(8..12)? {
+        [0x1a, 0x2b, 0x3c, 0x4d] => Some(true),
+        [0x4d, 0x3c, 0x2b, 0x1a] => Some(false),
+        _ => None,
+    }
+}
+
+/// What may begin within a block.
+enum Inner {
+    Section,
+    /// This number of bytes decides it.
+    Needs(usize),
+}
+
+/// Looks for a section within the first block, which nothing else checks: if the block was cut, its length may be found
+/// in the record behind it.
+fn inner_section(bytes: &[u8], length: usize, is_all: bool) -> Option<Inner> {
+    for at in memchr::memmem::find_iter(&bytes[FRAME - 4..length], &SECTION_TYPE) {
+        let section = &bytes[FRAME - 4 + at..];
+        if section.len() < FRAME && !is_all {
+            return Some(Inner::Needs(bytes.len() - section.len() + FRAME));
+        }
+        if is_big_endian(section).is_some() {
+            return Some(Inner::Section);
+        }
+    }
+    None
+}
+
+/// What begins with the type of a section header.
+pub(super) enum SectionStart {
+    /// The whole header is there.
+    Whole,
+    /// It has this number of bytes.
+    Needs(usize),
+    /// It is none.
+    Invalid,
+}
+
+pub(super) fn section_start(bytes: &[u8]) -> SectionStart {
+    if bytes.len() < FRAME {
+        return SectionStart::Needs(FRAME);
+    }
+    let number = |at| {
+        let value = bytes.get(at..at + 4)?.try_into().ok()?;
+        let is_big_endian = is_big_endian(bytes)?;
+        Some(if is_big_endian { u32::from_be_bytes(value) } else { u32::from_le_bytes(value) } as usize)
+    };
+    match number(4) {
+        Some(length) if length.is_multiple_of(4) && (SHORTEST_SECTION..=LONGEST_UNIT).contains(&length) => {
+            match bytes.len() < length {
+                true => SectionStart::Needs(length),
+                false if number(length - 4) == Some(length) => SectionStart::Whole,
+                false => SectionStart::Invalid,
+            }
+        }
+        _ => SectionStart::Invalid,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sessions of a record that are open at one time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::mem::take;
 use std::sync::Arc;
 
 use super::{DecodeError, EventSink};
@@ -17,13 +18,19 @@ const SECOND: u64 = 1 << 61;
 #[derive(Default)]
 pub(super) struct Sessions {
     /// Run and id by number.
-    by_number: HashMap<u64, Vec<(String, u64)>>,
+    by_number: HashMap<u64, Vec<(Arc<str>, u64)>>,
     /// Open sessions by id.
     open: HashMap<u64, KnownSession>,
     /// Sessions that have begun.
     begun: u64,
     /// The highest number so far.
     highest: u64,
+    /// Number and run of sessions that were open at a damaged place; what comes of them is left out.
+    lost: HashSet<(u64, Arc<str>)>,
+    /// Number of sessions that were, which stay open for the receiver of the events.
+    never_ended: usize,
+    /// Bytes of the part that were left out.
+    pub(super) left_out: u64,
 }
 
 /// An open session.
@@ -40,7 +47,7 @@ impl Sessions {
 
     pub(super) fn find(&self, run: &str, number: u64) -> Option<u64> {
         let same = self.by_number.get(&number)?;
-        same.iter().find(|(other, _)| other == run).map(|(_, id)| *id)
+        same.iter().find(|(other, _)| **other == *run).map(|(_, id)| *id)
     }
 
     /// Emits the start of a session, and returns the id of its other events.
@@ -49,11 +56,12 @@ impl Sessions {
         info: SessionInfo,
         sink: &mut EventSink<'_, E>,
     ) -> Result<u64, DecodeError<E>> {
-        let (number, run) = (info.number, info.run.to_string());
-        if self.open.len() >= MOST_SESSIONS || number == 0 || number >= SECOND {
+        let (number, run) = (info.number, Arc::clone(&info.run));
+        if self.open.len() + self.never_ended >= MOST_SESSIONS || number == 0 || number >= SECOND {
             return Err(DecodeError::Damaged);
         }
         self.begun += 1;
+        self.lost.remove(&(number, Arc::clone(&run)));
         // Never an id again: what was open under it may not be written yet.
         let id = if number > self.highest { number } else { SECOND + self.begun };
         self.highest = self.highest.max(number);
@@ -83,6 +91,20 @@ impl Sessions {
             self.end(id);
         }
         Ok(())
+    }
+
+    /// Forgets the open sessions at a damaged place.
+    pub(super) fn lose_open(&mut self) {
+        self.never_ended += take(&mut self.open).len();
+        for (number, same) in take(&mut self.by_number) {
+            self.lost.extend(same.into_iter().map(|(run, _)| (number, run)));
+        }
+    }
+
+    /// Checks whether a session was lost. Its end is the last that comes of it.
+    pub(super) fn is_lost(&mut self, run: &str, number: u64, is_end: bool) -> bool {
+        let key = (number, run.into());
+        if is_end { self.lost.remove(&key) } else { self.lost.contains(&key) }
     }
 
     fn end(&mut self, id: u64) {

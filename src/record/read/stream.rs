@@ -1,6 +1,7 @@
 //! Sessions of `pcapng` between their packets: the position in each stream, and the segments of an incomplete chunk.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::object::{EventName, EventObject};
 use super::packet::{FIN, FlowKey, PSH, ParsedPacket, SYN, URG};
@@ -38,6 +39,7 @@ pub(super) struct OpenStreams {
 /// One session.
 struct SessionStreams {
     id: u64,
+    run: Arc<str>,
     /// Sequence number before the first byte, in both streams.
     initial: u32,
     sides: [HalfStream; 2],
@@ -92,12 +94,16 @@ impl OpenStreams {
         if packet.flags & FIN != 0 {
             stream.end_of_side(packet, meta, &objects, sessions, sink)?;
         }
-        if emit_notes(id, meta.time, &objects, sessions, sink)?
-            && let Some(stream) = self.open.remove(&key)
-        {
-            self.held -= stream.sides.iter().map(|half| half.chunk.len()).sum::<usize>();
+        if emit_notes(id, meta.time, &objects, sessions, sink)? {
+            self.close(key);
         }
         Ok(())
+    }
+
+    fn close(&mut self, key: Key) {
+        if let Some(stream) = self.open.remove(&key) {
+            self.held -= stream.sides.iter().map(|half| half.chunk.len()).sum::<usize>();
+        }
     }
 
     /// A start, or the continuation of a session that an earlier part has or lacks.
@@ -110,7 +116,8 @@ impl OpenStreams {
         sessions: &mut Sessions,
         sink: &mut EventSink<'_, E>,
     ) -> Result<(), DecodeError<E>> {
-        match (name, self.open.get_mut(&key)) {
+        let same_run = self.open.get_mut(&key).filter(|stream| object.is_of(&stream.run));
+        match (name, same_run) {
             (EventName::Continue, Some(stream)) => {
                 stream.skip_to(object.totals());
                 return Ok(());
@@ -118,15 +125,17 @@ impl OpenStreams {
             (_, Some(_)) => return Err(DecodeError::Damaged),
             _ => {}
         }
+        // An earlier run did not end its session.
+        self.close(key);
         let accepted = (name == EventName::Start).then_some(time);
         let info: SessionInfo = object.info(name, accepted).ok_or(DecodeError::Damaged)?;
-        let initial = info.number as u32;
+        let (initial, run) = (info.number as u32, Arc::clone(&info.run));
         let id = sessions.begin(info, sink)?;
         let mut sides = [HalfStream::default(), HalfStream::default()];
         for (half, bytes) in sides.iter_mut().zip(object.totals()) {
             half.position = bytes;
         }
-        self.open.insert(key, SessionStreams { id, initial, sides });
+        self.open.insert(key, SessionStreams { id, run, initial, sides });
         Ok(())
     }
 }

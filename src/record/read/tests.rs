@@ -1,5 +1,7 @@
 //! Records that are right, cut anywhere, and wrong in every way.
 
+mod search;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -88,8 +88,10 @@ impl Reading {
 
 fn nonsense_for_the_parent() -> Vec<(Vec<u8>, usize)> {
     let flaw = ToParent::Flaw { part: 0, flaw: Flaw::Foreign };
-    let malformed =
-        hostile::malformed(&[flaw.clone(), ToParent::Converted { sessions: 1, missing: Vec::new() }]);
+    let malformed = hostile::malformed(&[
+        flaw.clone(),
+        ToParent::Converted { sessions: 1, missing: Vec::new() },
+    ]);
     let wrong = [
         ToParent::Failed(Problem::Confine("no".into())),
         ToParent::Found(vec![Address::Unix(Vec::new())]),
