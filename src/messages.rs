@@ -198,8 +198,8 @@ pub enum ToParent {
     /// Converter: played, or compared, to the end; the result has been printed.
     Compared { same: bool },
     /// Converter: everything that could be read is with the logger: this number of sessions. Of the wanted ones, those
-    /// with the missing numbers are not in the record.
-    Converted { sessions: u64, missing: Vec<u64> },
+    /// with the missing numbers are not in the record; `unended` have no end in it.
+    Converted { sessions: u64, missing: Vec<u64>, unended: u64 },
 }
 
 /// Why a part of a saved record is not read, or not all of it.

@@ -45,7 +45,8 @@ impl EventOutput {
 
     /// The end: what has been passed on.
     pub(super) fn finish(self) -> ToParent {
-        ToParent::Converted { sessions: self.sessions, missing: self.missing }
+        let unended = self.open.len() as u64;
+        ToParent::Converted { sessions: self.sessions, missing: self.missing, unended }
     }
 
     /// Sends an event, unless its session is not wanted.

@@ -240,6 +240,23 @@ fn records_that_cannot_be_read_are_told_of_before_an_output_is_touched() {
 }
 
 #[test]
+fn sessions_without_an_end_are_counted_in_a_notice() {
+    let scratch = Scratch::new();
+    let [one, two] = [1, 2].map(|number| two_sessions().lines().count() - number);
+    for (lines, said) in [(one, "1 session has"), (two, "2 sessions have")] {
+        let record: String = two_sessions().split_inclusive('\n').take(lines).collect();
+        let record = written(&scratch, "record", record);
+        let outcome = Tcpreen::reading([&record]).run();
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+        assert_eq!(told(&outcome), format!("{}: {said} no end in the record\n", record.display()));
+        let outcome = Tcpreen::reading([&record]).args(["-q", "-o", "-"]).run();
+        assert_eq!((outcome.code(), told(&outcome).as_str()), (0, ""));
+        let outcome = Tcpreen::reading([&record]).args(["--session", "1"]).run();
+        assert_eq!(told(&outcome).contains("1 session has no end"), said != "1 session has", "{outcome:?}");
+    }
+}
+
+#[test]
 fn sessions_that_a_record_does_not_have_are_listed_after_the_others_are_written() {
     let scratch = Scratch::new();
     let record = written(&scratch, "record", two_sessions());

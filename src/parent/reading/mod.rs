@@ -19,7 +19,7 @@ use privsep::spawn::Program;
 use crate::config::{Config, Diff, Reading, RecordInput, Task};
 use crate::exit::{Failure, Status};
 use crate::hooks::Hooks;
-use crate::messages::{Flaw, Hangup, ToConverter, ToLogger, ToParent, Unplayable};
+use crate::messages::{Flaw, Hangup, Level, ToConverter, ToLogger, ToParent, Unplayable};
 use crate::parent::reading::parts::RecordPart;
 use crate::parent::startup::roles::{RunningRole, Starter};
 use crate::parent::startup::stop::Stop;
@@ -260,14 +260,29 @@ impl<'a> Conversion<'a> {
                 ToParent::Unplayable(why) if order.compares => {
                     return self.finish(Some(unplayable(&self.names.join(" "), why)));
                 }
-                ToParent::Converted { sessions, missing } if order.may_lack(&missing) => {
+                ToParent::Converted { sessions, missing, unended } if order.may_lack(&missing) => {
                     (self.sessions, self.missing) = (sessions, missing);
+                    self.note_unended(unended, order)?;
                     return self.finish(None);
                 }
                 _ => return self.finish(Some(converter.nonsense())),
             }
         }
         Ok(())
+    }
+
+    /// Prints that sessions have no end, unless a flaw is the reason.
+    fn note_unended(&self, sessions: u64, order: &ConversionRequest<'_>) -> Result<(), Failure> {
+        let what = match sessions {
+            0 => return Ok(()),
+            1 => "1 session has".to_owned(),
+            sessions => format!("{sessions} sessions have"),
+        };
+        if !self.flaws.is_empty() {
+            return Ok(());
+        }
+        let text = format!("{}: {what} no end in the record", self.names[..order.inputs.len()].join(" "));
+        self.logger.send(&ToLogger::Notice { level: Level::Normal, text })
     }
 
     /// Makes the logger write everything received so far; no more events are sent.

@@ -90,7 +90,7 @@ fn nonsense_for_the_parent() -> Vec<(Vec<u8>, usize)> {
     let flaw = ToParent::Flaw { part: 0, flaw: Flaw::Foreign };
     let malformed = hostile::malformed(&[
         flaw.clone(),
-        ToParent::Converted { sessions: 1, missing: Vec::new() },
+        ToParent::Converted { sessions: 1, missing: Vec::new(), unended: 0 },
     ]);
     let wrong = [
         ToParent::Failed(Problem::Confine("no".into())),
@@ -104,7 +104,7 @@ fn nonsense_for_the_parent() -> Vec<(Vec<u8>, usize)> {
         ToParent::Compared { same: true },
         ToParent::Unplayable(Unplayable::Missing),
         // Another session than was asked for.
-        ToParent::Converted { sessions: 1, missing: vec![1] },
+        ToParent::Converted { sessions: 1, missing: vec![1], unended: 0 },
         // Another part than there is.
         ToParent::Flaw { part: 1, flaw: Flaw::Foreign },
         ToParent::Flaw { part: u32::MAX, flaw: Flaw::Foreign },
