@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{CaptureLevel, Format, TimeForm};
 
 /// Raised with every change of a message: roles of different versions refuse each other.
-pub const VERSION: u32 = 15;
+pub const VERSION: u32 = 16;
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
