@@ -48,6 +48,8 @@ pub(crate) fn run() -> ExitCode {
         "logger?",
         "zygote?",
     ];
+    // A role that hangs is a failure, by SIGALRM.
+    nix::unistd::alarm::set(LIMIT_SECONDS);
     let runs: Vec<_> = roles.map(|role| (role, thread::spawn(move || run_role(role)))).into();
     let mut report = Report::default();
     for (name, test) in TESTS {
@@ -64,6 +66,9 @@ pub(crate) fn run() -> ExitCode {
     }
     report.end()
 }
+
+/// Maximum duration of a run, which takes seconds.
+const LIMIT_SECONDS: u32 = 600;
 
 /// Name of a test, and its failures.
 type Judged = (String, Vec<String>);

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::ForkResult;
 
 /// The bit of a system call number that means the x32 ABI.
 pub(crate) const X32: i64 = 0x4000_0000;
@@ -31,12 +31,9 @@ pub(crate) fn has_mseal() -> bool {
 
 /// Forks a role that may have threads; the child has one, and does no more than a trial.
 pub(crate) fn fork() -> io::Result<ForkResult> {
-    // SAFETY: with no stack and no flags this is fork(2); what the child uses is its own.
-    match unsafe { libc::syscall(libc::SYS_clone, i64::from(libc::SIGCHLD), 0, 0, 0, 0) } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => Ok(ForkResult::Child),
-        child => Ok(ForkResult::Parent { child: Pid::from_raw(child as i32) }),
-    }
+    // SAFETY: the C library leaves no lock of its allocator with a thread that the child lacks, as a bare clone(2) would;
+    // the child takes no other lock that a thread may hold.
+    Ok(unsafe { nix::unistd::fork() }?)
 }
 
 /// Makes a system call through the 32-bit entry point.
