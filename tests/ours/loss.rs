@@ -196,7 +196,8 @@ fn bytes_that_a_server_got_are_recorded_whenever_the_parent_is_killed() {
         let mut strace = hold_up(tcpreen.pid(), number);
         let mut client = tcpreen.connect();
         client.send("words");
-        let words = server.accept().words_within(Duration::from_millis(300));
+        // Long enough for a loaded machine: the last round must get them.
+        let words = server.accept().words_within(Duration::from_secs(2));
         kill_9(tcpreen.pid());
         strace.wait().expect("its end");
         all_gone(&processes, Duration::from_secs(5));

@@ -55,9 +55,9 @@ impl OwnListeners {
         if endpoint.approach == Approach::Listen || self.0.is_empty() || addresses.is_empty() {
             return Ok(());
         }
-        let same_port =
+        let may_be_own =
             |address: &Address| self.0.iter().any(|own| own.has_port_of(address) || own.has_file_of(address));
-        if !addresses.iter().all(same_port) {
+        if !addresses.iter().all(may_be_own) {
             return Ok(());
         }
         let here = local_hosts();
