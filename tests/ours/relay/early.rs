@@ -180,20 +180,44 @@ fn data_of_a_client_that_resets_before_the_server_connects_is_delivered() {
     }
 }
 
+/// Accepts this number of connections, and resets each as soon as it has sent these words.
+fn resetting(sessions: u32, words: &'static str) -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let peer = thread::spawn(move || {
+        for stream in listener.incoming().take(sessions as usize) {
+            let mut peer = Peer::over(stream.expect("a connection"));
+            peer.send(words);
+            peer.reset();
+        }
+    });
+    (port, peer)
+}
+
+/// The mirror: with -c it is the client that is dialled.
+#[test]
+fn a_client_that_is_dialled_and_resets_at_once_is_seen_to_reset() {
+    const SESSIONS: u32 = 100;
+    let (port, client) = resetting(SESSIONS, "last words");
+    let server = Server::listen();
+    let tcpreen = Tcpreen::to(server.port()).args(["-c", "-v"]).local_port(port).sessions(SESSIONS).spawn();
+    for _ in 0..SESSIONS {
+        let mut served = server.accept();
+        served.expect("last words");
+        served.expect_reset();
+    }
+    client.join().expect("the client");
+    let outcome = tcpreen.finish();
+    let resets = outcome.stdout().matches("Session ended: connection reset by the client.\n").count();
+    assert_eq!(resets, SESSIONS as usize, "{}", outcome.stderr);
+}
+
 /// The reset may come before the bridge has looked at the connection that it dialled.
 #[test]
 fn a_server_that_resets_at_once_is_seen_to_reset() {
     const SESSIONS: u32 = 300;
     for words in ["", "220 ready"] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let server = thread::spawn(move || {
-            for stream in listener.incoming().take(SESSIONS as usize) {
-                let mut served = Peer::over(stream.expect("a connection"));
-                served.send(words);
-                served.reset();
-            }
-        });
+        let (port, server) = resetting(SESSIONS, words);
         let tcpreen = Tcpreen::to(port).at_once(1).sessions(SESSIONS).args(["-v"]).start();
         for _ in 0..SESSIONS {
             let mut client = tcpreen.connect();
